@@ -1,0 +1,1 @@
+//! Real clusters, databases, DNS and git on one machine.

@@ -1,0 +1,3 @@
+//! The Bascule operator and its command line.
+
+fn main() {}
