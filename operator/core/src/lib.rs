@@ -1,1 +1,10 @@
-//! The pure rules of Bascule.
+//! The pure rules of Bascule: who may write, who may take, and what is done next.
+//!
+//! Nothing in this crate reads a clock, draws a random number, logs, or does I/O: time, site and facts are
+//! arguments, so the same input always gives the same answer. The operator, the simulator and the command line
+//! all run these rules; there is no second copy of them.
+
+pub mod name;
+pub mod outcome;
+pub mod position;
+pub mod time;

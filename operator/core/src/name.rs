@@ -1,0 +1,138 @@
+//! Names that cannot be wrong: parsed once, never looked at as raw text again.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a text is not a name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{kind} {found:?} is not a name: use 1 to {max} characters of a-z, 0-9 and '-', starting and ending with a letter or digit"
+)]
+pub struct NameError {
+    kind: &'static str,
+    found: String,
+    max: usize,
+}
+
+fn is_label(s: &str, max: usize) -> bool {
+    let inner = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    let edge = |c: Option<&u8>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    let b = s.as_bytes();
+    b.len() <= max && edge(b.first()) && edge(b.last()) && b.iter().all(|c| inner(*c))
+}
+
+fn is_subdomain(s: &str) -> bool {
+    s.len() <= 253 && s.split('.').all(|part| is_label(part, 63))
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $max:literal, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = NameError;
+
+            fn try_from(value: String) -> Result<Self, NameError> {
+                let ok: fn(&str) -> bool = $check;
+                if ok(&value) { Ok(Self(value)) } else { Err(NameError { kind: $kind, found: value, max: $max }) }
+            }
+        }
+
+        impl TryFrom<&str> for $name {
+            type Error = NameError;
+
+            fn try_from(value: &str) -> Result<Self, NameError> {
+                Self::try_from(value.to_owned())
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> Self {
+                value.0
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name!(
+    /// The name of a site, as its operator was installed with.
+    SiteName, "site name", 63, |s| is_label(s, 63)
+);
+name!(
+    /// The name of one entry of a policy: a database, a workload or a traffic target.
+    ItemName, "name", 63, |s| is_label(s, 63)
+);
+name!(
+    /// A Kubernetes namespace.
+    Namespace, "namespace", 63, |s| is_label(s, 63)
+);
+name!(
+    /// A Kubernetes object's name.
+    ObjectName, "object name", 253, is_subdomain
+);
+
+/// Which policy: its namespace and name, the same in every site.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PolicyKey {
+    /// The namespace it lives in.
+    pub namespace: Namespace,
+    /// Its name.
+    pub name: ObjectName,
+}
+
+impl PolicyKey {
+    /// The key of the policy `name` in `namespace`.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Result<Self, NameError> {
+        Ok(Self { namespace: namespace.into().try_into()?, name: name.into().try_into()? })
+    }
+}
+
+impl fmt::Display for PolicyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_a_lower_case_label() {
+        for good in ["paris", "p", "dc-1", "0"] {
+            assert!(SiteName::try_from(good).is_ok(), "{good}");
+        }
+        for bad in ["", "Paris", "-a", "a-", "a.b", "ä", &"a".repeat(64)] {
+            assert!(SiteName::try_from(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_name_says_what_was_found_and_what_is_allowed() {
+        let e = SiteName::try_from("Paris").unwrap_err().to_string();
+        assert!(e.contains("\"Paris\"") && e.contains("a-z"), "{e}");
+    }
+}
