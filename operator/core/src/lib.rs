@@ -4,7 +4,12 @@
 //! arguments, so the same input always gives the same answer. The operator, the simulator and the command line
 //! all run these rules; there is no second copy of them.
 
+pub mod loss;
+pub mod moves;
 pub mod name;
 pub mod outcome;
+pub mod policy;
 pub mod position;
+pub mod record;
 pub mod time;
+pub mod timing;

@@ -1,0 +1,148 @@
+//! The loss gate: what may be lost by a promotion, judged by what was known when contact was lost.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::policy::MaxDataLoss;
+use crate::position::Lsn;
+use crate::time::{Boottime, Millis, human};
+
+/// What a standby knew of its primary when contact was lost, kept beside the standby.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastContact {
+    /// The last end of write-ahead log that the primary reported.
+    pub reported_end: Lsn,
+    /// What the standby had received.
+    pub received: Lsn,
+    /// When that report came, on the judging machine's clock.
+    pub reported_at: Boottime,
+}
+
+/// The most that a promotion can lose, as judged. An unknown bound is infinite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LossBound {
+    /// The known gap in bytes; `None` is unknown.
+    pub bytes: Option<u64>,
+    /// The time in which writes may have been acknowledged unseen; `None` is unknown.
+    pub unseen: Option<Millis>,
+}
+
+impl LossBound {
+    /// Nothing is known: everything may be lost.
+    pub const UNKNOWN: Self = Self { bytes: None, unseen: None };
+
+    /// Nothing can be lost.
+    pub const NOTHING: Self = Self { bytes: Some(0), unseen: Some(Millis(0)) };
+
+    /// The worse of two bounds: unknown is worse than any number.
+    pub fn worst(self, other: Self) -> Self {
+        let both = |a: Option<u64>, b: Option<u64>| a.zip(b).map(|(a, b)| a.max(b));
+        Self {
+            bytes: both(self.bytes, other.bytes),
+            unseen: both(self.unseen.map(|m| m.0), other.unseen.map(|m| m.0)).map(Millis),
+        }
+    }
+
+    /// Whether both bounds of the policy hold.
+    pub fn within(&self, max: &MaxDataLoss) -> bool {
+        self.bytes.is_some_and(|b| b <= max.bytes) && self.unseen.is_some_and(|s| s.duration() <= max.seconds)
+    }
+
+    /// The bound in words: `at most 2.1 MiB known, 3.4 s unseen`.
+    pub fn words(&self) -> String {
+        let bytes = self
+            .bytes
+            .map_or_else(|| "an unknown number of bytes".to_owned(), |b| format!("{b} bytes known"));
+        let unseen = self.unseen.map_or_else(
+            || "an unknown time unseen".to_owned(),
+            |s| format!("{} unseen", human(s.duration())),
+        );
+        format!("{bytes}, {unseen}")
+    }
+}
+
+/// The bound for a site that went silent: writes may have been acknowledged from the standby's last report until
+/// the last renewal seen, and for `R + F` after it.
+///
+/// `last_renewal_seen` is the moment, on the same clock as the contact, at which the last change of the lost site's
+/// lease was first seen; the renewal itself was earlier.
+pub fn silent_site(
+    contact: Option<&LastContact>,
+    last_renewal_seen: Option<Boottime>,
+    stops_within: Duration,
+) -> LossBound {
+    let Some(contact) = contact else { return LossBound::UNKNOWN };
+    LossBound {
+        bytes: Some(contact.reported_end.ahead_of(contact.received)),
+        unseen: last_renewal_seen.map(|seen| Millis::from(seen.since(contact.reported_at) + stops_within)),
+    }
+}
+
+/// The bound for an offered database: its guard has confirmed that it is locked, so nothing is written after the
+/// offer was seen; `known_end` is the last end of log that its own site knew.
+pub fn offered(
+    contact: Option<&LastContact>,
+    known_end: Option<Lsn>,
+    received: Option<Lsn>,
+    seen: Boottime,
+) -> LossBound {
+    let (Some(contact), Some(received)) = (contact, received) else { return LossBound::UNKNOWN };
+    let end = known_end.map_or(contact.reported_end, |k| k.max(contact.reported_end));
+    LossBound {
+        bytes: Some(end.ahead_of(received.max(contact.received))),
+        unseen: Some(Millis::from(seen.since(contact.reported_at))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX: MaxDataLoss = MaxDataLoss { bytes: 1000, seconds: Duration::from_secs(5) };
+
+    fn contact(end: u64, received: u64, at_ms: u64) -> LastContact {
+        LastContact {
+            reported_end: Lsn(end),
+            received: Lsn(received),
+            reported_at: Boottime::from_millis(at_ms),
+        }
+    }
+
+    #[test]
+    fn unknown_is_infinite() {
+        assert!(!LossBound::UNKNOWN.within(&MAX));
+        assert!(!silent_site(None, Some(Boottime::from_millis(9)), Duration::ZERO).within(&MAX));
+        assert!(!silent_site(Some(&contact(5, 5, 0)), None, Duration::ZERO).within(&MAX));
+        assert!(!LossBound::NOTHING.worst(LossBound::UNKNOWN).within(&MAX));
+    }
+
+    #[test]
+    fn both_bounds_must_hold() {
+        let rf = Duration::from_millis(1550);
+        let seen = Some(Boottime::from_millis(4_000));
+        assert!(silent_site(Some(&contact(2000, 1000, 3_000)), seen, rf).within(&MAX));
+        assert!(!silent_site(Some(&contact(2001, 1000, 3_000)), seen, rf).within(&MAX), "one byte too many");
+        assert!(
+            !silent_site(Some(&contact(2000, 1000, 500)), seen, rf).within(&MAX),
+            "50 ms too long unseen"
+        );
+    }
+
+    #[test]
+    fn a_report_newer_than_the_last_renewal_still_leaves_the_time_until_the_stop() {
+        let rf = Duration::from_millis(1550);
+        let bound = silent_site(Some(&contact(7, 7, 9_000)), Some(Boottime::from_millis(8_000)), rf);
+        assert_eq!(bound, LossBound { bytes: Some(0), unseen: Some(Millis(1550)) });
+    }
+
+    #[test]
+    fn an_offer_is_judged_by_the_larger_known_end() {
+        let c = contact(100, 100, 1_000);
+        let seen = Boottime::from_millis(1_200);
+        let bound = offered(Some(&c), Some(Lsn(400)), Some(Lsn(150)), seen);
+        assert_eq!(bound, LossBound { bytes: Some(250), unseen: Some(Millis(200)) });
+        assert_eq!(offered(Some(&c), None, Some(Lsn(90)), seen).bytes, Some(0));
+    }
+}

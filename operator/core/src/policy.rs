@@ -1,0 +1,257 @@
+//! A validated policy: what people want, with nothing left to check.
+//!
+//! Intake makes these from the Kubernetes types. After that nobody looks at raw text again.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::{ItemName, ObjectName, PolicyKey, SiteName};
+
+/// How long to wait before doing something by itself, or never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum After {
+    /// A person decides.
+    Never,
+    /// By itself, after this time.
+    Elapsed(Duration),
+}
+
+impl After {
+    /// The time to wait, when it is not never.
+    pub const fn elapsed(self) -> Option<Duration> {
+        match self {
+            Self::Never => None,
+            Self::Elapsed(d) => Some(d),
+        }
+    }
+}
+
+/// What users want for one application.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Which policy.
+    pub key: PolicyKey,
+    /// Kubernetes' `metadata.generation`, for `observedGeneration`.
+    pub generation: i64,
+    /// The canonical hash of its spec: sites with different hashes do not switch over.
+    pub spec_hash: String,
+    /// The git revision it came from, when it came from git.
+    pub revision: Option<String>,
+    /// Its sites in order of preference; at least two.
+    pub sites: Vec<SiteName>,
+    /// Where it starts while there is no record.
+    pub initial_site: SiteName,
+    /// Observe only, act no more: the record goes to `Unmanaged`.
+    pub suspend: bool,
+    /// What happens when the active site is lost.
+    pub failover: Failover,
+    /// Its databases.
+    pub databases: BTreeMap<ItemName, Database>,
+    /// Its workloads.
+    pub workloads: BTreeMap<ItemName, Workload>,
+    /// Its traffic targets.
+    pub traffic: BTreeMap<ItemName, Traffic>,
+}
+
+impl Policy {
+    /// Whether `site` takes part in this policy.
+    pub fn has_site(&self, site: &SiteName) -> bool {
+        self.sites.contains(site)
+    }
+
+    /// Every other site, in order of preference.
+    pub fn other_sites<'a>(&'a self, me: &'a SiteName) -> impl Iterator<Item = &'a SiteName> {
+        self.sites.iter().filter(move |s| *s != me)
+    }
+}
+
+/// What happens by itself when the active site is lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failover {
+    /// When a silent site's reads are served elsewhere.
+    pub serve_reads_after: After,
+    /// How long a site that came back must be stable before its traffic returns.
+    pub return_after: Duration,
+    /// When a replica is promoted for good, counted from the start of `ReadOnly`.
+    pub promote_after: After,
+    /// The most that may be lost by a promotion that nobody asked for.
+    pub max_data_loss: MaxDataLoss,
+    /// No second automatic transition for this long after the first verified write.
+    pub cooldown: Duration,
+    /// How long a switchover may take before its point of no return.
+    pub switchover_deadline: Duration,
+    /// How long a dead database is offered to other sites before its own site starts it again.
+    pub offer_for: Duration,
+    /// How long a stop that Kubernetes asked for may last before it counts as a dead database.
+    pub restart_grace: Duration,
+}
+
+/// Both bounds must hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaxDataLoss {
+    /// The known gap in bytes of write-ahead log.
+    pub bytes: u64,
+    /// The time in which writes may have been acknowledged unseen.
+    pub seconds: Duration,
+}
+
+/// One database of a policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Database {
+    /// How its old primary is stopped.
+    pub fence: FenceClass,
+    /// Its instance in each site.
+    pub instances: BTreeMap<SiteName, Instance>,
+}
+
+/// How an old primary is kept from writing (design: fence classes).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum FenceClass {
+    /// Read-only by SQL: never enough to promote by itself.
+    Advisory,
+    /// Another operator's fence.
+    External,
+    /// The guard stops the server at its deadline.
+    Guard,
+    /// Clients reach the server only through a forwarder that checks the deadline.
+    Gate,
+}
+
+impl FenceClass {
+    /// Whether a holder of this class stops by itself after losing the arbiter.
+    pub const fn fences(self) -> bool {
+        matches!(self, Self::Guard | Self::Gate | Self::External)
+    }
+
+    /// What the class does not cover, in words for status.
+    pub const fn does_not_cover(self) -> &'static str {
+        match self {
+            Self::Gate => "nothing known",
+            Self::Guard => {
+                "a guard frozen alone while its server runs; server and guard paused together and waking: writes may be acknowledged until the guard runs"
+            }
+            Self::External => "what the other operator's documentation says",
+            Self::Advisory => "clients that do not cooperate; never enough to promote by itself",
+        }
+    }
+}
+
+/// A database's server in one site.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    /// The StatefulSet that runs it.
+    pub stateful_set: ObjectName,
+    /// Where this site's operator reaches it.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// The database to connect to.
+    pub database: String,
+    /// The Secret with the operator's role.
+    pub secret: ObjectName,
+    /// Where the other sites' replicas reach it.
+    pub replication_host: String,
+    /// The port for replication.
+    pub replication_port: u16,
+    /// The Secret with the replication role.
+    pub replication_secret: ObjectName,
+}
+
+/// One workload of a policy, the same object in every site.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Workload {
+    /// Its kind.
+    pub kind: WorkloadKind,
+    /// The object's name.
+    pub name: ObjectName,
+    /// How many replicas it has in each role.
+    pub replicas: Replicas,
+    /// How it is told to refuse writes.
+    pub read_only: Option<ReadOnlyFlag>,
+}
+
+/// The kinds of workloads Bascule scales.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WorkloadKind {
+    /// `apps/v1` Deployment.
+    Deployment,
+    /// `apps/v1` StatefulSet.
+    StatefulSet,
+}
+
+/// Replicas per role; `None` means: leave the number alone in that role.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replicas {
+    /// While its site is active; `None`: what was observed while active.
+    pub active: Option<u32>,
+    /// While its site stands by.
+    pub standby: Option<u32>,
+    /// While its site serves reads only.
+    pub read_only: Option<u32>,
+}
+
+/// A read-only flag in a ConfigMap or Secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadOnlyFlag {
+    /// Where the flag lives.
+    pub store: FlagStore,
+    /// The object's name.
+    pub name: ObjectName,
+    /// The key in it.
+    pub key: String,
+    /// The value that means: refuse writes.
+    pub read_only_value: String,
+    /// The value that means: accept writes.
+    pub read_write_value: String,
+    /// How every pod is asked whether it has seen the flag.
+    pub verify: Option<VerifyProbe>,
+}
+
+/// The kind of object a flag lives in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FlagStore {
+    /// A ConfigMap.
+    ConfigMap,
+    /// A Secret.
+    Secret,
+}
+
+/// An HTTP question to every running pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifyProbe {
+    /// The path.
+    pub path: String,
+    /// The port; `None`: the pod's first declared container port.
+    pub port: Option<u16>,
+    /// The body (trimmed) that means: read-only.
+    pub expect_body: String,
+}
+
+/// One traffic target of a policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// The DNS record set.
+    pub dns: Dns,
+}
+
+/// A record set that follows the active site.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dns {
+    /// The name, absolute, with its final dot.
+    pub name: String,
+    /// The zone, absolute, with its final dot.
+    pub zone: String,
+    /// How long resolvers may keep an answer.
+    pub ttl: Duration,
+    /// The servers that take updates, in the order they are tried.
+    pub update_servers: Vec<SocketAddr>,
+    /// The servers that must all answer the new addresses; empty: the zone's NS.
+    pub verify_servers: Vec<SocketAddr>,
+    /// The Secret with the TSIG key.
+    pub tsig_secret: ObjectName,
+    /// Each site's addresses; never empty.
+    pub addresses: BTreeMap<SiteName, Vec<IpAddr>>,
+}
