@@ -4,6 +4,7 @@
 //! arguments, so the same input always gives the same answer. The operator, the simulator and the command line
 //! all run these rules; there is no second copy of them.
 
+pub mod ballot;
 pub mod loss;
 pub mod moves;
 pub mod name;

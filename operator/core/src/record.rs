@@ -323,40 +323,42 @@ pub struct MeasuredLoss {
     pub saved: String,
 }
 
+/// A quiet record with paris active, for tests.
+#[cfg(test)]
+pub(crate) fn sample() -> Record {
+    let paris: SiteName = "paris".try_into().unwrap();
+    Record {
+        schema: SCHEMA,
+        generation: 0,
+        epoch: 1,
+        serial: 1,
+        active: paris.clone(),
+        phase: Phase::Steady,
+        promise: Promise {
+            fences: Fences::Within { holder: Millis(1250), fence: Millis(300) },
+            lease: Millis(2000),
+            fence_class: FenceClass::Guard,
+            profile: "metro".to_owned(),
+        },
+        settled: true,
+        previous: None,
+        target: None,
+        doing: None,
+        hold: None,
+        positions: BTreeMap::new(),
+        offer: None,
+        transition: None,
+        entered: Entered { at: Timestamp::UNIX_EPOCH, by: paris },
+        moves: vec![],
+        history: vec![],
+        sizes: BTreeMap::new(),
+        unknown: BTreeMap::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    pub(crate) fn sample() -> Record {
-        let paris: SiteName = "paris".try_into().unwrap();
-        Record {
-            schema: SCHEMA,
-            generation: 0,
-            epoch: 1,
-            serial: 1,
-            active: paris.clone(),
-            phase: Phase::Steady,
-            promise: Promise {
-                fences: Fences::Within { holder: Millis(1250), fence: Millis(300) },
-                lease: Millis(2000),
-                fence_class: FenceClass::Guard,
-                profile: "metro".to_owned(),
-            },
-            settled: true,
-            previous: None,
-            target: None,
-            doing: None,
-            hold: None,
-            positions: BTreeMap::new(),
-            offer: None,
-            transition: None,
-            entered: Entered { at: Timestamp::UNIX_EPOCH, by: paris },
-            moves: vec![],
-            history: vec![],
-            sizes: BTreeMap::new(),
-            unknown: BTreeMap::new(),
-        }
-    }
 
     #[test]
     fn a_record_survives_being_written_and_read() {

@@ -1,0 +1,385 @@
+//! A site's right to grant for one policy.
+//!
+//! A site grants only while it knows, by its own reads and writes of the record since its last gap, that the role is
+//! still its own. [`Claim`] keeps that knowledge; [`Claim::grant`] is the holder's rule.
+
+use std::time::Duration;
+
+use crate::ballot::holder::{Gap, Holder};
+use crate::name::SiteName;
+use crate::record::{Fences, Phase, Record};
+use crate::time::Boottime;
+
+/// The arbiter's revision of a record.
+pub type RecordRevision = i64;
+
+/// A record as this site last saw it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View {
+    /// What was read or written.
+    pub record: Record,
+    /// The arbiter's revision of it: the next compare-and-swap starts from here.
+    pub revision: RecordRevision,
+    /// When the reply that showed it was received.
+    pub received: Boottime,
+    /// The gap since which it was read or written; `None` when the read was sent before the last gap ended.
+    gap: Option<Gap>,
+    /// It may have been overtaken by an own write whose outcome is unknown: read again before writing.
+    stale: bool,
+}
+
+/// What this site knows about one policy's record.
+#[derive(Clone, Debug, Default)]
+pub struct Claim {
+    view: Option<View>,
+    claimed_in: Option<Gap>,
+    /// From the order to lock until a later successful compare-and-swap of this site, at this serial.
+    locking: Option<u64>,
+    in_flight: Option<Sent>,
+}
+
+/// A compare-and-swap that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sent {
+    gap: Gap,
+}
+
+/// A grant, or rather how long it lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grant {
+    /// Until so much time has passed since the question.
+    For(Duration),
+    /// The promise is "never": no deadline.
+    Unlimited,
+}
+
+/// Why nothing is granted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoGrant {
+    /// The site's own lease was not renewed in time.
+    #[error("this site's lease was not renewed in time")]
+    LeaseLapsed,
+    /// The record was not read since the last gap.
+    #[error("the record was not read since the lease was last regained")]
+    RecordNotRead,
+    /// Another site is active.
+    #[error("{active} is active")]
+    OtherSite {
+        /// Who is.
+        active: SiteName,
+    },
+    /// The record's phase lets nobody write.
+    #[error("nobody may write in phase {phase}")]
+    Phase {
+        /// Which phase.
+        phase: Phase,
+    },
+    /// The record was not re-claimed since the last gap.
+    #[error("the role was not re-claimed since the lease was last regained")]
+    NotClaimed,
+    /// The database was ordered to lock.
+    #[error("the database was ordered to lock at serial {serial}")]
+    Locking {
+        /// The serial of the order.
+        serial: u64,
+    },
+}
+
+impl Claim {
+    /// The record as last seen, current or not.
+    pub const fn view(&self) -> Option<&View> {
+        self.view.as_ref()
+    }
+
+    /// The record as last seen, if a compare-and-swap may start from it.
+    pub fn current(&self) -> Option<&View> {
+        self.view.as_ref().filter(|v| !v.stale && self.in_flight.is_none())
+    }
+
+    /// Whether an own compare-and-swap is on its way.
+    pub const fn is_writing(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
+    /// Whether the guards of this policy have been ordered to lock, and at which serial.
+    pub const fn locking(&self) -> Option<u64> {
+        self.locking
+    }
+
+    /// The reply to a linearizable read, sent at `sent`, was received. A reply that a later write has overtaken
+    /// changes nothing; a read that was sent before the last gap ended does not count as one since that gap.
+    pub fn read(
+        &mut self,
+        holder: &Holder,
+        me: &SiteName,
+        found: Option<(Record, RecordRevision)>,
+        sent: Boottime,
+        received: Boottime,
+    ) {
+        let Some((record, revision)) = found else {
+            self.view = None;
+            self.claimed_in = None;
+            self.locking = None;
+            return;
+        };
+        if self.view.as_ref().is_some_and(|v| v.revision > revision) {
+            return;
+        }
+        if record.active != *me {
+            self.locking = None;
+        }
+        let since_gap = holder.gap_ended().is_some_and(|ended| sent >= ended);
+        let gap = since_gap.then(|| holder.gap());
+        self.view = Some(View { record, revision, received, gap, stale: false });
+    }
+
+    /// A compare-and-swap from the current view is being sent. Giving up the role begins with the sending: from now
+    /// on nothing is granted unless a later own write succeeds.
+    pub fn sending(&mut self, holder: &Holder, me: &SiteName, next: &Record) {
+        self.in_flight = Some(Sent { gap: holder.gap() });
+        if !next.lets_write(me) {
+            self.claimed_in = None;
+        }
+    }
+
+    /// The own compare-and-swap was applied.
+    ///
+    /// It re-claims the role only if it was sent after the reply to the renewal that ended the last gap, and if the
+    /// lease has time left now.
+    pub fn applied(
+        &mut self,
+        holder: &Holder,
+        me: &SiteName,
+        record: Record,
+        revision: RecordRevision,
+        now: Boottime,
+    ) {
+        let sent = self.in_flight.take();
+        let fresh = sent.is_some_and(|s| s.gap == holder.gap() && holder.gap_ended().is_some());
+        if record.lets_write(me) && fresh && holder.remaining(now).is_some() {
+            self.claimed_in = Some(holder.gap());
+            self.locking = None;
+        }
+        if record.active != *me {
+            self.locking = None;
+        }
+        self.view =
+            Some(View { record, revision, received: now, gap: fresh.then(|| holder.gap()), stale: false });
+    }
+
+    /// The own compare-and-swap lost to another write, or its outcome is unknown: read before writing again.
+    pub fn lost_or_unknown(&mut self) {
+        self.in_flight = None;
+        if let Some(v) = &mut self.view {
+            v.stale = true;
+        }
+    }
+
+    /// The record may have changed (a watch said so): read before writing.
+    pub fn outdated(&mut self) {
+        if let Some(v) = &mut self.view {
+            v.stale = true;
+        }
+    }
+
+    /// Guards are ordered to lock: nothing is granted until a later own write succeeds.
+    pub fn lock_ordered(&mut self, serial: u64) {
+        self.locking.get_or_insert(serial);
+    }
+
+    /// Whether the role is this site's, but must be re-claimed by a compare-and-swap before anything is granted.
+    pub fn must_reclaim(&self, holder: &Holder, me: &SiteName) -> bool {
+        self.view.as_ref().is_some_and(|v| v.record.active == *me)
+            && (self.claimed_in != Some(holder.gap()) || holder.gap_ended().is_none())
+    }
+
+    /// The holder's rule: whether this site grants at `now`, and for how long.
+    pub fn grant(&self, holder: &Holder, me: &SiteName, now: Boottime) -> Result<Grant, NoGrant> {
+        let view = self.view.as_ref().ok_or(NoGrant::RecordNotRead)?;
+        if view.record.active != *me {
+            return Err(NoGrant::OtherSite { active: view.record.active.clone() });
+        }
+        if !view.record.phase.grants() {
+            return Err(NoGrant::Phase { phase: view.record.phase.clone() });
+        }
+        if let Some(serial) = self.locking {
+            return Err(NoGrant::Locking { serial });
+        }
+        let remaining = holder.remaining(now).ok_or(NoGrant::LeaseLapsed)?;
+        if view.gap != Some(holder.gap()) {
+            return Err(NoGrant::RecordNotRead);
+        }
+        if self.claimed_in != Some(holder.gap()) {
+            return Err(NoGrant::NotClaimed);
+        }
+        match view.record.promise.fences {
+            Fences::Never => Ok(Grant::Unlimited),
+            Fences::Within { .. } => Ok(Grant::For(remaining)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::sample;
+
+    const R: Duration = Duration::from_secs(1);
+
+    fn ms(n: u64) -> Boottime {
+        Boottime::from_millis(n)
+    }
+
+    fn site(name: &str) -> SiteName {
+        name.try_into().unwrap()
+    }
+
+    fn in_phase(phase: Phase) -> Record {
+        Record { phase, ..sample() }
+    }
+
+    /// Paris, its lease renewed, the record read and claimed.
+    fn claimed(phase: Phase) -> (Holder, Claim) {
+        let (mut h, mut c) = (Holder::new(R), Claim::default());
+        h.renewed(ms(0), ms(5));
+        c.read(&h, &site("paris"), Some((in_phase(phase.clone()), 1)), ms(6), ms(8));
+        c.sending(&h, &site("paris"), &in_phase(phase.clone()));
+        c.applied(&h, &site("paris"), in_phase(phase), 2, ms(10));
+        (h, c)
+    }
+
+    #[test]
+    fn a_claimed_role_is_granted_until_r_after_the_last_renewal_was_sent() {
+        let (h, c) = claimed(Phase::Steady);
+        assert_eq!(c.grant(&h, &site("paris"), ms(400)), Ok(Grant::For(Duration::from_millis(600))));
+        assert_eq!(c.grant(&h, &site("paris"), ms(1000)), Err(NoGrant::LeaseLapsed));
+    }
+
+    #[test]
+    fn a_restarted_operator_grants_nothing_before_it_has_re_claimed() {
+        let (mut h, mut c) = (Holder::new(R), Claim::default());
+        assert_eq!(c.grant(&h, &site("paris"), ms(0)), Err(NoGrant::RecordNotRead));
+        h.renewed(ms(0), ms(5));
+        c.read(&h, &site("paris"), Some((sample(), 1)), ms(6), ms(8));
+        assert_eq!(c.grant(&h, &site("paris"), ms(9)), Err(NoGrant::NotClaimed));
+        assert!(c.must_reclaim(&h, &site("paris")));
+    }
+
+    #[test]
+    fn after_a_gap_a_record_read_before_it_grants_nothing() {
+        let (mut h, c) = claimed(Phase::Steady);
+        h.renewed(ms(1200), ms(1205));
+        assert_eq!(c.grant(&h, &site("paris"), ms(1210)), Err(NoGrant::RecordNotRead));
+    }
+
+    #[test]
+    fn a_read_sent_before_the_gap_ended_is_not_one_since_the_gap() {
+        let (mut h, mut c) = claimed(Phase::Steady);
+        h.renewed(ms(1200), ms(1205));
+        c.read(&h, &site("paris"), Some((sample(), 2)), ms(1204), ms(1210));
+        assert_eq!(c.grant(&h, &site("paris"), ms(1211)), Err(NoGrant::RecordNotRead));
+    }
+
+    #[test]
+    fn after_a_gap_a_read_is_not_enough_a_re_claim_is_needed() {
+        let (mut h, mut c) = claimed(Phase::Steady);
+        h.renewed(ms(1200), ms(1205));
+        c.read(&h, &site("paris"), Some((sample(), 2)), ms(1206), ms(1210));
+        assert_eq!(c.grant(&h, &site("paris"), ms(1211)), Err(NoGrant::NotClaimed));
+        c.sending(&h, &site("paris"), &sample());
+        c.applied(&h, &site("paris"), sample(), 3, ms(1215));
+        assert!(c.grant(&h, &site("paris"), ms(1216)).is_ok());
+    }
+
+    #[test]
+    fn a_re_claim_sent_before_the_renewal_that_ended_the_gap_does_not_count() {
+        let (mut h, mut c) = claimed(Phase::Steady);
+        c.sending(&h, &site("paris"), &sample());
+        h.renewed(ms(1200), ms(1205));
+        c.applied(&h, &site("paris"), sample(), 3, ms(1206));
+        assert!(c.grant(&h, &site("paris"), ms(1207)).is_err());
+        assert!(c.must_reclaim(&h, &site("paris")));
+    }
+
+    #[test]
+    fn a_re_claim_whose_reply_comes_after_the_lease_lapsed_does_not_count() {
+        let (mut h, mut c) = claimed(Phase::Steady);
+        h.renewed(ms(1200), ms(1205));
+        c.read(&h, &site("paris"), Some((sample(), 2)), ms(1206), ms(1207));
+        c.sending(&h, &site("paris"), &sample());
+        c.applied(&h, &site("paris"), sample(), 3, ms(2300));
+        assert!(c.must_reclaim(&h, &site("paris")));
+    }
+
+    #[test]
+    fn the_phase_is_looked_at_before_granting() {
+        for phase in [Phase::Handover, Phase::ReadOnly, Phase::Offered, Phase::Withdrawn] {
+            let (h, c) = claimed(phase.clone());
+            assert_eq!(c.grant(&h, &site("paris"), ms(20)), Err(NoGrant::Phase { phase }));
+        }
+    }
+
+    #[test]
+    fn another_site_grants_nothing() {
+        let (h, c) = claimed(Phase::Steady);
+        let e = c.grant(&h, &site("lyon"), ms(20));
+        assert_eq!(e, Err(NoGrant::OtherSite { active: site("paris") }));
+    }
+
+    #[test]
+    fn from_the_order_to_lock_until_a_later_own_write_nothing_is_granted() {
+        let (h, mut c) = claimed(Phase::Requested);
+        c.lock_ordered(1);
+        assert_eq!(c.grant(&h, &site("paris"), ms(20)), Err(NoGrant::Locking { serial: 1 }));
+        c.read(&h, &site("paris"), Some((in_phase(Phase::Requested), 2)), ms(21), ms(22));
+        assert!(c.grant(&h, &site("paris"), ms(23)).is_err(), "a read does not unlock");
+        c.sending(&h, &site("paris"), &in_phase(Phase::Steady));
+        assert!(c.grant(&h, &site("paris"), ms(24)).is_err(), "sending the rollback does not unlock");
+        c.applied(&h, &site("paris"), in_phase(Phase::Steady), 3, ms(25));
+        assert!(c.grant(&h, &site("paris"), ms(26)).is_ok());
+    }
+
+    #[test]
+    fn giving_the_role_up_begins_with_the_sending() {
+        for phase in [Phase::Handover, Phase::Offered, Phase::Withdrawn] {
+            let (h, mut c) = claimed(Phase::Requested);
+            c.sending(&h, &site("paris"), &in_phase(phase));
+            assert_eq!(c.grant(&h, &site("paris"), ms(20)), Err(NoGrant::NotClaimed));
+            c.lost_or_unknown();
+            c.read(&h, &site("paris"), Some((in_phase(Phase::Requested), 2)), ms(21), ms(22));
+            assert_eq!(
+                c.grant(&h, &site("paris"), ms(23)),
+                Err(NoGrant::NotClaimed),
+                "only an own write takes it back"
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_from_a_view_that_may_be_overtaken() {
+        let (h, mut c) = claimed(Phase::Steady);
+        c.sending(&h, &site("paris"), &sample());
+        assert!(c.current().is_none(), "one write at a time");
+        c.lost_or_unknown();
+        assert!(c.current().is_none(), "unknown is resolved by reading");
+        c.read(&h, &site("paris"), Some((sample(), 3)), ms(30), ms(31));
+        assert!(c.current().is_some());
+    }
+
+    #[test]
+    fn a_reply_that_a_later_write_has_overtaken_changes_nothing() {
+        let (h, mut c) = claimed(Phase::Steady);
+        c.read(&h, &site("paris"), Some((in_phase(Phase::ReadOnly), 1)), ms(7), ms(40));
+        assert_eq!(c.view().unwrap().record.phase, Phase::Steady);
+    }
+
+    #[test]
+    fn the_promise_never_has_no_deadline() {
+        let (h, mut c) = claimed(Phase::Steady);
+        let mut never = sample();
+        never.promise.fences = Fences::Never;
+        c.sending(&h, &site("paris"), &never);
+        c.applied(&h, &site("paris"), never, 3, ms(30));
+        assert_eq!(c.grant(&h, &site("paris"), ms(40)), Ok(Grant::Unlimited));
+    }
+}

@@ -1,0 +1,105 @@
+//! A site's own lease: how long it may act, and when it has to prove itself anew.
+
+use std::time::Duration;
+
+use crate::time::Boottime;
+
+/// The state of this operator's renewals. It starts in a gap: a restarted operator knows nothing.
+#[derive(Clone, Debug)]
+pub struct Holder {
+    may_act_for: Duration,
+    last_sent: Option<Boottime>,
+    gap: Gap,
+    gap_ended: Option<Boottime>,
+}
+
+/// The number of gaps so far. What was learnt or sent in an earlier gap counts for nothing in a later one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Gap(u64);
+
+impl Holder {
+    /// A holder that has not renewed yet. `r` is the deadline `R` of the timing profile.
+    pub const fn new(r: Duration) -> Self {
+        Self { may_act_for: r, last_sent: None, gap: Gap(0), gap_ended: None }
+    }
+
+    /// The reply to a successful renewal that was sent at `sent` is being processed at `processed`.
+    ///
+    /// Returns whether it ended a gap: more than `R` has passed, at the moment of processing, since the last
+    /// successful renewal was sent. A reply that waited while the process was frozen is not in time.
+    pub fn renewed(&mut self, sent: Boottime, processed: Boottime) -> bool {
+        let gap = self.last_sent.is_none_or(|last| processed.since(last) > self.may_act_for);
+        if gap {
+            self.gap.0 += 1;
+            self.gap_ended = Some(processed);
+        }
+        self.last_sent = Some(self.last_sent.map_or(sent, |last| last.max(sent)));
+        gap
+    }
+
+    /// How long the holder may still act at `now`, counted from the *sending* of the last successful renewal.
+    pub fn remaining(&self, now: Boottime) -> Option<Duration> {
+        now.until(self.last_sent? + self.may_act_for)
+    }
+
+    /// The present gap's number.
+    pub const fn gap(&self) -> Gap {
+        self.gap
+    }
+
+    /// When the reply to the renewal that ended the last gap was processed.
+    pub const fn gap_ended(&self) -> Option<Boottime> {
+        self.gap_ended
+    }
+
+    /// When the last successful renewal was sent.
+    pub const fn last_sent(&self) -> Option<Boottime> {
+        self.last_sent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(n: u64) -> Boottime {
+        Boottime::from_millis(n)
+    }
+
+    fn holder() -> Holder {
+        Holder::new(Duration::from_secs(1))
+    }
+
+    #[test]
+    fn a_restarted_operator_is_in_a_gap_until_its_first_renewal() {
+        let mut h = holder();
+        assert_eq!(h.remaining(ms(0)), None);
+        assert!(h.renewed(ms(10), ms(12)));
+        assert!(!h.renewed(ms(260), ms(262)));
+    }
+
+    #[test]
+    fn the_deadline_counts_from_the_send_not_from_the_reply() {
+        let mut h = holder();
+        h.renewed(ms(100), ms(900));
+        assert_eq!(h.remaining(ms(900)), Some(Duration::from_millis(200)));
+        assert_eq!(h.remaining(ms(1100)), None);
+    }
+
+    #[test]
+    fn a_gap_is_judged_when_the_reply_is_processed() {
+        let mut h = holder();
+        h.renewed(ms(0), ms(1));
+        // Sent in time, but the process was frozen before it looked at the reply.
+        assert!(h.renewed(ms(900), ms(1001)));
+        assert_eq!(h.gap_ended(), Some(ms(1001)));
+    }
+
+    #[test]
+    fn an_older_reply_never_shortens_the_deadline() {
+        let mut h = holder();
+        h.renewed(ms(500), ms(510));
+        h.renewed(ms(250), ms(520));
+        assert_eq!(h.last_sent(), Some(ms(500)));
+    }
+}
