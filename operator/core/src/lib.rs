@@ -5,6 +5,7 @@
 //! all run these rules; there is no second copy of them.
 
 pub mod ballot;
+pub mod guard;
 pub mod loss;
 pub mod moves;
 pub mod name;

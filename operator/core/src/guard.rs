@@ -1,0 +1,8 @@
+//! The guard beside a database: its pure rules, and what it and the operator say to each other.
+
+pub mod action;
+pub mod fallback;
+pub mod grant;
+pub mod lineage;
+pub mod rules;
+pub mod wire;

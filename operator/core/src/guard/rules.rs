@@ -1,0 +1,581 @@
+//! What does a guard do next? A state machine over events and the time, without a clock of its own.
+//!
+//! Every call of [`Rules::step`] looks at the deadline first: a guard that wakes up late kills before anything else.
+
+use std::time::Duration;
+
+use super::action::{Action, Event, Memory};
+use super::fallback::{Fallback, Step};
+use super::grant::{Deadline, Grants};
+use super::wire::{Disk, HighWater, Instruction, Role, ServerState, Timing, Upstream};
+use crate::time::{Boottime, Millis};
+
+/// How long a fast stop may take when no deadline bounds it, before the server is stopped without asking it.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a guard that remembers an unmanaged role waits for an operator before it goes by what it remembers.
+pub const UNMANAGED_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the last report of a guard that was asked to end may wait for its answer.
+pub const FAREWELL: Duration = Duration::from_millis(300);
+/// The first and the longest pause before something that failed is tried again.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+/// What needs a grant and a fresh answer: each of these is asked for anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    Start,
+    Promote,
+    Open,
+}
+
+/// The state machine.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    memory: Memory,
+    grants: Grants,
+    /// What the watch was last armed with. It outlives the grant: a server that is being stopped must still be
+    /// gone in time.
+    watch: Deadline,
+    fallback: Fallback,
+    role: Option<Role>,
+    role_epoch: u64,
+    timing: Timing,
+    server: ServerState,
+    stopping_writer: bool,
+    /// Opening or closing is under way and not confirmed yet.
+    access_pending: bool,
+    following: Option<Upstream>,
+    disk: Disk,
+    need: Option<(Need, Boottime)>,
+    permitted: bool,
+    connected: bool,
+    silent_since: Option<Boottime>,
+    ask_at: Boottime,
+    tell: bool,
+    retry_at: Boottime,
+    failures: u32,
+    checkpoint_asked: Option<u64>,
+    exited: Option<String>,
+    leaving: Option<Leaving>,
+    started: Boottime,
+}
+
+/// The way out after SIGTERM.
+#[derive(Clone, Copy, Debug)]
+struct Leaving {
+    /// The last report's nonce and when to go without its answer.
+    farewell: Option<(u64, Boottime)>,
+    gone: bool,
+}
+
+impl Rules {
+    /// A guard that has just started: nothing runs, no grant is held, whatever was held before.
+    pub fn new(memory: Memory, disk: Disk, now: Boottime) -> Self {
+        Self {
+            grants: Grants::default(),
+            watch: Deadline::None,
+            fallback: Fallback::default(),
+            role: None,
+            role_epoch: memory.high_water.epoch,
+            timing: Timing { p: Millis(1000), tq: Millis(1000), r: Millis(5000), f: Millis(1000) },
+            server: ServerState::Down,
+            stopping_writer: false,
+            access_pending: false,
+            following: None,
+            disk,
+            need: None,
+            permitted: false,
+            connected: false,
+            silent_since: Some(now),
+            ask_at: now,
+            tell: false,
+            retry_at: now,
+            failures: 0,
+            checkpoint_asked: None,
+            exited: None,
+            leaving: None,
+            started: now,
+            memory,
+        }
+    }
+
+    /// The role in force; `None` until one was given.
+    pub const fn role(&self) -> Option<&Role> {
+        self.role.as_ref()
+    }
+
+    /// What the server is, as the rules know it.
+    pub const fn server(&self) -> &ServerState {
+        &self.server
+    }
+
+    /// The timing in force.
+    pub const fn timing(&self) -> Timing {
+        self.timing
+    }
+
+    /// What is kept beside the data.
+    pub const fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// The lock as it may be reported: only once nothing is or becomes a primary.
+    pub const fn locked(&self) -> Option<u64> {
+        if self.server.is_down() { self.memory.locked } else { None }
+    }
+
+    /// Why the server died by itself; until it runs again.
+    pub fn exited(&self) -> Option<&str> {
+        self.exited.as_deref()
+    }
+
+    /// Whether the pod was asked to end.
+    pub const fn sigterm(&self) -> bool {
+        self.leaving.is_some()
+    }
+
+    /// Whether the guard extends its own grant.
+    pub const fn fallback_in_use(&self) -> bool {
+        self.fallback.in_use()
+    }
+
+    /// Until when the server may write.
+    pub const fn deadline(&self) -> Deadline {
+        self.grants.deadline()
+    }
+
+    /// When [`Event::Tick`] is due at the latest.
+    pub fn wakes(&self, now: Boottime) -> Boottime {
+        let mut at = now + Duration::from_secs(1);
+        if let Deadline::At(end) = self.watch {
+            at = at.min(end);
+        }
+        if self.connected {
+            at = at.min(self.ask_at);
+        }
+        if self.may_fall_back(now) {
+            let since = self.silent_since.unwrap_or(now) + self.timing.tq.duration();
+            at = at.min(self.fallback.wakes().map_or(since, |w| w.max(since)));
+        }
+        if self.retry_at > now {
+            at = at.min(self.retry_at);
+        }
+        if let Some(Leaving { farewell: Some((_, end)), .. }) = self.leaving {
+            at = at.min(end);
+        }
+        at.max(now)
+    }
+
+    /// Takes what happened and says what to do, in order.
+    pub fn step(&mut self, event: Event, now: Boottime) -> Vec<Action> {
+        let mut out = Vec::new();
+        self.expire(now, &mut out);
+        let killed = out.len();
+        let before = self.memory.clone();
+        match event {
+            Event::Tick { tell } => self.tell |= tell,
+            Event::Connected => {
+                self.connected = true;
+                self.tell = true;
+            }
+            Event::Disconnected => {
+                self.connected = false;
+                self.silent_since.get_or_insert(now);
+            }
+            Event::Answered { nonce, instruction } => self.answered(nonce, &instruction, now, &mut out),
+            Event::Told { instruction } => {
+                self.accept(&instruction, now, &mut out);
+            }
+            Event::Server { state, died } => self.server_changed(state, died, now),
+            Event::Disk(disk) => {
+                if disk != self.disk && matches!(self.server, ServerState::Failed { .. }) {
+                    self.server = ServerState::Down;
+                    self.retry_at = now;
+                }
+                self.tell |= disk != self.disk;
+                self.disk = disk;
+            }
+            Event::Failed => {
+                self.access_pending = false;
+                self.back_off(now);
+                self.tell = true;
+            }
+            Event::RecordRead { number, view } => {
+                let step = self.fallback.read(number, view, self.memory.high_water);
+                self.fall_back(step, now, &mut out);
+            }
+            Event::LeaseRenewed { number, done } => {
+                let step = self.fallback.renewed(number, done, self.timing.r.duration());
+                self.fall_back(step, now, &mut out);
+            }
+            Event::Sigterm => {
+                if self.leaving.is_none() {
+                    self.leaving = Some(Leaving { farewell: None, gone: false });
+                    self.tell = true;
+                }
+            }
+        }
+        self.reconcile(now, &mut out);
+        self.arm(killed, now, &mut out);
+        if self.memory != before {
+            out.push(Action::Remember(self.memory.clone()));
+        }
+        self.ask(now, &mut out);
+        if self.may_fall_back(now) && self.is_silent(now) {
+            let step = self.fallback.begin(now, self.timing.ask_every());
+            self.fall_back(step, now, &mut out);
+        }
+        out
+    }
+
+    fn is_writer(&self) -> bool {
+        self.server.is_or_becomes_primary()
+            || (self.stopping_writer && matches!(self.server, ServerState::Stopping))
+    }
+
+    fn expire(&mut self, now: Boottime, out: &mut Vec<Action>) {
+        if self.grants.deadline().has_passed(now) {
+            self.grants.clear();
+        }
+        if self.watch.has_passed(now) && self.is_writer() {
+            self.kill(out);
+        }
+    }
+
+    fn kill(&mut self, out: &mut Vec<Action>) {
+        out.push(Action::Kill);
+        if self.server == ServerState::Promoting {
+            out.push(Action::RemoveTrigger);
+        }
+        self.stopping_writer = true;
+        self.set(ServerState::Stopping);
+    }
+
+    /// The watch follows the grant; a grant that is gone leaves the old end in force while a writer is being
+    /// stopped.
+    fn arm(&mut self, at: usize, now: Boottime, out: &mut Vec<Action>) {
+        let wanted = match self.grants.deadline() {
+            Deadline::None if self.is_writer() && !self.watch.has_passed(now) => return,
+            other => other,
+        };
+        if wanted != self.watch {
+            self.watch = wanted;
+            // Before whatever this step starts: a server never runs unwatched.
+            out.insert(at, Action::Watch(wanted));
+        }
+    }
+
+    fn answered(&mut self, nonce: u64, ins: &Instruction, now: Boottime, out: &mut Vec<Action>) {
+        let Some(asked) = self.grants.answered(nonce) else { return };
+        if let Some(leaving) = &mut self.leaving
+            && leaving.farewell.is_some_and(|(n, _)| n == nonce)
+        {
+            leaving.gone = true;
+        }
+        if !self.accept(ins, now, out) {
+            return;
+        }
+        if ins.grant.is_some() || ins.role != Role::Keep {
+            self.silent_since = None;
+            self.fallback.abandon();
+        }
+        if !matches!(self.role, Some(Role::Serve { .. })) || self.memory.locked.is_some() {
+            return;
+        }
+        if let Some(grant) = ins.grant {
+            self.grants.take(grant, asked.at);
+        }
+        let in_time = self.need.is_some_and(|(_, since)| asked.at >= since);
+        if ins.fresh && asked.fresh && in_time && matches!(ins.role, Role::Serve { .. }) {
+            self.permitted = ins.grant.is_some();
+        }
+    }
+
+    /// Takes the role of an instruction; `false` when the whole of it is refused.
+    fn accept(&mut self, ins: &Instruction, now: Boottime, out: &mut Vec<Action>) -> bool {
+        let marks = HighWater { epoch: ins.epoch, serial: ins.serial, generation: ins.generation };
+        if self.memory.high_water.is_above(&marks) {
+            return false;
+        }
+        let frees = matches!(ins.role, Role::Follow { .. } | Role::Serve { .. });
+        if frees && self.memory.locked.is_some_and(|at| ins.serial <= at) {
+            return false;
+        }
+        self.memory.high_water = marks;
+        self.timing = ins.timing;
+        if ins.checkpoint && self.checkpoint_asked != Some(ins.serial) {
+            self.checkpoint_asked = Some(ins.serial);
+            out.push(Action::Checkpoint { serial: ins.serial });
+        }
+        if ins.role == Role::Keep {
+            return true;
+        }
+        if frees {
+            self.memory.locked = None;
+        }
+        if !matches!(ins.role, Role::Serve { .. } | Role::Wait { .. }) {
+            self.grants.clear();
+        }
+        if ins.role == Role::Lock {
+            self.memory.locked = Some(ins.serial);
+        }
+        if !matches!(ins.role, Role::Wait { .. }) {
+            self.memory.unmanaged = (frees && ins.unmanaged).then(|| ins.role.clone());
+        }
+        let changed = self.role.as_ref().is_none_or(|old| match (old, &ins.role) {
+            (Role::Wait { .. }, Role::Wait { .. }) => false,
+            (a, b) => a != b,
+        });
+        if changed {
+            self.failures = 0;
+            self.retry_at = now;
+            self.tell = true;
+            if matches!(self.server, ServerState::Failed { .. }) {
+                self.server = ServerState::Down;
+            }
+        }
+        self.role = Some(ins.role.clone());
+        self.role_epoch = ins.epoch;
+        true
+    }
+
+    fn server_changed(&mut self, state: ServerState, died: Option<String>, now: Boottime) {
+        if let Some(why) = died {
+            if self.is_writer() && self.leaving.is_none() && self.memory.unmanaged.is_none() {
+                // A dead primary is the record's business: it comes back only by a later decision.
+                self.memory.locked = Some(self.memory.high_water.serial);
+                self.grants.clear();
+            }
+            self.exited = Some(why);
+            self.back_off(now);
+        }
+        if self.server == ServerState::Stopping && !state.is_down() {
+            return;
+        }
+        if matches!(state, ServerState::Failed { .. }) {
+            self.back_off(now);
+        }
+        if matches!(state, ServerState::Standby { .. } | ServerState::Primary { .. }) {
+            self.exited = None;
+            if self.server != state {
+                self.failures = 0;
+            }
+        }
+        if state == ServerState::Stopping {
+            self.stopping_writer |= self.server.is_or_becomes_primary();
+        } else {
+            self.stopping_writer = false;
+        }
+        self.access_pending = false;
+        self.set(state);
+    }
+
+    fn back_off(&mut self, now: Boottime) {
+        let pause = BACKOFF.0.saturating_mul(1 << self.failures.min(10)).min(BACKOFF.1);
+        self.failures = self.failures.saturating_add(1);
+        self.retry_at = now + pause;
+    }
+
+    fn stop(&mut self, now: Boottime, out: &mut Vec<Action>) {
+        if self.server.is_down() || self.server == ServerState::Stopping {
+            return;
+        }
+        self.stopping_writer = self.server.is_or_becomes_primary();
+        if self.stopping_writer && self.watch == Deadline::None {
+            // It never had leave: somebody else promoted it, and no deadline would end it.
+            self.kill(out);
+            return;
+        }
+        if self.server == ServerState::Promoting {
+            out.push(Action::RemoveTrigger);
+        }
+        out.push(Action::Stop { by: now + PATIENCE });
+        self.set(ServerState::Stopping);
+    }
+
+    fn set(&mut self, state: ServerState) {
+        self.tell |= self.server != state;
+        self.server = state;
+    }
+
+    /// Moves the server towards its role, one step.
+    fn reconcile(&mut self, now: Boottime, out: &mut Vec<Action>) {
+        if self.leaving.is_some() {
+            self.need = None;
+            self.stop(now, out);
+            self.leave(now, out);
+            return;
+        }
+        let role = self.role.clone().or_else(|| {
+            let waited = now.since(self.started) >= UNMANAGED_PATIENCE;
+            self.memory.unmanaged.clone().filter(|_| waited)
+        });
+        let live = self.grants.deadline().is_live(now);
+        let serves = matches!(role, Some(Role::Serve { .. } | Role::Wait { .. }));
+        if self.server.is_or_becomes_primary() && !live && serves && self.memory.unmanaged.is_none() {
+            self.kill(out);
+            return;
+        }
+        match role {
+            None | Some(Role::Keep | Role::Wait { .. }) => self.need = None,
+            Some(Role::Lock) => {
+                self.need = None;
+                self.stop(now, out);
+            }
+            Some(Role::Follow { upstream, open }) => {
+                self.need = None;
+                self.follow(upstream, open, now, out);
+            }
+            Some(Role::Serve { open, slots }) => self.serve(open, slots, now, out),
+        }
+    }
+
+    fn follow(&mut self, upstream: Upstream, open: bool, now: Boottime, out: &mut Vec<Action>) {
+        match &self.server {
+            state if state.is_or_becomes_primary() => self.stop(now, out),
+            ServerState::Down | ServerState::Failed { .. } if now >= self.retry_at => {
+                if matches!(&self.server, ServerState::Failed { commands, .. } if !commands.is_empty()) {
+                    return;
+                }
+                match &self.disk {
+                    Disk::Empty => {
+                        out.push(Action::Clone { upstream });
+                        self.set(ServerState::Cloning);
+                    }
+                    Disk::Cluster(_) => {
+                        self.following = Some(upstream.clone());
+                        out.push(Action::Join { upstream, open });
+                        self.set(ServerState::Starting { writer: false });
+                    }
+                    Disk::Unreadable { .. } => {}
+                }
+            }
+            ServerState::Standby { .. } if self.following.as_ref() != Some(&upstream) => self.stop(now, out),
+            ServerState::Standby { open: is }
+                if *is != open && now >= self.retry_at && !self.access_pending =>
+            {
+                self.access_pending = true;
+                out.push(if open { Action::OpenStandby } else { Action::Close });
+            }
+            _ => {}
+        }
+    }
+
+    fn serve(&mut self, open: bool, slots: Vec<String>, now: Boottime, out: &mut Vec<Action>) {
+        if self.memory.unmanaged.is_some() && self.grants.deadline() == Deadline::None {
+            self.grants.resume_without_end();
+        }
+        let standby_on_disk = matches!(&self.disk, Disk::Cluster(c) if c.standby_signal);
+        let servable = matches!(&self.disk, Disk::Cluster(c) if !c.half_rewound);
+        let need = match &self.server {
+            ServerState::Down if now < self.retry_at || self.memory.locked.is_some() => None,
+            ServerState::Down if !servable => {
+                let reason = match &self.disk {
+                    Disk::Empty => {
+                        "the data directory is empty: a primary is never made from nothing".to_owned()
+                    }
+                    Disk::Cluster(_) => {
+                        "a rewind was begun and not finished: this copy cannot be served".to_owned()
+                    }
+                    Disk::Unreadable { reason } => reason.clone(),
+                };
+                self.set(ServerState::Failed { reason, commands: Vec::new() });
+                None
+            }
+            ServerState::Down if standby_on_disk => {
+                self.following = None;
+                out.push(Action::StartOrphan);
+                self.set(ServerState::Starting { writer: false });
+                None
+            }
+            ServerState::Down => Some(Need::Start),
+            ServerState::Standby { .. } if now >= self.retry_at => Some(Need::Promote),
+            _ if self.access_pending => None,
+            ServerState::Primary { open: false } if open && now >= self.retry_at => Some(Need::Open),
+            ServerState::Primary { open: true } if !open => {
+                out.push(Action::Close);
+                self.access_pending = true;
+                None
+            }
+            _ => None,
+        };
+        if need != self.need.map(|(n, _)| n) {
+            self.need = need.map(|n| (n, now));
+            self.permitted = false;
+            self.tell |= need.is_some();
+        }
+        let Some((need, _)) = self.need else { return };
+        let by_memory = self.memory.unmanaged.is_some();
+        if !(self.permitted || by_memory) || !self.grants.deadline().is_live(now) {
+            return;
+        }
+        self.need = None;
+        self.permitted = false;
+        match need {
+            Need::Start => {
+                out.push(Action::StartPrimary);
+                self.set(ServerState::Starting { writer: true });
+            }
+            Need::Promote => {
+                out.push(Action::Promote);
+                self.set(ServerState::Promoting);
+            }
+            Need::Open => {
+                out.push(Action::Open { epoch: self.role_epoch, slots });
+                self.access_pending = true;
+            }
+        }
+    }
+
+    fn leave(&mut self, now: Boottime, out: &mut Vec<Action>) {
+        if !self.server.is_down() {
+            return;
+        }
+        let connected = self.connected;
+        let Some(leaving) = &mut self.leaving else { return };
+        match leaving.farewell {
+            _ if leaving.gone || !connected => out.push(Action::Exit),
+            Some((_, end)) if now >= end => out.push(Action::Exit),
+            Some(_) => {}
+            None => {
+                let nonce = self.grants.ask(false, now);
+                leaving.farewell = Some((nonce, now + FAREWELL));
+                out.push(Action::Ask { nonce, fresh: false });
+            }
+        }
+    }
+
+    fn ask(&mut self, now: Boottime, out: &mut Vec<Action>) {
+        if !self.connected || (!self.tell && now < self.ask_at) {
+            return;
+        }
+        self.tell = false;
+        self.ask_at = now + self.timing.ask_every();
+        self.silent_since.get_or_insert(now);
+        let fresh = self.need.is_some() || self.role.is_none();
+        let nonce = self.grants.ask(fresh, now);
+        out.push(Action::Ask { nonce, fresh });
+    }
+
+    fn is_silent(&self, now: Boottime) -> bool {
+        self.silent_since.is_some_and(|since| now.since(since) >= self.timing.tq.duration())
+    }
+
+    fn may_fall_back(&self, now: Boottime) -> bool {
+        self.memory.locked.is_none()
+            && self.leaving.is_none()
+            && self.server.is_or_becomes_primary()
+            && matches!(self.grants.deadline(), Deadline::At(end) if now < end)
+    }
+
+    fn fall_back(&mut self, step: Step, now: Boottime, out: &mut Vec<Action>) {
+        match step {
+            Step::Read(number) => out.push(Action::ReadRecord { number }),
+            Step::Renew(number) if self.may_fall_back(now) => out.push(Action::RenewLease { number }),
+            Step::Extend(until) if self.may_fall_back(now) => self.grants.extend(until, now),
+            Step::Nothing | Step::Renew(_) | Step::Extend(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,489 @@
+//! The guard's rules, sentence by sentence.
+
+use super::*;
+use crate::guard::fallback::RecordView;
+use crate::guard::wire::{Cluster, ClusterState, Grant};
+use crate::position::{Lsn, SystemId, Timeline};
+
+const TIMING: Timing = Timing { p: Millis(250), tq: Millis(250), r: Millis(1250), f: Millis(300) };
+
+const fn t(ms: u64) -> Boottime {
+    Boottime::from_millis(ms)
+}
+
+fn cluster(standby_signal: bool) -> Disk {
+    Disk::Cluster(Cluster {
+        system_id: SystemId(1),
+        timeline: Timeline(1),
+        state: ClusterState::ShutDown,
+        checkpoint: Lsn(100),
+        standby_signal,
+        half_rewound: false,
+    })
+}
+
+fn upstream() -> Upstream {
+    Upstream {
+        host: "paris".into(),
+        port: 5432,
+        user: "replication".into(),
+        password: "secret".into(),
+        slot: "bascule_lyon".into(),
+        application_name: "lyon".into(),
+        sslmode: "prefer".into(),
+    }
+}
+
+fn serve(open: bool) -> Role {
+    Role::Serve { open, slots: vec!["bascule_lyon".into()] }
+}
+
+fn follow() -> Role {
+    Role::Follow { upstream: upstream(), open: true }
+}
+
+fn says(serial: u64, role: Role) -> Instruction {
+    Instruction {
+        serial,
+        epoch: 1,
+        generation: 0,
+        role,
+        grant: None,
+        fresh: false,
+        checkpoint: false,
+        unmanaged: false,
+        timing: TIMING,
+    }
+}
+
+fn grants(serial: u64, role: Role, remaining: u64, fresh: bool) -> Instruction {
+    Instruction { grant: Some(Grant::For { remaining: Millis(remaining) }), fresh, ..says(serial, role) }
+}
+
+/// A guard under test with a connection to an operator.
+struct Guard {
+    rules: Rules,
+    asked: Vec<(u64, bool)>,
+}
+
+impl Guard {
+    fn new(disk: Disk) -> Self {
+        Self::with(Memory::default(), disk)
+    }
+
+    fn with(memory: Memory, disk: Disk) -> Self {
+        let mut guard = Self { rules: Rules::new(memory, disk, t(0)), asked: Vec::new() };
+        guard.on(Event::Connected, 0);
+        guard
+    }
+
+    /// What is ordered, questions, watch and memory aside.
+    fn on(&mut self, event: Event, at: u64) -> Vec<Action> {
+        let mut out = self.rules.step(event, t(at));
+        for a in &out {
+            if let Action::Ask { nonce, fresh } = a {
+                self.asked.push((*nonce, *fresh));
+            }
+        }
+        out.retain(|a| !matches!(a, Action::Ask { .. } | Action::Watch(_) | Action::Remember(_)));
+        out
+    }
+
+    fn last_nonce(&self) -> u64 {
+        self.asked.last().unwrap().0
+    }
+
+    /// Answers the last question.
+    fn answer(&mut self, instruction: Instruction, at: u64) -> Vec<Action> {
+        let nonce = self.last_nonce();
+        self.on(Event::Answered { nonce, instruction }, at)
+    }
+
+    fn tell(&mut self, instruction: Instruction, at: u64) -> Vec<Action> {
+        self.on(Event::Told { instruction }, at)
+    }
+
+    fn server(&mut self, state: ServerState, at: u64) -> Vec<Action> {
+        self.on(Event::Server { state, died: None }, at)
+    }
+
+    /// A primary that is open under a grant until `1250` and serial 5.
+    fn open_primary() -> Self {
+        let mut g = Self::new(cluster(false));
+        g.tell(says(5, serve(true)), 0);
+        assert_eq!(g.answer(grants(5, serve(true), 1250, true), 0), [Action::StartPrimary]);
+        g.server(ServerState::Primary { open: false }, 0);
+        let open = g.answer(grants(5, serve(true), 1250, true), 0);
+        assert_eq!(open, [Action::Open { epoch: 1, slots: vec!["bascule_lyon".into()] }]);
+        g.server(ServerState::Primary { open: true }, 0);
+        g.answer(grants(5, serve(true), 1250, false), 0);
+        g
+    }
+
+    /// A standby that was told to serve and has begun its promotion, grant until 1250.
+    fn promoting() -> Self {
+        let mut g = Self::new(cluster(true));
+        assert_eq!(g.tell(says(5, follow()), 0), [Action::Join { upstream: upstream(), open: true }]);
+        g.server(ServerState::Standby { open: true }, 0);
+        g.tell(says(6, serve(true)), 0);
+        assert_eq!(g.answer(grants(6, serve(true), 1250, true), 0), [Action::Promote]);
+        g
+    }
+}
+
+#[test]
+fn a_guard_without_a_role_starts_nothing_however_long_it_waits() {
+    for disk in [Disk::Empty, cluster(true), cluster(false)] {
+        let mut g = Guard::new(disk);
+        for at in (0..60_000).step_by(500) {
+            assert_eq!(g.on(Event::Tick { tell: false }, at), []);
+        }
+        assert_eq!(g.answer(says(5, Role::Wait { why: "no record yet".into() }), 60_000), []);
+    }
+}
+
+#[test]
+fn starting_a_primary_needs_a_grant_and_a_fresh_answer_to_a_question_asked_since() {
+    let mut g = Guard::new(cluster(false));
+    let before = g.last_nonce();
+    assert_eq!(g.tell(says(5, serve(true)), 10), []);
+    assert_ne!(before, g.last_nonce(), "the need itself asks at once");
+    let early = Event::Answered { nonce: before, instruction: grants(5, serve(true), 1250, true) };
+    assert_eq!(g.on(early, 11), [], "that question was asked before the need arose");
+    assert_eq!(g.answer(grants(5, serve(true), 1250, false), 20), [], "not fresh");
+    g.on(Event::Tick { tell: true }, 30);
+    assert_eq!(g.answer(Instruction { grant: None, ..grants(5, serve(true), 1, true) }, 31), [], "no grant");
+    g.on(Event::Tick { tell: true }, 40);
+    assert_eq!(g.answer(grants(5, serve(true), 1250, true), 41), [Action::StartPrimary]);
+}
+
+#[test]
+fn opening_is_a_step_of_its_own_with_its_own_fresh_grant() {
+    let mut g = Guard::promoting();
+    assert_eq!(g.server(ServerState::Primary { open: false }, 100), []);
+    assert!(g.asked.last().unwrap().1, "the question for opening is a fresh one");
+    assert_eq!(g.answer(grants(6, serve(true), 1250, false), 110), []);
+    g.on(Event::Tick { tell: true }, 120);
+    assert_eq!(
+        g.answer(grants(6, serve(true), 1250, true), 121),
+        [Action::Open { epoch: 1, slots: vec!["bascule_lyon".into()] }]
+    );
+}
+
+#[test]
+fn a_grant_counts_from_the_moment_of_asking_not_from_the_receipt_of_the_answer() {
+    let mut g = Guard::new(cluster(false));
+    g.tell(says(5, serve(true)), 100);
+    g.answer(grants(5, serve(true), 1250, true), 900);
+    assert_eq!(g.rules.deadline(), Deadline::At(t(1350)));
+}
+
+#[test]
+fn a_pushed_grant_never_moves_the_deadline() {
+    let mut g = Guard::open_primary();
+    g.tell(grants(6, serve(true), 60_000, true), 1000);
+    assert_eq!(g.rules.deadline(), Deadline::At(t(1250)));
+    g.tell(Instruction { grant: Some(Grant::Unlimited), ..says(7, serve(true)) }, 1001);
+    assert_eq!(g.rules.deadline(), Deadline::At(t(1250)));
+}
+
+#[test]
+fn a_guard_that_wakes_past_its_deadline_kills_before_anything_else() {
+    let late = |g: &mut Guard, event| g.rules.step(event, t(5000));
+    let mut g = Guard::open_primary();
+    assert_eq!(late(&mut g, Event::Tick { tell: false })[0], Action::Kill);
+    let mut g = Guard::open_primary();
+    let nonce = g.last_nonce();
+    let instruction = grants(5, serve(true), 60_000, true);
+    assert_eq!(
+        late(&mut g, Event::Answered { nonce, instruction })[0],
+        Action::Kill,
+        "even with a new grant in hand"
+    );
+    let mut g = Guard::promoting();
+    assert_eq!(late(&mut g, Event::Tick { tell: false })[..2], [Action::Kill, Action::RemoveTrigger]);
+}
+
+#[test]
+fn a_guard_does_not_grant_itself_anything_after_expiry() {
+    let mut g = Guard::open_primary();
+    g.on(Event::Disconnected, 100);
+    g.on(Event::Tick { tell: false }, 400);
+    assert_eq!(g.on(Event::Tick { tell: false }, 1250)[0], Action::Kill);
+    let view = Some(RecordView {
+        active_here: true,
+        phase_grants: true,
+        marks: HighWater { epoch: 1, serial: 5, generation: 0 },
+    });
+    assert_eq!(g.on(Event::RecordRead { number: 1, view }, 1260), []);
+    assert_eq!(g.on(Event::LeaseRenewed { number: 1, done: true }, 1270), []);
+    assert_eq!(g.rules.deadline(), Deadline::None);
+}
+
+#[test]
+fn without_an_operator_the_guard_reads_the_record_then_renews_and_counts_from_the_read() {
+    let mut g = Guard::open_primary();
+    g.on(Event::Disconnected, 100);
+    assert_eq!(g.on(Event::Tick { tell: false }, 349), [], "silent for less than Tq");
+    assert_eq!(g.on(Event::Tick { tell: false }, 350), [Action::ReadRecord { number: 1 }]);
+    let marks = HighWater { epoch: 1, serial: 6, generation: 0 };
+    let view = Some(RecordView { active_here: true, phase_grants: true, marks });
+    assert_eq!(g.on(Event::RecordRead { number: 1, view }, 400), [Action::RenewLease { number: 1 }]);
+    g.on(Event::LeaseRenewed { number: 1, done: true }, 500);
+    assert_eq!(g.rules.deadline(), Deadline::At(t(1600)));
+    assert!(g.rules.fallback_in_use());
+}
+
+#[test]
+fn the_fallback_does_not_renew_while_locked_or_stopped() {
+    let mut g = Guard::open_primary();
+    g.on(Event::Disconnected, 100);
+    g.on(Event::Tick { tell: false }, 350);
+    g.on(Event::Connected, 360);
+    g.tell(says(6, Role::Lock), 370);
+    let marks = HighWater { epoch: 1, serial: 6, generation: 0 };
+    let view = Some(RecordView { active_here: true, phase_grants: true, marks });
+    assert_eq!(g.on(Event::RecordRead { number: 1, view }, 400), []);
+    g.on(Event::Disconnected, 410);
+    for at in (420..1200).step_by(50) {
+        assert_eq!(g.on(Event::Tick { tell: false }, at), []);
+    }
+}
+
+#[test]
+fn a_lock_stops_fast_and_clears_the_grant_at_once_and_the_old_deadline_still_kills() {
+    let mut g = Guard::open_primary();
+    assert!(matches!(g.tell(says(6, Role::Lock), 100)[..], [Action::Stop { .. }]));
+    assert_eq!(g.rules.deadline(), Deadline::None);
+    assert_eq!(g.rules.locked(), None, "not confirmed while it is being stopped");
+    assert_eq!(g.on(Event::Tick { tell: false }, 1250), [Action::Kill]);
+    g.server(ServerState::Down, 1300);
+    assert_eq!(g.rules.locked(), Some(6));
+}
+
+#[test]
+fn grants_and_locks_carry_the_serial_and_a_locked_guard_takes_only_a_higher_one() {
+    let mut g = Guard::open_primary();
+    g.tell(says(6, Role::Lock), 100);
+    g.server(ServerState::Down, 150);
+    for stale in [5, 6] {
+        g.on(Event::Tick { tell: true }, 200);
+        assert_eq!(g.answer(grants(stale, serve(true), 1250, true), 210), [], "serial {stale}");
+        assert_eq!(g.tell(says(stale, follow()), 211), [], "serial {stale}");
+        assert_eq!(g.rules.deadline(), Deadline::None);
+    }
+    g.tell(says(7, serve(true)), 300);
+    assert_eq!(g.answer(grants(7, serve(true), 1250, true), 310), [Action::StartPrimary]);
+}
+
+#[test]
+fn a_lock_outlives_the_guard() {
+    let mut g = Guard::open_primary();
+    g.tell(says(6, Role::Lock), 100);
+    let mut again = Guard::with(g.rules.memory().clone(), cluster(false));
+    assert_eq!(again.tell(says(6, serve(true)), 10), []);
+    assert_eq!(again.answer(grants(6, serve(true), 1250, true), 20), []);
+    again.tell(says(7, serve(true)), 30);
+    assert_eq!(again.answer(grants(7, serve(true), 1250, true), 40), [Action::StartPrimary]);
+}
+
+#[test]
+fn an_answer_from_an_arbiter_that_went_back_in_time_is_refused() {
+    let mut g = Guard::open_primary();
+    for back in [
+        Instruction { epoch: 0, ..grants(9, serve(true), 60_000, true) },
+        grants(4, serve(true), 60_000, true),
+    ] {
+        g.on(Event::Tick { tell: true }, 100);
+        g.answer(back, 110);
+        assert_eq!(g.rules.deadline(), Deadline::At(t(1250)));
+    }
+}
+
+#[test]
+fn the_guard_removes_the_trigger_before_it_stops_a_server_that_is_becoming_a_primary() {
+    let mut g = Guard::promoting();
+    let out = g.tell(says(7, Role::Lock), 100);
+    assert!(matches!(out[..], [Action::RemoveTrigger, Action::Stop { .. }]), "{out:?}");
+    assert_eq!(g.rules.locked(), None);
+}
+
+#[test]
+fn a_standby_that_somebody_else_promoted_is_killed_at_once() {
+    for role in [follow(), Role::Wait { why: "x".into() }] {
+        let mut g = Guard::new(cluster(true));
+        g.tell(says(5, follow()), 0);
+        g.server(ServerState::Standby { open: true }, 0);
+        g.tell(says(6, role), 10);
+        assert_eq!(g.server(ServerState::Primary { open: true }, 20), [Action::Kill]);
+    }
+}
+
+#[test]
+fn a_primary_that_dies_locks_itself_and_comes_back_only_by_a_later_decision() {
+    let mut g = Guard::open_primary();
+    let died = Some("killed by signal 9".to_owned());
+    assert_eq!(g.on(Event::Server { state: ServerState::Down, died }, 100), []);
+    assert_eq!(g.rules.locked(), Some(5));
+    assert_eq!(g.rules.exited(), Some("killed by signal 9"));
+    g.on(Event::Tick { tell: true }, 300);
+    assert_eq!(g.answer(grants(5, serve(true), 1250, true), 310), []);
+    g.tell(says(6, serve(true)), 400);
+    assert_eq!(g.answer(grants(6, serve(true), 1250, true), 410), [Action::StartPrimary]);
+}
+
+#[test]
+fn a_standby_that_dies_is_started_again_after_a_pause() {
+    let mut g = Guard::new(cluster(true));
+    g.tell(says(5, follow()), 0);
+    g.server(ServerState::Standby { open: true }, 0);
+    let died = Some("killed by signal 9".to_owned());
+    assert_eq!(g.on(Event::Server { state: ServerState::Down, died }, 100), []);
+    assert_eq!(g.on(Event::Tick { tell: false }, 150), []);
+    assert_eq!(g.on(Event::Tick { tell: false }, 200), [Action::Join { upstream: upstream(), open: true }]);
+}
+
+#[test]
+fn a_standby_needs_a_role_and_no_grant_and_clones_into_an_empty_directory_only() {
+    let join = Action::Join { upstream: upstream(), open: true };
+    let cases = [
+        (Disk::Empty, vec![Action::Clone { upstream: upstream() }]),
+        (cluster(true), vec![join.clone()]),
+        (cluster(false), vec![join]),
+        (Disk::Unreadable { reason: "PG_VERSION says 16".into() }, vec![]),
+    ];
+    for (disk, expected) in cases {
+        assert_eq!(Guard::new(disk.clone()).tell(says(5, follow()), 0), expected, "{disk:?}");
+    }
+}
+
+#[test]
+fn an_empty_or_half_rewound_directory_is_never_served() {
+    let half = match cluster(false) {
+        Disk::Cluster(c) => Disk::Cluster(Cluster { half_rewound: true, ..c }),
+        other => other,
+    };
+    for disk in [Disk::Empty, half] {
+        let mut g = Guard::new(disk);
+        g.tell(says(5, serve(true)), 0);
+        assert_eq!(g.answer(grants(5, serve(true), 1250, true), 10), []);
+        assert!(matches!(g.rules.server(), ServerState::Failed { .. }));
+    }
+}
+
+#[test]
+fn a_primary_that_shall_follow_is_stopped_first() {
+    let mut g = Guard::open_primary();
+    assert!(matches!(g.tell(says(6, follow()), 100)[..], [Action::Stop { .. }]));
+    assert_eq!(g.server(ServerState::Down, 150), [Action::Join { upstream: upstream(), open: true }]);
+}
+
+#[test]
+fn keep_extends_what_runs_and_starts_nothing() {
+    let mut g = Guard::open_primary();
+    g.on(Event::Tick { tell: true }, 1000);
+    g.answer(grants(5, Role::Keep, 1250, false), 1010);
+    assert_eq!(g.rules.deadline(), Deadline::At(t(2250)));
+    let mut g = Guard::new(cluster(false));
+    g.tell(says(5, serve(true)), 0);
+    assert_eq!(g.answer(grants(5, Role::Keep, 1250, true), 10), []);
+}
+
+#[test]
+fn wait_stops_nothing_and_extends_nothing() {
+    let mut g = Guard::open_primary();
+    g.on(Event::Tick { tell: true }, 1000);
+    assert_eq!(g.answer(grants(6, Role::Wait { why: "withdrawn".into() }, 1250, true), 1010), []);
+    assert_eq!(g.rules.deadline(), Deadline::At(t(1250)));
+    assert_eq!(g.on(Event::Tick { tell: false }, 1250), [Action::Kill]);
+}
+
+#[test]
+fn a_pod_that_is_asked_to_end_stops_fast_says_so_and_exits() {
+    let mut g = Guard::open_primary();
+    assert!(matches!(g.on(Event::Sigterm, 100)[..], [Action::Stop { .. }]));
+    g.server(ServerState::Down, 150);
+    assert!(g.rules.sigterm());
+    assert_eq!(g.rules.locked(), None, "a rollout is not an offer");
+    let farewell = g.asked.iter().rev().nth(1).unwrap().0;
+    let nonces = [farewell, g.last_nonce()];
+    let out: Vec<Action> = nonces
+        .into_iter()
+        .flat_map(|nonce| g.on(Event::Answered { nonce, instruction: says(5, Role::Keep) }, 160))
+        .collect();
+    assert!(out.contains(&Action::Exit), "{out:?}");
+}
+
+#[test]
+fn a_pod_that_is_asked_to_end_does_not_wait_for_a_deaf_operator() {
+    let mut g = Guard::open_primary();
+    g.on(Event::Sigterm, 100);
+    assert_eq!(g.server(ServerState::Down, 150), []);
+    assert_eq!(g.on(Event::Tick { tell: false }, 450), [Action::Exit]);
+    let mut g = Guard::new(cluster(true));
+    g.on(Event::Disconnected, 10);
+    assert_eq!(g.on(Event::Sigterm, 20), [Action::Exit]);
+}
+
+#[test]
+fn under_a_promise_never_a_grant_has_no_deadline_but_starting_still_asks() {
+    let unlimited =
+        |serial| Instruction { grant: Some(Grant::Unlimited), fresh: true, ..says(serial, serve(true)) };
+    let mut g = Guard::new(cluster(false));
+    g.tell(says(5, serve(true)), 0);
+    assert_eq!(g.answer(unlimited(5), 0), [Action::StartPrimary]);
+    g.server(ServerState::Primary { open: false }, 0);
+    g.answer(unlimited(5), 0);
+    g.server(ServerState::Primary { open: true }, 0);
+    g.on(Event::Disconnected, 10);
+    assert_eq!(g.on(Event::Tick { tell: false }, 86_400_000), []);
+    let mut again = Guard::with(g.rules.memory().clone(), cluster(false));
+    assert_eq!(
+        again.on(Event::Tick { tell: false }, 86_400_000),
+        [],
+        "nothing is remembered of a promise never"
+    );
+}
+
+#[test]
+fn an_unmanaged_database_keeps_its_role_over_a_restart_once_no_operator_has_spoken() {
+    let mut g = Guard::open_primary();
+    g.on(Event::Tick { tell: true }, 100);
+    let unmanaged = Instruction { unmanaged: true, grant: Some(Grant::Unlimited), ..says(6, serve(true)) };
+    g.answer(unmanaged, 110);
+    assert_eq!(g.rules.deadline(), Deadline::Never);
+    let mut again = Guard::with(g.rules.memory().clone(), cluster(false));
+    assert_eq!(again.on(Event::Tick { tell: false }, 4999), []);
+    assert_eq!(again.on(Event::Tick { tell: false }, 5000), [Action::StartPrimary]);
+    let mut told = Guard::with(g.rules.memory().clone(), cluster(false));
+    told.tell(says(7, follow()), 10);
+    told.server(ServerState::Standby { open: true }, 20);
+    assert_eq!(told.on(Event::Tick { tell: false }, 6000), [], "an operator's word replaces the memory");
+}
+
+#[test]
+fn nothing_was_opened_is_kept_over_the_restart_because_the_open_order_names_its_epoch() {
+    // The marker itself is the supervisor's: written before opening. The rules give the epoch of the hold.
+    let mut g = Guard::new(cluster(false));
+    let hold = |fresh| Instruction { epoch: 7, ..grants(5, serve(true), 1250, fresh) };
+    g.tell(Instruction { epoch: 7, ..says(5, serve(true)) }, 0);
+    g.answer(hold(true), 1);
+    g.server(ServerState::Primary { open: false }, 2);
+    assert!(matches!(g.answer(hold(true), 3)[..], [Action::Open { epoch: 7, .. }]));
+}
+
+#[test]
+fn a_checkpoint_is_ordered_once_per_serial() {
+    let mut g = Guard::open_primary();
+    let asks = Instruction { checkpoint: true, ..says(6, serve(true)) };
+    assert_eq!(g.tell(asks.clone(), 10), [Action::Checkpoint { serial: 6 }]);
+    assert_eq!(g.tell(asks, 20), []);
+}
+
+#[test]
+fn a_standby_told_to_serve_after_a_restart_starts_without_an_upstream_and_is_then_promoted() {
+    let mut g = Guard::new(cluster(true));
+    assert_eq!(g.tell(says(6, serve(true)), 0), [Action::StartOrphan]);
+    g.server(ServerState::Standby { open: false }, 10);
+    assert_eq!(g.answer(grants(6, serve(true), 1250, true), 20), [Action::Promote]);
+}

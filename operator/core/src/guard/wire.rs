@@ -1,0 +1,464 @@
+//! What a guard and its operator say to each other: JSON in length-delimited frames over mutual TLS.
+//!
+//! The guard asks, the operator answers; the operator may also tell at any time. No message carries a moment of
+//! either machine's clock: times are relative, and the one who asked counts from the moment it asked.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::{ItemName, ObjectName, PolicyKey, SiteName};
+use crate::position::{Lsn, SystemId, Timeline};
+use crate::time::Millis;
+
+/// The version of these messages. A peer that speaks another one is refused by name.
+pub const PROTOCOL: u32 = 1;
+
+/// The largest frame either side accepts, in bytes.
+pub const MAX_FRAME: usize = 64 * 1024;
+
+/// From the guard to the operator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+pub enum FromGuard {
+    /// Who speaks; the first message of a connection, sent once.
+    Hello(Hello),
+    /// A question for an instruction, with what the guard sees.
+    Ask(Box<Ask>),
+}
+
+/// From the operator to the guard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+pub enum FromOperator {
+    /// The answer to the [`Ask`] with this nonce.
+    Answer {
+        /// The nonce of the question.
+        nonce: u64,
+        /// What to do.
+        instruction: Instruction,
+    },
+    /// An instruction without a question: it can give or take a role at once, and never extends a deadline.
+    Tell {
+        /// What to do.
+        instruction: Instruction,
+    },
+    /// The operator will not talk to this guard and closes the connection.
+    Refuse {
+        /// Why, for the person who must act.
+        reason: String,
+    },
+}
+
+/// Who speaks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hello {
+    /// [`PROTOCOL`] of the guard.
+    pub protocol: u32,
+    /// The policy that names the database.
+    pub policy: PolicyKey,
+    /// The database's name in the policy.
+    pub database: ItemName,
+    /// The site the guard was started for.
+    pub site: SiteName,
+    /// The pod's name.
+    pub instance: ObjectName,
+    /// A random name of this guard process; another one after every restart.
+    pub boot: String,
+    /// The server's version as it names itself, for example `15.20`.
+    pub postgres_version: String,
+}
+
+/// A question for an instruction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ask {
+    /// Echoed by the answer; never used twice by one guard process.
+    pub nonce: u64,
+    /// Whether the answer must come from a read of the record made after this question arrived.
+    pub fresh: bool,
+    /// What the guard sees.
+    pub report: Report,
+}
+
+/// What a guard shall do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Instruction {
+    /// The record's serial that this follows from. Lower ones than the guard has seen are refused.
+    pub serial: u64,
+    /// The record's epoch.
+    pub epoch: u64,
+    /// The arbiter's generation.
+    pub generation: u64,
+    /// What to be.
+    pub role: Role,
+    /// Permission to write. Only an answer's grant counts; `None` gives nothing and takes nothing away.
+    pub grant: Option<Grant>,
+    /// The record was read after the question arrived. Starting a primary, promoting and opening need it.
+    pub fresh: bool,
+    /// Run a `CHECKPOINT` now; the report says when it is done.
+    pub checkpoint: bool,
+    /// The policy is `Unmanaged`: keep the role over restarts without asking, until told otherwise.
+    pub unmanaged: bool,
+    /// The installation's timing.
+    pub timing: Timing,
+}
+
+/// The part of the installation's timing that a guard needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Timing {
+    /// Renew period `p`.
+    pub p: Millis,
+    /// Deadline of one call, `Tq`.
+    pub tq: Millis,
+    /// The holder's deadline `R`.
+    pub r: Millis,
+    /// The time within which the guard has stopped every process, `F`.
+    pub f: Millis,
+}
+
+impl Timing {
+    /// How often the guard asks when nothing changes: the smaller of `p` and a quarter of `R`.
+    pub fn ask_every(self) -> std::time::Duration {
+        self.p.duration().min(self.r.duration() / 4).max(std::time::Duration::from_millis(10))
+    }
+}
+
+/// Permission to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Grant {
+    /// Until this long after the moment the guard asked.
+    For {
+        /// The time that was left when the question arrived.
+        remaining: Millis,
+    },
+    /// Without a deadline: the recorded promise is "never".
+    Unlimited,
+}
+
+/// What a guard shall be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "camelCase")]
+pub enum Role {
+    /// The operator cannot read the record now: go on with the role and the deadline you have.
+    Keep,
+    /// No role. What runs goes on under its deadline; nothing is started.
+    Wait {
+        /// For whom or what, in words.
+        why: String,
+    },
+    /// A standby of `upstream`. Needs no grant.
+    Follow {
+        /// Whom to follow.
+        upstream: Upstream,
+        /// Whether clients may connect, for reads.
+        open: bool,
+    },
+    /// The primary: started closed, or promoted when it is a standby, then opened by command.
+    Serve {
+        /// Whether clients may connect.
+        open: bool,
+        /// The replication slots that the standbys use; made at opening.
+        slots: Vec<String>,
+    },
+    /// Stop fast and stay down until an instruction with a higher serial.
+    Lock,
+}
+
+impl Role {
+    /// Its name, for logs and reasons.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Wait { .. } => "wait",
+            Self::Follow { .. } => "follow",
+            Self::Serve { .. } => "serve",
+            Self::Lock => "lock",
+        }
+    }
+}
+
+/// Where a standby gets its WAL. Its `Debug` hides the password.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Upstream {
+    /// Host name or address of the primary.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// The replication role.
+    pub user: String,
+    /// Its password; empty when the certificate or the address is enough.
+    pub password: String,
+    /// The slot made for this standby on the primary.
+    pub slot: String,
+    /// How the standby names itself on the primary.
+    pub application_name: String,
+    /// libpq's `sslmode`.
+    pub sslmode: String,
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Upstream({}@{}:{} slot {})", self.user, self.host, self.port, self.slot)
+    }
+}
+
+/// What the guard sees; the whole of it with every question.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// The highest serial the guard has accepted.
+    pub serial: u64,
+    /// Locked at this serial: nothing is or becomes a primary, the trigger is gone, and only a higher serial
+    /// unlocks. Absent while the server is still being stopped.
+    pub locked: Option<u64>,
+    /// The same as in [`Hello`].
+    pub boot: String,
+    /// What the server is.
+    pub state: ServerState,
+    /// What lies on the disk. While a server runs, its control file as last written.
+    pub disk: Disk,
+    /// The server's positions as last read; absent while no server answers.
+    pub positions: Option<Positions>,
+    /// How the last stop of a primary by this guard ended.
+    pub stopped: Option<Stopped>,
+    /// The serial of the last instruction whose `CHECKPOINT` is done.
+    pub checkpointed: Option<u64>,
+    /// The epoch of the hold in which this database was last opened, or was about to be: written beside the data
+    /// before opening. An epoch below the record's means "never opened in this hold".
+    pub opened_epoch: Option<u64>,
+    /// What lay past the fork when this database last came back on another history; saved, never wiped.
+    pub diverged: Option<Diverged>,
+    /// What this standby knew when it lost contact with its primary; absent while it streams.
+    pub contact_lost: Option<ContactLost>,
+    /// The highest values the guard has seen, kept beside the data.
+    pub high_water: HighWater,
+    /// Why the server died, when it was not the guard who stopped it.
+    pub exited: Option<String>,
+    /// The pod was asked to stop (a rollout or a drain).
+    pub sigterm: bool,
+    /// The guard extends its grant by asking the arbiter itself.
+    pub fallback: bool,
+    /// What else a person should know: settings that are missing, a role that cannot be followed yet.
+    pub notes: Vec<String>,
+}
+
+/// What the server beside the guard is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "camelCase")]
+pub enum ServerState {
+    /// No process of it runs.
+    Down,
+    /// It is being started.
+    Starting {
+        /// As a primary.
+        writer: bool,
+    },
+    /// A standby.
+    Standby {
+        /// Clients may connect, for reads.
+        open: bool,
+    },
+    /// A standby that was told to become a primary.
+    Promoting,
+    /// A primary.
+    Primary {
+        /// Clients may connect.
+        open: bool,
+    },
+    /// It is being stopped.
+    Stopping,
+    /// The data directory is being filled from the upstream.
+    Cloning,
+    /// The data directory is being rewound to the upstream's history.
+    Rewinding,
+    /// The last thing tried failed and will not be tried again by itself while the instruction stays the same.
+    Failed {
+        /// Why.
+        reason: String,
+        /// The exact commands by which a person can go on; empty when a new instruction may help.
+        commands: Vec<String>,
+    },
+}
+
+impl ServerState {
+    /// Whether it may accept writes now, or will without another command.
+    pub const fn is_or_becomes_primary(&self) -> bool {
+        matches!(self, Self::Starting { writer: true } | Self::Promoting | Self::Primary { .. })
+    }
+
+    /// Whether no process of a server runs.
+    pub const fn is_down(&self) -> bool {
+        matches!(self, Self::Down | Self::Failed { .. })
+    }
+
+    /// Whether something that was begun has not ended yet.
+    pub const fn is_busy(&self) -> bool {
+        matches!(
+            self,
+            Self::Starting { .. } | Self::Promoting | Self::Stopping | Self::Cloning | Self::Rewinding
+        )
+    }
+}
+
+/// What lies in the data directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "camelCase")]
+pub enum Disk {
+    /// Nothing: it may be cloned into.
+    Empty,
+    /// A database cluster.
+    Cluster(Cluster),
+    /// Something that cannot be read as a cluster of a tested version.
+    Unreadable {
+        /// What was found and what was expected.
+        reason: String,
+    },
+}
+
+/// What a cluster's control file says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cluster {
+    /// Which database.
+    pub system_id: SystemId,
+    /// The timeline of the latest checkpoint.
+    pub timeline: Timeline,
+    /// In which state it was last written.
+    pub state: ClusterState,
+    /// Where the latest checkpoint's record starts.
+    pub checkpoint: Lsn,
+    /// Whether `standby.signal` lies beside it: the next start is a standby's.
+    pub standby_signal: bool,
+    /// A rewind was begun and not finished: it must not be served.
+    pub half_rewound: bool,
+}
+
+/// The state of a cluster in its control file, as `pg_controldata` names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ClusterState {
+    /// "starting up"
+    StartingUp,
+    /// "shut down": a primary that was stopped cleanly.
+    ShutDown,
+    /// "shut down in recovery": a standby that was stopped cleanly.
+    ShutDownInRecovery,
+    /// "shutting down"
+    ShuttingDown,
+    /// "in crash recovery"
+    InCrashRecovery,
+    /// "in archive recovery": a standby that runs, or was killed.
+    InArchiveRecovery,
+    /// "in production": a primary that runs, or was killed.
+    InProduction,
+}
+
+/// Where a running server stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Positions {
+    /// The timeline it writes or replays.
+    pub timeline: Option<Timeline>,
+    /// A primary's flushed end of WAL.
+    pub flush: Option<Lsn>,
+    /// A standby's received and flushed end of WAL.
+    pub receive: Option<Lsn>,
+    /// A standby's replayed position.
+    pub replay: Option<Lsn>,
+    /// The receiver's view of its primary; absent while there is no receiver.
+    pub upstream: Option<UpstreamView>,
+    /// How old this reading was when the report was made.
+    pub age: Millis,
+}
+
+/// What a standby's receiver knows of its primary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UpstreamView {
+    /// `pg_stat_wal_receiver.status`, for example `streaming`.
+    pub status: String,
+    /// The timeline it receives.
+    pub timeline: Option<Timeline>,
+    /// The end of WAL that the primary last reported.
+    pub reported_end: Option<Lsn>,
+    /// How old the primary's last message was at the reading.
+    pub message_age: Option<Millis>,
+}
+
+/// How a stop ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stopped {
+    /// The serial the guard knew when it was stopped.
+    pub serial: u64,
+    /// Which database.
+    pub system_id: SystemId,
+    /// On which timeline.
+    pub timeline: Timeline,
+    /// Where the latest checkpoint's record starts; after a clean stop that is the shutdown checkpoint, the last
+    /// record of all: a standby that has replayed past it has everything.
+    pub checkpoint: Lsn,
+    /// The control file says "shut down".
+    pub clean: bool,
+}
+
+/// WAL past a fork, saved before a rewind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Diverged {
+    /// The timeline it was written on.
+    pub timeline: Timeline,
+    /// Where the upstream's history left this one.
+    pub fork: Lsn,
+    /// The end of the last record.
+    pub end: Lsn,
+    /// `end - fork`.
+    pub bytes: u64,
+    /// Commit records past the fork: at least every acknowledged lost transaction; some were perhaps never
+    /// acknowledged.
+    pub transactions: u64,
+    /// Where the segments were saved, on the database's volume.
+    pub path: String,
+}
+
+/// What a standby knew when it lost contact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContactLost {
+    /// The timeline it received.
+    pub timeline: Option<Timeline>,
+    /// The last end of WAL that the primary reported; unknown when it never did.
+    pub reported_end: Option<Lsn>,
+    /// What had been received.
+    pub received: Option<Lsn>,
+    /// The age of the primary's last message at that moment, rounded up to the moment the loss was noticed.
+    pub report_age: Option<Millis>,
+    /// How long ago the loss was noticed; unknown after the machine restarted.
+    pub since: Option<Millis>,
+}
+
+/// The highest values ever seen; they never fall.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HighWater {
+    /// Of the record's epoch.
+    pub epoch: u64,
+    /// Of the record's serial.
+    pub serial: u64,
+    /// Of the arbiter's generation.
+    pub generation: u64,
+}
+
+impl HighWater {
+    /// Whether `other` is behind this mark in any part: an answer from an arbiter that has gone back in time, or
+    /// an old message.
+    pub const fn is_above(&self, other: &Self) -> bool {
+        self.generation > other.generation || self.epoch > other.epoch || self.serial > other.serial
+    }
+}
