@@ -1,1 +1,4 @@
 //! Adapters to the outside.
+
+pub mod arbiter;
+pub mod boottime;

@@ -1,0 +1,108 @@
+//! Site names and site leases.
+
+use std::time::Duration;
+
+use bascule_core::name::SiteName;
+use etcd_client::{Compare, CompareOp, GetOptions, Txn, TxnOp, TxnOpResponse, TxnResponse};
+
+use super::member::kv;
+use super::record::revision_of;
+use super::{Claim, EtcdArbiter, Failures, LeaseView, Listing, ReadError, Renewal, Revision, Versioned, key};
+
+impl EtcdArbiter {
+    /// Claims the name `site` for the cluster `uid`, once and for ever: creates the key if it is absent. Asked of one
+    /// member.
+    pub async fn claim_site(&self, site: &SiteName, uid: &str, tq: Duration) -> Claim {
+        let name = key::site(site);
+        let txn = Txn::new()
+            .when([Compare::create_revision(name.clone(), CompareOp::Equal, 0)])
+            .and_then([TxnOp::put(name.clone(), uid, None)])
+            .or_else([TxnOp::get(name, None)]);
+        let sent = self.members.ask_one(tq, |client| async move { kv(&client).txn(txn).await }).await;
+        match sent {
+            Ok(answer) if answer.succeeded() => Claim::Ours,
+            Ok(answer) => match first_value(&answer) {
+                Some(owner) if owner.value == uid.as_bytes() => Claim::Ours,
+                Some(owner) => Claim::NameTaken { owner: text(&owner.value) },
+                None => Claim::Unknown { why: Failures::local("the answer names no owner") },
+            },
+            Err(why) if why.is_without_effect() => Claim::Refused { why },
+            Err(why) => Claim::Unknown { why },
+        }
+    }
+
+    /// Renews the site's lease: writes `beat`, if the name belongs to the cluster `uid`. Sent to two members at once;
+    /// both may apply it, which is harmless, and a copy may land late (see [`LeaseView::beat`]).
+    pub async fn renew(&self, site: &SiteName, uid: &str, beat: &[u8], tq: Duration) -> Renewal {
+        let owner = key::site(site);
+        let txn = Txn::new()
+            .when([Compare::value(owner.clone(), CompareOp::Equal, uid)])
+            .and_then([TxnOp::put(key::lease(site), beat, None)])
+            .or_else([TxnOp::get(owner, None)]);
+        let sent = self
+            .members
+            .ask_two(tq, |client| {
+                let txn = txn.clone();
+                async move { kv(&client).txn(txn).await }
+            })
+            .await;
+        match sent {
+            Ok(answer) if answer.succeeded() => Renewal::Applied { revision: revision_of(answer.header()) },
+            Ok(answer) => match first_value(&answer) {
+                Some(owner) => Renewal::NameTaken { owner: text(&owner.value) },
+                None => Renewal::NotClaimed,
+            },
+            Err(why) if why.is_without_effect() => Renewal::Refused { why },
+            Err(why) => Renewal::Unknown { why },
+        }
+    }
+
+    /// Every site's lease, read linearizably in one piece. Asked of two members at once, first answer wins.
+    pub async fn leases(&self, tq: Duration) -> Result<Listing<LeaseView>, ReadError> {
+        let answer = self
+            .members
+            .ask_two(tq, |client| async move {
+                let options = GetOptions::new().with_prefix().with_limit(LEASE_LIMIT);
+                kv(&client).get(key::LEASES, Some(options)).await
+            })
+            .await
+            .map_err(ReadError::NoAnswer)?;
+        if answer.more() {
+            return Err(ReadError::TooMany { prefix: key::LEASES, limit: LEASE_LIMIT as usize });
+        }
+        let mut listing = Listing {
+            revision: revision_of(answer.header()),
+            cluster: answer.header().map_or(0, etcd_client::ResponseHeader::cluster_id),
+            items: Vec::with_capacity(answer.kvs().len()),
+            foreign: Vec::new(),
+        };
+        for kv in answer.kvs() {
+            match key::parse(kv.key()) {
+                Some(key::Parsed::Lease(site)) => listing.items.push(LeaseView {
+                    site,
+                    beat: Versioned { value: kv.value().to_vec(), revision: Revision(kv.mod_revision()) },
+                }),
+                _ => listing.foreign.push(text(kv.key())),
+            }
+        }
+        Ok(listing)
+    }
+}
+
+/// More sites than any installation has; a bound, so that a damaged store cannot fill the memory.
+const LEASE_LIMIT: i64 = 1000;
+
+/// The first key that the transaction's first read found.
+fn first_value(answer: &TxnResponse) -> Option<Versioned> {
+    answer.op_responses().into_iter().find_map(|op| match op {
+        TxnOpResponse::Get(get) => get
+            .kvs()
+            .first()
+            .map(|kv| Versioned { value: kv.value().to_vec(), revision: Revision(kv.mod_revision()) }),
+        _ => None,
+    })
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

@@ -1,0 +1,187 @@
+//! Records and facts: reading all, reading one, and compare-and-swap.
+
+use std::time::Duration;
+
+use bascule_core::name::{PolicyKey, SiteName};
+use etcd_client::{
+    Compare, CompareOp, GetOptions, GetResponse, KeyValue, ResponseHeader, Txn, TxnOp, TxnOpResponse,
+};
+
+use super::member::kv;
+use super::{
+    Cas, EtcdArbiter, FactsView, Failures, Listing, Put, ReadError, RecordView, Revision, Versioned, key,
+};
+
+/// The largest value that is written, in bytes. Keeps a page of records within the size of one answer.
+pub const VALUE_LIMIT: usize = 256 << 10;
+
+/// Keys per page of a listing.
+const PAGE: i64 = 128;
+
+/// Keys per listing: far above any fleet, so that a damaged store cannot fill the memory.
+const LISTING_LIMIT: usize = 100_000;
+
+pub(super) fn revision_of(header: Option<&ResponseHeader>) -> Revision {
+    Revision(header.map_or(0, ResponseHeader::revision))
+}
+
+fn versioned(kv: &KeyValue) -> Versioned {
+    Versioned { value: kv.value().to_vec(), revision: Revision(kv.mod_revision()) }
+}
+
+impl EtcdArbiter {
+    /// One policy's record, read linearizably; none when there is none. Asked of two members at once, first answer
+    /// wins.
+    pub async fn record(&self, policy: &PolicyKey, tq: Duration) -> Result<Option<Versioned>, ReadError> {
+        let name = key::record(policy);
+        let answer = self
+            .members
+            .ask_two(tq, |client| {
+                let name = name.clone();
+                async move { kv(&client).get(name, None).await }
+            })
+            .await
+            .map_err(ReadError::NoAnswer)?;
+        Ok(answer.kvs().first().map(versioned))
+    }
+
+    /// All records at one revision. Each page has its own deadline.
+    pub async fn records(&self, tq: Duration) -> Result<Listing<RecordView>, ReadError> {
+        self.list(key::RECORDS, tq, |kv| match key::parse(kv.key())? {
+            key::Parsed::Record(policy) => Some(RecordView { policy, record: versioned(kv) }),
+            _ => None,
+        })
+        .await
+    }
+
+    /// All facts of all sites at one revision. Each page has its own deadline.
+    pub async fn facts(&self, tq: Duration) -> Result<Listing<FactsView>, ReadError> {
+        self.list(key::FACTS, tq, |kv| match key::parse(kv.key())? {
+            key::Parsed::Facts(policy, site) => Some(FactsView { policy, site, facts: versioned(kv) }),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Replaces the record of `policy` by `new` if it is still at `expected` (none: if there is no record), and, when
+    /// `unchanged_lease` is given, only if that site's lease is still at that revision: both are compared in the one
+    /// transaction. Sent to one member, once. Read [`Cas::Unknown`] before handling it.
+    pub async fn cas(
+        &self,
+        policy: &PolicyKey,
+        expected: Option<Revision>,
+        new: Vec<u8>,
+        unchanged_lease: Option<(&SiteName, Revision)>,
+        tq: Duration,
+    ) -> Cas {
+        if new.len() > VALUE_LIMIT {
+            let why =
+                format!("the record of {policy} has {} bytes, at most {VALUE_LIMIT} are stored", new.len());
+            return Cas::Refused { why: Failures::local(why) };
+        }
+        let name = key::record(policy);
+        let mut compares = vec![match expected {
+            Some(Revision(r)) => Compare::mod_revision(name.clone(), CompareOp::Equal, r),
+            None => Compare::create_revision(name.clone(), CompareOp::Equal, 0),
+        }];
+        let mut reads = vec![TxnOp::get(name.clone(), None)];
+        if let Some((site, Revision(r))) = unchanged_lease {
+            compares.push(Compare::mod_revision(key::lease(site), CompareOp::Equal, r));
+            reads.push(TxnOp::get(key::lease(site), None));
+        }
+        let txn = Txn::new().when(compares).and_then([TxnOp::put(name, new, None)]).or_else(reads);
+        let sent = self.members.ask_one(tq, |client| async move { kv(&client).txn(txn).await }).await;
+        match sent {
+            Ok(answer) if answer.succeeded() => Cas::Applied { revision: revision_of(answer.header()) },
+            Ok(answer) => {
+                let mut found = answer.op_responses().into_iter().map(|op| match op {
+                    TxnOpResponse::Get(get) => get.kvs().first().map(versioned),
+                    _ => None,
+                });
+                let current = found.next().flatten();
+                Cas::Conflict { current, lease: found.next().flatten().map(|lease| lease.revision) }
+            }
+            Err(why) if why.is_without_effect() => Cas::Refused { why },
+            Err(why) => Cas::Unknown { why },
+        }
+    }
+
+    /// Writes what `site` reports about `policy`. Sent to one member, once.
+    pub async fn put_facts(&self, policy: &PolicyKey, site: &SiteName, facts: Vec<u8>, tq: Duration) -> Put {
+        if facts.len() > VALUE_LIMIT {
+            let why =
+                format!("the facts of {policy} have {} bytes, at most {VALUE_LIMIT} are stored", facts.len());
+            return Put::Refused { why: Failures::local(why) };
+        }
+        let name = key::facts(policy, site);
+        let sent =
+            self.members.ask_one(tq, |client| async move { kv(&client).put(name, facts, None).await }).await;
+        match sent {
+            Ok(answer) => Put::Applied { revision: revision_of(answer.header()) },
+            Err(why) if why.is_without_effect() => Put::Refused { why },
+            Err(why) => Put::Unknown { why },
+        }
+    }
+
+    async fn list<T>(
+        &self,
+        prefix: &'static str,
+        tq: Duration,
+        read: impl Fn(&KeyValue) -> Option<T>,
+    ) -> Result<Listing<T>, ReadError> {
+        let mut listing =
+            Listing { revision: Revision(0), cluster: 0, items: Vec::new(), foreign: Vec::new() };
+        let mut from = prefix.as_bytes().to_vec();
+        let end = end_of(prefix);
+        loop {
+            let page = self.page(&from, &end, listing.revision, tq).await.map_err(ReadError::NoAnswer)?;
+            if listing.revision == Revision(0) {
+                listing.revision = revision_of(page.header());
+                listing.cluster = page.header().map_or(0, ResponseHeader::cluster_id);
+            }
+            for kv in page.kvs() {
+                match read(kv) {
+                    Some(item) => listing.items.push(item),
+                    None => listing.foreign.push(String::from_utf8_lossy(kv.key()).into_owned()),
+                }
+            }
+            match page.kvs().last() {
+                Some(last) if page.more() => {
+                    from = last.key().to_vec();
+                    from.push(0);
+                }
+                _ => return Ok(listing),
+            }
+            if listing.items.len() + listing.foreign.len() >= LISTING_LIMIT {
+                return Err(ReadError::TooMany { prefix, limit: LISTING_LIMIT });
+            }
+        }
+    }
+
+    /// One page; `at` zero: the present, linearizably; otherwise the store as it was at that revision.
+    async fn page(
+        &self,
+        from: &[u8],
+        end: &[u8],
+        at: Revision,
+        tq: Duration,
+    ) -> Result<GetResponse, Failures> {
+        self.members
+            .ask_two(tq, |client| {
+                let from = from.to_vec();
+                let options = GetOptions::new().with_range(end).with_limit(PAGE).with_revision(at.0);
+                async move { kv(&client).get(from, Some(options)).await }
+            })
+            .await
+    }
+}
+
+/// The first key after all keys with this prefix.
+fn end_of(prefix: &str) -> Vec<u8> {
+    let mut end = prefix.as_bytes().to_vec();
+    // Every prefix here ends in '/', so the last byte has a successor.
+    if let Some(last) = end.last_mut() {
+        *last += 1;
+    }
+    end
+}
