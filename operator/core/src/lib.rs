@@ -5,11 +5,16 @@
 //! all run these rules; there is no second copy of them.
 
 pub mod ballot;
+pub mod decide;
+pub mod facts;
 pub mod guard;
 pub mod loss;
+pub mod memory;
 pub mod moves;
 pub mod name;
+pub mod observation;
 pub mod outcome;
+pub mod plan;
 pub mod policy;
 pub mod position;
 pub mod record;

@@ -36,6 +36,7 @@ pub struct Claim {
     /// From the order to lock until a later successful compare-and-swap of this site, at this serial.
     locking: Option<u64>,
     in_flight: Option<Sent>,
+    gave_up: Option<(Gap, u64)>,
 }
 
 /// A compare-and-swap that was sent.
@@ -139,6 +140,7 @@ impl Claim {
         self.in_flight = Some(Sent { gap: holder.gap() });
         if !next.lets_write(me) {
             self.claimed_in = None;
+            self.gave_up = Some((holder.gap(), next.serial));
         }
     }
 
@@ -182,6 +184,11 @@ impl Claim {
         }
     }
 
+    /// The serial at which this process itself gave the role up, if its lease has not lapsed since.
+    pub fn gave_up_at(&self, holder: &Holder) -> Option<u64> {
+        self.gave_up.filter(|(gap, _)| *gap == holder.gap()).map(|(_, serial)| serial)
+    }
+
     /// Guards are ordered to lock: nothing is granted until a later own write succeeds.
     pub fn lock_ordered(&mut self, serial: u64) {
         self.locking.get_or_insert(serial);
@@ -195,6 +202,18 @@ impl Claim {
 
     /// The holder's rule: whether this site grants at `now`, and for how long.
     pub fn grant(&self, holder: &Holder, me: &SiteName, now: Boottime) -> Result<Grant, NoGrant> {
+        self.grant_as(holder, me, now, false)
+    }
+
+    /// [`Claim::grant`], but with a deadline even under the promise "never": a promise is strengthened by behaving so
+    /// first.
+    pub fn grant_as(
+        &self,
+        holder: &Holder,
+        me: &SiteName,
+        now: Boottime,
+        deadline_wanted: bool,
+    ) -> Result<Grant, NoGrant> {
         let view = self.view.as_ref().ok_or(NoGrant::RecordNotRead)?;
         if view.record.active != *me {
             return Err(NoGrant::OtherSite { active: view.record.active.clone() });
@@ -205,7 +224,7 @@ impl Claim {
         if let Some(serial) = self.locking {
             return Err(NoGrant::Locking { serial });
         }
-        let remaining = holder.remaining(now).ok_or(NoGrant::LeaseLapsed)?;
+        let mut remaining = holder.remaining(now).ok_or(NoGrant::LeaseLapsed)?;
         if view.gap != Some(holder.gap()) {
             return Err(NoGrant::RecordNotRead);
         }
@@ -213,8 +232,14 @@ impl Claim {
             return Err(NoGrant::NotClaimed);
         }
         match view.record.promise.fences {
+            Fences::Never if deadline_wanted => Ok(Grant::For(remaining)),
             Fences::Never => Ok(Grant::Unlimited),
-            Fences::Within { .. } => Ok(Grant::For(remaining)),
+            Fences::Within { holder: promised, .. } => {
+                // The record's promise binds, whatever this operator was configured with since.
+                let within = holder.remaining_within(now, promised.duration()).ok_or(NoGrant::LeaseLapsed)?;
+                remaining = remaining.min(within);
+                Ok(Grant::For(remaining))
+            }
         }
     }
 }

@@ -42,6 +42,11 @@ impl Holder {
         now.until(self.last_sent? + self.may_act_for)
     }
 
+    /// [`Holder::remaining`] under another deadline than this holder's own.
+    pub fn remaining_within(&self, now: Boottime, r: Duration) -> Option<Duration> {
+        now.until(self.last_sent? + r)
+    }
+
     /// The present gap's number.
     pub const fn gap(&self) -> Gap {
         self.gap

@@ -244,6 +244,9 @@ pub struct Report {
     pub sigterm: bool,
     /// The guard extends its grant by asking the arbiter itself.
     pub fallback: bool,
+    /// The grant it holds has no deadline.
+    #[serde(default)]
+    pub unlimited: bool,
     /// What else a person should know: settings that are missing, a role that cannot be followed yet.
     pub notes: Vec<String>,
 }

@@ -1,0 +1,209 @@
+//! Has the new holder opened, and is the transition over?
+
+use std::time::Duration;
+
+use crate::decide::situation::{Situation, between};
+use crate::decide::{next, note, posture};
+use crate::guard::wire::ServerState;
+use crate::memory::Stamp;
+use crate::moves::MoveEnd;
+use crate::plan::{Answer, Gate, Plan, Step};
+use crate::policy::Policy;
+use crate::record::{Cause, Offer, Phase, Record};
+use crate::time::{Boottime, Millis, human};
+
+/// A promotion that has not opened by then has failed, if its guard says that it is not on its way.
+const PROMOTION_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long flags and the record wait for traffic once a write is verified.
+const TRAFFIC_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The new holder in `Promoting`: verifies a write, then the transition is over.
+pub fn promotion(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
+    if s.claim.locking().is_some() {
+        return give_back(s, policy, record, plan);
+    }
+    let Some(opened) = s.memory.at(Stamp::Opened) else {
+        plan.gates.push(Gate::new("open", Answer::NotYet, states(s, policy), "every database is an open primary"));
+        promotion_failed(s, policy, record, plan);
+        return;
+    };
+    verify(s, policy, record, plan);
+    let Some(verified) = s.memory.at(Stamp::WriteVerified) else {
+        plan.gates.push(Gate::new("write", Answer::NotYet, "not verified yet", "a committed write in every database"));
+        return;
+    };
+    let traffic = s.memory.at(Stamp::TrafficMoved);
+    let flags_off = posture::read_write_set(policy, s.seen);
+    let waited = s.now.since(verified) >= TRAFFIC_DEADLINE;
+    if !waited {
+        plan.again(verified + TRAFFIC_DEADLINE);
+    }
+    plan.gates.push(Gate::when(
+        traffic.is_some() || waited,
+        Answer::NotYet,
+        "traffic",
+        posture::traffic_words(policy, s.seen),
+        "every authoritative server answers this site",
+    ));
+    plan.gates.push(Gate::when(
+        flags_off || waited,
+        Answer::NotYet,
+        "readWrite",
+        "a read-only flag is still set",
+        "the read-only flags are cleared",
+    ));
+    if !((traffic.is_some() && flags_off) || waited) || !s.lease_alive() || s.claim.current().is_none() {
+        return;
+    }
+    let mut next = next::phase(s, record, Phase::Steady);
+    next.settled = true;
+    next.hold = None;
+    let seen = s.memory.phase_seen();
+    next::took(s, &mut next, "promote", between(seen, s.memory.at(Stamp::Promoted)));
+    next::took(s, &mut next, "open", between(s.memory.at(Stamp::Promoted), Some(opened)));
+    next::took(s, &mut next, "verify", between(Some(opened), Some(verified)));
+    next::took(s, &mut next, "traffic", between(Some(verified), traffic));
+    pause(s, &mut next, seen, verified);
+    let words = next.transition.as_ref().map(describe).unwrap_or_default();
+    if let Some(t) = &next.transition {
+        let end = if t.cause == Cause::Planned || t.cause == Cause::Forced { MoveEnd::Done } else { MoveEnd::BecameFailover };
+        next::judge_doing(s, &mut next, end, words.clone());
+    }
+    next::end(s, &mut next);
+    next::propose(plan, next, words);
+}
+
+/// The write pause of a switchover: what the old site needed to stop, and what the new one needed from there.
+fn pause(s: &Situation<'_>, next: &mut Record, seen: Option<Boottime>, verified: Boottime) {
+    let Some(t) = &next.transition else { return };
+    if t.cause != Cause::Planned {
+        return;
+    }
+    let part = |name: &str| t.phases.iter().find(|p| p.name == name).map(|p| p.took.0);
+    let total = part("stop")
+        .zip(part("prove"))
+        .zip(seen.map(|at| Millis::from(verified.since(at)).0))
+        .map(|((stop, prove), here)| Millis(stop + prove + here));
+    next::took(s, next, "writePause", total);
+}
+
+fn describe(t: &crate::record::Transition) -> String {
+    let loss = t.loss_bound.as_ref().map_or_else(|| "loss unknown".to_owned(), |l| format!("loss at most: {}", l.words()));
+    let pause = t.phases.iter().find(|p| p.name == "writePause").map(|p| format!(", write pause {}", p.took));
+    format!("the role moved from {} to {} (epoch {}){}; {loss}", t.from, t.to, t.epoch, pause.unwrap_or_default())
+}
+
+fn verify(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
+    if !s.lease_alive() {
+        return;
+    }
+    for name in policy.databases.keys() {
+        let done = s.seen.databases.get(name).is_some_and(|d| d.write_verified == Some(record.epoch));
+        if !done {
+            plan.steps.push(Step::VerifyWrite { database: name.clone(), epoch: record.epoch });
+        }
+    }
+}
+
+fn states(s: &Situation<'_>, policy: &Policy) -> String {
+    let words = policy.databases.keys().map(|name| {
+        let report = s.seen.databases.get(name).and_then(|d| d.guard.value());
+        let state = report.map_or_else(
+            || "no report of its guard".to_owned(),
+            |r| crate::decide::eligible::state_words(&r.state),
+        );
+        format!("{name} is {state}")
+    });
+    words.collect::<Vec<_>>().join("; ")
+}
+
+fn promotion_failed(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
+    let passed = s.in_phase(record);
+    if passed < PROMOTION_DEADLINE {
+        plan.again(s.now + (PROMOTION_DEADLINE - passed));
+        return;
+    }
+    let failed = policy.databases.keys().any(|name| {
+        let report = s.seen.databases.get(name).and_then(|d| d.guard.value());
+        report.is_some_and(|r| {
+            matches!(r.state, ServerState::Failed { .. } | ServerState::Down | ServerState::Standby { .. } | ServerState::Promoting)
+        })
+    });
+    // Only a site that can be asked may take the role over; otherwise going on trying is the better choice.
+    let somebody = policy.other_sites(s.me).any(|site| s.lives(site) == Some(true));
+    if failed && somebody && s.claim.current().is_some() {
+        plan.gates.push(Gate::new(
+            "promotion",
+            Answer::No,
+            format!("not open after {}: {}", human(passed), states(s, policy)),
+            format!("an open primary within {}", human(PROMOTION_DEADLINE)),
+        ));
+        posture::lock(plan);
+    }
+}
+
+/// A failed promotion, the guards ordered to lock: offers the role. It says "nothing was opened" only when every
+/// guard proves it from what it wrote beside the data before opening, and the hold before had reached `Steady`.
+fn give_back(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
+    posture::lock(plan);
+    let Some(serial) = s.claim.locking() else { return };
+    if !note::locked(policy, s.seen, serial) {
+        plan.gates.push(Gate::new("locked", Answer::NotYet, states(s, policy), "every guard has confirmed its lock"));
+        return;
+    }
+    if !s.lease_alive() || s.claim.current().is_none() {
+        return;
+    }
+    let never_opened = policy.databases.keys().all(|name| {
+        let report = s.seen.databases.get(name).and_then(|d| d.guard.value());
+        report.is_some_and(|r| r.opened_epoch.is_none_or(|e| e < record.epoch))
+    });
+    let back = record.previous.as_ref().filter(|p| p.settled).map(|p| p.site.clone());
+    let mut next = next::phase(s, record, Phase::Offered);
+    next.target.clone_from(&back);
+    next.offer = Some(Offer {
+        never_opened: never_opened && back.is_some(),
+        ends: crate::decide::offer::known_ends(s, policy),
+        reason: "the promotion failed".to_owned(),
+    });
+    next::propose(plan, next, "the promotion failed: the role is offered back");
+}
+
+/// The site that came back during `ReadOnly`: its traffic returns when it has been stable long enough.
+pub fn returning(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
+    let Some(since) = s.memory.at(Stamp::StableSince) else {
+        plan.gates.push(Gate::new("open", Answer::NotYet, states(s, policy), "every database is open again"));
+        return;
+    };
+    let stable = s.now.since(since);
+    let wanted = policy.failover.return_after;
+    plan.gates.push(Gate::when(
+        stable >= wanted,
+        Answer::NotYet,
+        "stable",
+        format!("stable for {}", human(stable)),
+        human(wanted),
+    ));
+    if stable < wanted {
+        plan.again(since + wanted);
+        return;
+    }
+    let moved = s.memory.at(Stamp::TrafficMoved);
+    let waited = stable >= wanted + TRAFFIC_DEADLINE;
+    plan.again(since + wanted + TRAFFIC_DEADLINE);
+    plan.gates.push(Gate::when(
+        moved.is_some() || waited,
+        Answer::NotYet,
+        "traffic",
+        posture::traffic_words(policy, s.seen),
+        "every authoritative server answers this site",
+    ));
+    if !(moved.is_some() || waited) || !s.lease_alive() || s.claim.current().is_none() {
+        return;
+    }
+    let mut next = next::phase(s, record, if record.settled { Phase::Steady } else { Phase::Promoting });
+    next.target = None;
+    next.transition = None;
+    next::propose(plan, next, format!("{} has been stable for {}: reads and writes are back", s.me, human(stable)));
+}

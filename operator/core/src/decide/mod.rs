@@ -1,0 +1,121 @@
+//! What a site does next for one policy: total, deterministic, one file per question.
+//!
+//! | file | question |
+//! |---|---|
+//! | `situation` | what is known, and the small questions every rule asks |
+//! | `first` | may the first record be created? |
+//! | `moves` | which Move is acted on, which is refused? |
+//! | `eligible` | could this site be promoted? |
+//! | `hold` | must the role be re-claimed, and is it kept well? |
+//! | `planned` | may a switchover go on, or must it be rolled back? |
+//! | `take` | may this site take the role of a silent one? |
+//! | `offer` | is the database dead, and who takes it? |
+//! | `finish` | has the new holder opened, and is the transition over? |
+//! | `posture` | what shall this site's databases, workloads and traffic be now? |
+
+mod eligible;
+mod finish;
+mod first;
+mod hold;
+mod moves;
+mod next;
+mod note;
+mod offer;
+mod planned;
+mod posture;
+mod situation;
+mod take;
+
+pub use note::note;
+pub use situation::{Installation, PolicySeen, Situation};
+
+use crate::plan::{Answer, Gate, Plan};
+use crate::record::Phase;
+
+/// Decides what this site does next.
+///
+/// The answer depends on the situation alone. At most one change of the record is proposed; the effects are those
+/// that are due now, whatever was done before.
+pub fn decide(s: &Situation<'_>) -> Plan {
+    let mut plan = Plan::default();
+    let Some(view) = s.claim.view() else {
+        match &s.policy {
+            PolicySeen::Present(policy) => first::create(s, policy, &mut plan),
+            PolicySeen::NotListed | PolicySeen::Absent => "there is no policy and no record".clone_into(&mut plan.summary),
+        }
+        return plan;
+    };
+    let record = &view.record;
+    if let Some(gate) = s.gone_back(record) {
+        plan.summary = format!("refused: {}", gate.words());
+        plan.gates.push(gate);
+        posture::keep_everything(s, &mut plan);
+        return plan;
+    }
+    if !record.is_understood() {
+        let gate = Gate::new(
+            "schema",
+            Answer::No,
+            format!("the record has schema {} and phase {}", record.schema, record.phase),
+            format!("schema {} or lower and a known phase; upgrade this site's operator", crate::record::SCHEMA),
+        );
+        plan.summary = gate.words();
+        plan.gates.push(gate);
+        posture::keep_everything(s, &mut plan);
+        return plan;
+    }
+    let policy = match &s.policy {
+        PolicySeen::Present(policy) => policy,
+        PolicySeen::NotListed => {
+            "the policies have not been listed yet".clone_into(&mut plan.summary);
+            hold::reclaim(s, record, &mut plan);
+            posture::keep_everything(s, &mut plan);
+            return plan;
+        }
+        PolicySeen::Absent => {
+            hold::release(s, record, "the policy was deleted", &mut plan);
+            posture::keep_everything(s, &mut plan);
+            return plan;
+        }
+    };
+    plan.blockers = eligible::blockers(s, policy, record);
+    if policy.suspend {
+        hold::release(s, record, "the policy is suspended", &mut plan);
+        posture::keep_everything(s, &mut plan);
+        return plan;
+    }
+    if !policy.has_site(s.me) {
+        plan.summary = format!("this site ({}) is not in spec.sites", s.me);
+        return plan;
+    }
+    posture::take_up(s, policy, record, &mut plan);
+    if record.active == *s.me {
+        hold::decide(s, policy, record, &mut plan);
+    } else {
+        take::decide(s, policy, record, &mut plan);
+    }
+    if plan.transition.is_none() {
+        moves::decide(s, policy, record, &mut plan);
+    }
+    if plan.summary.is_empty() {
+        plan.summary = summary(s, record, &plan);
+    }
+    plan
+}
+
+fn summary(s: &Situation<'_>, record: &crate::record::Record, plan: &Plan) -> String {
+    if let Some(change) = &plan.transition {
+        return change.why.clone();
+    }
+    let waiting = plan.first_blocker().map(|g| format!("; {}", g.words())).unwrap_or_default();
+    match record.phase {
+        Phase::Steady => format!("{} is active (epoch {}){waiting}", record.active, record.epoch),
+        Phase::Unmanaged => format!("{} keeps its role; nobody acts", record.active),
+        Phase::ReadOnly => {
+            let by = record.target.as_ref().map_or_else(|| "nobody".to_owned(), ToString::to_string);
+            format!("{} is silent; {by} serves reads{waiting}", record.active)
+        }
+        _ if record.active == *s.me || record.target.as_ref() == Some(s.me) => format!("{}{waiting}", record.phase),
+        _ => format!("{} (this site has no part in it){waiting}", record.phase),
+    }
+}

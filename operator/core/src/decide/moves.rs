@@ -1,0 +1,227 @@
+//! Which Move is acted on, which is refused, which is waited with?
+
+use std::time::Duration;
+
+use crate::decide::situation::Situation;
+use crate::decide::take::{Forced, promote_gates, propose_take, silence};
+use crate::decide::next;
+use crate::moves::{Move, MoveEnd, Order};
+use crate::name::SiteName;
+use crate::plan::{Answer, Gate, Plan, all_passed};
+use crate::policy::Policy;
+use crate::record::{Cause, HoldUntil, MoveInProgress, Phase, Record};
+
+/// What is done with one Move.
+enum Ruling {
+    /// It is not acted on now, and may be later.
+    Wait(Gate),
+    /// It ends without having been started.
+    End(MoveEnd, String),
+    /// It may be started.
+    Start,
+}
+
+/// Looks at every Move that has no verdict yet and proposes at most one change.
+pub fn decide(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
+    if !record.is_understood() || !s.lease_alive() || s.claim.current().is_none() {
+        return;
+    }
+    if record.active == *s.me && !s.grants() && record.phase == Phase::Steady {
+        return;
+    }
+    let mut open: Vec<&Move> = s.moves.iter().filter(|m| record.verdict(&m.hash).is_none()).collect();
+    open.retain(|m| record.doing.as_ref().is_none_or(|d| d.hash != m.hash));
+    open.sort_by(|a, b| (a.not_before, &a.name, &a.hash).cmp(&(b.not_before, &b.name, &b.hash)));
+    for mv in open {
+        match rule(s, policy, record, mv, plan) {
+            Ruling::Wait(gate) => plan.gates.push(gate),
+            Ruling::End(end, message) => {
+                if speaks(s, record, mv) {
+                    let mut next = next::phase(s, record, record.phase.clone());
+                    next::judge(s, &mut next, mv, end, message.clone());
+                    next::propose(plan, next, format!("Move {}: {message}", mv.name));
+                    return;
+                }
+            }
+            Ruling::Start => {
+                start(s, policy, record, mv, plan);
+                if plan.transition.is_some() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Whether this site is the one that gives the verdict: the active site; when that is silent, the Move's own target.
+fn speaks(s: &Situation<'_>, record: &Record, mv: &Move) -> bool {
+    if record.active == *s.me {
+        return true;
+    }
+    let silent = s.lives(&record.active) == Some(false);
+    match mv.order.to() {
+        Some(to) if to != &record.active => to == s.me && (silent || matches!(mv.order, Order::Failover { .. })),
+        _ => silent,
+    }
+}
+
+fn rule(s: &Situation<'_>, policy: &Policy, record: &Record, mv: &Move, plan: &mut Plan) -> Ruling {
+    if let Some(after) = mv.not_after.filter(|t| *t < s.wall) {
+        return Ruling::End(MoveEnd::Stale, format!("its notAfter, {after}, has passed"));
+    }
+    if let Some(epoch) = mv.epoch.filter(|e| *e != record.epoch) {
+        if epoch < record.epoch {
+            let message = format!("it names epoch {epoch}; {} is active at epoch {}", record.active, record.epoch);
+            return Ruling::End(MoveEnd::Stale, message);
+        }
+        let message = format!("it names epoch {epoch}, which has not come; the present one is {}", record.epoch);
+        return Ruling::End(MoveEnd::Refused, message);
+    }
+    if let Some(from) = mv.from.as_ref().filter(|f| **f != record.active) {
+        return Ruling::End(MoveEnd::Refused, format!("it says that {from} is active, but {} is", record.active));
+    }
+    if let Some(before) = mv.not_before.filter(|t| *t > s.wall) {
+        if let Ok(wait) = Duration::try_from(before.duration_since(s.wall)) {
+            plan.again(s.now + wait);
+        }
+        return Ruling::Wait(gate(mv, Answer::NotYet, format!("its notBefore is {before}"), "that time"));
+    }
+    if let Some(to) = mv.order.to() {
+        if !policy.has_site(to) {
+            let sites: Vec<&str> = policy.sites.iter().map(SiteName::as_str).collect();
+            return Ruling::End(MoveEnd::Refused, format!("{to} is not in spec.sites ({})", sites.join(", ")));
+        }
+        if *to == record.active && record.phase == Phase::Steady {
+            return Ruling::End(MoveEnd::Refused, format!("{to} is active already (epoch {})", record.epoch));
+        }
+    }
+    match &mv.order {
+        Order::Switchover { to } => rule_switchover(s, record, mv, to),
+        Order::Failover { source_stopped, .. } => rule_failover(s, record, mv, source_stopped.is_some()),
+        Order::Hold if mv.not_after.is_none() => {
+            Ruling::End(MoveEnd::Refused, "a Hold needs notAfter: how long is it meant to last?".to_owned())
+        }
+        Order::Hold | Order::Resume => Ruling::Start,
+        Order::Abort => match record.phase {
+            Phase::Requested | Phase::Handover if record.active == *s.me => Ruling::Start,
+            Phase::Requested | Phase::Handover => {
+                Ruling::Wait(gate(mv, Answer::NotYet, "the active site decides it".to_owned(), "the active site"))
+            }
+            _ => Ruling::End(
+                MoveEnd::Refused,
+                format!("there is no switchover that can still be given up (phase {})", record.phase),
+            ),
+        },
+    }
+}
+
+fn rule_switchover(s: &Situation<'_>, record: &Record, mv: &Move, to: &SiteName) -> Ruling {
+    if record.phase != Phase::Steady || record.doing.is_some() {
+        let found = format!("the record is in {}", record.phase);
+        return Ruling::Wait(gate(mv, Answer::NotYet, found, "Steady, with nothing in progress"));
+    }
+    let alive = if record.active == *s.me { Some(true) } else { s.lives(&record.active) };
+    if alive != Some(true) {
+        let found = format!("{} is silent", record.active);
+        return Ruling::Wait(gate(mv, Answer::NotYet, found, "a living source; use Failover when it is lost"));
+    }
+    if to != s.me && s.lives(to) == Some(false) {
+        return Ruling::Wait(gate(mv, Answer::NotYet, format!("{to} is silent"), "a living target"));
+    }
+    Ruling::Start
+}
+
+fn rule_failover(s: &Situation<'_>, record: &Record, mv: &Move, stopped: bool) -> Ruling {
+    if stopped {
+        match mv.serial {
+            None => {
+                return Ruling::End(MoveEnd::Refused, "sourceStopped needs serial: which state was it said of?".to_owned());
+            }
+            Some(serial) if serial != record.serial => {
+                let message = format!("sourceStopped was said of serial {serial}; the record is at {}", record.serial);
+                return Ruling::End(MoveEnd::Stale, message);
+            }
+            Some(_) => {}
+        }
+    }
+    if record.active == *s.me {
+        let message = format!("{} is active and its lease lives: use Switchover", record.active);
+        return Ruling::End(MoveEnd::Refused, message);
+    }
+    match s.lives(&record.active) {
+        Some(true) => {
+            Ruling::End(MoveEnd::Refused, format!("the lease of {} lives: use Switchover", record.active))
+        }
+        Some(false) => Ruling::Start,
+        None => Ruling::Wait(gate(mv, Answer::Unknown, "the source's lease was not read yet".to_owned(), "its silence")),
+    }
+}
+
+fn gate(mv: &Move, answer: Answer, found: String, needed: &str) -> Gate {
+    Gate::new(&format!("move/{}", mv.name), answer, found, needed)
+}
+
+fn start(s: &Situation<'_>, policy: &Policy, record: &Record, mv: &Move, plan: &mut Plan) {
+    let doing = MoveInProgress {
+        hash: mv.hash.clone(),
+        name: mv.name.clone(),
+        reason: mv.reason.clone(),
+        not_after: mv.not_after,
+    };
+    match &mv.order {
+        Order::Switchover { to } => {
+            let mut next = next::phase(s, record, Phase::Requested);
+            next.target = Some(to.clone());
+            next.doing = Some(doing);
+            next::begin(s, &mut next, Cause::Planned, to);
+            crate::decide::take::sizes_of(s, record, &mut next);
+            if record.active == *s.me {
+                let mine = s.seen.workloads.iter().filter_map(|(n, w)| Some((n.clone(), w.replicas.value()?.wanted)));
+                next.sizes = mine.collect();
+            }
+            next::propose(plan, next, format!("Move {} asks for {to}: {}", mv.name, mv.reason));
+        }
+        Order::Failover { to, source_stopped, accept_data_loss } if to == s.me => {
+            let forced = Forced {
+                source_stopped: source_stopped.as_deref(),
+                accept_data_loss: *accept_data_loss,
+                serial: mv.serial,
+            };
+            let mut gates = vec![silence(s, record)];
+            gates.extend(promote_gates(s, policy, record, Some(forced)));
+            let refused = gates.iter().find(|g| g.answer == Answer::No).map(Gate::words);
+            let may = all_passed(&gates);
+            plan.gates.append(&mut gates);
+            if may {
+                propose_take(s, policy, record, Cause::Forced, plan);
+                if let Some(change) = &mut plan.transition {
+                    change.next.doing = Some(doing);
+                }
+            } else if let Some(why) = refused {
+                let mut next = next::phase(s, record, record.phase.clone());
+                next::judge(s, &mut next, mv, MoveEnd::Refused, why.clone());
+                next::propose(plan, next, format!("Move {} is refused: {why}", mv.name));
+            }
+        }
+        Order::Failover { .. } => {}
+        Order::Hold => {
+            let Some(until) = mv.not_after else { return };
+            let mut next = next::phase(s, record, record.phase.clone());
+            next.hold = Some(HoldUntil { until, reason: mv.reason.clone(), hash: mv.hash.clone() });
+            next::judge(s, &mut next, mv, MoveEnd::Done, format!("held until {until}"));
+            next::propose(plan, next, format!("Move {}: held until {until}: {}", mv.name, mv.reason));
+        }
+        Order::Resume => {
+            let mut next = next::phase(s, record, record.phase.clone());
+            next.hold = None;
+            next::judge(s, &mut next, mv, MoveEnd::Done, "the hold is over");
+            next::propose(plan, next, format!("Move {}: the hold is over: {}", mv.name, mv.reason));
+        }
+        Order::Abort => {
+            let mut next = next::settled_again(s, record);
+            next::judge_doing(s, &mut next, MoveEnd::RolledBack, format!("given up by Move {}: {}", mv.name, mv.reason));
+            next::judge(s, &mut next, mv, MoveEnd::Done, "the switchover was given up");
+            next::propose(plan, next, format!("Move {} gives the switchover up: {}", mv.name, mv.reason));
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Which moments of a transition have come, for deadlines and measured times.
+
+use crate::decide::situation::{PolicySeen, Situation, all_in};
+use crate::guard::wire::ServerState;
+use crate::memory::{Memory, Stamp};
+use crate::observation::{FlagValue, Observation};
+use crate::policy::Policy;
+use crate::record::{Phase, Record};
+
+/// Brings `memory` up to what the situation shows. Called before each decision.
+pub fn note(memory: &mut Memory, s: &Situation<'_>) {
+    let Some(view) = s.claim.view() else { return };
+    let record = &view.record;
+    memory.see(record.epoch, record.serial, record.settled, s.now);
+    let PolicySeen::Present(policy) = &s.policy else { return };
+    let mine = record.active == *s.me;
+    let mut set = |what, holds: bool| {
+        if holds {
+            memory.stamp(what, s.now);
+        }
+    };
+    set(Stamp::ReadOnlySeen, read_only_seen(policy, s.seen));
+    set(Stamp::LockOrdered, s.claim.locking().is_some());
+    set(Stamp::Stopped, s.claim.locking().is_some_and(|serial| stopped(policy, s.seen, serial)));
+    set(Stamp::Proved, !mine && record.phase == Phase::Handover && proved(policy, s.seen, record));
+    set(Stamp::Promoted, mine && all_databases(policy, s.seen, |state| matches!(state, ServerState::Primary { .. })));
+    let open = mine && all_databases(policy, s.seen, |state| matches!(state, ServerState::Primary { open: true }));
+    set(Stamp::Opened, open);
+    set(
+        Stamp::WriteVerified,
+        mine && all_in(policy.databases.keys(), &s.seen.databases, |d| d.write_verified == Some(record.epoch)),
+    );
+    set(
+        Stamp::TrafficMoved,
+        all_in(policy.traffic.keys(), &s.seen.traffic, |t| {
+            t.at.value().is_some_and(|at| at.site.as_ref() == Some(s.me))
+        }),
+    );
+    if open {
+        memory.stamp(Stamp::StableSince, s.now);
+    } else {
+        memory.clear(Stamp::StableSince);
+    }
+}
+
+/// Whether every workload with a flag has it set to read-only, and every pod that can be asked says so.
+pub fn read_only_seen(policy: &Policy, seen: &Observation) -> bool {
+    let flagged = policy.workloads.iter().filter_map(|(name, w)| w.read_only.as_ref().map(|flag| (name, flag)));
+    flagged.into_iter().all(|(name, flag)| {
+        seen.workloads.get(name).is_some_and(|w| {
+            let set = w.flag.value() == Some(&FlagValue::ReadOnly);
+            let heard = flag.verify.is_none()
+                || w.effective.value().is_some_and(|pods| pods.unknown == 0 && pods.read_only == pods.pods);
+            set && heard
+        })
+    })
+}
+
+/// Whether every guard has confirmed a clean stop and a lock at `serial` or later.
+pub fn stopped(policy: &Policy, seen: &Observation, serial: u64) -> bool {
+    all_in(policy.databases.keys(), &seen.databases, |d| {
+        d.guard.value().is_some_and(|r| {
+            r.locked.is_some_and(|at| at >= serial) && r.state.is_down() && r.stopped.as_ref().is_some_and(|x| x.clean)
+        })
+    })
+}
+
+/// Whether every guard has confirmed that it is locked at `serial` or later, however its server ended.
+pub fn locked(policy: &Policy, seen: &Observation, serial: u64) -> bool {
+    all_in(policy.databases.keys(), &seen.databases, |d| {
+        d.guard.value().is_some_and(|r| r.locked.is_some_and(|at| at >= serial))
+    })
+}
+
+/// Whether every standby has replayed past the recorded shutdown checkpoint, on the same history.
+pub fn proved(policy: &Policy, seen: &Observation, record: &Record) -> bool {
+    policy.databases.keys().all(|name| {
+        let (Some(stop), Some(report)) = (
+            record.positions.get(name),
+            seen.databases.get(name).and_then(|d| d.guard.value()),
+        ) else {
+            return false;
+        };
+        let same_database = matches!(&report.disk, crate::guard::wire::Disk::Cluster(c) if c.system_id == stop.system_id);
+        let standby = matches!(report.state, ServerState::Standby { .. });
+        same_database
+            && standby
+            && report.positions.as_ref().is_some_and(|p| {
+                p.timeline == Some(stop.timeline) && p.replay.is_some_and(|replay| replay > stop.lsn)
+            })
+    })
+}
+
+fn all_databases(policy: &Policy, seen: &Observation, test: impl Fn(&ServerState) -> bool) -> bool {
+    all_in(policy.databases.keys(), &seen.databases, |d| d.guard.value().is_some_and(|r| test(&r.state)))
+}

@@ -1,0 +1,178 @@
+//! Is the database dead while its operator lives, and who takes it?
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::decide::situation::Situation;
+use crate::decide::{next, note, posture, take};
+use crate::guard::wire::{Disk, ServerState};
+use crate::loss::{LossBound, offered};
+use crate::moves::MoveEnd;
+use crate::name::ItemName;
+use crate::plan::{Answer, Gate, Plan, all_passed};
+use crate::policy::{After, Policy};
+use crate::position::Position;
+use crate::record::{Cause, Offer, Phase, Record};
+use crate::time::human;
+
+/// The active site in `Steady`: a dead database is locked and offered, if another site may take it; otherwise its
+/// guard starts it again under its grant.
+pub fn watch(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
+    if let Some(serial) = s.claim.locking() {
+        posture::lock(plan);
+        if note::locked(policy, s.seen, serial) && s.lease_alive() && s.claim.current().is_some() {
+            let mut next = next::phase(s, record, Phase::Offered);
+            next.offer = Some(Offer {
+                never_opened: false,
+                ends: known_ends(s, policy),
+                reason: dead(s, policy).unwrap_or_else(|| "its guard is locked".to_owned()),
+            });
+            next::begin(s, &mut next, Cause::DatabaseDead, s.me);
+            next::propose(plan, next, format!("the database in {} is dead and locked: it is offered", s.me));
+        }
+        return;
+    }
+    let Some(reason) = dead(s, policy) else { return };
+    let mut gates = vec![
+        Gate::new("database", Answer::No, reason, "a running primary"),
+        s.not_held(record),
+        s.cooldown(policy, record),
+        Gate::when(
+            policy.failover.promote_after != After::Never,
+            Answer::No,
+            "promote",
+            "spec.failover.promote.after is Never",
+            "an automatic failover, or a Move",
+        ),
+        taker(s, policy),
+    ];
+    let offer = all_passed(&gates[1..]) && s.grants() && s.claim.current().is_some();
+    plan.gates.append(&mut gates);
+    if offer {
+        posture::lock(plan);
+    }
+}
+
+/// Why a database of the active site is dead, if one is: its server ended and nobody asked it to.
+fn dead(s: &Situation<'_>, policy: &Policy) -> Option<String> {
+    policy.databases.keys().find_map(|name| {
+        let report = s.seen.databases.get(name)?.guard.value()?;
+        let why = report.exited.as_ref().filter(|_| report.state.is_down() && !report.sigterm)?;
+        Some(format!("{name} died: {why}"))
+    })
+}
+
+/// Whether another site lives and has nothing against being promoted, as a gate.
+fn taker(s: &Situation<'_>, policy: &Policy) -> Gate {
+    let mut words = Vec::new();
+    for site in policy.other_sites(s.me) {
+        let facts = s.facts(site);
+        let blockers = facts.value().map(|f| f.blockers.first().map(Gate::words));
+        match (s.lives(site), blockers) {
+            (Some(true), Some(None)) => return Gate::new("taker", Answer::Yes, format!("{site} can take"), "a site that can take"),
+            (Some(true), Some(Some(why))) => words.push(format!("{site} cannot: {why}")),
+            (Some(true), None) => words.push(format!("{site} has said nothing")),
+            _ => words.push(format!("{site} is not known to live")),
+        }
+    }
+    Gate::new("taker", Answer::No, words.join("; "), "a site that can take")
+}
+
+/// The last end of write-ahead log that each database of this site was known to have.
+pub fn known_ends(s: &Situation<'_>, policy: &Policy) -> BTreeMap<ItemName, Position> {
+    policy
+        .databases
+        .keys()
+        .filter_map(|name| {
+            let report = s.seen.databases.get(name)?.guard.value()?;
+            let Disk::Cluster(c) = &report.disk else { return None };
+            let p = report.positions.as_ref()?;
+            let lsn = p.flush.max(p.receive)?;
+            Some((name.clone(), Position { system_id: c.system_id, timeline: p.timeline?, lsn }))
+        })
+        .collect()
+}
+
+/// The active site in `Offered`: takes its role back when nobody took it in time.
+pub fn withdraw(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
+    let wanted = policy.failover.offer_for;
+    let passed = s.in_phase(record);
+    plan.gates.push(Gate::when(
+        passed >= wanted,
+        Answer::NotYet,
+        "offer",
+        format!("offered for {}", human(passed)),
+        format!("a taker, or {}", human(wanted)),
+    ));
+    if passed < wanted {
+        plan.again(s.now + (wanted - passed));
+        return;
+    }
+    if !s.lease_alive() || s.claim.current().is_none() {
+        return;
+    }
+    let mut next = next::settled_again(s, record);
+    next::judge_doing(s, &mut next, MoveEnd::RolledBack, "nobody took the offered role");
+    next::propose(plan, next, format!("nobody took the role within {}: {} recovers by itself", human(wanted), s.me));
+}
+
+/// Another site in `Offered`: takes the role at once, if the loss gate agrees.
+pub fn take(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
+    let Some(offer) = &record.offer else { return };
+    let handed_back = offer.never_opened && record.previous.as_ref().is_some_and(|p| p.settled && p.site == *s.me);
+    let mut gates = vec![Gate::when(s.lease_alive(), Answer::NotYet, "ownLease", "this site's own lease", "renewed in time")];
+    gates.extend(plan.blockers.clone());
+    for name in policy.databases.keys() {
+        let state = s.seen.databases.get(name).and_then(|d| d.guard.value()).map(|r| &r.state);
+        gates.push(Gate::when(
+            handed_back || state.is_some_and(|st| matches!(st, ServerState::Standby { .. })),
+            Answer::NotYet,
+            &format!("database/{name}/replica"),
+            state.map_or_else(|| "no report".to_owned(), crate::decide::eligible::state_words),
+            "a running replica",
+        ));
+    }
+    let bound = if handed_back { LossBound::NOTHING } else { offered_loss(s, policy, offer) };
+    let max = &policy.failover.max_data_loss;
+    if !handed_back {
+        gates.push(s.not_held(record));
+        gates.push(Gate::when(
+            bound.within(max),
+            if bound == LossBound::UNKNOWN { Answer::Unknown } else { Answer::No },
+            "loss",
+            bound.words(),
+            format!("at most {} bytes and {} unseen", max.bytes, human(max.seconds)),
+        ));
+    }
+    let may = all_passed(&gates) && s.claim.current().is_some();
+    plan.gates.append(&mut gates);
+    if !may {
+        return;
+    }
+    let mut base = record.clone();
+    let cause = if handed_back { Cause::PromotionFailed } else { Cause::DatabaseDead };
+    next::begin(s, &mut base, cause, s.me);
+    let mut next = next::promoted(s, &base);
+    if let Some(t) = &mut next.transition {
+        t.loss_bound = Some(bound);
+    }
+    take::sizes_of(s, record, &mut next);
+    next::judge_doing(s, &mut next, MoveEnd::RolledBack, "the promotion failed and the role went back");
+    next::propose(plan, next, format!("{} takes the offered role; loss at most: {}", s.me, bound.words()));
+}
+
+fn offered_loss(s: &Situation<'_>, policy: &Policy, offer: &Offer) -> LossBound {
+    let seen = s.memory.phase_seen().unwrap_or(s.now);
+    policy.databases.keys().fold(LossBound::NOTHING, |worst, name| {
+        let view = s.seen.databases.get(name);
+        let received = view
+            .and_then(|d| d.guard.value())
+            .and_then(|r| r.positions.as_ref())
+            .and_then(|p| p.receive.max(p.replay));
+        let end = offer.ends.get(name).map(|p| p.lsn);
+        worst.worst(offered(view.and_then(|d| d.last_contact.as_ref()), end, received, seen))
+    })
+}
+
+/// The shortest time for which a database may be offered: less, and no site could ever take it.
+pub const SHORTEST_OFFER: Duration = Duration::from_millis(500);

@@ -1,0 +1,270 @@
+//! May a switchover go on, or must it be rolled back?
+//!
+//! `Requested` → read-only seen → checkpoint → lock and stop → `Handover` with the exact positions → the target
+//! proves that it has replayed them → `Promoting`, the point of no return.
+
+use std::time::Duration;
+
+use crate::decide::situation::{Situation, between};
+use crate::decide::{next, note, posture};
+use crate::guard::wire::ServerState;
+use crate::memory::Stamp;
+use crate::moves::MoveEnd;
+use crate::observation::Fact;
+use crate::plan::{Answer, Gate, Plan, all_passed};
+use crate::policy::Policy;
+use crate::position::Position;
+use crate::record::{Phase, Record};
+use crate::time::{Millis, human};
+
+/// How long the target may take from `Handover` to its take, before the old site takes its role back.
+const HANDOVER_DEADLINE: Duration = Duration::from_secs(20);
+
+/// The active site in `Requested`: checks, makes read-only, checkpoints, stops, hands over.
+pub fn prepare_to_stop(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
+    let Some(target) = record.target.clone() else {
+        return roll_back(s, record, plan, MoveEnd::Refused, "the record names no target");
+    };
+    if record.doing.as_ref().is_some_and(|d| d.not_after.is_some_and(|t| t < s.wall)) && s.claim.locking().is_none() {
+        return roll_back(s, record, plan, MoveEnd::RolledBack, "the Move's notAfter has passed");
+    }
+    let passed = s.in_phase(record);
+    let deadline = policy.failover.switchover_deadline;
+    if passed >= deadline {
+        let why = plan.first_blocker().map(Gate::words).unwrap_or_default();
+        let message = format!("not ready within {}: {}", human(deadline), pending(s, policy, record, &why));
+        return roll_back(s, record, plan, MoveEnd::RolledBack, &message);
+    }
+    plan.again(s.now + deadline.saturating_sub(passed));
+
+    let mut gates = vec![
+        Gate::when(
+            s.lives(&target) == Some(true),
+            Answer::NotYet,
+            "target",
+            s.silent_for(&target).map_or_else(
+                || format!("the lease of {target} was not read yet"),
+                |d| format!("{target} was last seen to renew {} ago", human(d)),
+            ),
+            "a living target",
+        ),
+        target_ready(s, policy, record, &target),
+    ];
+    let denied = gates.iter().chain(&plan.blockers).find(|g| g.answer == Answer::No).cloned();
+    if let Some(gate) = denied {
+        plan.gates.append(&mut gates);
+        return roll_back(s, record, plan, MoveEnd::Refused, &gate.words());
+    }
+    let read_only = s.memory.at(Stamp::ReadOnlySeen).is_some();
+    gates.push(Gate::when(
+        read_only,
+        Answer::NotYet,
+        "readOnly",
+        posture::read_only_words(policy, s.seen),
+        "every pod has seen the read-only flag",
+    ));
+    let checkpointed = policy.databases.keys().all(|name| {
+        let report = s.seen.databases.get(name).and_then(|d| d.guard.value());
+        report.is_some_and(|r| r.checkpointed.is_some_and(|at| at >= record.serial))
+    });
+    gates.push(Gate::when(checkpointed, Answer::NotYet, "checkpoint", "running", "a checkpoint before the pause"));
+    let ready = all_passed(&gates);
+    plan.gates.append(&mut gates);
+
+    if s.claim.locking().is_none() {
+        for order in plan.databases.values_mut() {
+            order.checkpoint = true;
+        }
+        if ready && s.lease_alive() && s.claim.current().is_some() {
+            posture::lock(plan);
+        }
+        return;
+    }
+    posture::lock(plan);
+    if let Some(failed) = unclean(s, policy, record) {
+        return roll_back(s, record, plan, MoveEnd::RolledBack, &failed);
+    }
+    let Some(stopped) = s.memory.at(Stamp::Stopped) else {
+        plan.gates.push(Gate::new("stopped", Answer::NotYet, "stopping", "every guard has confirmed a clean stop"));
+        return;
+    };
+    if !s.lease_alive() || s.claim.current().is_none() {
+        return;
+    }
+    let mut next = next::phase(s, record, Phase::Handover);
+    next.positions = positions(s, policy);
+    next::took(s, &mut next, "readOnly", between(s.memory.phase_seen(), s.memory.at(Stamp::LockOrdered)));
+    next::took(s, &mut next, "stop", between(s.memory.at(Stamp::LockOrdered), Some(stopped)));
+    next::propose(plan, next, format!("{} has stopped cleanly; {target} may prove and take", s.me));
+}
+
+/// What a switchover that ran out of time was waiting for.
+fn pending(s: &Situation<'_>, policy: &Policy, record: &Record, otherwise: &str) -> String {
+    if s.memory.at(Stamp::ReadOnlySeen).is_none() {
+        return posture::read_only_words(policy, s.seen);
+    }
+    match record.target.as_ref().map(|t| target_ready(s, policy, record, t)) {
+        Some(gate) if !gate.passed() => gate.words(),
+        _ => otherwise.to_owned(),
+    }
+}
+
+/// Whether the target has said that it is ready for this very record.
+fn target_ready(s: &Situation<'_>, policy: &Policy, record: &Record, target: &crate::name::SiteName) -> Gate {
+    let needed = format!("{target} is ready for serial {}", record.serial);
+    match s.facts(target) {
+        Fact::Unknown { reason } => Gate::new("targetReady", Answer::Unknown, reason, needed),
+        Fact::Known { value, age } => {
+            if value.spec_hash.as_ref() != Some(&policy.spec_hash) {
+                let found = format!("{target} has spec {:?}, this site has {}", value.spec_hash, policy.spec_hash);
+                return Gate::new("spec", Answer::NotYet, found, "the same spec in both sites").aged(Some(age));
+            }
+            if let Some(blocker) = value.blockers.iter().find(|g| g.answer == Answer::No) {
+                return Gate::new("targetReady", Answer::No, blocker.words(), needed).aged(Some(age));
+            }
+            let waiting = value.blockers.first().map(|g| format!("{target} waits: {}", g.words()));
+            Gate::when(
+                value.ready_for == Some(record.serial),
+                Answer::NotYet,
+                "targetReady",
+                waiting.unwrap_or_else(|| format!("{target} is ready for serial {:?}", value.ready_for)),
+                needed,
+            )
+            .aged(Some(age))
+        }
+    }
+}
+
+fn unclean(s: &Situation<'_>, policy: &Policy, record: &Record) -> Option<String> {
+    let serial = s.claim.locking()?;
+    policy.databases.keys().find_map(|name| {
+        let report = s.seen.databases.get(name)?.guard.value()?;
+        let confirmed = report.locked.is_some_and(|at| at >= serial && at >= record.serial) && report.state.is_down();
+        let stop = report.stopped.as_ref()?;
+        (confirmed && !stop.clean).then(|| format!("{name} did not stop cleanly; its position proves nothing"))
+    })
+}
+
+fn positions(s: &Situation<'_>, policy: &Policy) -> std::collections::BTreeMap<crate::name::ItemName, Position> {
+    let stop = |name| s.seen.databases.get(name)?.guard.value()?.stopped.as_ref();
+    policy
+        .databases
+        .keys()
+        .filter_map(|name| {
+            let x = stop(name)?;
+            Some((name.clone(), Position { system_id: x.system_id, timeline: x.timeline, lsn: x.checkpoint }))
+        })
+        .collect()
+}
+
+/// The active site in `Handover`: waits for the target, and takes the role back at the deadline.
+pub fn wait_for_target(s: &Situation<'_>, _policy: &Policy, record: &Record, plan: &mut Plan) {
+    let passed = s.in_phase(record);
+    plan.gates.push(Gate::new(
+        "handover",
+        Answer::NotYet,
+        format!("waiting for {:?} since {}", record.target.as_ref().map(AsRef::<str>::as_ref), human(passed)),
+        "the target's take",
+    ));
+    if passed < HANDOVER_DEADLINE {
+        plan.again(s.now + (HANDOVER_DEADLINE - passed));
+        return;
+    }
+    let message = format!("the target did not take the role within {}", human(HANDOVER_DEADLINE));
+    roll_back(s, record, plan, MoveEnd::RolledBack, &message);
+}
+
+/// Takes the role back before the point of no return: a compare-and-swap, and only then a new grant.
+pub fn roll_back(s: &Situation<'_>, record: &Record, plan: &mut Plan, end: MoveEnd, why: &str) {
+    if !s.lease_alive() || s.claim.current().is_none() {
+        return;
+    }
+    let mut next = next::settled_again(s, record);
+    next::judge_doing(s, &mut next, end, why);
+    next::propose(plan, next, format!("the switchover is rolled back: {why}"));
+}
+
+/// The target in `Requested`: says when it is ready.
+pub fn get_ready(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
+    let mut gates = plan.blockers.clone();
+    for name in policy.databases.keys() {
+        let report = s.seen.databases.get(name).and_then(|d| d.guard.value());
+        let closed = report.is_some_and(|r| matches!(r.state, ServerState::Standby { open: false }));
+        gates.push(Gate::when(
+            closed,
+            Answer::NotYet,
+            &format!("database/{name}/closed"),
+            report.map_or_else(|| "no report".to_owned(), |r| crate::decide::eligible::state_words(&r.state)),
+            "a replica, closed before the pause",
+        ));
+        let upstream = report.and_then(|r| r.positions.as_ref()).and_then(|p| p.upstream.as_ref());
+        let streaming = upstream.is_some_and(|u| u.status == "streaming");
+        gates.push(Gate::when(
+            streaming,
+            Answer::NotYet,
+            &format!("database/{name}/streaming"),
+            upstream.map_or_else(|| "no receiver".to_owned(), |u| u.status.clone()),
+            "streaming",
+        ));
+        if let Some(lag) = posture::lag_bytes(report) {
+            let most = policy.failover.max_data_loss.bytes.max(16 << 20);
+            gates.push(Gate::when(
+                lag <= most,
+                Answer::NotYet,
+                &format!("database/{name}/lag"),
+                format!("{lag} bytes behind"),
+                format!("at most {most} bytes, so that the pause stays short"),
+            ));
+        }
+    }
+    for (name, wanted) in posture::active_sizes(policy, record) {
+        let seen = s.seen.workloads.get(&name).and_then(|w| w.replicas.value().copied()).unwrap_or_default();
+        gates.push(Gate::when(
+            seen.ready >= wanted,
+            Answer::NotYet,
+            &format!("workload/{name}/ready"),
+            format!("{} of {wanted} ready", seen.ready),
+            "all replicas ready before the role moves",
+        ));
+    }
+    if all_passed(&gates) {
+        plan.ready_for = Some(record.serial);
+    }
+    plan.gates.append(&mut gates);
+}
+
+/// The target in `Handover`: takes the role once it has proved that it has everything.
+pub fn prove_and_take(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
+    let proved = note::proved(policy, s.seen, record);
+    plan.gates.push(Gate::when(
+        proved,
+        Answer::NotYet,
+        "proof",
+        proof_words(s, policy, record),
+        "every replica has replayed past the shutdown checkpoint, on the same timeline",
+    ));
+    if !proved || !s.lease_alive() || s.claim.current().is_none() {
+        return;
+    }
+    let mut next = next::promoted(s, record);
+    next::took(s, &mut next, "prove", Some(Millis::from(s.memory.in_phase(s.now))));
+    if let Some(t) = &mut next.transition {
+        t.loss_bound = Some(crate::loss::LossBound::NOTHING);
+    }
+    next::propose(plan, next, format!("{} has everything and takes the role", s.me));
+}
+
+fn proof_words(s: &Situation<'_>, policy: &Policy, record: &Record) -> String {
+    let mut words = Vec::new();
+    for name in policy.databases.keys() {
+        let replay =
+            s.seen.databases.get(name).and_then(|d| d.guard.value()).and_then(|r| r.positions.as_ref()?.replay);
+        let stop = record.positions.get(name);
+        words.push(match (replay, stop) {
+            (Some(r), Some(stop)) => format!("{name} has replayed {r}, stopped at {stop}"),
+            (None, Some(stop)) => format!("{name}: replayed position unknown, stopped at {stop}"),
+            (_, None) => format!("{name}: the record has no position"),
+        });
+    }
+    words.join("; ")
+}

@@ -1,0 +1,244 @@
+//! What shall this site's databases, workloads and traffic be now?
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::decide::situation::Situation;
+use crate::guard::wire::Report;
+use crate::memory::Stamp;
+use crate::name::{ItemName, SiteName};
+use crate::observation::{FlagValue, Observation};
+use crate::plan::{DatabaseOrder, DatabaseRole, Plan, Step};
+use crate::policy::Policy;
+use crate::record::{Phase, Record};
+
+/// Nothing changes: every database keeps its role.
+pub fn keep_everything(s: &Situation<'_>, plan: &mut Plan) {
+    for name in s.seen.databases.keys() {
+        plan.databases.insert(name.clone(), DatabaseOrder { role: DatabaseRole::Keep, checkpoint: false });
+    }
+}
+
+/// Every database of this site is ordered to stop and stay down.
+pub fn lock(plan: &mut Plan) {
+    plan.lock = true;
+    for order in plan.databases.values_mut() {
+        *order = DatabaseOrder { role: DatabaseRole::Lock, checkpoint: false };
+    }
+}
+
+/// What this site shall be, by the record: roles for its databases, and the effects that are due.
+pub fn take_up(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
+    for (name, database) in &policy.databases {
+        if database.instances.contains_key(s.me) {
+            plan.databases.insert(name.clone(), DatabaseOrder { role: role(s, record), checkpoint: false });
+        }
+    }
+    if record.phase == Phase::Unmanaged {
+        return;
+    }
+    flags(s, policy, record, plan);
+    // A site that has lost its lease touches nothing but its own read-only flags.
+    if s.lease_alive() {
+        sizes(s, policy, record, plan);
+        traffic(s, policy, record, plan);
+    }
+}
+
+fn role(s: &Situation<'_>, record: &Record) -> DatabaseRole {
+    if record.active == *s.me {
+        if s.claim.locking().is_some() {
+            return DatabaseRole::Lock;
+        }
+        return match record.phase {
+            Phase::Steady | Phase::Requested | Phase::Returning | Phase::Promoting | Phase::Unmanaged => {
+                DatabaseRole::Serve { open: true }
+            }
+            Phase::Handover | Phase::Offered | Phase::Withdrawn => DatabaseRole::Lock,
+            Phase::ReadOnly => DatabaseRole::Wait { why: format!("{} must take its role back first", s.me) },
+            Phase::Unknown(_) => DatabaseRole::Keep,
+        };
+    }
+    // The target is closed before the pause, so that nothing has to be ended within it.
+    let about_to_take = record.target.as_ref() == Some(s.me) && matches!(record.phase, Phase::Requested | Phase::Handover);
+    DatabaseRole::Follow { site: record.active.clone(), open: !about_to_take }
+}
+
+/// Whether this site's workloads shall refuse writes; `None`: leave the flags as they are.
+fn read_only(s: &Situation<'_>, record: &Record) -> Option<bool> {
+    if record.active != *s.me {
+        return Some(true);
+    }
+    match record.phase {
+        Phase::Steady => {
+            if s.grants() {
+                return Some(false);
+            }
+            // Cut off: the database has stopped by now, and users get a correct answer.
+            let stopped = s.timing().r() + s.timing().f();
+            let lapsed = s.holder.last_sent().is_none_or(|t| s.now.since(t) > stopped);
+            let dead = s.claim.locking().is_some();
+            (dead || (lapsed && s.holder.last_sent().is_some())).then_some(true)
+        }
+        Phase::Requested
+        | Phase::Handover
+        | Phase::ReadOnly
+        | Phase::Returning
+        | Phase::Offered
+        | Phase::Withdrawn => Some(true),
+        Phase::Promoting => {
+            let verified = s.memory.at(Stamp::WriteVerified);
+            let moved = s.memory.at(Stamp::TrafficMoved);
+            let waited = verified.is_some_and(|t| s.now.since(t) >= Duration::from_secs(5));
+            Some(!(verified.is_some() && (moved.is_some() || waited)))
+        }
+        Phase::Unmanaged | Phase::Unknown(_) => None,
+    }
+}
+
+fn flags(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
+    let Some(on) = read_only(s, record) else { return };
+    if !on && !s.lease_alive() {
+        return;
+    }
+    let wanted = if on { FlagValue::ReadOnly } else { FlagValue::ReadWrite };
+    for (name, _) in policy.workloads.iter().filter(|(_, w)| w.read_only.is_some()) {
+        let seen = s.seen.workloads.get(name).and_then(|w| w.flag.value());
+        if seen.is_some_and(|v| *v != wanted) {
+            plan.steps.push(Step::SetReadOnly { workload: name.clone(), on });
+        }
+    }
+    if !on && record.phase == Phase::Promoting {
+        return;
+    }
+    if let (Phase::Promoting, Some(verified)) = (&record.phase, s.memory.at(Stamp::WriteVerified)) {
+        plan.again(verified + Duration::from_secs(5));
+    }
+}
+
+/// The replicas that each workload has while its site is active: as written, or as the active site last ran it.
+pub fn active_sizes(policy: &Policy, record: &Record) -> BTreeMap<ItemName, u32> {
+    let size = |name: &ItemName, written: Option<u32>| written.or_else(|| record.sizes.get(name).copied());
+    policy
+        .workloads
+        .iter()
+        .filter_map(|(name, w)| size(name, w.replicas.active).map(|n| (name.clone(), n)))
+        .collect()
+}
+
+fn sizes(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
+    let mine = record.active == *s.me;
+    let target = record.target.as_ref() == Some(s.me);
+    let running = active_sizes(policy, record);
+    for (name, w) in &policy.workloads {
+        let Some(seen) = s.seen.workloads.get(name).and_then(|w| w.replicas.value()) else { continue };
+        let wanted = match record.phase {
+            Phase::Steady if mine => {
+                // A number that nobody wrote belongs to whoever scales it while active; only a workload that is
+                // still at its standby size is brought up.
+                let asleep = w.replicas.active.is_none() && w.replicas.standby == Some(seen.wanted);
+                if w.replicas.active.is_some() || asleep { running.get(name).copied() } else { None }
+            }
+            Phase::Steady => w.replicas.standby,
+            Phase::Requested | Phase::Handover if target => running.get(name).copied(),
+            Phase::Promoting | Phase::Returning if mine => running.get(name).copied(),
+            Phase::ReadOnly | Phase::Returning if target => w.replicas.read_only,
+            _ => None,
+        };
+        if let Some(replicas) = wanted.filter(|n| *n != seen.wanted) {
+            plan.steps.push(Step::Scale { workload: name.clone(), replicas });
+        }
+    }
+}
+
+/// Whether this site shall be where the traffic goes.
+fn wants_traffic(s: &Situation<'_>, policy: &Policy, record: &Record) -> bool {
+    if record.active == *s.me {
+        return match record.phase {
+            Phase::Steady => s.grants(),
+            Phase::Promoting => policy.databases.is_empty() || s.memory.at(Stamp::WriteVerified).is_some(),
+            Phase::Returning => {
+                s.memory.at(Stamp::StableSince).is_some_and(|t| s.now.since(t) >= policy.failover.return_after)
+            }
+            _ => false,
+        };
+    }
+    record.phase == Phase::ReadOnly && record.target.as_ref() == Some(s.me)
+}
+
+fn traffic(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
+    if !wants_traffic(s, policy, record) {
+        return;
+    }
+    for (name, t) in &policy.traffic {
+        let Some(at) = s.seen.traffic.get(name).and_then(|t| t.at.value()) else { continue };
+        let newer = (at.epoch, at.serial) > (record.epoch, record.serial);
+        if at.site.as_ref() != Some(s.me) && !newer && t.dns.addresses.contains_key(s.me) {
+            plan.steps.push(Step::PointTraffic {
+                traffic: name.clone(),
+                site: s.me.clone(),
+                epoch: record.epoch,
+                serial: record.serial,
+            });
+        }
+    }
+}
+
+/// Whether every flag is known to accept writes.
+pub fn read_write_set(policy: &Policy, seen: &Observation) -> bool {
+    policy.workloads.iter().filter(|(_, w)| w.read_only.is_some()).all(|(name, _)| {
+        seen.workloads.get(name).is_some_and(|w| w.flag.value() == Some(&FlagValue::ReadWrite))
+    })
+}
+
+/// Which workloads have not seen the read-only flag, in words.
+pub fn read_only_words(policy: &Policy, seen: &Observation) -> String {
+    let mut words = Vec::new();
+    for (name, _) in policy.workloads.iter().filter(|(_, w)| w.read_only.is_some()) {
+        let Some(w) = seen.workloads.get(name) else {
+            words.push(format!("{name} was not looked at yet"));
+            continue;
+        };
+        let flag = match &w.flag {
+            crate::observation::Fact::Known { value: FlagValue::ReadOnly, .. } => None,
+            crate::observation::Fact::Known { value, .. } => Some(format!("{name}'s flag is {value:?}")),
+            crate::observation::Fact::Unknown { reason } => Some(format!("{name}'s flag is unknown: {reason}")),
+        };
+        words.push(flag.unwrap_or_else(|| match &w.effective {
+            crate::observation::Fact::Known { value: p, .. } => {
+                format!("{name}: {} of {} pods have seen it, {} did not answer", p.read_only, p.pods, p.unknown)
+            }
+            crate::observation::Fact::Unknown { reason } => format!("{name}: {reason}"),
+        }));
+    }
+    if words.is_empty() { "no workload has a flag".to_owned() } else { words.join("; ") }
+}
+
+/// Where the traffic targets point, in words.
+pub fn traffic_words(policy: &Policy, seen: &Observation) -> String {
+    let words = policy.traffic.keys().map(|name| match seen.traffic.get(name).map(|t| &t.at) {
+        Some(crate::observation::Fact::Known { value, .. }) => match &value.site {
+            Some(site) => format!("{name} answers {site}"),
+            None => format!("{name}: {}", value.differing.join(", ")),
+        },
+        Some(crate::observation::Fact::Unknown { reason }) => format!("{name}: {reason}"),
+        None => format!("{name} was not looked at yet"),
+    });
+    let words: Vec<String> = words.collect();
+    if words.is_empty() { "no traffic target".to_owned() } else { words.join("; ") }
+}
+
+/// How many bytes a replica has still to receive or to replay, as far as it knows.
+pub fn lag_bytes(report: Option<&Report>) -> Option<u64> {
+    let p = report?.positions.as_ref()?;
+    let end = p.upstream.as_ref().and_then(|u| u.reported_end).max(p.receive)?;
+    Some(end.ahead_of(p.replay?))
+}
+
+/// The site that reads and writes go to now, for status.
+pub fn serving<'a>(record: &'a Record) -> &'a SiteName {
+    match (&record.phase, &record.target) {
+        (Phase::ReadOnly, Some(target)) => target,
+        _ => &record.active,
+    }
+}

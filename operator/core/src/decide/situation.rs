@@ -1,0 +1,210 @@
+//! What is known, and the small questions that every rule asks.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::ballot::claim::Claim;
+use crate::ballot::holder::Holder;
+use crate::ballot::silence::{LeaseRevision, Observer};
+use crate::memory::Memory;
+use crate::moves::Move;
+use crate::name::SiteName;
+use crate::observation::{Fact, Marks, Observation};
+use crate::plan::{Answer, Gate};
+use crate::policy::{FenceClass, Policy};
+use crate::record::{Fences, Promise, Record};
+use crate::time::{Boottime, Millis, human};
+use crate::timing::{Profile, Timing};
+
+/// What is the same for every policy of this installation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Installation {
+    /// The timing profile.
+    pub profile: Profile,
+    /// Its timings.
+    pub timing: Timing,
+    /// The arbiter's generation, as the installation's values say.
+    pub generation: u64,
+}
+
+/// What is known of the policy object.
+#[derive(Clone, Debug)]
+pub enum PolicySeen<'a> {
+    /// The objects have not been listed completely since the start: absence means nothing yet.
+    NotListed,
+    /// A complete list does not have it.
+    Absent,
+    /// It is there and valid.
+    Present(&'a Policy),
+}
+
+/// Everything a decision may depend on.
+#[derive(Clone, Debug)]
+pub struct Situation<'a> {
+    /// This site.
+    pub me: &'a SiteName,
+    /// The monotonic time.
+    pub now: Boottime,
+    /// The wall clock: for people, for `notBefore` and `notAfter`.
+    pub wall: Timestamp,
+    /// The installation's settings.
+    pub installation: &'a Installation,
+    /// The policy.
+    pub policy: PolicySeen<'a>,
+    /// This site's own lease.
+    pub holder: &'a Holder,
+    /// The others' leases.
+    pub observer: &'a Observer,
+    /// The record, and the right to grant.
+    pub claim: &'a Claim,
+    /// What was seen.
+    pub seen: &'a Observation,
+    /// The Moves about this policy that exist now.
+    pub moves: &'a [Move],
+    /// This operator's question to the other sites.
+    pub question: u64,
+    /// What this process remembers.
+    pub memory: &'a Memory,
+}
+
+impl Situation<'_> {
+    /// The timings.
+    pub const fn timing(&self) -> &Timing {
+        &self.installation.timing
+    }
+
+    /// Whether this site's own lease has time left: it is asked again before every effect.
+    pub fn lease_alive(&self) -> bool {
+        self.holder.remaining(self.now).is_some()
+    }
+
+    /// Whether this site grants for this policy now.
+    pub fn grants(&self) -> bool {
+        self.claim.grant(self.holder, self.me, self.now).is_ok()
+    }
+
+    /// How long `site`'s lease has been seen unchanged.
+    pub fn silent_for(&self, site: &SiteName) -> Option<Duration> {
+        self.observer.window(site).map(|w| w.silent_for())
+    }
+
+    /// Whether `site` was seen to live: its lease changed within the recorded `L`.
+    pub fn lives(&self, site: &SiteName) -> Option<bool> {
+        self.silent_for(site).map(|silent| silent < self.timing().l())
+    }
+
+    /// The lease revision that proves the record's active site silent for its *recorded* `L`.
+    pub fn proves_silence(&self, record: &Record) -> Option<LeaseRevision> {
+        let received = self.claim.current()?.received;
+        self.observer.proves_silence(&record.active, record.promise.lease.duration(), received)
+    }
+
+    /// What the other site said, if it is known.
+    pub fn facts(&self, site: &SiteName) -> Fact<&crate::facts::SiteFacts> {
+        match self.seen.sites.get(site) {
+            Some(Fact::Known { value, age }) => Fact::Known { value, age: *age },
+            Some(Fact::Unknown { reason }) => Fact::unknown(reason.clone()),
+            None => Fact::unknown(format!("{site} has said nothing about this policy yet")),
+        }
+    }
+
+    /// A gate that refuses an arbiter that answers with less than this site has seen before.
+    pub fn gone_back(&self, record: &Record) -> Option<Gate> {
+        let mark = *self.seen.high_water.value()?;
+        let found = Marks { generation: record.generation, epoch: record.epoch, serial: record.serial };
+        let behind = found.generation < mark.generation
+            || (found.generation == mark.generation && (found.epoch < mark.epoch || found.serial < mark.serial));
+        behind.then(|| {
+            Gate::new(
+                "arbiter",
+                Answer::No,
+                format!(
+                    "this arbiter has gone back in time: epoch {}, serial {}, generation {}",
+                    found.epoch, found.serial, found.generation
+                ),
+                format!(
+                    "at least epoch {}, serial {}, generation {}, which this site has seen; raise arbiter.generation in all sites",
+                    mark.epoch, mark.serial, mark.generation
+                ),
+            )
+        })
+    }
+
+    /// What this site undertakes when it is active under `policy`.
+    pub fn promise(&self, policy: &Policy) -> Promise {
+        let class = policy.databases.values().map(|d| d.fence).min().unwrap_or(FenceClass::Guard);
+        let automatic = policy.failover.promote_after.elapsed().is_some();
+        let fences = match class {
+            FenceClass::Gate | FenceClass::Guard => true,
+            FenceClass::External => automatic,
+            FenceClass::Advisory => false,
+        };
+        let t = self.timing();
+        Promise {
+            fences: if fences { Fences::Within { holder: t.holder, fence: t.fence } } else { Fences::Never },
+            lease: t.lease,
+            fence_class: class,
+            profile: self.installation.profile.name().to_owned(),
+        }
+    }
+
+    /// How long the record has been in its phase: by this process's clock, or by the wall clock of this machine if
+    /// this site itself entered the phase. Deadlines counted from it are liveness only.
+    pub fn in_phase(&self, record: &Record) -> Duration {
+        let seen = self.memory.in_phase(self.now);
+        if record.entered.by == *self.me {
+            let wall = self.wall.duration_since(record.entered.at);
+            return seen.max(Duration::try_from(wall).unwrap_or(Duration::ZERO));
+        }
+        seen
+    }
+
+    /// Whether the cooldown after the last transition is over, as a gate.
+    pub fn cooldown(&self, policy: &Policy, record: &Record) -> Gate {
+        let wanted = policy.failover.cooldown;
+        let Some(last) = record.history.first().filter(|t| t.cause != crate::record::Cause::Initial) else {
+            return Gate::new("cooldown", Answer::Yes, "no transition so far", human(wanted));
+        };
+        let seen = self.memory.settled_seen().map(|t| self.now.since(t)).unwrap_or_default();
+        // Two machines' wall clocks are compared here for want of anything better after a restart; the cooldown
+        // protects against flapping only, never against two writers.
+        let wall = last.ended.and_then(|e| Duration::try_from(self.wall.duration_since(e)).ok()).unwrap_or_default();
+        let passed = seen.max(wall);
+        Gate::when(
+            passed >= wanted,
+            Answer::NotYet,
+            "cooldown",
+            format!("{} since the last transition", human(passed)),
+            human(wanted),
+        )
+    }
+
+    /// Whether a person holds automatic promotions, as a gate.
+    pub fn not_held(&self, record: &Record) -> Gate {
+        match &record.hold {
+            Some(hold) if hold.until > self.wall => Gate::new(
+                "hold",
+                Answer::No,
+                format!("held until {} ({})", hold.until, hold.reason),
+                "no hold; end it by a Move of type Resume",
+            ),
+            _ => Gate::new("hold", Answer::Yes, "not held", "no hold"),
+        }
+    }
+}
+
+/// The time between two stamps, if both are known.
+pub fn between(from: Option<Boottime>, to: Option<Boottime>) -> Option<Millis> {
+    Some(Millis::from(to?.since(from?)))
+}
+
+/// Whether every entry of `names` fulfils `test` in `map`; an entry that is missing does not.
+pub fn all_in<'a, K: Ord + 'a, V>(
+    names: impl IntoIterator<Item = &'a K>,
+    map: &BTreeMap<K, V>,
+    test: impl Fn(&V) -> bool,
+) -> bool {
+    names.into_iter().all(|name| map.get(name).is_some_and(&test))
+}

@@ -1,0 +1,302 @@
+//! May this site take the role of a silent one?
+//!
+//! The taker's rule: the record is read; the active site's lease is seen unchanged for the recorded `L` by an unbroken
+//! series of own reads, the last of them sent after the record's reply; the promise says that it fences; the loss gate
+//! agrees; then one compare-and-swap that also compares the lease.
+
+use crate::decide::situation::Situation;
+use crate::decide::{next, planned};
+use crate::guard::wire::ServerState;
+use crate::loss::{LossBound, silent_site};
+use crate::plan::{Answer, Change, Gate, Plan, all_passed};
+use crate::policy::{After, Policy};
+use crate::record::{Cause, Fences, Phase, Record};
+use crate::time::human;
+
+/// What a site that is not active does next.
+pub fn decide(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
+    let target = record.target.as_ref() == Some(s.me);
+    match record.phase {
+        Phase::Requested if target => planned::get_ready(s, policy, record, plan),
+        Phase::Handover if target => planned::prove_and_take(s, policy, record, plan),
+        Phase::Offered => crate::decide::offer::take(s, policy, record, plan),
+        Phase::Unmanaged | Phase::Unknown(_) => return,
+        _ => {}
+    }
+    if plan.transition.is_none() {
+        lost(s, policy, record, plan);
+    }
+}
+
+/// What follows from the active site's silence, by itself.
+fn lost(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
+    let silence = silence(s, record);
+    let silent = silence.passed();
+    if let Some(w) = s.observer.window(&record.active).filter(|_| !silent) {
+        plan.again(w.first_received + record.promise.lease.duration());
+    }
+    plan.gates.push(silence);
+    if !silent {
+        return;
+    }
+    let serve = serve_reads(s, policy, record);
+    let served = serve.passed() || (record.phase == Phase::ReadOnly && record.target.as_ref() == Some(s.me));
+    if let (Some(w), After::Elapsed(after)) = (s.observer.window(&record.active), policy.failover.serve_reads_after) {
+        plan.again(w.first_received + after);
+    }
+    plan.gates.push(serve);
+    if !served {
+        return;
+    }
+    let promote = promote_gates(s, policy, record, None);
+    let may = all_passed(&promote);
+    plan.gates.extend(promote);
+    if may {
+        propose_take(s, policy, record, Cause::SiteLost, plan);
+        return;
+    }
+    if record.phase == Phase::ReadOnly {
+        let wait = policy.failover.promote_after.elapsed().map(|d| d.saturating_sub(s.in_phase(record)));
+        if let Some(wait) = wait.filter(|w| !w.is_zero()) {
+            plan.again(s.now + wait);
+        }
+        let other = record.target.as_ref().filter(|t| *t != s.me);
+        if other.is_none_or(|t| s.lives(t) != Some(false)) {
+            return;
+        }
+    }
+    propose_read_only(s, policy, record, plan);
+}
+
+/// Whether the active site is proved silent, as a gate.
+pub fn silence(s: &Situation<'_>, record: &Record) -> Gate {
+    let found = s.silent_for(&record.active).map_or_else(
+        || format!("the lease of {} was not read without a break yet", record.active),
+        |d| format!("{} has been silent for {}", record.active, human(d)),
+    );
+    Gate::when(
+        s.proves_silence(record).is_some(),
+        Answer::NotYet,
+        "silence",
+        found,
+        format!("{} by an unbroken series of reads, the last after the record's", human(record.promise.lease.duration())),
+    )
+}
+
+fn serve_reads(s: &Situation<'_>, policy: &Policy, record: &Record) -> Gate {
+    let silent = s.silent_for(&record.active).unwrap_or_default();
+    match policy.failover.serve_reads_after {
+        After::Never => Gate::new("serveReads", Answer::No, "spec.failover.serveReads.after is Never", "a person's Move"),
+        After::Elapsed(after) => Gate::when(
+            silent >= after,
+            Answer::NotYet,
+            "serveReads",
+            format!("silent for {}", human(silent)),
+            human(after),
+        ),
+    }
+}
+
+/// What a person ordered by a Move `Failover`.
+#[derive(Clone, Copy, Debug)]
+pub struct Forced<'a> {
+    /// Who saw that the source is stopped.
+    pub source_stopped: Option<&'a str>,
+    /// Promote whatever may be lost.
+    pub accept_data_loss: bool,
+    /// The serial that the Move names.
+    pub serial: Option<u64>,
+}
+
+/// Every gate between silence and a promotion. A Move answers some of them by a person's word.
+pub fn promote_gates(s: &Situation<'_>, policy: &Policy, record: &Record, forced: Option<Forced<'_>>) -> Vec<Gate> {
+    let mut gates = vec![Gate::when(
+        s.lease_alive(),
+        Answer::NotYet,
+        "ownLease",
+        "this site's own lease",
+        "renewed in time",
+    )];
+    gates.push(match (record.promise.fences, forced) {
+        (Fences::Within { .. }, _) => Gate::new(
+            "promise",
+            Answer::Yes,
+            format!("{} promised to stop by itself ({:?})", record.active, record.promise.fence_class),
+            "a promise to fence",
+        ),
+        (Fences::Never, Some(Forced { source_stopped: Some(who), serial: Some(serial), .. })) => Gate::when(
+            serial == record.serial,
+            Answer::No,
+            "promise",
+            format!("\"{who}\", said of serial {serial}"),
+            format!("a statement about the record as it is, serial {}", record.serial),
+        ),
+        (Fences::Never, _) => Gate::new(
+            "promise",
+            Answer::No,
+            format!("{} promised nothing: it may still be writing", record.active),
+            "a Move of type Failover with sourceStopped and serial",
+        ),
+    });
+    if forced.is_none() {
+        gates.push(s.not_held(record));
+        gates.push(s.cooldown(policy, record));
+        gates.push(match policy.failover.promote_after {
+            After::Never => Gate::new("promote", Answer::No, "spec.failover.promote.after is Never", "a Move of type Failover"),
+            After::Elapsed(after) => {
+                let passed = if record.phase == Phase::ReadOnly { s.in_phase(record) } else { std::time::Duration::ZERO };
+                Gate::when(
+                    passed >= after,
+                    Answer::NotYet,
+                    "promote",
+                    format!("reads have been served for {}", human(passed)),
+                    human(after),
+                )
+            }
+        });
+    }
+    gates.extend(veto(s, policy));
+    gates.extend(not_promotable(s, policy, record));
+    let bound = loss(s, policy, record);
+    let max = &policy.failover.max_data_loss;
+    let accepted = forced.is_some_and(|f| f.accept_data_loss);
+    gates.push(Gate::when(
+        accepted || bound.within(max),
+        if bound == LossBound::UNKNOWN { Answer::Unknown } else { Answer::No },
+        "loss",
+        if accepted { format!("{}; accepted by a person", bound.words()) } else { bound.words() },
+        format!("at most {} bytes and {} unseen", max.bytes, human(max.seconds)),
+    ));
+    gates
+}
+
+/// Replication that still delivers comes from a server that was not stopped: a veto.
+fn veto(s: &Situation<'_>, policy: &Policy) -> Vec<Gate> {
+    let limit = s.timing().veto_age();
+    let mut gates = Vec::new();
+    for name in policy.databases.keys() {
+        let Some(view) = s.seen.databases.get(name) else { continue };
+        let (Some(report), Some(seen)) = (view.guard.value(), view.guard.age()) else { continue };
+        let Some(p) = &report.positions else { continue };
+        let Some(message) = p.upstream.as_ref().filter(|u| u.status == "streaming").and_then(|u| u.message_age) else {
+            continue;
+        };
+        let age = message.duration() + p.age.duration() + seen;
+        gates.push(Gate::when(
+            age >= limit,
+            Answer::No,
+            "veto",
+            format!("{name} still receives: the last message is {} old, so a server lives without its guard", human(age)),
+            format!("no message younger than {}", human(limit)),
+        ));
+    }
+    gates
+}
+
+/// Why this site's replicas cannot be promoted, among everything that blocks it.
+fn not_promotable(s: &Situation<'_>, policy: &Policy, record: &Record) -> Vec<Gate> {
+    let mut gates: Vec<Gate> = crate::decide::eligible::blockers(s, policy, record);
+    for name in policy.databases.keys() {
+        let state = s.seen.databases.get(name).and_then(|d| d.guard.value()).map(|r| &r.state);
+        let key = format!("database/{name}/replica");
+        if state.is_some_and(|st| matches!(st, ServerState::Standby { .. })) {
+            gates.push(Gate::new(&key, Answer::Yes, "a running replica", "a running replica"));
+        } else if !gates.iter().any(|g| g.name.starts_with(&format!("database/{name}"))) {
+            gates.push(Gate::new(&key, Answer::Unknown, "no running replica", "a running replica"));
+        }
+    }
+    gates
+}
+
+/// The bound on what a promotion of this site would lose, as judged when contact was lost.
+pub fn loss(s: &Situation<'_>, policy: &Policy, record: &Record) -> LossBound {
+    if record.phase == Phase::ReadOnly
+        && record.target.as_ref() == Some(s.me)
+        && let Some(bound) = record.transition.as_ref().and_then(|t| t.loss_bound)
+    {
+        return bound;
+    }
+    let window = s.observer.window(&record.active);
+    let stops_within = match record.promise.fences {
+        Fences::Within { holder, fence } => holder.duration() + fence.duration(),
+        // It never stopped by itself: nobody knows for how long it went on.
+        Fences::Never => return LossBound::UNKNOWN,
+    };
+    let mut worst = LossBound::NOTHING;
+    for name in policy.databases.keys() {
+        let view = s.seen.databases.get(name);
+        let received = view
+            .and_then(|d| d.guard.value())
+            .and_then(|r| r.positions.as_ref())
+            .and_then(|p| p.receive.max(p.replay));
+        let bound = match record.positions.get(name) {
+            Some(stop) => received.map_or(LossBound::UNKNOWN, |r| LossBound {
+                bytes: Some(if r > stop.lsn { 0 } else { stop.lsn.ahead_of(r) }),
+                unseen: Some(crate::time::Millis(0)),
+            }),
+            None => silent_site(
+                view.and_then(|d| d.last_contact.as_ref()),
+                window.map(|w| w.first_received),
+                stops_within,
+            ),
+        };
+        worst = worst.worst(bound);
+    }
+    worst
+}
+
+/// Takes the role: `Promoting` with the next epoch.
+pub fn propose_take(s: &Situation<'_>, policy: &Policy, record: &Record, cause: Cause, plan: &mut Plan) {
+    let Some(revision) = s.proves_silence(record) else { return };
+    let from_handover = record.phase == Phase::Handover;
+    let bound = loss(s, policy, record);
+    let mut with_cause = record.clone();
+    if with_cause.transition.is_none() || with_cause.phase != Phase::ReadOnly {
+        next::begin(s, &mut with_cause, cause, s.me);
+    }
+    let mut next = next::promoted(s, &with_cause);
+    if let Some(t) = &mut next.transition {
+        t.loss_bound = Some(bound);
+        t.cause = cause;
+    }
+    if record.phase == Phase::ReadOnly {
+        next::took(s, &mut next, "readOnly", Some(s.in_phase(record).into()));
+    }
+    sizes_of(s, record, &mut next);
+    let why = format!(
+        "{} takes the role of {} ({}{}); loss at most: {}",
+        s.me,
+        record.active,
+        record.phase,
+        if from_handover { ", with its exact position" } else { "" },
+        bound.words()
+    );
+    plan.transition = Some(Change { next, unchanged_lease: Some((record.active.clone(), revision)), why });
+}
+
+fn propose_read_only(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
+    if !s.lease_alive() {
+        return;
+    }
+    let Some(revision) = s.proves_silence(record) else { return };
+    let mut next = next::phase(s, record, Phase::ReadOnly);
+    next.target = Some(s.me.clone());
+    next::begin(s, &mut next, Cause::SiteLost, s.me);
+    let bound = loss(s, policy, record);
+    if let Some(t) = &mut next.transition {
+        t.loss_bound = Some(bound);
+    }
+    next::took(s, &mut next, "detect", s.silent_for(&record.active).map(Into::into));
+    sizes_of(s, record, &mut next);
+    let why = format!("{} is silent; {} serves reads; at risk: {}", record.active, s.me, bound.words());
+    plan.transition = Some(Change { next, unchanged_lease: Some((record.active.clone(), revision)), why });
+}
+
+/// How large the lost site ran its workloads, as it last said.
+pub fn sizes_of(s: &Situation<'_>, record: &Record, next: &mut Record) {
+    if let Some(facts) = s.facts(&record.active).value()
+        && !facts.sizes.is_empty()
+    {
+        next.sizes.clone_from(&facts.sizes);
+    }
+}

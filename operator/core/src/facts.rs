@@ -1,0 +1,40 @@
+//! What a site tells the others about itself: information, never authority.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::guard::wire::Disk;
+use crate::name::{ItemName, SiteName};
+use crate::plan::Gate;
+
+/// The layout of [`SiteFacts`] that this version writes.
+pub const SCHEMA: u32 = 1;
+
+/// One site's facts about one policy. Written only by that site, and only when something changed or was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SiteFacts {
+    /// The layout.
+    pub schema: u32,
+    /// Who speaks.
+    pub site: SiteName,
+    /// This operator's question to the others: facts that answer it were gathered after it was asked.
+    pub question: u64,
+    /// The others' questions that these facts answer.
+    pub answers: BTreeMap<SiteName, u64>,
+    /// The hash of the policy's spec as this site has it.
+    pub spec_hash: Option<String>,
+    /// The git revision it came from.
+    pub revision: Option<String>,
+    /// Why this site cannot be promoted now; empty: it can.
+    pub blockers: Vec<Gate>,
+    /// The serial of the `Requested` record for which this site, as its target, is ready.
+    pub ready_for: Option<u64>,
+    /// What lies on its databases' disks; absent while no guard is connected.
+    pub disks: BTreeMap<ItemName, Disk>,
+    /// How far its replicas are behind, in bytes; for people.
+    pub lag_bytes: BTreeMap<ItemName, u64>,
+    /// Replicas of each workload as observed.
+    pub sizes: BTreeMap<ItemName, u32>,
+}

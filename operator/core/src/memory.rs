@@ -1,0 +1,92 @@
+//! What one operator process remembers of a policy between two decisions.
+//!
+//! Nothing here decides who may write. It holds the moments from which deadlines and durations are counted on this
+//! machine's clock; losing it (a restart) makes things later, never wrong.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::time::Boottime;
+
+/// A moment that a transition's times are measured between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stamp {
+    /// Every workload's pods have seen the read-only flag.
+    ReadOnlySeen,
+    /// The guards were ordered to lock.
+    LockOrdered,
+    /// Every guard has confirmed that its server stopped.
+    Stopped,
+    /// The standby has proved that it has everything.
+    Proved,
+    /// Every database is a primary.
+    Promoted,
+    /// Every database takes clients.
+    Opened,
+    /// A write was verified in every database.
+    WriteVerified,
+    /// Every traffic target answers this site.
+    TrafficMoved,
+    /// The returned site's server has been open and healthy since.
+    StableSince,
+    /// A database has been found dead since.
+    DeadSince,
+}
+
+/// The memory of one policy.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    serial: u64,
+    since: Option<Boottime>,
+    epoch: u64,
+    epoch_settled: Option<Boottime>,
+    stamps: BTreeMap<Stamp, Boottime>,
+}
+
+impl Memory {
+    /// The record with this serial and epoch is what is seen at `now`.
+    pub fn see(&mut self, epoch: u64, serial: u64, settled: bool, now: Boottime) {
+        if self.since.is_none() || self.serial != serial {
+            self.serial = serial;
+            self.since = Some(now);
+            self.stamps.clear();
+        }
+        if self.epoch != epoch {
+            self.epoch = epoch;
+            self.epoch_settled = None;
+        }
+        if settled && self.epoch_settled.is_none() {
+            self.epoch_settled = Some(now);
+        }
+    }
+
+    /// How long the record has had its present serial, as far as this process has seen.
+    pub fn in_phase(&self, now: Boottime) -> Duration {
+        self.since.map_or(Duration::ZERO, |t| now.since(t))
+    }
+
+    /// When this process first saw the record with its present serial.
+    pub const fn phase_seen(&self) -> Option<Boottime> {
+        self.since
+    }
+
+    /// When this process first saw the present hold settled.
+    pub const fn settled_seen(&self) -> Option<Boottime> {
+        self.epoch_settled
+    }
+
+    /// Remembers the first time that `what` was true in this phase.
+    pub fn stamp(&mut self, what: Stamp, now: Boottime) {
+        self.stamps.entry(what).or_insert(now);
+    }
+
+    /// Forgets `what`: it is no longer true.
+    pub fn clear(&mut self, what: Stamp) {
+        self.stamps.remove(&what);
+    }
+
+    /// When `what` was first true in this phase.
+    pub fn at(&self, what: Stamp) -> Option<Boottime> {
+        self.stamps.get(&what).copied()
+    }
+}

@@ -1,0 +1,171 @@
+//! What a site's operator has seen of its own cluster and heard from the others.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::facts::SiteFacts;
+use crate::guard::wire::Report;
+use crate::loss::LastContact;
+use crate::name::{ItemName, SiteName};
+use crate::plan::Gate;
+
+/// Something that was looked at: its value and how old it is, or why it is not known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact<T> {
+    /// It was seen.
+    Known {
+        /// What was seen.
+        value: T,
+        /// How long ago.
+        age: Duration,
+    },
+    /// It is not known.
+    Unknown {
+        /// Why, for the person who must act.
+        reason: String,
+    },
+}
+
+impl<T> Fact<T> {
+    /// A fact that was just seen.
+    pub const fn now(value: T) -> Self {
+        Self::Known { value, age: Duration::ZERO }
+    }
+
+    /// A fact that is not known.
+    pub fn unknown(reason: impl Into<String>) -> Self {
+        Self::Unknown { reason: reason.into() }
+    }
+
+    /// The value, if it is known.
+    pub const fn value(&self) -> Option<&T> {
+        match self {
+            Self::Known { value, .. } => Some(value),
+            Self::Unknown { .. } => None,
+        }
+    }
+
+    /// Its age, if it is known.
+    pub const fn age(&self) -> Option<Duration> {
+        match self {
+            Self::Known { age, .. } => Some(*age),
+            Self::Unknown { .. } => None,
+        }
+    }
+}
+
+impl<T> Default for Fact<T> {
+    fn default() -> Self {
+        Self::unknown("not looked at yet")
+    }
+}
+
+/// Everything a site's operator knows about one policy, apart from the ballot.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observation {
+    /// Its own databases.
+    pub databases: BTreeMap<ItemName, DatabaseView>,
+    /// Its own workloads.
+    pub workloads: BTreeMap<ItemName, WorkloadView>,
+    /// The traffic targets.
+    pub traffic: BTreeMap<ItemName, TrafficView>,
+    /// What the other sites said.
+    pub sites: BTreeMap<SiteName, Fact<SiteFacts>>,
+    /// The highest epoch, serial and generation this site has ever seen for this policy.
+    pub high_water: Fact<Marks>,
+}
+
+/// High-water marks kept outside the arbiter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Marks {
+    /// The arbiter's generation.
+    pub generation: u64,
+    /// The record's epoch.
+    pub epoch: u64,
+    /// The record's serial.
+    pub serial: u64,
+}
+
+/// What is known of a database in this site.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DatabaseView {
+    /// The guard's last report.
+    pub guard: Fact<Report>,
+    /// What this standby last knew of its primary.
+    pub last_contact: Option<LastContact>,
+    /// What is wrong with its settings, grants and Secrets.
+    pub preflight: Fact<Vec<Gate>>,
+    /// The epoch in which a write was verified through the operator's role.
+    pub write_verified: Option<u64>,
+}
+
+/// What is known of a workload in this site.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WorkloadView {
+    /// The value of its read-only flag.
+    pub flag: Fact<FlagValue>,
+    /// Whether its pods have seen the flag.
+    pub effective: Fact<PodsAsked>,
+    /// Its replicas.
+    pub replicas: Fact<ReplicasSeen>,
+    /// What cannot be written here because somebody else owns it, or does not exist.
+    pub blockers: Fact<Vec<Gate>>,
+}
+
+/// The value of a read-only flag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FlagValue {
+    /// Writes are refused.
+    ReadOnly,
+    /// Writes are accepted.
+    ReadWrite,
+    /// Neither of the two values of the policy.
+    Other(String),
+    /// The key does not exist.
+    Missing,
+}
+
+/// How many pods were asked and what they said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PodsAsked {
+    /// Running pods.
+    pub pods: u32,
+    /// Pods that say they are read-only.
+    pub read_only: u32,
+    /// Pods that did not answer.
+    pub unknown: u32,
+}
+
+/// Replicas as observed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReplicasSeen {
+    /// `spec.replicas`.
+    pub wanted: u32,
+    /// `status.readyReplicas`.
+    pub ready: u32,
+}
+
+/// Where a traffic target points.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TrafficView {
+    /// As every authoritative server answers.
+    pub at: Fact<TrafficAt>,
+    /// What prevents this site from moving it.
+    pub blockers: Fact<Vec<Gate>>,
+}
+
+/// The answer of the authoritative servers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrafficAt {
+    /// The site whose addresses every server answers; `None` while they differ or answer something else.
+    pub site: Option<SiteName>,
+    /// The serial that the record set carries.
+    pub serial: u64,
+    /// The epoch that it carries.
+    pub epoch: u64,
+    /// Which servers differ, in words.
+    pub differing: Vec<String>,
+}
