@@ -204,7 +204,13 @@ impl Gate {
     }
 
     /// A gate that is passed when `ok`, otherwise answered `otherwise`.
-    pub fn when(ok: bool, otherwise: Answer, name: &str, found: impl Into<String>, needed: impl Into<String>) -> Self {
+    pub fn when(
+        ok: bool,
+        otherwise: Answer,
+        name: &str,
+        found: impl Into<String>,
+        needed: impl Into<String>,
+    ) -> Self {
         Self::new(name, if ok { Answer::Yes } else { otherwise }, found, needed)
     }
 

@@ -9,7 +9,7 @@ use crate::policy::Policy;
 use crate::record::Record;
 
 /// Every reason why this site could not be promoted now; empty: it could.
-pub fn blockers(s: &Situation<'_>, policy: &Policy, record: &Record) -> Vec<Gate> {
+pub(super) fn blockers(s: &Situation<'_>, policy: &Policy, record: &Record) -> Vec<Gate> {
     let mut found = Vec::new();
     for (name, database) in &policy.databases {
         if !database.instances.contains_key(s.me) {
@@ -35,7 +35,12 @@ pub fn blockers(s: &Situation<'_>, policy: &Policy, record: &Record) -> Vec<Gate
         take_in(&format!("traffic/{name}"), gates, &mut found);
     }
     if let Fact::Unknown { reason } = &s.seen.high_water {
-        found.push(Gate::new("marks", Answer::Unknown, reason.clone(), "a writable high-water mark in this site"));
+        found.push(Gate::new(
+            "marks",
+            Answer::Unknown,
+            reason.clone(),
+            "a writable high-water mark in this site",
+        ));
     }
     found
 }
@@ -52,20 +57,24 @@ fn unknown(name: &ItemName, why: impl Into<String>) -> Gate {
 }
 
 fn database_blockers(name: &ItemName, view: &DatabaseView, active: bool, found: &mut Vec<Gate>) {
-    let gate = |answer, what: String, needed: &str| Gate::new(&format!("database/{name}"), answer, what, needed);
+    let gate =
+        |answer, what: String, needed: &str| Gate::new(&format!("database/{name}"), answer, what, needed);
     match &view.guard {
         Fact::Unknown { reason } => found.push(unknown(name, reason.clone())),
         Fact::Known { value: report, age } => {
             match &report.state {
                 ServerState::Standby { .. } => {}
-                ServerState::Primary { .. } if active => {}
                 ServerState::Failed { reason, .. } => {
                     found.push(gate(Answer::No, reason.clone(), "a running replica").aged(Some(*age)));
                 }
                 _ if active => {}
                 other => found.push(
-                    gate(Answer::NotYet, format!("its server is {}", state_words(other)), "a running replica")
-                        .aged(Some(*age)),
+                    gate(
+                        Answer::NotYet,
+                        format!("its server is {}", state_words(other)),
+                        "a running replica",
+                    )
+                    .aged(Some(*age)),
                 ),
             }
             if let Disk::Unreadable { reason } = &report.disk {
@@ -77,11 +86,13 @@ fn database_blockers(name: &ItemName, view: &DatabaseView, active: bool, found: 
 }
 
 /// The state of a server in words.
-pub fn state_words(state: &ServerState) -> String {
+pub(super) fn state_words(state: &ServerState) -> String {
     match state {
         ServerState::Down => "down".to_owned(),
         ServerState::Starting { .. } => "starting".to_owned(),
-        ServerState::Standby { open } => format!("a replica, {}", if *open { "open for reads" } else { "closed" }),
+        ServerState::Standby { open } => {
+            format!("a replica, {}", if *open { "open for reads" } else { "closed" })
+        }
         ServerState::Promoting => "being promoted".to_owned(),
         ServerState::Primary { open } => format!("a primary, {}", if *open { "open" } else { "closed" }),
         ServerState::Stopping => "stopping".to_owned(),

@@ -13,24 +13,34 @@ use crate::record::{Cause, Offer, Phase, Record};
 use crate::time::{Boottime, Millis, human};
 
 /// A promotion that has not opened by then has failed, if its guard says that it is not on its way.
-const PROMOTION_DEADLINE: Duration = Duration::from_secs(60);
+const PROMOTION_DEADLINE: Duration = Duration::from_mins(1);
 
 /// How long flags and the record wait for traffic once a write is verified.
 const TRAFFIC_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The new holder in `Promoting`: verifies a write, then the transition is over.
-pub fn promotion(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
+pub(super) fn promotion(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     if s.claim.locking().is_some() {
         return give_back(s, policy, record, plan);
     }
     let Some(opened) = s.memory.at(Stamp::Opened) else {
-        plan.gates.push(Gate::new("open", Answer::NotYet, states(s, policy), "every database is an open primary"));
+        plan.gates.push(Gate::new(
+            "open",
+            Answer::NotYet,
+            states(s, policy),
+            "every database is an open primary",
+        ));
         promotion_failed(s, policy, record, plan);
         return;
     };
     verify(s, policy, record, plan);
     let Some(verified) = s.memory.at(Stamp::WriteVerified) else {
-        plan.gates.push(Gate::new("write", Answer::NotYet, "not verified yet", "a committed write in every database"));
+        plan.gates.push(Gate::new(
+            "write",
+            Answer::NotYet,
+            "not verified yet",
+            "a committed write in every database",
+        ));
         return;
     };
     let traffic = s.memory.at(Stamp::TrafficMoved);
@@ -67,7 +77,11 @@ pub fn promotion(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut
     pause(s, &mut next, seen, verified);
     let words = next.transition.as_ref().map(describe).unwrap_or_default();
     if let Some(t) = &next.transition {
-        let end = if t.cause == Cause::Planned || t.cause == Cause::Forced { MoveEnd::Done } else { MoveEnd::BecameFailover };
+        let end = if t.cause == Cause::Planned || t.cause == Cause::Forced {
+            MoveEnd::Done
+        } else {
+            MoveEnd::BecameFailover
+        };
         next::judge_doing(s, &mut next, end, words.clone());
     }
     next::end(s, &mut next);
@@ -89,9 +103,18 @@ fn pause(s: &Situation<'_>, next: &mut Record, seen: Option<Boottime>, verified:
 }
 
 fn describe(t: &crate::record::Transition) -> String {
-    let loss = t.loss_bound.as_ref().map_or_else(|| "loss unknown".to_owned(), |l| format!("loss at most: {}", l.words()));
+    let loss = t
+        .loss_bound
+        .as_ref()
+        .map_or_else(|| "loss unknown".to_owned(), |l| format!("loss at most: {}", l.words()));
     let pause = t.phases.iter().find(|p| p.name == "writePause").map(|p| format!(", write pause {}", p.took));
-    format!("the role moved from {} to {} (epoch {}){}; {loss}", t.from, t.to, t.epoch, pause.unwrap_or_default())
+    format!(
+        "the role moved from {} to {} (epoch {}){}; {loss}",
+        t.from,
+        t.to,
+        t.epoch,
+        pause.unwrap_or_default()
+    )
 }
 
 fn verify(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
@@ -121,13 +144,19 @@ fn states(s: &Situation<'_>, policy: &Policy) -> String {
 fn promotion_failed(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     let passed = s.in_phase(record);
     if passed < PROMOTION_DEADLINE {
-        plan.again(s.now + (PROMOTION_DEADLINE - passed));
+        plan.again(s.now + PROMOTION_DEADLINE.saturating_sub(passed));
         return;
     }
     let failed = policy.databases.keys().any(|name| {
         let report = s.seen.databases.get(name).and_then(|d| d.guard.value());
         report.is_some_and(|r| {
-            matches!(r.state, ServerState::Failed { .. } | ServerState::Down | ServerState::Standby { .. } | ServerState::Promoting)
+            matches!(
+                r.state,
+                ServerState::Failed { .. }
+                    | ServerState::Down
+                    | ServerState::Standby { .. }
+                    | ServerState::Promoting
+            )
         })
     });
     // Only a site that can be asked may take the role over; otherwise going on trying is the better choice.
@@ -149,7 +178,12 @@ fn give_back(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Pla
     posture::lock(plan);
     let Some(serial) = s.claim.locking() else { return };
     if !note::locked(policy, s.seen, serial) {
-        plan.gates.push(Gate::new("locked", Answer::NotYet, states(s, policy), "every guard has confirmed its lock"));
+        plan.gates.push(Gate::new(
+            "locked",
+            Answer::NotYet,
+            states(s, policy),
+            "every guard has confirmed its lock",
+        ));
         return;
     }
     if !s.lease_alive() || s.claim.current().is_none() {
@@ -171,7 +205,7 @@ fn give_back(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Pla
 }
 
 /// The site that came back during `ReadOnly`: its traffic returns when it has been stable long enough.
-pub fn returning(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
+pub(super) fn returning(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     let Some(since) = s.memory.at(Stamp::StableSince) else {
         plan.gates.push(Gate::new("open", Answer::NotYet, states(s, policy), "every database is open again"));
         return;
@@ -205,5 +239,9 @@ pub fn returning(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut
     let mut next = next::phase(s, record, if record.settled { Phase::Steady } else { Phase::Promoting });
     next.target = None;
     next.transition = None;
-    next::propose(plan, next, format!("{} has been stable for {}: reads and writes are back", s.me, human(stable)));
+    next::propose(
+        plan,
+        next,
+        format!("{} has been stable for {}: reads and writes are back", s.me, human(stable)),
+    );
 }

@@ -13,10 +13,11 @@ use crate::record::{Entered, Phase, Record, SCHEMA};
 
 /// Proposes the first record when this is the initial site and the facts of all sites agree; otherwise says who is
 /// waited for. No database gets a role before.
-pub fn create(s: &Situation<'_>, policy: &Policy, plan: &mut Plan) {
+pub(super) fn create(s: &Situation<'_>, policy: &Policy, plan: &mut Plan) {
     for name in policy.databases.keys() {
         let why = format!("there is no record of {} yet", policy.key);
-        plan.databases.insert(name.clone(), DatabaseOrder { role: DatabaseRole::Wait { why }, checkpoint: false });
+        plan.databases
+            .insert(name.clone(), DatabaseOrder { role: DatabaseRole::Wait { why }, checkpoint: false });
     }
     match &s.seen.high_water {
         Fact::Known { value, .. } if *value == Marks::default() => {}
@@ -32,7 +33,12 @@ pub fn create(s: &Situation<'_>, policy: &Policy, plan: &mut Plan) {
             ));
         }
         Fact::Unknown { reason } => {
-            plan.gates.push(Gate::new("marks", Answer::Unknown, reason.clone(), "this site's high-water mark"));
+            plan.gates.push(Gate::new(
+                "marks",
+                Answer::Unknown,
+                reason.clone(),
+                "this site's high-water mark",
+            ));
         }
     }
     if policy.initial_site != *s.me {
@@ -93,7 +99,12 @@ fn agree(s: &Situation<'_>, policy: &Policy, plan: &mut Plan) {
             ),
             Some(Disk::Cluster(c)) if !c.standby_signal => {
                 ids.insert(name, c.system_id);
-                Gate::new(&format!("database/{name}"), Answer::Yes, "a primary's data directory", "a primary's data directory")
+                Gate::new(
+                    &format!("database/{name}"),
+                    Answer::Yes,
+                    "a primary's data directory",
+                    "a primary's data directory",
+                )
             }
             Some(Disk::Cluster(_)) => Gate::new(
                 &format!("database/{name}"),
@@ -107,9 +118,12 @@ fn agree(s: &Situation<'_>, policy: &Policy, plan: &mut Plan) {
                 format!("the data directory in {} is empty", s.me),
                 "an initialised database at spec.initialSite (initdb, or restore a backup)",
             ),
-            Some(Disk::Unreadable { reason }) => {
-                Gate::new(&format!("database/{name}"), Answer::No, reason.clone(), "a readable data directory")
-            }
+            Some(Disk::Unreadable { reason }) => Gate::new(
+                &format!("database/{name}"),
+                Answer::No,
+                reason.clone(),
+                "a readable data directory",
+            ),
         };
         plan.gates.push(gate);
     }
@@ -151,7 +165,9 @@ fn other_disk(site: &str, name: &ItemName, disk: Option<&Disk>, mine: Option<&Sy
     let key = format!("site/{site}/database/{name}");
     let needed = "a replica of the primary here, or an empty data directory to clone into";
     match disk {
-        None => Gate::new(&key, Answer::NotYet, format!("no guard of {name} has connected in {site}"), needed),
+        None => {
+            Gate::new(&key, Answer::NotYet, format!("no guard of {name} has connected in {site}"), needed)
+        }
         Some(Disk::Empty) => Gate::new(&key, Answer::Yes, "empty: will be cloned", needed),
         Some(Disk::Unreadable { reason }) => Gate::new(&key, Answer::No, reason.clone(), needed),
         Some(Disk::Cluster(c)) if Some(&c.system_id) != mine => Gate::new(

@@ -8,7 +8,7 @@ use crate::policy::Policy;
 use crate::record::{Fences, Phase, Promise, Record};
 
 /// What the active site does next.
-pub fn decide(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
+pub(super) fn decide(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     if reclaim(s, record, plan) {
         return;
     }
@@ -31,7 +31,7 @@ pub fn decide(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Pl
 ///
 /// From `Requested`, `Handover`, `Offered` and `Withdrawn` the role goes back to `Steady` (to `Promoting`, when this
 /// hold never reached it), from `ReadOnly` to `Returning`; the other phases are kept.
-pub fn reclaim(s: &Situation<'_>, record: &Record, plan: &mut Plan) -> bool {
+pub(super) fn reclaim(s: &Situation<'_>, record: &Record, plan: &mut Plan) -> bool {
     if record.active != *s.me {
         return false;
     }
@@ -82,7 +82,7 @@ fn target(record: &Record) -> String {
 
 /// Lets go of a policy that nobody wants managed any more: `Unmanaged`, with the promise "never". The record comes
 /// first; only then does the guard keep its role without a deadline.
-pub fn release(s: &Situation<'_>, record: &Record, why: &str, plan: &mut Plan) {
+pub(super) fn release(s: &Situation<'_>, record: &Record, why: &str, plan: &mut Plan) {
     plan.summary = format!("{why}; {} keeps its role", record.active);
     if record.active != *s.me || record.phase == Phase::Unmanaged || reclaim(s, record, plan) {
         return;
@@ -118,7 +118,7 @@ fn manage_again(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut 
         .keys()
         .filter(|name| {
             let report = s.seen.databases.get(*name).and_then(|d| d.guard.value());
-            !report.is_some_and(|r| !r.unlimited)
+            report.is_none_or(|r| r.unlimited)
         })
         .map(crate::name::ItemName::as_str)
         .collect();

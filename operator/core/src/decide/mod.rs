@@ -41,7 +41,9 @@ pub fn decide(s: &Situation<'_>) -> Plan {
     let Some(view) = s.claim.view() else {
         match &s.policy {
             PolicySeen::Present(policy) => first::create(s, policy, &mut plan),
-            PolicySeen::NotListed | PolicySeen::Absent => "there is no policy and no record".clone_into(&mut plan.summary),
+            PolicySeen::NotListed | PolicySeen::Absent => {
+                "there is no policy and no record".clone_into(&mut plan.summary);
+            }
         }
         return plan;
     };
@@ -57,7 +59,10 @@ pub fn decide(s: &Situation<'_>) -> Plan {
             "schema",
             Answer::No,
             format!("the record has schema {} and phase {}", record.schema, record.phase),
-            format!("schema {} or lower and a known phase; upgrade this site's operator", crate::record::SCHEMA),
+            format!(
+                "schema {} or lower and a known phase; upgrade this site's operator",
+                crate::record::SCHEMA
+            ),
         );
         plan.summary = gate.words();
         plan.gates.push(gate);
@@ -115,7 +120,9 @@ fn summary(s: &Situation<'_>, record: &crate::record::Record, plan: &Plan) -> St
             let by = record.target.as_ref().map_or_else(|| "nobody".to_owned(), ToString::to_string);
             format!("{} is silent; {by} serves reads{waiting}", record.active)
         }
-        _ if record.active == *s.me || record.target.as_ref() == Some(s.me) => format!("{}{waiting}", record.phase),
+        _ if record.active == *s.me || record.target.as_ref() == Some(s.me) => {
+            format!("{}{waiting}", record.phase)
+        }
         _ => format!("{} (this site has no part in it){waiting}", record.phase),
     }
 }

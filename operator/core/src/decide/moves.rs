@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use crate::decide::next;
 use crate::decide::situation::Situation;
 use crate::decide::take::{Forced, promote_gates, propose_take, silence};
-use crate::decide::next;
 use crate::moves::{Move, MoveEnd, Order};
 use crate::name::SiteName;
 use crate::plan::{Answer, Gate, Plan, all_passed};
@@ -22,7 +22,7 @@ enum Ruling {
 }
 
 /// Looks at every Move that has no verdict yet and proposes at most one change.
-pub fn decide(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
+pub(super) fn decide(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     if !record.is_understood() || !s.lease_alive() || s.claim.current().is_none() {
         return;
     }
@@ -60,7 +60,9 @@ fn speaks(s: &Situation<'_>, record: &Record, mv: &Move) -> bool {
     }
     let silent = s.lives(&record.active) == Some(false);
     match mv.order.to() {
-        Some(to) if to != &record.active => to == s.me && (silent || matches!(mv.order, Order::Failover { .. })),
+        Some(to) if to != &record.active => {
+            to == s.me && (silent || matches!(mv.order, Order::Failover { .. }))
+        }
         _ => silent,
     }
 }
@@ -71,14 +73,19 @@ fn rule(s: &Situation<'_>, policy: &Policy, record: &Record, mv: &Move, plan: &m
     }
     if let Some(epoch) = mv.epoch.filter(|e| *e != record.epoch) {
         if epoch < record.epoch {
-            let message = format!("it names epoch {epoch}; {} is active at epoch {}", record.active, record.epoch);
+            let message =
+                format!("it names epoch {epoch}; {} is active at epoch {}", record.active, record.epoch);
             return Ruling::End(MoveEnd::Stale, message);
         }
-        let message = format!("it names epoch {epoch}, which has not come; the present one is {}", record.epoch);
+        let message =
+            format!("it names epoch {epoch}, which has not come; the present one is {}", record.epoch);
         return Ruling::End(MoveEnd::Refused, message);
     }
     if let Some(from) = mv.from.as_ref().filter(|f| **f != record.active) {
-        return Ruling::End(MoveEnd::Refused, format!("it says that {from} is active, but {} is", record.active));
+        return Ruling::End(
+            MoveEnd::Refused,
+            format!("it says that {from} is active, but {} is", record.active),
+        );
     }
     if let Some(before) = mv.not_before.filter(|t| *t > s.wall) {
         if let Ok(wait) = Duration::try_from(before.duration_since(s.wall)) {
@@ -89,7 +96,10 @@ fn rule(s: &Situation<'_>, policy: &Policy, record: &Record, mv: &Move, plan: &m
     if let Some(to) = mv.order.to() {
         if !policy.has_site(to) {
             let sites: Vec<&str> = policy.sites.iter().map(SiteName::as_str).collect();
-            return Ruling::End(MoveEnd::Refused, format!("{to} is not in spec.sites ({})", sites.join(", ")));
+            return Ruling::End(
+                MoveEnd::Refused,
+                format!("{to} is not in spec.sites ({})", sites.join(", ")),
+            );
         }
         if *to == record.active && record.phase == Phase::Steady {
             return Ruling::End(MoveEnd::Refused, format!("{to} is active already (epoch {})", record.epoch));
@@ -104,9 +114,12 @@ fn rule(s: &Situation<'_>, policy: &Policy, record: &Record, mv: &Move, plan: &m
         Order::Hold | Order::Resume => Ruling::Start,
         Order::Abort => match record.phase {
             Phase::Requested | Phase::Handover if record.active == *s.me => Ruling::Start,
-            Phase::Requested | Phase::Handover => {
-                Ruling::Wait(gate(mv, Answer::NotYet, "the active site decides it".to_owned(), "the active site"))
-            }
+            Phase::Requested | Phase::Handover => Ruling::Wait(gate(
+                mv,
+                Answer::NotYet,
+                "the active site decides it".to_owned(),
+                "the active site",
+            )),
             _ => Ruling::End(
                 MoveEnd::Refused,
                 format!("there is no switchover that can still be given up (phase {})", record.phase),
@@ -123,7 +136,12 @@ fn rule_switchover(s: &Situation<'_>, record: &Record, mv: &Move, to: &SiteName)
     let alive = if record.active == *s.me { Some(true) } else { s.lives(&record.active) };
     if alive != Some(true) {
         let found = format!("{} is silent", record.active);
-        return Ruling::Wait(gate(mv, Answer::NotYet, found, "a living source; use Failover when it is lost"));
+        return Ruling::Wait(gate(
+            mv,
+            Answer::NotYet,
+            found,
+            "a living source; use Failover when it is lost",
+        ));
     }
     if to != s.me && s.lives(to) == Some(false) {
         return Ruling::Wait(gate(mv, Answer::NotYet, format!("{to} is silent"), "a living target"));
@@ -135,10 +153,14 @@ fn rule_failover(s: &Situation<'_>, record: &Record, mv: &Move, stopped: bool) -
     if stopped {
         match mv.serial {
             None => {
-                return Ruling::End(MoveEnd::Refused, "sourceStopped needs serial: which state was it said of?".to_owned());
+                return Ruling::End(
+                    MoveEnd::Refused,
+                    "sourceStopped needs serial: which state was it said of?".to_owned(),
+                );
             }
             Some(serial) if serial != record.serial => {
-                let message = format!("sourceStopped was said of serial {serial}; the record is at {}", record.serial);
+                let message =
+                    format!("sourceStopped was said of serial {serial}; the record is at {}", record.serial);
                 return Ruling::End(MoveEnd::Stale, message);
             }
             Some(_) => {}
@@ -153,7 +175,12 @@ fn rule_failover(s: &Situation<'_>, record: &Record, mv: &Move, stopped: bool) -
             Ruling::End(MoveEnd::Refused, format!("the lease of {} lives: use Switchover", record.active))
         }
         Some(false) => Ruling::Start,
-        None => Ruling::Wait(gate(mv, Answer::Unknown, "the source's lease was not read yet".to_owned(), "its silence")),
+        None => Ruling::Wait(gate(
+            mv,
+            Answer::Unknown,
+            "the source's lease was not read yet".to_owned(),
+            "its silence",
+        )),
     }
 }
 
@@ -176,7 +203,11 @@ fn start(s: &Situation<'_>, policy: &Policy, record: &Record, mv: &Move, plan: &
             next::begin(s, &mut next, Cause::Planned, to);
             crate::decide::take::sizes_of(s, record, &mut next);
             if record.active == *s.me {
-                let mine = s.seen.workloads.iter().filter_map(|(n, w)| Some((n.clone(), w.replicas.value()?.wanted)));
+                let mine = s
+                    .seen
+                    .workloads
+                    .iter()
+                    .filter_map(|(n, w)| Some((n.clone(), w.replicas.value()?.wanted)));
                 next.sizes = mine.collect();
             }
             next::propose(plan, next, format!("Move {} asks for {to}: {}", mv.name, mv.reason));
@@ -219,7 +250,12 @@ fn start(s: &Situation<'_>, policy: &Policy, record: &Record, mv: &Move, plan: &
         }
         Order::Abort => {
             let mut next = next::settled_again(s, record);
-            next::judge_doing(s, &mut next, MoveEnd::RolledBack, format!("given up by Move {}: {}", mv.name, mv.reason));
+            next::judge_doing(
+                s,
+                &mut next,
+                MoveEnd::RolledBack,
+                format!("given up by Move {}: {}", mv.name, mv.reason),
+            );
             next::judge(s, &mut next, mv, MoveEnd::Done, "the switchover was given up");
             next::propose(plan, next, format!("Move {} gives the switchover up: {}", mv.name, mv.reason));
         }

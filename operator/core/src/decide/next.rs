@@ -13,7 +13,7 @@ use crate::time::Millis;
 const VERDICTS: usize = 32;
 
 /// The present record with its serial raised, entered now by this site in `phase`.
-pub fn phase(s: &Situation<'_>, record: &Record, phase: Phase) -> Record {
+pub(super) fn phase(s: &Situation<'_>, record: &Record, phase: Phase) -> Record {
     let mut next = record.clone();
     next.schema = SCHEMA;
     next.serial += 1;
@@ -25,7 +25,7 @@ pub fn phase(s: &Situation<'_>, record: &Record, phase: Phase) -> Record {
 }
 
 /// The record of a take: this site becomes active with the next epoch, in `Promoting`.
-pub fn promoted(s: &Situation<'_>, record: &Record) -> Record {
+pub(super) fn promoted(s: &Situation<'_>, record: &Record) -> Record {
     let mut next = phase(s, record, Phase::Promoting);
     next.epoch += 1;
     next.previous = Some(PreviousHold { site: record.active.clone(), settled: record.settled });
@@ -42,7 +42,7 @@ pub fn promoted(s: &Situation<'_>, record: &Record) -> Record {
 }
 
 /// The record back in `Steady` (or `Promoting`, when this hold never settled) with nothing in progress.
-pub fn settled_again(s: &Situation<'_>, record: &Record) -> Record {
+pub(super) fn settled_again(s: &Situation<'_>, record: &Record) -> Record {
     let mut next = phase(s, record, if record.settled { Phase::Steady } else { Phase::Promoting });
     next.target = None;
     next.offer = None;
@@ -54,7 +54,7 @@ pub fn settled_again(s: &Situation<'_>, record: &Record) -> Record {
 }
 
 /// Notes that a transition begins.
-pub fn begin(s: &Situation<'_>, next: &mut Record, cause: Cause, to: &SiteName) {
+pub(super) fn begin(s: &Situation<'_>, next: &mut Record, cause: Cause, to: &SiteName) {
     next.transition = Some(Transition {
         cause,
         from: next.active.clone(),
@@ -69,14 +69,14 @@ pub fn begin(s: &Situation<'_>, next: &mut Record, cause: Cause, to: &SiteName) 
 }
 
 /// Adds how long one part of the transition took here, if that is known.
-pub fn took(s: &Situation<'_>, next: &mut Record, name: &str, time: Option<Millis>) {
+pub(super) fn took(s: &Situation<'_>, next: &mut Record, name: &str, time: Option<Millis>) {
     if let (Some(t), Some(took)) = (&mut next.transition, time) {
         t.phases.push(PhaseTime { name: name.to_owned(), site: s.me.clone(), took });
     }
 }
 
 /// Moves the transition under way into the history.
-pub fn end(s: &Situation<'_>, next: &mut Record) {
+pub(super) fn end(s: &Situation<'_>, next: &mut Record) {
     if let Some(mut t) = next.transition.take() {
         t.ended = Some(s.wall);
         next.history.insert(0, t);
@@ -85,7 +85,13 @@ pub fn end(s: &Situation<'_>, next: &mut Record) {
 }
 
 /// Keeps the verdict on `mv`.
-pub fn judge(s: &Situation<'_>, next: &mut Record, mv: &Move, end: MoveEnd, message: impl Into<String>) {
+pub(super) fn judge(
+    s: &Situation<'_>,
+    next: &mut Record,
+    mv: &Move,
+    end: MoveEnd,
+    message: impl Into<String>,
+) {
     next.moves.retain(|v| v.hash != mv.hash);
     next.moves.insert(
         0,
@@ -103,7 +109,7 @@ pub fn judge(s: &Situation<'_>, next: &mut Record, mv: &Move, end: MoveEnd, mess
 }
 
 /// Ends the Move in progress with a verdict.
-pub fn judge_doing(s: &Situation<'_>, next: &mut Record, end: MoveEnd, message: impl Into<String>) {
+pub(super) fn judge_doing(s: &Situation<'_>, next: &mut Record, end: MoveEnd, message: impl Into<String>) {
     let Some(doing) = next.doing.take() else { return };
     next.moves.retain(|v| v.hash != doing.hash);
     next.moves.insert(
@@ -133,7 +139,7 @@ fn forget(s: &Situation<'_>, next: &mut Record) {
 }
 
 /// Proposes `next`, for the reason `why`.
-pub fn propose(plan: &mut Plan, next: Record, why: impl Into<String>) {
+pub(super) fn propose(plan: &mut Plan, next: Record, why: impl Into<String>) {
     if plan.transition.is_none() {
         plan.transition = Some(Change { next, unchanged_lease: None, why: why.into() });
     }

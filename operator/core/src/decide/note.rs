@@ -23,12 +23,18 @@ pub fn note(memory: &mut Memory, s: &Situation<'_>) {
     set(Stamp::LockOrdered, s.claim.locking().is_some());
     set(Stamp::Stopped, s.claim.locking().is_some_and(|serial| stopped(policy, s.seen, serial)));
     set(Stamp::Proved, !mine && record.phase == Phase::Handover && proved(policy, s.seen, record));
-    set(Stamp::Promoted, mine && all_databases(policy, s.seen, |state| matches!(state, ServerState::Primary { .. })));
-    let open = mine && all_databases(policy, s.seen, |state| matches!(state, ServerState::Primary { open: true }));
+    set(
+        Stamp::Promoted,
+        mine && all_databases(policy, s.seen, |state| matches!(state, ServerState::Primary { .. })),
+    );
+    let open =
+        mine && all_databases(policy, s.seen, |state| matches!(state, ServerState::Primary { open: true }));
     set(Stamp::Opened, open);
     set(
         Stamp::WriteVerified,
-        mine && all_in(policy.databases.keys(), &s.seen.databases, |d| d.write_verified == Some(record.epoch)),
+        mine && all_in(policy.databases.keys(), &s.seen.databases, |d| {
+            d.write_verified == Some(record.epoch)
+        }),
     );
     set(
         Stamp::TrafficMoved,
@@ -44,8 +50,9 @@ pub fn note(memory: &mut Memory, s: &Situation<'_>) {
 }
 
 /// Whether every workload with a flag has it set to read-only, and every pod that can be asked says so.
-pub fn read_only_seen(policy: &Policy, seen: &Observation) -> bool {
-    let flagged = policy.workloads.iter().filter_map(|(name, w)| w.read_only.as_ref().map(|flag| (name, flag)));
+pub(super) fn read_only_seen(policy: &Policy, seen: &Observation) -> bool {
+    let flagged =
+        policy.workloads.iter().filter_map(|(name, w)| w.read_only.as_ref().map(|flag| (name, flag)));
     flagged.into_iter().all(|(name, flag)| {
         seen.workloads.get(name).is_some_and(|w| {
             let set = w.flag.value() == Some(&FlagValue::ReadOnly);
@@ -57,31 +64,33 @@ pub fn read_only_seen(policy: &Policy, seen: &Observation) -> bool {
 }
 
 /// Whether every guard has confirmed a clean stop and a lock at `serial` or later.
-pub fn stopped(policy: &Policy, seen: &Observation, serial: u64) -> bool {
+pub(super) fn stopped(policy: &Policy, seen: &Observation, serial: u64) -> bool {
     all_in(policy.databases.keys(), &seen.databases, |d| {
         d.guard.value().is_some_and(|r| {
-            r.locked.is_some_and(|at| at >= serial) && r.state.is_down() && r.stopped.as_ref().is_some_and(|x| x.clean)
+            r.locked.is_some_and(|at| at >= serial)
+                && r.state.is_down()
+                && r.stopped.as_ref().is_some_and(|x| x.clean)
         })
     })
 }
 
 /// Whether every guard has confirmed that it is locked at `serial` or later, however its server ended.
-pub fn locked(policy: &Policy, seen: &Observation, serial: u64) -> bool {
+pub(super) fn locked(policy: &Policy, seen: &Observation, serial: u64) -> bool {
     all_in(policy.databases.keys(), &seen.databases, |d| {
         d.guard.value().is_some_and(|r| r.locked.is_some_and(|at| at >= serial))
     })
 }
 
 /// Whether every standby has replayed past the recorded shutdown checkpoint, on the same history.
-pub fn proved(policy: &Policy, seen: &Observation, record: &Record) -> bool {
+pub(super) fn proved(policy: &Policy, seen: &Observation, record: &Record) -> bool {
     policy.databases.keys().all(|name| {
-        let (Some(stop), Some(report)) = (
-            record.positions.get(name),
-            seen.databases.get(name).and_then(|d| d.guard.value()),
-        ) else {
+        let (Some(stop), Some(report)) =
+            (record.positions.get(name), seen.databases.get(name).and_then(|d| d.guard.value()))
+        else {
             return false;
         };
-        let same_database = matches!(&report.disk, crate::guard::wire::Disk::Cluster(c) if c.system_id == stop.system_id);
+        let same_database =
+            matches!(&report.disk, crate::guard::wire::Disk::Cluster(c) if c.system_id == stop.system_id);
         let standby = matches!(report.state, ServerState::Standby { .. });
         same_database
             && standby

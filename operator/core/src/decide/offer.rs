@@ -1,7 +1,6 @@
 //! Is the database dead while its operator lives, and who takes it?
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use crate::decide::situation::Situation;
 use crate::decide::{next, note, posture, take};
@@ -17,7 +16,7 @@ use crate::time::human;
 
 /// The active site in `Steady`: a dead database is locked and offered, if another site may take it; otherwise its
 /// guard starts it again under its grant.
-pub fn watch(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
+pub(super) fn watch(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     if let Some(serial) = s.claim.locking() {
         posture::lock(plan);
         if note::locked(policy, s.seen, serial) && s.lease_alive() && s.claim.current().is_some() {
@@ -69,7 +68,9 @@ fn taker(s: &Situation<'_>, policy: &Policy) -> Gate {
         let facts = s.facts(site);
         let blockers = facts.value().map(|f| f.blockers.first().map(Gate::words));
         match (s.lives(site), blockers) {
-            (Some(true), Some(None)) => return Gate::new("taker", Answer::Yes, format!("{site} can take"), "a site that can take"),
+            (Some(true), Some(None)) => {
+                return Gate::new("taker", Answer::Yes, format!("{site} can take"), "a site that can take");
+            }
             (Some(true), Some(Some(why))) => words.push(format!("{site} cannot: {why}")),
             (Some(true), None) => words.push(format!("{site} has said nothing")),
             _ => words.push(format!("{site} is not known to live")),
@@ -79,7 +80,7 @@ fn taker(s: &Situation<'_>, policy: &Policy) -> Gate {
 }
 
 /// The last end of write-ahead log that each database of this site was known to have.
-pub fn known_ends(s: &Situation<'_>, policy: &Policy) -> BTreeMap<ItemName, Position> {
+pub(super) fn known_ends(s: &Situation<'_>, policy: &Policy) -> BTreeMap<ItemName, Position> {
     policy
         .databases
         .keys()
@@ -94,7 +95,7 @@ pub fn known_ends(s: &Situation<'_>, policy: &Policy) -> BTreeMap<ItemName, Posi
 }
 
 /// The active site in `Offered`: takes its role back when nobody took it in time.
-pub fn withdraw(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
+pub(super) fn withdraw(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     let wanted = policy.failover.offer_for;
     let passed = s.in_phase(record);
     plan.gates.push(Gate::when(
@@ -105,7 +106,7 @@ pub fn withdraw(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut 
         format!("a taker, or {}", human(wanted)),
     ));
     if passed < wanted {
-        plan.again(s.now + (wanted - passed));
+        plan.again(s.now + wanted.saturating_sub(passed));
         return;
     }
     if !s.lease_alive() || s.claim.current().is_none() {
@@ -113,14 +114,25 @@ pub fn withdraw(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut 
     }
     let mut next = next::settled_again(s, record);
     next::judge_doing(s, &mut next, MoveEnd::RolledBack, "nobody took the offered role");
-    next::propose(plan, next, format!("nobody took the role within {}: {} recovers by itself", human(wanted), s.me));
+    next::propose(
+        plan,
+        next,
+        format!("nobody took the role within {}: {} recovers by itself", human(wanted), s.me),
+    );
 }
 
 /// Another site in `Offered`: takes the role at once, if the loss gate agrees.
-pub fn take(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
+pub(super) fn take(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     let Some(offer) = &record.offer else { return };
-    let handed_back = offer.never_opened && record.previous.as_ref().is_some_and(|p| p.settled && p.site == *s.me);
-    let mut gates = vec![Gate::when(s.lease_alive(), Answer::NotYet, "ownLease", "this site's own lease", "renewed in time")];
+    let handed_back =
+        offer.never_opened && record.previous.as_ref().is_some_and(|p| p.settled && p.site == *s.me);
+    let mut gates = vec![Gate::when(
+        s.lease_alive(),
+        Answer::NotYet,
+        "ownLease",
+        "this site's own lease",
+        "renewed in time",
+    )];
     gates.extend(plan.blockers.clone());
     for name in policy.databases.keys() {
         let state = s.seen.databases.get(name).and_then(|d| d.guard.value()).map(|r| &r.state);
@@ -173,6 +185,3 @@ fn offered_loss(s: &Situation<'_>, policy: &Policy, offer: &Offer) -> LossBound 
         worst.worst(offered(view.and_then(|d| d.last_contact.as_ref()), end, received, seen))
     })
 }
-
-/// The shortest time for which a database may be offered: less, and no site could ever take it.
-pub const SHORTEST_OFFER: Duration = Duration::from_millis(500);

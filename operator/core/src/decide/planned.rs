@@ -21,11 +21,13 @@ use crate::time::{Millis, human};
 const HANDOVER_DEADLINE: Duration = Duration::from_secs(20);
 
 /// The active site in `Requested`: checks, makes read-only, checkpoints, stops, hands over.
-pub fn prepare_to_stop(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
+pub(super) fn prepare_to_stop(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     let Some(target) = record.target.clone() else {
         return roll_back(s, record, plan, MoveEnd::Refused, "the record names no target");
     };
-    if record.doing.as_ref().is_some_and(|d| d.not_after.is_some_and(|t| t < s.wall)) && s.claim.locking().is_none() {
+    if record.doing.as_ref().is_some_and(|d| d.not_after.is_some_and(|t| t < s.wall))
+        && s.claim.locking().is_none()
+    {
         return roll_back(s, record, plan, MoveEnd::RolledBack, "the Move's notAfter has passed");
     }
     let passed = s.in_phase(record);
@@ -67,7 +69,13 @@ pub fn prepare_to_stop(s: &Situation<'_>, policy: &Policy, record: &Record, plan
         let report = s.seen.databases.get(name).and_then(|d| d.guard.value());
         report.is_some_and(|r| r.checkpointed.is_some_and(|at| at >= record.serial))
     });
-    gates.push(Gate::when(checkpointed, Answer::NotYet, "checkpoint", "running", "a checkpoint before the pause"));
+    gates.push(Gate::when(
+        checkpointed,
+        Answer::NotYet,
+        "checkpoint",
+        "running",
+        "a checkpoint before the pause",
+    ));
     let ready = all_passed(&gates);
     plan.gates.append(&mut gates);
 
@@ -85,7 +93,12 @@ pub fn prepare_to_stop(s: &Situation<'_>, policy: &Policy, record: &Record, plan
         return roll_back(s, record, plan, MoveEnd::RolledBack, &failed);
     }
     let Some(stopped) = s.memory.at(Stamp::Stopped) else {
-        plan.gates.push(Gate::new("stopped", Answer::NotYet, "stopping", "every guard has confirmed a clean stop"));
+        plan.gates.push(Gate::new(
+            "stopped",
+            Answer::NotYet,
+            "stopping",
+            "every guard has confirmed a clean stop",
+        ));
         return;
     };
     if !s.lease_alive() || s.claim.current().is_none() {
@@ -116,8 +129,10 @@ fn target_ready(s: &Situation<'_>, policy: &Policy, record: &Record, target: &cr
         Fact::Unknown { reason } => Gate::new("targetReady", Answer::Unknown, reason, needed),
         Fact::Known { value, age } => {
             if value.spec_hash.as_ref() != Some(&policy.spec_hash) {
-                let found = format!("{target} has spec {:?}, this site has {}", value.spec_hash, policy.spec_hash);
-                return Gate::new("spec", Answer::NotYet, found, "the same spec in both sites").aged(Some(age));
+                let found =
+                    format!("{target} has spec {:?}, this site has {}", value.spec_hash, policy.spec_hash);
+                return Gate::new("spec", Answer::NotYet, found, "the same spec in both sites")
+                    .aged(Some(age));
             }
             if let Some(blocker) = value.blockers.iter().find(|g| g.answer == Answer::No) {
                 return Gate::new("targetReady", Answer::No, blocker.words(), needed).aged(Some(age));
@@ -139,13 +154,18 @@ fn unclean(s: &Situation<'_>, policy: &Policy, record: &Record) -> Option<String
     let serial = s.claim.locking()?;
     policy.databases.keys().find_map(|name| {
         let report = s.seen.databases.get(name)?.guard.value()?;
-        let confirmed = report.locked.is_some_and(|at| at >= serial && at >= record.serial) && report.state.is_down();
+        let confirmed =
+            report.locked.is_some_and(|at| at >= serial && at >= record.serial) && report.state.is_down();
         let stop = report.stopped.as_ref()?;
-        (confirmed && !stop.clean).then(|| format!("{name} did not stop cleanly; its position proves nothing"))
+        (confirmed && !stop.clean)
+            .then(|| format!("{name} did not stop cleanly; its position proves nothing"))
     })
 }
 
-fn positions(s: &Situation<'_>, policy: &Policy) -> std::collections::BTreeMap<crate::name::ItemName, Position> {
+fn positions(
+    s: &Situation<'_>,
+    policy: &Policy,
+) -> std::collections::BTreeMap<crate::name::ItemName, Position> {
     let stop = |name| s.seen.databases.get(name)?.guard.value()?.stopped.as_ref();
     policy
         .databases
@@ -158,7 +178,7 @@ fn positions(s: &Situation<'_>, policy: &Policy) -> std::collections::BTreeMap<c
 }
 
 /// The active site in `Handover`: waits for the target, and takes the role back at the deadline.
-pub fn wait_for_target(s: &Situation<'_>, _policy: &Policy, record: &Record, plan: &mut Plan) {
+pub(super) fn wait_for_target(s: &Situation<'_>, _policy: &Policy, record: &Record, plan: &mut Plan) {
     let passed = s.in_phase(record);
     plan.gates.push(Gate::new(
         "handover",
@@ -167,7 +187,7 @@ pub fn wait_for_target(s: &Situation<'_>, _policy: &Policy, record: &Record, pla
         "the target's take",
     ));
     if passed < HANDOVER_DEADLINE {
-        plan.again(s.now + (HANDOVER_DEADLINE - passed));
+        plan.again(s.now + HANDOVER_DEADLINE.saturating_sub(passed));
         return;
     }
     let message = format!("the target did not take the role within {}", human(HANDOVER_DEADLINE));
@@ -175,7 +195,7 @@ pub fn wait_for_target(s: &Situation<'_>, _policy: &Policy, record: &Record, pla
 }
 
 /// Takes the role back before the point of no return: a compare-and-swap, and only then a new grant.
-pub fn roll_back(s: &Situation<'_>, record: &Record, plan: &mut Plan, end: MoveEnd, why: &str) {
+pub(super) fn roll_back(s: &Situation<'_>, record: &Record, plan: &mut Plan, end: MoveEnd, why: &str) {
     if !s.lease_alive() || s.claim.current().is_none() {
         return;
     }
@@ -185,7 +205,7 @@ pub fn roll_back(s: &Situation<'_>, record: &Record, plan: &mut Plan, end: MoveE
 }
 
 /// The target in `Requested`: says when it is ready.
-pub fn get_ready(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
+pub(super) fn get_ready(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     let mut gates = plan.blockers.clone();
     for name in policy.databases.keys() {
         let report = s.seen.databases.get(name).and_then(|d| d.guard.value());
@@ -234,7 +254,7 @@ pub fn get_ready(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut
 }
 
 /// The target in `Handover`: takes the role once it has proved that it has everything.
-pub fn prove_and_take(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
+pub(super) fn prove_and_take(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     let proved = note::proved(policy, s.seen, record);
     plan.gates.push(Gate::when(
         proved,
@@ -257,8 +277,12 @@ pub fn prove_and_take(s: &Situation<'_>, policy: &Policy, record: &Record, plan:
 fn proof_words(s: &Situation<'_>, policy: &Policy, record: &Record) -> String {
     let mut words = Vec::new();
     for name in policy.databases.keys() {
-        let replay =
-            s.seen.databases.get(name).and_then(|d| d.guard.value()).and_then(|r| r.positions.as_ref()?.replay);
+        let replay = s
+            .seen
+            .databases
+            .get(name)
+            .and_then(|d| d.guard.value())
+            .and_then(|r| r.positions.as_ref()?.replay);
         let stop = record.positions.get(name);
         words.push(match (replay, stop) {
             (Some(r), Some(stop)) => format!("{name} has replayed {r}, stopped at {stop}"),

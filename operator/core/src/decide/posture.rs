@@ -6,21 +6,21 @@ use std::time::Duration;
 use crate::decide::situation::Situation;
 use crate::guard::wire::Report;
 use crate::memory::Stamp;
-use crate::name::{ItemName, SiteName};
+use crate::name::ItemName;
 use crate::observation::{FlagValue, Observation};
 use crate::plan::{DatabaseOrder, DatabaseRole, Plan, Step};
 use crate::policy::Policy;
 use crate::record::{Phase, Record};
 
 /// Nothing changes: every database keeps its role.
-pub fn keep_everything(s: &Situation<'_>, plan: &mut Plan) {
+pub(super) fn keep_everything(s: &Situation<'_>, plan: &mut Plan) {
     for name in s.seen.databases.keys() {
         plan.databases.insert(name.clone(), DatabaseOrder { role: DatabaseRole::Keep, checkpoint: false });
     }
 }
 
 /// Every database of this site is ordered to stop and stay down.
-pub fn lock(plan: &mut Plan) {
+pub(super) fn lock(plan: &mut Plan) {
     plan.lock = true;
     for order in plan.databases.values_mut() {
         *order = DatabaseOrder { role: DatabaseRole::Lock, checkpoint: false };
@@ -28,7 +28,7 @@ pub fn lock(plan: &mut Plan) {
 }
 
 /// What this site shall be, by the record: roles for its databases, and the effects that are due.
-pub fn take_up(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
+pub(super) fn take_up(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     for (name, database) in &policy.databases {
         if database.instances.contains_key(s.me) {
             plan.databases.insert(name.clone(), DatabaseOrder { role: role(s, record), checkpoint: false });
@@ -60,7 +60,8 @@ fn role(s: &Situation<'_>, record: &Record) -> DatabaseRole {
         };
     }
     // The target is closed before the pause, so that nothing has to be ended within it.
-    let about_to_take = record.target.as_ref() == Some(s.me) && matches!(record.phase, Phase::Requested | Phase::Handover);
+    let about_to_take =
+        record.target.as_ref() == Some(s.me) && matches!(record.phase, Phase::Requested | Phase::Handover);
     DatabaseRole::Follow { site: record.active.clone(), open: !about_to_take }
 }
 
@@ -117,7 +118,7 @@ fn flags(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
 }
 
 /// The replicas that each workload has while its site is active: as written, or as the active site last ran it.
-pub fn active_sizes(policy: &Policy, record: &Record) -> BTreeMap<ItemName, u32> {
+pub(super) fn active_sizes(policy: &Policy, record: &Record) -> BTreeMap<ItemName, u32> {
     let size = |name: &ItemName, written: Option<u32>| written.or_else(|| record.sizes.get(name).copied());
     policy
         .workloads
@@ -157,9 +158,10 @@ fn wants_traffic(s: &Situation<'_>, policy: &Policy, record: &Record) -> bool {
         return match record.phase {
             Phase::Steady => s.grants(),
             Phase::Promoting => policy.databases.is_empty() || s.memory.at(Stamp::WriteVerified).is_some(),
-            Phase::Returning => {
-                s.memory.at(Stamp::StableSince).is_some_and(|t| s.now.since(t) >= policy.failover.return_after)
-            }
+            Phase::Returning => s
+                .memory
+                .at(Stamp::StableSince)
+                .is_some_and(|t| s.now.since(t) >= policy.failover.return_after),
             _ => false,
         };
     }
@@ -185,14 +187,14 @@ fn traffic(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan)
 }
 
 /// Whether every flag is known to accept writes.
-pub fn read_write_set(policy: &Policy, seen: &Observation) -> bool {
+pub(super) fn read_write_set(policy: &Policy, seen: &Observation) -> bool {
     policy.workloads.iter().filter(|(_, w)| w.read_only.is_some()).all(|(name, _)| {
         seen.workloads.get(name).is_some_and(|w| w.flag.value() == Some(&FlagValue::ReadWrite))
     })
 }
 
 /// Which workloads have not seen the read-only flag, in words.
-pub fn read_only_words(policy: &Policy, seen: &Observation) -> String {
+pub(super) fn read_only_words(policy: &Policy, seen: &Observation) -> String {
     let mut words = Vec::new();
     for (name, _) in policy.workloads.iter().filter(|(_, w)| w.read_only.is_some()) {
         let Some(w) = seen.workloads.get(name) else {
@@ -202,11 +204,16 @@ pub fn read_only_words(policy: &Policy, seen: &Observation) -> String {
         let flag = match &w.flag {
             crate::observation::Fact::Known { value: FlagValue::ReadOnly, .. } => None,
             crate::observation::Fact::Known { value, .. } => Some(format!("{name}'s flag is {value:?}")),
-            crate::observation::Fact::Unknown { reason } => Some(format!("{name}'s flag is unknown: {reason}")),
+            crate::observation::Fact::Unknown { reason } => {
+                Some(format!("{name}'s flag is unknown: {reason}"))
+            }
         };
         words.push(flag.unwrap_or_else(|| match &w.effective {
             crate::observation::Fact::Known { value: p, .. } => {
-                format!("{name}: {} of {} pods have seen it, {} did not answer", p.read_only, p.pods, p.unknown)
+                format!(
+                    "{name}: {} of {} pods have seen it, {} did not answer",
+                    p.read_only, p.pods, p.unknown
+                )
             }
             crate::observation::Fact::Unknown { reason } => format!("{name}: {reason}"),
         }));
@@ -215,7 +222,7 @@ pub fn read_only_words(policy: &Policy, seen: &Observation) -> String {
 }
 
 /// Where the traffic targets point, in words.
-pub fn traffic_words(policy: &Policy, seen: &Observation) -> String {
+pub(super) fn traffic_words(policy: &Policy, seen: &Observation) -> String {
     let words = policy.traffic.keys().map(|name| match seen.traffic.get(name).map(|t| &t.at) {
         Some(crate::observation::Fact::Known { value, .. }) => match &value.site {
             Some(site) => format!("{name} answers {site}"),
@@ -229,16 +236,8 @@ pub fn traffic_words(policy: &Policy, seen: &Observation) -> String {
 }
 
 /// How many bytes a replica has still to receive or to replay, as far as it knows.
-pub fn lag_bytes(report: Option<&Report>) -> Option<u64> {
+pub(super) fn lag_bytes(report: Option<&Report>) -> Option<u64> {
     let p = report?.positions.as_ref()?;
     let end = p.upstream.as_ref().and_then(|u| u.reported_end).max(p.receive)?;
     Some(end.ahead_of(p.replay?))
-}
-
-/// The site that reads and writes go to now, for status.
-pub fn serving<'a>(record: &'a Record) -> &'a SiteName {
-    match (&record.phase, &record.target) {
-        (Phase::ReadOnly, Some(target)) => target,
-        _ => &record.active,
-    }
 }

@@ -115,7 +115,8 @@ impl Situation<'_> {
         let mark = *self.seen.high_water.value()?;
         let found = Marks { generation: record.generation, epoch: record.epoch, serial: record.serial };
         let behind = found.generation < mark.generation
-            || (found.generation == mark.generation && (found.epoch < mark.epoch || found.serial < mark.serial));
+            || (found.generation == mark.generation
+                && (found.epoch < mark.epoch || found.serial < mark.serial));
         behind.then(|| {
             Gate::new(
                 "arbiter",
@@ -170,7 +171,8 @@ impl Situation<'_> {
         let seen = self.memory.settled_seen().map(|t| self.now.since(t)).unwrap_or_default();
         // Two machines' wall clocks are compared here for want of anything better after a restart; the cooldown
         // protects against flapping only, never against two writers.
-        let wall = last.ended.and_then(|e| Duration::try_from(self.wall.duration_since(e)).ok()).unwrap_or_default();
+        let wall =
+            last.ended.and_then(|e| Duration::try_from(self.wall.duration_since(e)).ok()).unwrap_or_default();
         let passed = seen.max(wall);
         Gate::when(
             passed >= wanted,
@@ -196,12 +198,12 @@ impl Situation<'_> {
 }
 
 /// The time between two stamps, if both are known.
-pub fn between(from: Option<Boottime>, to: Option<Boottime>) -> Option<Millis> {
+pub(super) fn between(from: Option<Boottime>, to: Option<Boottime>) -> Option<Millis> {
     Some(Millis::from(to?.since(from?)))
 }
 
 /// Whether every entry of `names` fulfils `test` in `map`; an entry that is missing does not.
-pub fn all_in<'a, K: Ord + 'a, V>(
+pub(super) fn all_in<'a, K: Ord + 'a, V>(
     names: impl IntoIterator<Item = &'a K>,
     map: &BTreeMap<K, V>,
     test: impl Fn(&V) -> bool,

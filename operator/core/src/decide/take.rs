@@ -14,7 +14,7 @@ use crate::record::{Cause, Fences, Phase, Record};
 use crate::time::human;
 
 /// What a site that is not active does next.
-pub fn decide(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
+pub(super) fn decide(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     let target = record.target.as_ref() == Some(s.me);
     match record.phase {
         Phase::Requested if target => planned::get_ready(s, policy, record, plan),
@@ -41,7 +41,9 @@ fn lost(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     }
     let serve = serve_reads(s, policy, record);
     let served = serve.passed() || (record.phase == Phase::ReadOnly && record.target.as_ref() == Some(s.me));
-    if let (Some(w), After::Elapsed(after)) = (s.observer.window(&record.active), policy.failover.serve_reads_after) {
+    if let (Some(w), After::Elapsed(after)) =
+        (s.observer.window(&record.active), policy.failover.serve_reads_after)
+    {
         plan.again(w.first_received + after);
     }
     plan.gates.push(serve);
@@ -69,7 +71,7 @@ fn lost(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
 }
 
 /// Whether the active site is proved silent, as a gate.
-pub fn silence(s: &Situation<'_>, record: &Record) -> Gate {
+pub(super) fn silence(s: &Situation<'_>, record: &Record) -> Gate {
     let found = s.silent_for(&record.active).map_or_else(
         || format!("the lease of {} was not read without a break yet", record.active),
         |d| format!("{} has been silent for {}", record.active, human(d)),
@@ -79,14 +81,19 @@ pub fn silence(s: &Situation<'_>, record: &Record) -> Gate {
         Answer::NotYet,
         "silence",
         found,
-        format!("{} by an unbroken series of reads, the last after the record's", human(record.promise.lease.duration())),
+        format!(
+            "{} by an unbroken series of reads, the last after the record's",
+            human(record.promise.lease.duration())
+        ),
     )
 }
 
 fn serve_reads(s: &Situation<'_>, policy: &Policy, record: &Record) -> Gate {
     let silent = s.silent_for(&record.active).unwrap_or_default();
     match policy.failover.serve_reads_after {
-        After::Never => Gate::new("serveReads", Answer::No, "spec.failover.serveReads.after is Never", "a person's Move"),
+        After::Never => {
+            Gate::new("serveReads", Answer::No, "spec.failover.serveReads.after is Never", "a person's Move")
+        }
         After::Elapsed(after) => Gate::when(
             silent >= after,
             Answer::NotYet,
@@ -99,17 +106,22 @@ fn serve_reads(s: &Situation<'_>, policy: &Policy, record: &Record) -> Gate {
 
 /// What a person ordered by a Move `Failover`.
 #[derive(Clone, Copy, Debug)]
-pub struct Forced<'a> {
+pub(super) struct Forced<'a> {
     /// Who saw that the source is stopped.
-    pub source_stopped: Option<&'a str>,
+    pub(super) source_stopped: Option<&'a str>,
     /// Promote whatever may be lost.
-    pub accept_data_loss: bool,
+    pub(super) accept_data_loss: bool,
     /// The serial that the Move names.
-    pub serial: Option<u64>,
+    pub(super) serial: Option<u64>,
 }
 
 /// Every gate between silence and a promotion. A Move answers some of them by a person's word.
-pub fn promote_gates(s: &Situation<'_>, policy: &Policy, record: &Record, forced: Option<Forced<'_>>) -> Vec<Gate> {
+pub(super) fn promote_gates(
+    s: &Situation<'_>,
+    policy: &Policy,
+    record: &Record,
+    forced: Option<Forced<'_>>,
+) -> Vec<Gate> {
     let mut gates = vec![Gate::when(
         s.lease_alive(),
         Answer::NotYet,
@@ -142,9 +154,18 @@ pub fn promote_gates(s: &Situation<'_>, policy: &Policy, record: &Record, forced
         gates.push(s.not_held(record));
         gates.push(s.cooldown(policy, record));
         gates.push(match policy.failover.promote_after {
-            After::Never => Gate::new("promote", Answer::No, "spec.failover.promote.after is Never", "a Move of type Failover"),
+            After::Never => Gate::new(
+                "promote",
+                Answer::No,
+                "spec.failover.promote.after is Never",
+                "a Move of type Failover",
+            ),
             After::Elapsed(after) => {
-                let passed = if record.phase == Phase::ReadOnly { s.in_phase(record) } else { std::time::Duration::ZERO };
+                let passed = if record.phase == Phase::ReadOnly {
+                    s.in_phase(record)
+                } else {
+                    std::time::Duration::ZERO
+                };
                 Gate::when(
                     passed >= after,
                     Answer::NotYet,
@@ -178,7 +199,9 @@ fn veto(s: &Situation<'_>, policy: &Policy) -> Vec<Gate> {
         let Some(view) = s.seen.databases.get(name) else { continue };
         let (Some(report), Some(seen)) = (view.guard.value(), view.guard.age()) else { continue };
         let Some(p) = &report.positions else { continue };
-        let Some(message) = p.upstream.as_ref().filter(|u| u.status == "streaming").and_then(|u| u.message_age) else {
+        let Some(message) =
+            p.upstream.as_ref().filter(|u| u.status == "streaming").and_then(|u| u.message_age)
+        else {
             continue;
         };
         let age = message.duration() + p.age.duration() + seen;
@@ -186,7 +209,10 @@ fn veto(s: &Situation<'_>, policy: &Policy) -> Vec<Gate> {
             age >= limit,
             Answer::No,
             "veto",
-            format!("{name} still receives: the last message is {} old, so a server lives without its guard", human(age)),
+            format!(
+                "{name} still receives: the last message is {} old, so a server lives without its guard",
+                human(age)
+            ),
             format!("no message younger than {}", human(limit)),
         ));
     }
@@ -209,7 +235,7 @@ fn not_promotable(s: &Situation<'_>, policy: &Policy, record: &Record) -> Vec<Ga
 }
 
 /// The bound on what a promotion of this site would lose, as judged when contact was lost.
-pub fn loss(s: &Situation<'_>, policy: &Policy, record: &Record) -> LossBound {
+pub(super) fn loss(s: &Situation<'_>, policy: &Policy, record: &Record) -> LossBound {
     if record.phase == Phase::ReadOnly
         && record.target.as_ref() == Some(s.me)
         && let Some(bound) = record.transition.as_ref().and_then(|t| t.loss_bound)
@@ -246,7 +272,13 @@ pub fn loss(s: &Situation<'_>, policy: &Policy, record: &Record) -> LossBound {
 }
 
 /// Takes the role: `Promoting` with the next epoch.
-pub fn propose_take(s: &Situation<'_>, policy: &Policy, record: &Record, cause: Cause, plan: &mut Plan) {
+pub(super) fn propose_take(
+    s: &Situation<'_>,
+    policy: &Policy,
+    record: &Record,
+    cause: Cause,
+    plan: &mut Plan,
+) {
     let Some(revision) = s.proves_silence(record) else { return };
     let from_handover = record.phase == Phase::Handover;
     let bound = loss(s, policy, record);
@@ -293,7 +325,7 @@ fn propose_read_only(s: &Situation<'_>, policy: &Policy, record: &Record, plan: 
 }
 
 /// How large the lost site ran its workloads, as it last said.
-pub fn sizes_of(s: &Situation<'_>, record: &Record, next: &mut Record) {
+pub(super) fn sizes_of(s: &Situation<'_>, record: &Record, next: &mut Record) {
     if let Some(facts) = s.facts(&record.active).value()
         && !facts.sizes.is_empty()
     {
