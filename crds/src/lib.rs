@@ -1,1 +1,47 @@
-//! The Kubernetes API of Bascule.
+//! The Kubernetes API of Bascule, group `bascule.dev`, version `v1alpha1`.
+//!
+//! - [`FailoverPolicy`]: how one application lives on two or more sites, and what may move it.
+//! - [`Move`]: a person's command; acts at most once.
+//! - [`PolicySource`]: a git repository that policies and moves are read from.
+//!
+//! Types only: no client, no I/O, no clock. The doc comments of the fields are what
+//! `kubectl explain` prints, so they are written for the people who write policies.
+//!
+//! Text that has to be parsed (durations, sizes, names, addresses) is kept as text here, so that an
+//! object that an older or newer version wrote can still be read, shown and answered with a named
+//! error. [`text`] holds the grammar of each of them once: it yields both the rule that the API
+//! server checks and the parser that the operator uses.
+
+// The derive of a schema with rules copies each struct, `pub` and all, into the body of a function.
+#![allow(unreachable_pub)]
+// Printer columns are attributes that share keys by design.
+#![allow(clippy::duplicated_attributes)]
+
+pub mod conditions;
+mod definition;
+mod moves;
+mod policy;
+mod reference;
+mod source;
+pub mod text;
+
+pub use definition::{Definition, FORBIDDEN_WORDS, definitions};
+pub use moves::{Move, MoveSpec, MoveState, MoveStatus, MoveType, PolicySelector, SiteVerdict};
+pub use policy::status::{
+    DataLoss, FailoverPolicyStatus, GateStatus, GateVerdict, Lag, LastTransition, MoveVerdict, PhaseTime,
+    SiteStatus, TransitionRecord,
+};
+pub use policy::{
+    Addresses, ConfigMapKey, Database, DatabaseLost, Dns, Failover, FailoverPolicy, FailoverPolicySpec,
+    Fence, HttpGet, MaxDataLoss, PostgreSql, PostgreSqlInstance, Promote, ReadOnly, ReplicaCounts, SecretKey,
+    ServeReads, Site, TargetKind, TargetRef, Traffic, Verify, Workload,
+};
+pub use reference::{Reference, Reserved};
+pub use source::{GitRef, PolicySource, PolicySourceSpec, PolicySourceStatus, SourceError};
+
+/// The API group of every kind in this crate.
+pub const GROUP: &str = "bascule.dev";
+/// The only version of the API so far.
+pub const VERSION: &str = "v1alpha1";
+/// `apiVersion` of every object of this crate.
+pub const API_VERSION: &str = "bascule.dev/v1alpha1";
