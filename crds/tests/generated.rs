@@ -1,5 +1,7 @@
 //! The generated definitions are up to date and keep to the conventions.
 
+#![allow(clippy::unwrap_used)]
+
 use std::process::Command;
 
 use bascule_crds::{FORBIDDEN_WORDS, definitions};

@@ -113,6 +113,12 @@ pub struct PostgreSqlInstance {
     #[schemars(range(min = 1, max = 65535))]
     pub port: u16,
 
+    /// The database inside the server that the operator connects to; it holds nothing of Bascule's.
+    /// Default: `postgres`.
+    #[serde(default = "postgres")]
+    #[schemars(length(min = 1, max = 63))]
+    pub database: String,
+
     /// Where the other sites' servers reach this one to replicate from it. An address rather than a
     /// name, where possible: a name may need a DNS that is down with a site. Example: `203.0.113.10`.
     #[schemars(schema_with = "text::host::schema")]
@@ -134,4 +140,8 @@ pub struct PostgreSqlInstance {
 
 fn postgresql_port() -> u16 {
     5432
+}
+
+fn postgres() -> String {
+    "postgres".to_owned()
 }

@@ -20,6 +20,13 @@ pub struct Failover {
     #[serde(default)]
     pub database_lost: DatabaseLost,
 
+    /// How long a planned switchover may take before its point of no return, users read-only all that
+    /// time; then it is taken back and the active site goes on. From `5s` to `1h`. Default: `2m`.
+    #[serde(default = "two_minutes")]
+    #[schemars(schema_with = "text::duration_schema")]
+    #[x_kube(validation = bounds::SWITCHOVER_DEADLINE.rule())]
+    pub switchover_deadline: String,
+
     /// How long after a transition no other one begins by itself, counted from the first verified
     /// write at the new site. From `0s` to `168h`. A Move is not held up by it. Default: `1h`.
     #[serde(default = "hour")]
@@ -67,7 +74,8 @@ pub struct Promote {
 
     /// The most that may be lost, as the standby's side knew it when contact was lost. Both bounds
     /// must hold, and what is not known counts as infinite. Also binds a Move `Failover`, unless that
-    /// says `acceptDataLoss`. Needed unless `after` is `Never`; without it nothing may be lost.
+    /// says `acceptDataLoss`. Needed unless `after` is `Never`; without it nothing may be
+    /// lost, and a Move `Failover` needs `acceptDataLoss`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "MaxDataLoss")]
     pub max_data_loss: Option<MaxDataLoss>,
@@ -116,6 +124,7 @@ impl Default for Failover {
             serve_reads: ServeReads::default(),
             promote: Promote::default(),
             database_lost: DatabaseLost::default(),
+            switchover_deadline: two_minutes(),
             cooldown: hour(),
         }
     }

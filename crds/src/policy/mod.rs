@@ -67,11 +67,6 @@ use crate::{
         .message("the policy would do nothing: expected at least one entry in databases, workloads or traffic"),
     validation = per_site("databases", "postgresql", "instances"),
     validation = per_site("traffic", "dns", "addresses"),
-    validation = rule_naming_sites(
-        "!has(self.workloads) || self.workloads.all(w, !has(w.sites) || w.sites.all(n, self.sites.exists(s, s.name == n)))",
-        "'workloads[].sites: expected only sites of spec.sites (' + ",
-        " + '); at least one entry names another one'",
-    ),
     validation = Rule::new("!has(self.probes)").message("probes is not supported by this version of Bascule yet; remove it"),
     validation = Rule::new("!has(self.notifications)").message("notifications is not supported by this version of Bascule yet; remove it and use the conditions, Events and metrics"),
 )]

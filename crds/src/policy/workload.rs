@@ -1,5 +1,5 @@
 use kube::KubeSchema;
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{reference::Reserved, text};
@@ -20,14 +20,8 @@ pub struct Workload {
     #[schemars(schema_with = "text::label::schema")]
     pub name: String,
 
-    /// The workload, in the policy's namespace, under the same name at every site it lives at.
+    /// The workload, in the policy's namespace, under the same name at every site.
     pub target_ref: TargetRef,
-
-    /// The sites that have this workload. Default: all of `spec.sites`. With it, work that runs only
-    /// on a standby can give way there: `replicas: {active: 0, standby: 4}`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "sites_schema")]
-    pub sites: Option<Vec<String>>,
 
     /// How many replicas the workload has while its site is active, serves reads, or stands by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -89,8 +83,9 @@ pub struct ReplicaCounts {
     #[schemars(range(min = 0, max = 10000))]
     pub read_only: Option<u32>,
 
-    /// Replicas while the site stands by. `0` is a pilot light: nothing runs, nothing costs.
-    /// Default: left as it is.
+    /// Replicas while the site stands by. `0` is a pilot light: nothing runs, nothing costs. More than
+    /// `active` is work that gives way: it runs on the standby and is shed there when the site becomes
+    /// active. Default: left as it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10000))]
     pub standby: Option<u32>,
@@ -174,10 +169,6 @@ pub struct SecretKey {
     pub read_write_value: String,
 }
 
-fn sites_schema(generator: &mut SchemaGenerator) -> Schema {
-    text::set_schema(&text::label::schema(generator), 5)
-}
-
 /// How the effect of a read-only flag is proved.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -195,10 +186,10 @@ pub struct Verify {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HttpGet {
-    /// TCP port of the pod. Default: `8080`.
-    #[serde(default = "http_port")]
+    /// TCP port of the pod. Default: the first port that its containers declare.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
-    pub port: u16,
+    pub port: Option<u16>,
     /// Path, from the slash on. Example: `/mode`.
     #[schemars(length(min = 1, max = 256))]
     #[x_kube(validation = text::url_path::rule())]
@@ -207,8 +198,4 @@ pub struct HttpGet {
     /// other body with 200 means that it writes; anything else is unknown. Example: `read-only`.
     #[schemars(length(min = 1, max = 256))]
     pub expect_body: String,
-}
-
-fn http_port() -> u16 {
-    8080
 }

@@ -134,6 +134,8 @@ pub mod bounds {
     pub const RESTART_GRACE: DurationBounds = DurationBounds::between("0s", "1h");
     /// `failover.cooldown`.
     pub const COOLDOWN: DurationBounds = DurationBounds::between("0s", "168h");
+    /// `failover.switchoverDeadline`.
+    pub const SWITCHOVER_DEADLINE: DurationBounds = DurationBounds::between("5s", "1h");
     /// `traffic[].dns.ttl`.
     pub const TTL: DurationBounds = DurationBounds::between("1s", "1h");
     /// `PolicySource` `interval`.

@@ -2,7 +2,8 @@
 //!
 //! One table for both ways in: the API server must judge by it, and so must the intake from git.
 
-#![allow(unreachable_pub, dead_code)] // shared by the tests of two crates, each of which uses a part
+// Shared by the tests of two crates, each of which uses a part of it.
+#![allow(unreachable_pub, dead_code, clippy::unwrap_used, clippy::panic)]
 
 use serde_json::{Value, json};
 
@@ -124,7 +125,7 @@ pub fn cases() -> Vec<Case> {
         good("promotion never, without bounds", "policy", set("/spec/failover/promote", json!({ "after": "Never" }))),
         good("reads never", "policy", set("/spec/failover/serveReads/after", json!("Never"))),
         good("an hour and a half", "policy", set("/spec/failover/promote/after", json!("1h30m"))),
-        good("a workload of one site", "policy", set("/spec/workloads/0/sites", json!(["lyon"]))),
+        good("a proof at the pod's own port", "policy", remove("/spec/workloads/0/readOnly/verify/httpGet/port")),
         good("a flag in a Secret", "policy", set("/spec/workloads/0/readOnly", json!({ "secretKey": { "name": "f", "key": "k", "readOnlyValue": "on", "readWriteValue": "" } }))),
         good("an IPv6 name server", "policy", set("/spec/traffic/0/dns/updateServers", json!(["[2001:db8::53]:53"]))),
         good("the zone's own name", "policy", set("/spec/traffic/0/dns/name", json!("shop.example."))),
@@ -148,7 +149,6 @@ pub fn cases() -> Vec<Case> {
         bad("a name outside its zone", "policy", set("/spec/traffic/0/dns/name", json!("www.other.example.")), "traffic[].dns.name: found 'www.other.example.', expected a name in the zone 'shop.example.'"),
         bad("a name that only ends like its zone", "policy", set("/spec/traffic/0/dns/name", json!("myshop.example.")), "expected a name in the zone"),
         bad("a name without the dot at its end", "policy", set("/spec/traffic/0/dns/name", json!("www.shop.example")), "found 'www.shop.example', expected a full DNS name in lower case with a dot at the end"),
-        bad("a workload of an unknown site", "policy", set("/spec/workloads/0/sites", json!(["rome"])), "workloads[].sites: expected only sites of spec.sites (paris, lyon)"),
         bad("a workload with nothing to do", "policy", vec![("/spec/workloads/0/replicas", None), ("/spec/workloads/0/readOnly", None)], "workloads[]: nothing to do for this workload: expected replicas, readOnly or both"),
         bad("two workloads of one name", "policy", set("/spec/workloads/-", json!({ "name": "web", "targetRef": { "apiVersion": "apps/v1", "kind": "Deployment", "name": "other" }, "replicas": { "standby": 0 } })), "spec.workloads[1]: Duplicate value"),
         bad("no replicas at all", "policy", set("/spec/workloads/0/replicas", json!({})), "workloads[].replicas: expected at least one of active, readOnly, standby"),
@@ -169,6 +169,7 @@ pub fn cases() -> Vec<Case> {
         bad("a number without its unit", "policy", set("/spec/failover/cooldown", json!("90")), "found '90', expected a duration from 0s to 168h such as 10s, 5m or 1h30m"),
         bad("a duration too long", "policy", set("/spec/failover/cooldown", json!("169h")), "found '169h', expected a duration from 0s to 168h"),
         bad("never where it is not allowed", "policy", set("/spec/failover/cooldown", json!("Never")), "found 'Never', expected a duration from 0s to 168h"),
+        bad("a switchover without time", "policy", set("/spec/failover/switchoverDeadline", json!("1s")), "found '1s', expected a duration from 5s to 1h"),
         bad("a TTL of nothing", "policy", set("/spec/traffic/0/dns/ttl", json!("0s")), "found '0s', expected a duration from 1s to 1h"),
         bad("a server host with a port", "policy", set("/spec/databases/0/postgresql/instances/0/host", json!("main:5432")), "found 'main:5432', expected a host name or an IP address without a port"),
         bad("a port that cannot be", "policy", set("/spec/databases/0/postgresql/instances/0/port", json!(65536)), "spec.databases[0].postgresql.instances[0].port"),
