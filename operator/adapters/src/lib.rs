@@ -2,3 +2,5 @@
 
 pub mod arbiter;
 pub mod boottime;
+pub mod dns;
+pub mod finding;

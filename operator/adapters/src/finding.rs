@@ -1,0 +1,38 @@
+//! What a preflight found, in a form that a person can act on.
+
+use std::fmt;
+
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Worth knowing; nothing needs to be done.
+    Info,
+    /// Works, but costs time, safety margin or money when it is needed.
+    Warn,
+    /// A transition cannot work, or cannot be safe, as it stands.
+    Block,
+}
+
+/// One thing that a preflight found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// A stable name of the kind of finding, for metrics and tests, like `WalSenderTimeout`.
+    pub code: &'static str,
+    /// How much it matters.
+    pub severity: Severity,
+    /// Where it is: a setting, a grant, a server, a record.
+    pub field: String,
+    /// What is there.
+    pub found: String,
+    /// What should be there.
+    pub expected: String,
+    /// What to do about it: a statement or a line to change, when there is one.
+    pub hint: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: found {}, expected {}", self.field, self.found, self.expected)?;
+        if self.hint.is_empty() { Ok(()) } else { write!(f, "; {}", self.hint) }
+    }
+}
