@@ -1,0 +1,310 @@
+//! One policy, once: note, decide, check, commit, act, tell.
+
+use bascule_core::decide::{PolicySeen, Situation, decide, note};
+use bascule_core::facts::{SCHEMA, SiteFacts};
+use bascule_core::guard::wire::Disk;
+use bascule_core::name::PolicyKey;
+use bascule_core::observation::{Fact, Marks};
+use bascule_core::plan::{Gate, Plan};
+use bascule_core::time::Boottime;
+use jiff::Timestamp;
+
+use super::event::Command;
+use super::policy::State;
+use super::{Brain, Identity};
+use crate::ports::{JournalEntry, JournalKind};
+
+/// A guard that has not asked for so many of its own periods is not known to live.
+const MISSED_QUESTIONS: u32 = 8;
+
+impl Brain {
+    pub(super) fn cycle(&mut self, key: &PolicyKey, now: Boottime, wall: Timestamp) {
+        self.prepare(key, now);
+        self.read_record(key, now);
+        let (plan, situation_ready) = self.think(key, now, wall);
+        if situation_ready {
+            self.commit(key, &plan, now);
+            self.act(key, &plan, now);
+            self.say(key, &plan);
+        }
+        if let Some(state) = self.policies.get_mut(key) {
+            if news(&state.plan) != news(&plan) {
+                let (epoch, serial) = state.epoch_serial();
+                self.out.push(Command::Journal(JournalEntry {
+                    policy: Some(key.clone()),
+                    epoch,
+                    serial,
+                    kind: JournalKind::Observed,
+                    what: plan.summary.clone(),
+                }));
+            }
+            state.look_again = plan.look_again.filter(|t| *t > now);
+            state.plan = plan;
+        }
+        self.instruct(key, now);
+        self.look(key, now);
+        self.raise_mark(key, now);
+    }
+
+    fn prepare(&mut self, key: &PolicyKey, now: Boottime) {
+        let stale_after = self.id.installation.timing.p() * MISSED_QUESTIONS;
+        let marks = match &self.marks {
+            Fact::Known { value, .. } => Fact::now(value.get(key).copied().unwrap_or_default()),
+            Fact::Unknown { reason } => Fact::unknown(reason.clone()),
+        };
+        let Some(state) = self.policies.get_mut(key) else { return };
+        for due in [
+            &mut state.read_again_at,
+            &mut state.write_facts_at,
+            &mut state.raise_again_at,
+            &mut state.show_at,
+        ] {
+            if due.is_some_and(|t| now >= t) {
+                *due = None;
+            }
+        }
+        for lane in state.lanes.values_mut() {
+            if lane.not_before.is_some_and(|t| now >= t) {
+                lane.not_before = None;
+            }
+        }
+        state.refresh(now, stale_after);
+        state.seen.high_water = match &state.mark_unwritable {
+            Some(reason) => Fact::unknown(format!("this site's high-water mark cannot be written: {reason}")),
+            None => marks,
+        };
+    }
+
+    /// Asks for the record when it is wanted or when nothing can be written without it.
+    fn read_record(&mut self, key: &PolicyKey, now: Boottime) {
+        let Some(state) = self.policies.get_mut(key) else { return };
+        let needed = state.read_wanted
+            || !state.record_known
+            || (state.claim.current().is_none() && state.claim.view().is_some() && !state.claim.is_writing());
+        if needed
+            && !state.reading
+            && !state.claim.is_writing()
+            && state.read_again_at.is_none_or(|t| now >= t)
+        {
+            state.reading = true;
+            state.read_again_at = None;
+            self.out.push(Command::ReadRecord(key.clone()));
+        }
+    }
+
+    /// Decides. The second value says whether anything may be written or done: not while the record is unread.
+    fn think(&mut self, key: &PolicyKey, now: Boottime, wall: Timestamp) -> (Plan, bool) {
+        let Some(state) = self.policies.get_mut(key) else { return (Plan::default(), false) };
+        if !state.record_known {
+            let why = state.read_failed.clone().unwrap_or_else(|| "being read".to_owned());
+            return (Plan { summary: format!("the record is not known: {why}"), ..Plan::default() }, false);
+        }
+        let mut memory = std::mem::take(&mut state.memory);
+        let s =
+            situation(&self.id, &self.holder, &self.observer, state, self.intent_listed, &memory, now, wall);
+        let mut noted = memory.clone();
+        note(&mut noted, &s);
+        memory = noted;
+        let s =
+            situation(&self.id, &self.holder, &self.observer, state, self.intent_listed, &memory, now, wall);
+        let mut plan = decide(&s);
+        let frozen = state.frozen.clone();
+        state.memory = memory;
+        if let Some(why) = frozen {
+            plan.transition = None;
+            plan.steps.clear();
+            plan.summary = format!("frozen: {why}");
+        }
+        (plan, true)
+    }
+
+    fn commit(&mut self, key: &PolicyKey, plan: &Plan, now: Boottime) {
+        let Some(state) = self.policies.get_mut(key) else { return };
+        let (epoch, serial) = state.epoch_serial();
+        if plan.lock && state.claim.locking().is_none() {
+            state.claim.lock_ordered(serial);
+            self.out.push(Command::Journal(JournalEntry {
+                policy: Some(key.clone()),
+                epoch,
+                serial,
+                kind: JournalKind::Intent,
+                what: "the guards are ordered to stop and lock".to_owned(),
+            }));
+            self.dirty.insert(key.clone());
+        }
+        let Some(change) = &plan.transition else { return };
+        let expected = match (state.claim.view(), state.claim.current()) {
+            (None, _) if !state.claim.is_writing() => None,
+            (Some(_), Some(view)) => Some(view.revision),
+            _ => return,
+        };
+        if self.holder.remaining(now).is_none() {
+            return;
+        }
+        state.claim.sending(&self.holder, &self.id.site, &change.next);
+        self.out.push(Command::Journal(JournalEntry {
+            policy: Some(key.clone()),
+            epoch: change.next.epoch,
+            serial: change.next.serial,
+            kind: JournalKind::Intent,
+            what: change.why.clone(),
+        }));
+        self.out.push(Command::Write {
+            policy: key.clone(),
+            expected,
+            next: Box::new(change.next.clone()),
+            unchanged_lease: change.unchanged_lease.clone(),
+        });
+    }
+
+    fn act(&mut self, key: &PolicyKey, plan: &Plan, now: Boottime) {
+        let Some(state) = self.policies.get_mut(key) else { return };
+        let Some(policy) = state.policy.clone() else { return };
+        let (epoch, serial) = state.epoch_serial();
+        for step in &plan.steps {
+            let lane = state.lanes.entry(step.lane()).or_default();
+            if lane.busy || lane.not_before.is_some_and(|t| now < t) {
+                continue;
+            }
+            lane.busy = true;
+            self.out.push(Command::Journal(JournalEntry {
+                policy: Some(key.clone()),
+                epoch,
+                serial,
+                kind: JournalKind::Intent,
+                what: step.words(),
+            }));
+            self.out.push(Command::Perform {
+                policy: Box::new(policy.clone()),
+                step: step.clone(),
+                lane: step.lane(),
+            });
+        }
+    }
+
+    fn look(&mut self, key: &PolicyKey, now: Boottime) {
+        let Some(state) = self.policies.get_mut(key) else { return };
+        let Some(policy) = state.policy.clone() else { return };
+        let record = state.claim.view().map(|v| &v.record);
+        let active = record.is_some_and(|r| r.active == self.id.site);
+        for what in state.looks.due(&self.id.site, &policy, record, now) {
+            self.out.push(Command::Look { policy: Box::new(policy.clone()), what, active });
+        }
+    }
+
+    fn raise_mark(&mut self, key: &PolicyKey, now: Boottime) {
+        let Some(state) = self.policies.get_mut(key) else { return };
+        let (Some(view), Some(marks)) = (state.claim.view(), self.marks.value()) else { return };
+        let found = Marks {
+            generation: view.record.generation,
+            epoch: view.record.epoch,
+            serial: view.record.serial,
+        };
+        let known = marks.get(key).copied().unwrap_or_default();
+        if found > known && !state.raising && state.raise_again_at.is_none_or(|t| now >= t) {
+            state.raising = true;
+            self.out.push(Command::RaiseMark { policy: key.clone(), marks: found });
+        }
+    }
+
+    /// Tells the other sites what has changed here, or what they asked.
+    fn say(&mut self, key: &PolicyKey, plan: &Plan) {
+        let Some(state) = self.policies.get_mut(key) else { return };
+        if state.policy.is_none() || state.writing_facts || state.write_facts_at.is_some() {
+            return;
+        }
+        let facts = facts(&self.id, state, plan);
+        if state.facts.as_ref().is_none_or(|old| worth_saying(old, &facts)) {
+            state.writing_facts = true;
+            self.out.push(Command::WriteFacts { policy: key.clone(), facts: Box::new(facts) });
+        }
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "a situation is made of exactly these parts, in one place")]
+fn situation<'a>(
+    id: &'a Identity,
+    holder: &'a bascule_core::ballot::holder::Holder,
+    observer: &'a bascule_core::ballot::silence::Observer,
+    state: &'a State,
+    listed: bool,
+    memory: &'a bascule_core::memory::Memory,
+    now: Boottime,
+    wall: Timestamp,
+) -> Situation<'a> {
+    let policy = match &state.policy {
+        Some(policy) => PolicySeen::Present(policy),
+        // An object that exists but was never valid here is not an absent one.
+        None if listed && state.invalid.is_none() => PolicySeen::Absent,
+        None => PolicySeen::NotListed,
+    };
+    Situation {
+        me: &id.site,
+        now,
+        wall,
+        installation: &id.installation,
+        policy,
+        holder,
+        observer,
+        claim: &state.claim,
+        seen: &state.seen,
+        moves: &state.moves,
+        question: id.question,
+        memory,
+    }
+}
+
+fn facts(id: &Identity, state: &State, plan: &Plan) -> SiteFacts {
+    let policy = state.policy.as_ref();
+    let reports = || state.guards.iter().filter_map(|(name, g)| Some((name.clone(), &g.report.as_ref()?.0)));
+    SiteFacts {
+        schema: SCHEMA,
+        site: id.site.clone(),
+        question: id.question,
+        answers: state.heard.iter().map(|(site, (facts, _))| (site.clone(), facts.question)).collect(),
+        spec_hash: policy.map(|p| p.spec_hash.clone()),
+        revision: policy.and_then(|p| p.revision.clone()),
+        blockers: plan.blockers.clone(),
+        ready_for: plan.ready_for,
+        disks: reports().map(|(name, r)| (name, r.disk.clone())).collect(),
+        lag_bytes: reports()
+            .filter_map(|(name, r)| {
+                let p = r.positions.as_ref()?;
+                let end = p.upstream.as_ref()?.reported_end.max(p.receive)?;
+                Some((name, end.ahead_of(p.replay?)))
+            })
+            .collect(),
+        sizes: state
+            .seen
+            .workloads
+            .iter()
+            .filter_map(|(name, w)| Some((name.clone(), w.replicas.value()?.wanted)))
+            .collect(),
+    }
+}
+
+/// Whether the new facts say something that the old ones do not. Positions and ages change all the time and are no
+/// reason to write.
+fn worth_saying(old: &SiteFacts, new: &SiteFacts) -> bool {
+    let gates = |gates: &[Gate]| gates.iter().map(|g| (g.name.clone(), g.answer)).collect::<Vec<_>>();
+    let disk = |disk: &Disk| match disk {
+        Disk::Empty => (0, None, false),
+        Disk::Unreadable { .. } => (1, None, false),
+        Disk::Cluster(c) => (2, Some(c.system_id), c.standby_signal),
+    };
+    let disks = |f: &SiteFacts| f.disks.iter().map(|(n, d)| (n.clone(), disk(d))).collect::<Vec<_>>();
+    old.question != new.question
+        || old.answers != new.answers
+        || old.spec_hash != new.spec_hash
+        || old.revision != new.revision
+        || gates(&old.blockers) != gates(&new.blockers)
+        || old.ready_for != new.ready_for
+        || disks(old) != disks(new)
+        || old.sizes != new.sizes
+}
+
+/// What makes a plan different enough to be told: not the ages in it.
+fn news(plan: &Plan) -> (bool, Option<(String, bascule_core::plan::Answer)>) {
+    let blocker = plan.first_blocker().map(|g| (g.name.clone(), g.answer));
+    (plan.transition.is_some(), blocker)
+}

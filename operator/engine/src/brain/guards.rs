@@ -1,0 +1,197 @@
+//! What guards are answered and told.
+
+use bascule_core::ballot::claim::Grant as Granted;
+use bascule_core::guard::wire::{Grant, Instruction, Role, Timing};
+use bascule_core::name::{ItemName, PolicyKey};
+use bascule_core::plan::DatabaseRole;
+use bascule_core::record::{Fences, Phase};
+use bascule_core::time::{Boottime, Millis};
+
+use super::event::Command;
+use super::policy::{Guard, Pending, State};
+use super::{Brain, Identity};
+use crate::ports::{GuardEvent, GuardSession, JournalEntry, JournalKind};
+
+/// How many questions of one policy may wait for a read of the record.
+const MAX_PENDING: usize = 64;
+
+impl Brain {
+    pub(super) fn guard(&mut self, event: GuardEvent, now: Boottime) {
+        match event {
+            GuardEvent::Connected { session, hello } => {
+                let (key, database) = (hello.policy.clone(), hello.database.clone());
+                self.sessions.insert(session, (key.clone(), database.clone()));
+                let what = format!(
+                    "the guard of {database} connected from {} (PostgreSQL {})",
+                    hello.instance, hello.postgres_version
+                );
+                let state = self.state(&key);
+                state.guards.insert(database, Guard { session, report: None, told: None });
+                let (epoch, serial) = state.epoch_serial();
+                state.want_read(now);
+                self.out.push(Command::Journal(JournalEntry {
+                    policy: Some(key.clone()),
+                    epoch,
+                    serial,
+                    kind: JournalKind::Observed,
+                    what,
+                }));
+                self.dirty.insert(key);
+            }
+            GuardEvent::Gone { session, reason } => {
+                let Some((key, database)) = self.sessions.remove(&session) else { return };
+                let Some(state) = self.policies.get_mut(&key) else { return };
+                if state.guards.get(&database).is_some_and(|g| g.session == session) {
+                    state.guards.remove(&database);
+                    let view = state.seen.databases.entry(database.clone()).or_default();
+                    view.guard = bascule_core::observation::Fact::unknown(format!(
+                        "its guard is not connected: {reason}"
+                    ));
+                }
+                state.pending.retain(|p| p.session != session);
+                self.dirty.insert(key);
+            }
+            GuardEvent::Asked { session, nonce, fresh, report, received } => {
+                let Some((key, database)) = self.sessions.get(&session).cloned() else { return };
+                let state = self.state(&key);
+                let Some(guard) = state.guards.get_mut(&database).filter(|g| g.session == session) else {
+                    return;
+                };
+                guard.report = Some((*report, received));
+                if fresh {
+                    state.want_read(received);
+                }
+                if state.pending.len() < MAX_PENDING {
+                    state.pending.push(Pending {
+                        session,
+                        database,
+                        nonce,
+                        received: if fresh { received } else { Boottime::default() },
+                    });
+                }
+                self.dirty.insert(key);
+            }
+        }
+    }
+
+    /// Answers the questions that can be answered, and tells guards what has changed.
+    pub(super) fn instruct(&mut self, key: &PolicyKey, now: Boottime) {
+        let Some(state) = self.policies.get_mut(key) else { return };
+        let waiting = std::mem::take(&mut state.pending);
+        let mut commands: Vec<Command> = Vec::new();
+        for p in waiting {
+            let wants_fresh = p.received != Boottime::default();
+            let fresh = wants_fresh && state.fresh_since.is_some_and(|sent| sent >= p.received);
+            // A question that needs a read waits for it, unless the read has failed: then it is answered as it is.
+            if wants_fresh && !fresh && state.read_failed.is_none() {
+                state.pending.push(p);
+                continue;
+            }
+            let instruction =
+                instruction(&self.id, &self.holder, state, self.intent_listed, &p.database, fresh, now);
+            if let Some(guard) = state.guards.get_mut(&p.database).filter(|g| g.session == p.session) {
+                guard.told = Some(plain(&instruction));
+                commands.push(Command::Answer {
+                    session: p.session,
+                    nonce: p.nonce,
+                    instruction: Box::new(instruction),
+                });
+            }
+        }
+        let names: Vec<(ItemName, GuardSession)> =
+            state.guards.iter().map(|(name, g)| (name.clone(), g.session)).collect();
+        for (name, session) in names {
+            let instruction =
+                plain(&instruction(&self.id, &self.holder, state, self.intent_listed, &name, false, now));
+            if let Some(guard) = state.guards.get_mut(&name)
+                && guard.report.is_some()
+                && guard.told.as_ref() != Some(&instruction)
+            {
+                guard.told = Some(instruction.clone());
+                commands.push(Command::Tell { session, instruction: Box::new(instruction) });
+            }
+        }
+        self.out.extend(commands);
+    }
+}
+
+/// The part of an instruction whose change is worth telling: no grant, not fresh.
+fn plain(instruction: &Instruction) -> Instruction {
+    Instruction { grant: None, fresh: false, ..instruction.clone() }
+}
+
+fn instruction(
+    id: &Identity,
+    holder: &bascule_core::ballot::holder::Holder,
+    state: &State,
+    listed: bool,
+    database: &ItemName,
+    fresh: bool,
+    now: Boottime,
+) -> Instruction {
+    let t = id.installation.timing;
+    let timing = Timing { p: t.period, tq: t.call, r: t.holder, f: t.fence };
+    let Some(view) = state.claim.view() else {
+        // Without a record nobody has a role; before it was read, everybody keeps the one he has.
+        let role = if state.record_known && listed {
+            Role::Wait { why: state.plan.summary.clone() }
+        } else {
+            Role::Keep
+        };
+        return Instruction {
+            serial: 0,
+            epoch: 0,
+            generation: id.installation.generation,
+            role,
+            grant: None,
+            fresh: false,
+            checkpoint: false,
+            unmanaged: false,
+            timing,
+        };
+    };
+    let record = &view.record;
+    let order = state.plan.databases.get(database);
+    let role = match order.map(|o| &o.role) {
+        None | Some(DatabaseRole::Keep) => Role::Keep,
+        Some(DatabaseRole::Wait { why }) => Role::Wait { why: why.clone() },
+        Some(DatabaseRole::Lock) => Role::Lock,
+        Some(DatabaseRole::Serve { open }) => Role::Serve { open: *open, slots: slots(id, state, database) },
+        Some(DatabaseRole::Follow { site, open }) => {
+            match state.upstreams.get(&(database.clone(), site.clone())) {
+                Some(Ok(upstream)) => Role::Follow { upstream: upstream.clone(), open: *open },
+                Some(Err(why)) => Role::Wait { why: why.clone() },
+                None => Role::Wait { why: format!("the way to {site} is being looked up") },
+            }
+        }
+    };
+    let managed = state.policy.as_ref().is_some_and(|p| !p.suspend);
+    let grant = match state.claim.grant_as(holder, &id.site, now, managed) {
+        Ok(Granted::For(remaining)) => Some(Grant::For { remaining: Millis::from(remaining) }),
+        Ok(Granted::Unlimited) => Some(Grant::Unlimited),
+        Err(_) => None,
+    };
+    Instruction {
+        serial: record.serial,
+        epoch: record.epoch,
+        generation: record.generation,
+        grant: grant.filter(|_| matches!(role, Role::Serve { .. } | Role::Keep)),
+        role,
+        fresh,
+        checkpoint: order.is_some_and(|o| o.checkpoint),
+        unmanaged: record.phase == Phase::Unmanaged && record.promise.fences == Fences::Never && !managed,
+        timing,
+    }
+}
+
+/// One slot for every other site's replica.
+fn slots(id: &Identity, state: &State, database: &ItemName) -> Vec<String> {
+    let Some(policy) = &state.policy else { return Vec::new() };
+    let instances = policy.databases.get(database).map(|d| &d.instances);
+    instances.into_iter().flat_map(|i| i.keys()).filter(|site| **site != id.site).map(slot).collect()
+}
+
+/// The name of the slot that a site's replica uses on the primary: PostgreSQL allows a-z, 0-9 and `_`.
+pub(super) fn slot(site: &bascule_core::name::SiteName) -> String {
+    format!("bascule_{}", site.as_str().replace('-', "_"))
+}

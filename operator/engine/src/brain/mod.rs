@@ -1,0 +1,443 @@
+//! The loop as a state machine: events in, commands out.
+//!
+//! Nothing here reads a clock or does I/O. The same events at the same moments give the same commands, in the
+//! operator and in the simulator.
+//!
+//! Flow: an event changes what is known; every policy that it touches is decided anew ([`cycle`]); the decision's
+//! change of the record is written first, effects follow from the record as it is then seen.
+//!
+//! Guarantees: a guard's question is answered from the state at the moment of answering; nothing is granted after a
+//! gap in the site lease before the role is re-claimed; at most one write of a record and one effect per lane are in
+//! flight; after an unknown outcome the world is looked at again before anything else.
+
+mod cycle;
+mod event;
+mod guards;
+mod looks;
+mod policy;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bascule_core::ballot::holder::Holder;
+use bascule_core::ballot::silence::Observer;
+use bascule_core::decide::Installation;
+use bascule_core::name::{ItemName, PolicyKey, SiteName};
+use bascule_core::observation::{Fact, Marks};
+use bascule_core::time::Boottime;
+use jiff::Timestamp;
+
+pub use self::event::{Command, Event, Found, Look};
+use self::policy::State;
+use crate::ports::{ArbiterChange, Cas, GuardSession, Intent, JournalEntry, JournalKind, Renewed};
+
+/// How long to wait before the arbiter is listed again after a failure.
+const LIST_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long to wait before the marks are read again after a failure.
+const MARKS_AGAIN: Duration = Duration::from_secs(2);
+
+/// Who this operator is.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Its site.
+    pub site: SiteName,
+    /// A number of this process: its question to the other sites. Another one after every start.
+    pub question: u64,
+    /// The installation's settings.
+    pub installation: Installation,
+}
+
+/// The engine's state.
+#[derive(Debug)]
+pub struct Brain {
+    id: Identity,
+    holder: Holder,
+    observer: Observer,
+    policies: BTreeMap<PolicyKey, State>,
+    sessions: BTreeMap<GuardSession, (PolicyKey, ItemName)>,
+    intent_listed: bool,
+    arbiter_listed: bool,
+    marks: Fact<BTreeMap<PolicyKey, Marks>>,
+    next_renewal: Boottime,
+    next_lease_read: Boottime,
+    list_at: Option<Boottime>,
+    read_marks_at: Option<Boottime>,
+    dirty: BTreeSet<PolicyKey>,
+    out: Vec<Command>,
+}
+
+impl Brain {
+    /// An engine that knows nothing yet. Give it a [`Event::Tick`] first.
+    pub fn new(id: Identity, now: Boottime) -> Self {
+        let timing = id.installation.timing;
+        Self {
+            holder: Holder::new(timing.r()),
+            observer: Observer::new(timing.tq()),
+            policies: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            intent_listed: false,
+            arbiter_listed: false,
+            marks: Fact::unknown("this site's high-water marks have not been read yet"),
+            next_renewal: now,
+            next_lease_read: now,
+            list_at: Some(now),
+            read_marks_at: Some(now),
+            dirty: BTreeSet::new(),
+            out: Vec::new(),
+            id,
+        }
+    }
+
+    /// Takes an event at `now` and returns what is to be done, in order.
+    pub fn handle(&mut self, event: Event, now: Boottime, wall: Timestamp) -> Vec<Command> {
+        self.take(event, now);
+        self.timers(now);
+        while let Some(key) = self.dirty.pop_first() {
+            self.cycle(&key, now, wall);
+        }
+        std::mem::take(&mut self.out)
+    }
+
+    /// When the brain wants a [`Event::Tick`] at the latest.
+    pub fn next_tick(&self) -> Boottime {
+        let policies = self.policies.values().filter_map(State::next_tick);
+        let others = [Some(self.next_renewal), Some(self.next_lease_read), self.list_at, self.read_marks_at];
+        others.into_iter().flatten().chain(policies).min().unwrap_or(self.next_renewal)
+    }
+
+    /// Whether policies, records and marks have all been read once.
+    pub const fn is_ready(&self) -> bool {
+        self.intent_listed && self.arbiter_listed && self.marks.value().is_some()
+    }
+
+    /// How long this site's lease still lasts.
+    pub fn lease_remaining(&self, now: Boottime) -> Option<Duration> {
+        self.holder.remaining(now)
+    }
+
+    fn timers(&mut self, now: Boottime) {
+        let period = self.id.installation.timing.p();
+        if now >= self.next_renewal {
+            self.out.push(Command::Renew);
+            self.next_renewal = next_beat(self.next_renewal, period, now);
+        }
+        if now >= self.next_lease_read {
+            self.out.push(Command::ReadLeases);
+            self.next_lease_read = next_beat(self.next_lease_read, period, now);
+        }
+        if self.list_at.is_some_and(|t| now >= t) {
+            self.list_at = None;
+            self.out.push(Command::ListAndWatch);
+        }
+        if self.read_marks_at.is_some_and(|t| now >= t) {
+            self.read_marks_at = None;
+            self.out.push(Command::ReadMarks);
+        }
+        for (key, state) in &mut self.policies {
+            if state.next_tick().is_some_and(|t| now >= t) {
+                state.look_again = None;
+                self.dirty.insert(key.clone());
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event, now: Boottime) {
+        match event {
+            Event::Tick => {}
+            Event::Renewed { sent, result } => self.renewed(sent, result, now),
+            Event::Leases { sent, received, result } => {
+                match result {
+                    Ok(found) => self.observer.read(sent, received, &found),
+                    Err(_) => self.observer.failed(),
+                }
+                // Only a site that may have to act on another's silence decides at every beat.
+                let due = self
+                    .policies
+                    .iter()
+                    .filter(|(_, s)| s.watches_leases(&self.id.site))
+                    .map(|(k, _)| k.clone());
+                self.dirty.extend(due);
+            }
+            Event::Record { policy, sent, received, result } => {
+                self.record_read(&policy, sent, received, result, now);
+            }
+            Event::Written { policy, next, result } => self.written(&policy, *next, &result, now),
+            Event::FactsWritten { policy, facts, outcome } => {
+                if let Some(state) = self.policies.get_mut(&policy) {
+                    state.facts_written(*facts, &outcome, now);
+                    self.dirty.insert(policy);
+                }
+            }
+            Event::Listed(result) => self.listed(result, now),
+            Event::Changed(change) => self.changed(change, now),
+            Event::Guard(event) => self.guard(event, now),
+            Event::Intent(intent) => self.intent(intent),
+            Event::Marks(result) => match result {
+                Ok(marks) => {
+                    self.marks = Fact::now(marks);
+                    self.dirty.extend(self.policies.keys().cloned());
+                }
+                Err(reason) => {
+                    self.marks = Fact::Unknown { reason };
+                    self.read_marks_at = Some(now + MARKS_AGAIN);
+                }
+            },
+            Event::MarkRaised { policy, marks, outcome } => self.mark_raised(policy, marks, &outcome, now),
+            Event::Seen { policy, what, found } => {
+                if let Some(state) = self.policies.get_mut(&policy) {
+                    state.looks.ended(&what, now);
+                    state.saw(what, found);
+                    self.dirty.insert(policy);
+                }
+            }
+            Event::Done { policy, step, outcome } => self.done(policy, &step, &outcome, now),
+            Event::Published { policy, outcome } => {
+                if let Some(state) = self.policies.get_mut(&policy) {
+                    state.published(&outcome, now);
+                }
+            }
+        }
+    }
+
+    fn renewed(&mut self, sent: Boottime, result: Renewed, now: Boottime) {
+        match result {
+            Renewed::Applied => {
+                if self.holder.renewed(sent, now) {
+                    self.note_site("this site's lease was regained after a gap; every role is re-claimed");
+                    for (key, state) in &mut self.policies {
+                        state.read_wanted = true;
+                        self.dirty.insert(key.clone());
+                    }
+                }
+            }
+            Renewed::NameTaken { owner } => {
+                let reason = format!(
+                    "the site name {} belongs to another cluster (UID {owner}): one of the two was installed with the wrong site.name; if that cluster is gone for good, release the name with `bascule arbiter release-site {}`",
+                    self.id.site, self.id.site
+                );
+                self.out.push(Command::Stop { reason });
+            }
+            Renewed::Unknown { .. } => {}
+        }
+    }
+
+    fn record_read(
+        &mut self,
+        policy: &PolicyKey,
+        sent: Boottime,
+        received: Boottime,
+        result: Result<Option<(Box<bascule_core::record::Record>, i64)>, String>,
+        now: Boottime,
+    ) {
+        let Some(state) = self.policies.get_mut(policy) else { return };
+        state.reading = false;
+        match result {
+            Ok(found) => {
+                state.read_failed = None;
+                if state.read_wanted_since.is_none_or(|t| sent >= t) {
+                    state.read_wanted = false;
+                    state.read_wanted_since = None;
+                }
+                state.record_known = true;
+                let found = found.map(|(record, revision)| (*record, revision));
+                state.claim.read(&self.holder, &self.id.site, found, sent, received);
+                state.fresh_since = Some(sent);
+            }
+            Err(reason) => {
+                state.read_failed = Some(reason);
+                state.read_again_at = Some(now + self.id.installation.timing.p());
+            }
+        }
+        self.dirty.insert(policy.clone());
+    }
+
+    fn written(
+        &mut self,
+        policy: &PolicyKey,
+        next: bascule_core::record::Record,
+        result: &Cas,
+        now: Boottime,
+    ) {
+        let Some(state) = self.policies.get_mut(policy) else { return };
+        let (kind, what) = match result {
+            Cas::Applied(_) => (JournalKind::Outcome, format!("recorded {}", next.phase)),
+            Cas::Conflict => {
+                (JournalKind::Outcome, format!("not recorded: another site was first ({})", next.phase))
+            }
+            Cas::Unknown { reason } => {
+                (JournalKind::Outcome, format!("unknown whether {} was recorded: {reason}", next.phase))
+            }
+        };
+        let (epoch, serial) = (next.epoch, next.serial);
+        match result {
+            Cas::Applied(revision) => state.claim.applied(&self.holder, &self.id.site, next, *revision, now),
+            Cas::Conflict | Cas::Unknown { .. } => {
+                state.claim.lost_or_unknown();
+                state.read_wanted = true;
+            }
+        }
+        self.out.push(Command::Journal(JournalEntry {
+            policy: Some(policy.clone()),
+            epoch,
+            serial,
+            kind,
+            what,
+        }));
+        self.dirty.insert(policy.clone());
+    }
+
+    fn listed(&mut self, result: Result<crate::ports::Listed, String>, now: Boottime) {
+        match result {
+            Err(_) => self.list_at = Some(now + LIST_AGAIN),
+            Ok(listed) => {
+                self.arbiter_listed = true;
+                for (key, revision) in listed.records {
+                    let state = self.state(&key);
+                    if state.claim.view().is_none_or(|v| v.revision != revision) {
+                        state.claim.outdated();
+                        state.read_wanted = true;
+                    }
+                    self.dirty.insert(key);
+                }
+                for ((key, site), facts) in listed.facts {
+                    if site != self.id.site {
+                        self.state(&key).heard(site, facts, now);
+                        self.dirty.insert(key);
+                    }
+                }
+            }
+        }
+    }
+
+    fn changed(&mut self, change: ArbiterChange, now: Boottime) {
+        match change {
+            ArbiterChange::Record { policy, revision } => {
+                let state = self.state(&policy);
+                if state.claim.view().is_none_or(|v| v.revision < revision) {
+                    state.claim.outdated();
+                    state.want_read(now);
+                    self.dirty.insert(policy);
+                }
+            }
+            ArbiterChange::Facts { policy, site, facts } => {
+                if site != self.id.site {
+                    self.state(&policy).heard(site, *facts, now);
+                    self.dirty.insert(policy);
+                }
+            }
+            ArbiterChange::Broken { .. } => self.list_at = Some(now),
+        }
+    }
+
+    fn intent(&mut self, intent: Intent) {
+        match intent {
+            Intent::Policy(policy) => {
+                let key = policy.key.clone();
+                let state = self.state(&key);
+                state.invalid = None;
+                state.gone = false;
+                state.set_policy(*policy);
+                self.dirty.insert(key);
+            }
+            Intent::Invalid { policy, reason } => {
+                let state = self.state(&policy);
+                state.gone = false;
+                state.invalid = Some(reason);
+                self.dirty.insert(policy);
+            }
+            Intent::PolicyGone(key) => {
+                if let Some(state) = self.policies.get_mut(&key) {
+                    state.gone = true;
+                    state.policy = None;
+                    state.invalid = None;
+                    self.dirty.insert(key);
+                }
+            }
+            Intent::Moves { policy, moves } => {
+                self.state(&policy).moves = moves;
+                self.dirty.insert(policy);
+            }
+            Intent::Listed => {
+                self.intent_listed = true;
+                self.dirty.extend(self.policies.keys().cloned());
+            }
+        }
+    }
+
+    fn mark_raised(
+        &mut self,
+        policy: PolicyKey,
+        marks: Marks,
+        outcome: &bascule_core::outcome::Outcome,
+        now: Boottime,
+    ) {
+        let Some(state) = self.policies.get_mut(&policy) else { return };
+        state.raising = false;
+        match outcome {
+            bascule_core::outcome::Outcome::Done => {
+                if let Fact::Known { value, .. } = &mut self.marks {
+                    let mark = value.entry(policy.clone()).or_default();
+                    *mark = (*mark).max(marks);
+                }
+                state.mark_unwritable = None;
+            }
+            bascule_core::outcome::Outcome::Refused { reason }
+            | bascule_core::outcome::Outcome::Unknown { reason } => {
+                state.mark_unwritable = Some(reason.clone());
+                state.raise_again_at = Some(now + MARKS_AGAIN);
+            }
+        }
+        self.dirty.insert(policy);
+    }
+
+    fn done(
+        &mut self,
+        policy: PolicyKey,
+        step: &bascule_core::plan::Step,
+        outcome: &bascule_core::outcome::Outcome,
+        now: Boottime,
+    ) {
+        let Some(state) = self.policies.get_mut(&policy) else { return };
+        let what = match outcome {
+            bascule_core::outcome::Outcome::Done => format!("done: {}", step.words()),
+            bascule_core::outcome::Outcome::Refused { reason } => {
+                format!("refused: {}: {reason}", step.words())
+            }
+            bascule_core::outcome::Outcome::Unknown { reason } => {
+                format!("unknown: {}: {reason}", step.words())
+            }
+        };
+        let (epoch, serial) = state.epoch_serial();
+        let policy_key = Some(policy.clone());
+        self.out.push(Command::Journal(JournalEntry {
+            policy: policy_key,
+            epoch,
+            serial,
+            kind: JournalKind::Outcome,
+            what,
+        }));
+        state.step_ended(step, outcome, now);
+        self.dirty.insert(policy);
+    }
+
+    fn note_site(&mut self, what: &str) {
+        self.out.push(Command::Journal(JournalEntry {
+            policy: None,
+            epoch: 0,
+            serial: 0,
+            kind: JournalKind::Observed,
+            what: what.to_owned(),
+        }));
+    }
+
+    fn state(&mut self, key: &PolicyKey) -> &mut State {
+        self.policies.entry(key.clone()).or_default()
+    }
+}
+
+/// The next beat of a fixed rate: beats that were missed are not made up for.
+fn next_beat(last: Boottime, period: Duration, now: Boottime) -> Boottime {
+    let next = last + period;
+    if next > now { next } else { now + period }
+}

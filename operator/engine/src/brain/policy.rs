@@ -1,0 +1,250 @@
+//! What the engine knows of one policy.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bascule_core::ballot::claim::Claim;
+use bascule_core::facts::SiteFacts;
+use bascule_core::guard::wire::{Instruction, Report, Upstream};
+use bascule_core::loss::LastContact;
+use bascule_core::memory::Memory;
+use bascule_core::moves::Move;
+use bascule_core::name::{ItemName, SiteName};
+use bascule_core::observation::{Fact, Observation};
+use bascule_core::outcome::Outcome;
+use bascule_core::plan::{Lane, Plan, Step};
+use bascule_core::policy::Policy;
+use bascule_core::time::Boottime;
+
+use super::event::{Found, Look};
+use super::looks::Looks;
+use crate::ports::GuardSession;
+
+/// The first wait after a step that was not done; doubled up to [`LONGEST_WAIT`].
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+
+/// The longest wait between two tries of a step.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// How often people are shown a state that changes, at most.
+const SHOW_EVERY: Duration = Duration::from_secs(1);
+
+/// One policy.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) policy: Option<Policy>,
+    pub(super) invalid: Option<String>,
+    pub(super) gone: bool,
+    pub(super) moves: Vec<Move>,
+    pub(super) claim: Claim,
+    pub(super) memory: Memory,
+    pub(super) seen: Observation,
+    pub(super) guards: BTreeMap<ItemName, Guard>,
+    pub(super) upstreams: BTreeMap<(ItemName, SiteName), Result<Upstream, String>>,
+    pub(super) heard: BTreeMap<SiteName, (SiteFacts, Boottime)>,
+    pub(super) looks: Looks,
+    pub(super) lanes: BTreeMap<Lane, LaneState>,
+    pub(super) plan: Plan,
+    pub(super) look_again: Option<Boottime>,
+    /// A read of the record is in flight.
+    pub(super) reading: bool,
+    pub(super) read_wanted: bool,
+    /// A read counts for what was wanted only when it was sent after the wish.
+    pub(super) read_wanted_since: Option<Boottime>,
+    pub(super) read_failed: Option<String>,
+    pub(super) read_again_at: Option<Boottime>,
+    /// The record was read at least once, or known not to exist.
+    pub(super) record_known: bool,
+    /// When the newest successful read of the record was sent.
+    pub(super) fresh_since: Option<Boottime>,
+    pub(super) pending: Vec<Pending>,
+    pub(super) facts: Option<SiteFacts>,
+    pub(super) writing_facts: bool,
+    pub(super) write_facts_at: Option<Boottime>,
+    pub(super) raising: bool,
+    pub(super) raise_again_at: Option<Boottime>,
+    pub(super) mark_unwritable: Option<String>,
+    pub(super) frozen: Option<String>,
+    pub(super) shown: Option<String>,
+    pub(super) show_at: Option<Boottime>,
+    pub(super) publishing: bool,
+}
+
+/// A guard of this site.
+#[derive(Debug)]
+pub(super) struct Guard {
+    pub(super) session: GuardSession,
+    pub(super) report: Option<(Report, Boottime)>,
+    pub(super) told: Option<Instruction>,
+}
+
+/// A guard's question that waits for a read of the record sent after it.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) session: GuardSession,
+    pub(super) database: ItemName,
+    pub(super) nonce: u64,
+    pub(super) received: Boottime,
+}
+
+/// One lane's effect.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LaneState {
+    pub(super) busy: bool,
+    pub(super) failures: u32,
+    pub(super) not_before: Option<Boottime>,
+}
+
+impl State {
+    /// When this policy wants to be decided again.
+    pub(super) fn next_tick(&self) -> Option<Boottime> {
+        let lanes = self.lanes.values().filter(|l| !l.busy).filter_map(|l| l.not_before);
+        [
+            self.look_again,
+            self.read_again_at,
+            self.raise_again_at,
+            self.write_facts_at,
+            self.show_at,
+            self.looks.next(),
+        ]
+        .into_iter()
+        .flatten()
+        .chain(lanes)
+        .min()
+    }
+
+    /// Whether another site's silence can change what this site does.
+    pub(super) fn watches_leases(&self, me: &SiteName) -> bool {
+        self.claim
+            .view()
+            .is_none_or(|v| v.record.active != *me || v.record.phase != bascule_core::record::Phase::Steady)
+            || !self.moves.is_empty()
+    }
+
+    /// A read that is sent after `now` is wanted.
+    pub(super) fn want_read(&mut self, now: Boottime) {
+        self.read_wanted = true;
+        self.read_wanted_since = Some(now);
+    }
+
+    pub(super) fn epoch_serial(&self) -> (u64, u64) {
+        self.claim.view().map_or((0, 0), |v| (v.record.epoch, v.record.serial))
+    }
+
+    pub(super) fn set_policy(&mut self, policy: Policy) {
+        self.seen.workloads.retain(|name, _| policy.workloads.contains_key(name));
+        self.seen.traffic.retain(|name, _| policy.traffic.contains_key(name));
+        self.seen
+            .databases
+            .retain(|name, _| policy.databases.contains_key(name) || self.guards.contains_key(name));
+        self.upstreams.clear();
+        self.looks.forget();
+        self.policy = Some(policy);
+    }
+
+    pub(super) fn heard(&mut self, site: SiteName, facts: SiteFacts, now: Boottime) {
+        self.heard.insert(site, (facts, now));
+    }
+
+    pub(super) fn saw(&mut self, what: Look, found: Found) {
+        match (what, found) {
+            (Look::Workload(name), Found::Workload(view)) => {
+                self.seen.workloads.insert(name, *view);
+            }
+            (Look::Traffic(name), Found::Traffic(view)) => {
+                self.seen.traffic.insert(name, *view);
+            }
+            (Look::Database(name), Found::Database(found)) => {
+                self.seen.databases.entry(name).or_default().preflight = found;
+            }
+            (Look::Upstream(name, site), Found::Upstream(found)) => {
+                self.upstreams.insert((name, site), found);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn step_ended(&mut self, step: &Step, outcome: &Outcome, now: Boottime) {
+        let lane = self.lanes.entry(step.lane()).or_default();
+        lane.busy = false;
+        if outcome.is_done() {
+            *lane = LaneState::default();
+            if let Step::VerifyWrite { database, epoch } = step {
+                self.seen.databases.entry(database.clone()).or_default().write_verified = Some(*epoch);
+            }
+        } else {
+            let wait = FIRST_WAIT * 2_u32.saturating_pow(lane.failures.min(8));
+            lane.failures = lane.failures.saturating_add(1);
+            lane.not_before = Some(now + wait.min(LONGEST_WAIT));
+        }
+        match step {
+            Step::SetReadOnly { workload, .. } | Step::Scale { workload, .. } => {
+                self.looks.now(&Look::Workload(workload.clone()));
+            }
+            Step::PointTraffic { traffic, .. } => self.looks.now(&Look::Traffic(traffic.clone())),
+            Step::VerifyWrite { .. } => {}
+        }
+    }
+
+    pub(super) fn facts_written(&mut self, facts: SiteFacts, outcome: &Outcome, now: Boottime) {
+        self.writing_facts = false;
+        if outcome.is_done() {
+            self.facts = Some(facts);
+        } else {
+            self.write_facts_at = Some(now + FIRST_WAIT);
+        }
+    }
+
+    pub(super) fn published(&mut self, outcome: &Outcome, now: Boottime) {
+        self.publishing = false;
+        if !outcome.is_done() {
+            self.shown = None;
+        }
+        self.show_at = Some(now + SHOW_EVERY);
+    }
+
+    /// Brings the facts with an age up to `now`.
+    pub(super) fn refresh(&mut self, now: Boottime, stale_after: Duration) {
+        let names: Vec<ItemName> = self.guards.keys().cloned().collect();
+        for name in names {
+            let Some(guard) = self.guards.get(&name) else { continue };
+            let view = self.seen.databases.entry(name.clone()).or_default();
+            match &guard.report {
+                Some((report, at)) if now.since(*at) <= stale_after => {
+                    view.guard = Fact::Known { value: report.clone(), age: now.since(*at) };
+                    if let Some(contact) = contact(report, *at) {
+                        view.last_contact = Some(contact);
+                    }
+                }
+                Some((_, at)) => {
+                    let age = bascule_core::time::human(now.since(*at));
+                    view.guard = Fact::unknown(format!("the guard's last report is {age} old"));
+                }
+                None => view.guard = Fact::unknown("the guard has connected and not reported yet"),
+            }
+        }
+        for (site, (facts, at)) in &self.heard {
+            self.seen.sites.insert(site.clone(), Fact::Known { value: facts.clone(), age: now.since(*at) });
+        }
+    }
+}
+
+/// What a standby's report says of its last contact with the primary, on this machine's clock. A report that says
+/// nothing leaves what was known before.
+fn contact(report: &Report, received_at: Boottime) -> Option<LastContact> {
+    if let Some(lost) = &report.contact_lost {
+        let noticed = received_at - lost.since?.duration();
+        return Some(LastContact {
+            reported_end: lost.reported_end?,
+            received: lost.received?,
+            reported_at: noticed - lost.report_age?.duration(),
+        });
+    }
+    let p = report.positions.as_ref()?;
+    let upstream = p.upstream.as_ref().filter(|u| u.status == "streaming")?;
+    Some(LastContact {
+        reported_end: upstream.reported_end?,
+        received: p.receive?,
+        reported_at: received_at - p.age.duration() - upstream.message_age?.duration(),
+    })
+}

@@ -1,0 +1,247 @@
+//! Gives the brain a runtime: carries its commands to the ports and brings their answers back as events.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use bascule_core::time::Boottime;
+
+use crate::brain::{Brain, Command, Event, Found, Identity, Look};
+use crate::ports::{Arbiter, ArbiterChange, Cas, Clock, GuardEvent, Guards, Intent, Journal, Site};
+
+/// How many changes of the arbiter may wait; the watch stops reading when they do.
+const CHANGES: usize = 1024;
+
+/// The outside.
+pub struct Ports {
+    /// The clocks.
+    pub clock: Arc<dyn Clock>,
+    /// The store that decides.
+    pub arbiter: Arc<dyn Arbiter>,
+    /// The guards.
+    pub guards: Arc<dyn Guards>,
+    /// This site's cluster.
+    pub site: Arc<dyn Site>,
+    /// The journal.
+    pub journal: Arc<dyn Journal>,
+}
+
+/// What comes in from the outside without having been asked for.
+pub struct Incoming {
+    /// From the guards.
+    pub guards: mpsc::Receiver<GuardEvent>,
+    /// From the people.
+    pub intent: mpsc::Receiver<Intent>,
+}
+
+/// Why the engine ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    /// This site's name belongs to another cluster.
+    #[error("{0}")]
+    NameTaken(String),
+    /// A task of the engine died; the process must be started anew.
+    #[error("a task of the engine died: {0}")]
+    Died(String),
+    /// What feeds the engine has ended: the process is shutting down.
+    #[error("the inputs of the engine have ended")]
+    InputsEnded,
+}
+
+/// What the engine tells its own process about itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pulse {
+    /// Policies, records and marks have been read once.
+    pub ready: bool,
+    /// This site's lease has time left.
+    pub lease_alive: bool,
+    /// Events handled so far.
+    pub events: u64,
+}
+
+/// Runs the engine until it ends. The pulse is updated after every event.
+pub async fn run(
+    id: Identity,
+    ports: Ports,
+    mut incoming: Incoming,
+    pulse: tokio::sync::watch::Sender<Pulse>,
+) -> Ended {
+    let mut brain = Brain::new(id.clone(), ports.clock.now());
+    let runner = Runner { id, ports };
+    let mut tasks: JoinSet<Event> = JoinSet::new();
+    let (changes_in, mut changes) = mpsc::channel::<ArbiterChange>(CHANGES);
+    let mut watch: JoinSet<()> = JoinSet::new();
+    let mut event = Some(Event::Tick);
+    let mut handled: u64 = 0;
+    loop {
+        if let Some(event) = event.take() {
+            let now = runner.ports.clock.now();
+            let commands = brain.handle(event, now, runner.ports.clock.wall());
+            handled += 1;
+            for command in commands {
+                match command {
+                    Command::Stop { reason } => return Ended::NameTaken(reason),
+                    Command::ListAndWatch => {
+                        watch.abort_all();
+                        runner.list_and_watch(&mut tasks, &mut watch, &changes_in);
+                    }
+                    command => runner.carry_out(command, &mut tasks),
+                }
+            }
+            let beat = Pulse {
+                ready: brain.is_ready(),
+                lease_alive: brain.lease_remaining(now).is_some(),
+                events: handled,
+            };
+            pulse.send_replace(beat);
+        }
+        let wait = runner.ports.clock.now().until(brain.next_tick()).unwrap_or_default();
+        // Answers to guards and results of renewals come before everything else: deadlines hang on them.
+        event = tokio::select! {
+            biased;
+            Some(joined) = tasks.join_next(), if !tasks.is_empty() => match joined {
+                Ok(event) => Some(event),
+                Err(e) if e.is_cancelled() => None,
+                Err(e) => return Ended::Died(e.to_string()),
+            },
+            guard = incoming.guards.recv() => match guard {
+                Some(event) => Some(Event::Guard(event)),
+                None => return Ended::InputsEnded,
+            },
+            change = changes.recv() => change.map(Event::Changed),
+            intent = incoming.intent.recv() => match intent {
+                Some(intent) => Some(Event::Intent(intent)),
+                None => return Ended::InputsEnded,
+            },
+            Some(ended) = watch.join_next(), if !watch.is_empty() => match ended {
+                Ok(()) => None,
+                Err(e) if e.is_cancelled() => None,
+                Err(e) => return Ended::Died(e.to_string()),
+            },
+            () = tokio::time::sleep(wait) => Some(Event::Tick),
+        };
+    }
+}
+
+struct Runner {
+    id: Identity,
+    ports: Ports,
+}
+
+impl Runner {
+    fn now(&self) -> (Arc<dyn Clock>, Boottime) {
+        let clock = Arc::clone(&self.ports.clock);
+        let now = clock.now();
+        (clock, now)
+    }
+
+    fn list_and_watch(
+        &self,
+        tasks: &mut JoinSet<Event>,
+        watch: &mut JoinSet<()>,
+        into: &mpsc::Sender<ArbiterChange>,
+    ) {
+        let arbiter = Arc::clone(&self.ports.arbiter);
+        let deadline = self.id.installation.timing.tq() * 4;
+        let (start, started) = tokio::sync::oneshot::channel::<i64>();
+        tasks.spawn(async move {
+            let listed = arbiter.list(deadline).await;
+            if let Ok(listed) = &listed {
+                // The watcher is gone only when a newer listing has replaced it.
+                let _ = start.send(listed.revision);
+            }
+            Event::Listed(listed)
+        });
+        let arbiter = Arc::clone(&self.ports.arbiter);
+        let into = into.clone();
+        watch.spawn(async move {
+            if let Ok(revision) = started.await {
+                arbiter.watch(revision, into).await;
+            }
+        });
+    }
+
+    fn carry_out(&self, command: Command, tasks: &mut JoinSet<Event>) {
+        let tq = self.id.installation.timing.tq();
+        let arbiter = Arc::clone(&self.ports.arbiter);
+        let site = Arc::clone(&self.ports.site);
+        match command {
+            Command::Renew => {
+                let (_, sent) = self.now();
+                tasks.spawn(async move { Event::Renewed { sent, result: arbiter.renew(tq).await } });
+            }
+            Command::ReadLeases => {
+                let (clock, sent) = self.now();
+                tasks.spawn(async move {
+                    let result = arbiter.leases(tq).await;
+                    Event::Leases { sent, received: clock.now(), result }
+                });
+            }
+            Command::ReadRecord(policy) => {
+                let (clock, sent) = self.now();
+                tasks.spawn(async move {
+                    let read = arbiter.record(&policy, tq).await;
+                    let result =
+                        read.map(|found| found.map(|(record, revision)| (Box::new(record), revision)));
+                    Event::Record { policy, sent, received: clock.now(), result }
+                });
+            }
+            Command::Write { policy, expected, next, unchanged_lease } => {
+                tasks.spawn(async move {
+                    let result: Cas =
+                        arbiter.write(&policy, expected, &next, unchanged_lease.as_ref(), tq).await;
+                    Event::Written { policy, next, result }
+                });
+            }
+            Command::WriteFacts { policy, facts } => {
+                tasks.spawn(async move {
+                    let outcome = arbiter.put_facts(&policy, &facts, tq).await;
+                    Event::FactsWritten { policy, facts, outcome }
+                });
+            }
+            Command::Answer { session, nonce, instruction } => {
+                self.ports.guards.answer(session, nonce, *instruction);
+            }
+            Command::Tell { session, instruction } => self.ports.guards.tell(session, *instruction),
+            Command::ReadMarks => {
+                tasks.spawn(async move { Event::Marks(site.marks().await) });
+            }
+            Command::RaiseMark { policy, marks } => {
+                tasks.spawn(async move {
+                    let outcome = site.raise_mark(&policy, marks).await;
+                    Event::MarkRaised { policy, marks, outcome }
+                });
+            }
+            Command::Look { policy, what, active } => {
+                tasks.spawn(async move {
+                    let found = look(site.as_ref(), &policy, &what, active).await;
+                    Event::Seen { policy: policy.key, what, found }
+                });
+            }
+            Command::Perform { policy, step, lane: _ } => {
+                tasks.spawn(async move {
+                    let outcome = site.perform(&policy, &step).await;
+                    Event::Done { policy: policy.key, step, outcome }
+                });
+            }
+            Command::Publish(shown) => {
+                tasks.spawn(async move {
+                    let policy = shown.key.clone();
+                    Event::Published { policy, outcome: site.publish(*shown).await }
+                });
+            }
+            Command::Journal(entry) => self.ports.journal.write(entry),
+            Command::ListAndWatch | Command::Stop { .. } => {}
+        }
+    }
+}
+
+async fn look(site: &dyn Site, policy: &bascule_core::policy::Policy, what: &Look, active: bool) -> Found {
+    match what {
+        Look::Workload(name) => Found::Workload(Box::new(site.workload(policy, name).await)),
+        Look::Traffic(name) => Found::Traffic(Box::new(site.traffic(policy, name).await)),
+        Look::Database(name) => Found::Database(site.database(policy, name, active).await),
+        Look::Upstream(name, of) => Found::Upstream(site.upstream(policy, name, of).await),
+    }
+}
