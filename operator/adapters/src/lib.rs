@@ -4,3 +4,4 @@ pub mod arbiter;
 pub mod boottime;
 pub mod dns;
 pub mod finding;
+pub mod git;
