@@ -16,6 +16,7 @@ mod failure;
 mod key;
 mod lease;
 mod member;
+mod port;
 mod record;
 mod status;
 mod watch;
@@ -24,13 +25,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bascule_core::name::{PolicyKey, SiteName};
-use etcd_client::{Certificate, ConnectOptions, Identity, TlsOptions};
+use etcd_client::{Certificate, ConnectOptions, TlsOptions};
 use secrecy::{ExposeSecret, SecretSlice};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use self::failure::{Cause, Failure, Failures};
 use self::member::Members;
+pub use self::port::{Identity, SiteArbiter};
 pub use self::record::VALUE_LIMIT;
 pub use self::status::{MemberDetails, MemberFacts, MemberListed, MemberStatus, Status};
 pub use self::watch::{Change, Watch};
@@ -282,7 +284,7 @@ impl EtcdArbiter {
         }
         let tls = TlsOptions::new()
             .ca_certificate(Certificate::from_pem(&settings.tls.ca))
-            .identity(Identity::from_pem(&settings.tls.cert, settings.tls.key.expose_secret()));
+            .identity(etcd_client::Identity::from_pem(&settings.tls.cert, settings.tls.key.expose_secret()));
         let options = ConnectOptions::new()
             .with_tls(tls)
             .with_connect_timeout(settings.connect_timeout)

@@ -102,9 +102,12 @@ impl<'r> Remote<'r> {
         let host = self.address.host.clone();
         // libgit2 quotes the URL in some messages; it has no password (that was refused), and its user goes here.
         let why = e.message().replace(&self.address.url, "the URL");
+        // The rest may be the server's own words.
+        let why = why.trim().replace(char::is_control, " ");
         let error = match (e.code(), e.class()) {
             (ErrorCode::Auth, _) => GitError::AuthFailed { host, why },
             (ErrorCode::Certificate, _) => GitError::HostKey { host, why },
+            (_, ErrorClass::Ssh) if why.contains("private key") => GitError::AuthFailed { host, why },
             (ErrorCode::Timeout, _) => GitError::Timeout { host, after: SILENCE },
             _ if Trouble::is_local(e) && self.remote_was_reached() => return Trouble::local(e),
             _ => GitError::Remote { host, why },

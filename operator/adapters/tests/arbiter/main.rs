@@ -4,10 +4,17 @@
 
 mod cluster;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use bascule_adapters::arbiter::{Cas, Cause, Change, Claim, Put, ReadError, Renewal, Revision, VALUE_LIMIT};
+use bascule_adapters::arbiter::{
+    Cas, Cause, Change, Claim, Identity, Put, ReadError, Renewal, Revision, SiteArbiter, VALUE_LIMIT,
+};
+use bascule_core::facts::SiteFacts;
 use bascule_core::name::{PolicyKey, SiteName};
+use bascule_core::outcome::Outcome;
+use bascule_engine::ports::{Arbiter, ArbiterChange, Renewed};
+use tokio::sync::mpsc;
 
 use self::cluster::{Cluster, TQ};
 
@@ -107,6 +114,19 @@ async fn a_take_fails_when_the_lease_moved_although_the_record_did_not() {
     }
     let seen = settled_lease(&arbiter).await;
     applied(&arbiter.cas(&policy, Some(record), b"taken".to_vec(), Some((&paris, seen)), TQ).await);
+}
+
+#[tokio::test]
+async fn a_lease_that_never_was_is_compared_as_revision_zero() {
+    let cluster = Cluster::start().await;
+    let arbiter = cluster.arbiter("operator", &[0, 1, 2]).await;
+    let (paris, policy) = (site("paris"), shop());
+    let never = Some((&paris, Revision(0)));
+    let first = applied(&arbiter.cas(&policy, None, b"1".to_vec(), never, TQ).await);
+    arbiter.claim_site(&paris, "uid", TQ).await;
+    arbiter.renew(&paris, "uid", b"1", TQ).await;
+    let late = arbiter.cas(&policy, Some(first), b"2".to_vec(), never, TQ).await;
+    assert!(matches!(late, Cas::Conflict { .. }), "{late:?}");
 }
 
 /// The lease's revision once the slower copy of the last renewal has landed too.
@@ -414,4 +434,59 @@ async fn a_member_whose_certificate_another_authority_signed_is_not_trusted() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test]
+async fn through_the_engines_port_a_site_renews_and_its_facts_are_listed_and_watched() {
+    let cluster = Cluster::start().await;
+    let port = async |name: &str, uid: &str| {
+        let identity =
+            Identity { site: site(name), cluster: uid.to_owned(), instance: "i".to_owned(), by: "operator" };
+        SiteArbiter::new(cluster.arbiter("operator", &[0, 1, 2]).await, identity, TQ)
+    };
+    let paris = port("paris", "uid-1").await;
+    assert_eq!(paris.renew(TQ).await, Renewed::Applied, "the name is claimed on the way");
+    let thief = port("paris", "uid-2").await;
+    assert_eq!(thief.renew(TQ).await, Renewed::NameTaken { owner: "uid-1".to_owned() });
+    let before = paris.leases(TQ).await.unwrap()[&site("paris")];
+    assert_eq!(paris.renew(TQ).await, Renewed::Applied);
+    assert!(paris.leases(TQ).await.unwrap()[&site("paris")] > before);
+
+    let facts = |question| SiteFacts {
+        schema: 1,
+        site: site("paris"),
+        question,
+        answers: BTreeMap::new(),
+        spec_hash: None,
+        revision: None,
+        blockers: Vec::new(),
+        ready_for: None,
+        disks: BTreeMap::new(),
+        lag_bytes: BTreeMap::new(),
+        sizes: BTreeMap::new(),
+    };
+    assert_eq!(paris.put_facts(&shop(), &facts(1), TQ).await, Outcome::Done);
+    cluster.raw("root").await.put("/bascule/v1/facts/shop/shop/lyon", "rubbish", None).await.unwrap();
+    let listed = paris.list(TQ).await.unwrap();
+    assert_eq!(listed.facts[&(shop(), site("paris"))].question, 1);
+    assert!(listed.unreadable[0].contains("lyon"), "{:?}", listed.unreadable);
+
+    let (send, mut changes) = mpsc::channel(8);
+    let watching = paris.watch(listed.revision, send);
+    let writing = async {
+        assert_eq!(paris.put_facts(&shop(), &facts(2), TQ).await, Outcome::Done);
+        cluster.raw("root").await.delete("/bascule/v1/facts/shop/shop/paris", None).await.unwrap();
+    };
+    tokio::join!(watching, writing);
+    match changes.recv().await {
+        Some(ArbiterChange::Facts { facts, .. }) => assert_eq!(facts.question, 2),
+        other => panic!("{other:?}"),
+    }
+    match changes.recv().await {
+        Some(ArbiterChange::Broken { reason }) => assert!(reason.contains("deleted"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    cluster.raw("root").await.put("/bascule/v1/record/shop/shop", "rubbish", None).await.unwrap();
+    let error = paris.record(&shop(), TQ).await.unwrap_err();
+    assert!(error.contains("cannot be parsed"), "{error}");
 }
