@@ -1,1 +1,24 @@
-//! Real clusters, databases, DNS and git on one machine.
+//! Real clusters, databases, DNS and git on one Linux machine, and what tests and the demo need to play with them.
+//!
+//! - [`tools`] installs and builds what the machine lacks: Debian packages, Kubernetes' own servers, static binaries.
+//! - [`world`] is the sandbox itself: two sites, a third place, the arbiter, DNS, git, and every fault.
+//! - [`client`] writes and reads all the time through the published name and judges what it was told.
+//!
+//! Everything here needs root on a Linux machine of its own: it makes network namespaces, cgroups and mounts.
+
+#![allow(
+    clippy::format_push_string,
+    clippy::format_collect,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "configuration files are put together in the way that reads best; their speed does not matter"
+)]
+
+pub mod client;
+pub mod command;
+pub mod image;
+pub mod init;
+pub mod process;
+pub mod progress;
+pub mod tools;
+pub mod waiting;
+pub mod world;

@@ -1,0 +1,2 @@
+//! The demo's web application (filled in below).
+fn main() {}

@@ -1,0 +1,156 @@
+//! Authoritative DNS: a Knot primary at the third place, a secondary at each site, updates signed with TSIG.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::parts::{Group, Part};
+use super::place::{DNS_PORT, Place};
+use super::run_folder::RunFolder;
+use crate::client::dns;
+use crate::waiting::until;
+
+/// The zone that is published.
+pub const ZONE: &str = "shop.example.";
+/// The name under which the demo's web application is published.
+pub const WEB_NAME: &str = "www.shop.example.";
+/// Name of the key that signs updates (hmac-sha256).
+pub const KEY_NAME: &str = "bascule-update.";
+/// The place of the primary.
+pub const PRIMARY: Place = Place::Third;
+
+/// How long the servers may take to answer for the zone.
+const READY: Duration = Duration::from_secs(30);
+
+/// The zone's servers.
+#[derive(Clone, Copy, Debug)]
+pub struct Dns<'a> {
+    pub(super) run: &'a RunFolder,
+}
+
+impl Dns<'_> {
+    /// Every authoritative server, the primary first.
+    pub fn servers(&self) -> Vec<SocketAddr> {
+        [PRIMARY, Place::Paris, Place::Lyon].into_iter().map(|p| self.server(p)).collect()
+    }
+
+    /// The server at a place.
+    pub fn server(&self, place: Place) -> SocketAddr {
+        (place.address(), DNS_PORT).into()
+    }
+
+    /// The update key's secret, in base64 as Knot and a Secret hold it.
+    pub fn secret(&self) -> Result<String> {
+        let file = self.run.root().join("dns.key");
+        fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))
+    }
+
+    /// Writes keys, zone and configuration of all servers.
+    pub(super) fn write_files(&self) -> Result<()> {
+        let (update, transfer) = (random_secret()?, random_secret()?);
+        fs::write(self.run.root().join("dns.key"), &update)?;
+        for place in Place::ALL {
+            let folder = self.run.place(place).join("dns");
+            fs::create_dir_all(folder.join("zones"))?;
+            fs::write(folder.join("knot.conf"), self.config(place, &update, &transfer))?;
+        }
+        let mut zone = format!(
+            "$ORIGIN {ZONE}\n$TTL 60\n@ SOA ns1 hostmaster 1 60 5 3600 5\n@ NS ns1\n@ NS ns2\n@ NS ns3\n"
+        );
+        for (number, place) in [PRIMARY, Place::Paris, Place::Lyon].into_iter().enumerate() {
+            zone += &format!("ns{} A {}\n", number + 1, place.address());
+        }
+        fs::write(self.run.place(PRIMARY).join("dns/zones").join(format!("{ZONE}zone")), zone)?;
+        Ok(())
+    }
+
+    fn config(&self, place: Place, update: &str, transfer: &str) -> String {
+        let folder = self.run.place(place).join("dns");
+        let folder = folder.display();
+        let mut text = format!(
+            "server:
+    rundir: {folder}
+    listen: {address}@{DNS_PORT}
+    udp-workers: 1
+    tcp-workers: 1
+    background-workers: 1
+log:
+  - target: stdout
+    any: info
+database:
+    storage: {folder}/db
+    journal-db-max-size: 64M
+    kasp-db-max-size: 16M
+    timer-db-max-size: 16M
+    catalog-db-max-size: 16M
+key:
+  - id: {KEY_NAME}
+    algorithm: hmac-sha256
+    secret: {update}
+  - id: transfer.
+    algorithm: hmac-sha256
+    secret: {transfer}
+remote:
+",
+            address = place.address(),
+        );
+        for other in Place::ALL.into_iter().filter(|p| *p != place) {
+            text += &format!(
+                "  - id: {other}\n    address: {}@{DNS_PORT}\n    key: transfer.\n",
+                other.address()
+            );
+        }
+        text += &format!(
+            "acl:
+  - id: update
+    key: {KEY_NAME}
+    action: update
+  - id: transfer
+    key: transfer.
+    action: [transfer, notify]
+zone:
+  - domain: {ZONE}
+    storage: {folder}/zones
+    file: {ZONE}zone
+    zonefile-sync: 0
+    serial-policy: increment
+"
+        );
+        text += &if place == PRIMARY {
+            "    acl: [update, transfer]\n    notify: [paris, lyon]\n".to_owned()
+        } else {
+            format!("    acl: [transfer]\n    master: {PRIMARY}\n")
+        };
+        text
+    }
+
+    /// Starts the server of a place.
+    pub(super) fn start(&self, place: Place) -> Result<()> {
+        Part::new(Group::Dns, "knot", "/usr/sbin/knotd")
+            .arg("-c")
+            .arg(self.run.place(place).join("dns/knot.conf").display().to_string())
+            .start(self.run, place)
+    }
+
+    /// Returns when the server of a place answers for the zone.
+    pub async fn ready(&self, place: Place) -> Result<()> {
+        until(&format!("the DNS server of {place}"), READY, || async {
+            super::control::ensure_runs(self.run, place, "knot")?;
+            let serial = dns::soa_serial(self.server(place), ZONE, Duration::from_millis(500)).await?;
+            ensure!(serial.is_some(), "it does not serve {ZONE}");
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn random_secret() -> Result<String> {
+    use std::io::Read;
+    let mut bytes = [0; 32];
+    fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(STANDARD.encode(bytes))
+}
