@@ -38,12 +38,11 @@ pub(super) fn check_structure(odb: &Odb<'_>, id: Oid, path: &str) -> Result<(), 
 
 /// The sub-path's parts; refused when it is not plainly a path below the root.
 pub(super) fn parts(path: &str) -> Result<Vec<&str>, GitError> {
-    let trimmed = path.strip_suffix('/').unwrap_or(path);
-    let trimmed = trimmed.strip_prefix("./").unwrap_or(trimmed);
-    if trimmed.is_empty() || trimmed == "." {
+    let below = path.strip_prefix("./").unwrap_or(path);
+    if below.is_empty() || below == "." {
         return Ok(Vec::new());
     }
-    let parts: Vec<_> = trimmed.split('/').collect();
+    let parts: Vec<_> = below.strip_suffix('/').unwrap_or(below).split('/').collect();
     if parts.iter().any(|part| !is_plain(part)) {
         return Err(GitError::Request {
             field: "path".to_owned(),
