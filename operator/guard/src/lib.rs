@@ -1,1 +1,250 @@
-//! The supervisor beside a database.
+//! The supervisor beside a database: `bascule guard postgres -- postgres ...` is process 1 of its container.
+//!
+//! It starts, stops, promotes and rewinds the server as its operator says, and ends every process of it when its
+//! grant runs out, whatever else does or does not run. The rules are `bascule_core::guard`'s; here they are obeyed.
+
+mod access;
+mod arbiter;
+mod children;
+mod clock;
+mod clone;
+mod config;
+mod control;
+mod link;
+mod monitor;
+mod rejoin;
+mod server;
+mod session;
+mod store;
+mod supervisor;
+mod tls;
+mod tool;
+mod watch;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use bascule_core::guard::rules::Rules;
+use bascule_core::guard::wire::{Hello, PROTOCOL};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Mutex, mpsc};
+
+pub use crate::config::{Args, Config, ConfigError};
+pub use crate::store::StoreError;
+
+use crate::access::Access;
+use crate::arbiter::Arbiter;
+use crate::children::Children;
+use crate::link::{FromLink, Link};
+use crate::monitor::{Contact, Seen};
+use crate::server::Server;
+use crate::store::{MEMORY, REWINDING, Store};
+use crate::supervisor::{Heard, Supervisor};
+use crate::tool::{Patience, Tools};
+use crate::watch::Watch;
+
+/// The longest path of a Unix socket, less the socket's own name.
+const SOCKET_PATH: usize = 107 - "/.s.PGSQL.65535".len();
+
+/// The guard cannot do its work here.
+#[derive(Debug, thiserror::Error)]
+pub enum GuardError {
+    /// It is not process 1.
+    #[error(
+        "the guard is process {0}, not process 1 of its container: it could not end every process of the server. Run it as the container's command, and leave shareProcessNamespace and hostPID off"
+    )]
+    NotProcessOne(u32),
+    /// `/proc` shows another pid namespace.
+    #[error(
+        "/proc shows another pid namespace than the guard's own: it could not find the server's processes"
+    )]
+    ForeignProc,
+    /// It runs as root.
+    #[error(
+        "the guard runs as root and PostgreSQL refuses to: set runAsUser to the owner of the data directory"
+    )]
+    Root,
+    /// The user has no name.
+    #[error(
+        "user {0} has no name in /etc/passwd: PostgreSQL's peer authentication, by which the guard is let in, needs one"
+    )]
+    Nameless(u32),
+    /// The socket's path is too long.
+    #[error("{0} is too long for a Unix socket: use a shorter --state-dir")]
+    SocketPath(PathBuf),
+    /// What is kept beside the data cannot be used.
+    #[error("the guard's marks beside the data")]
+    Store(#[from] StoreError),
+    /// The operating system said no.
+    #[error("{what}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+/// Runs the guard until its pod is asked to end. Returns when nothing of the server runs any more.
+///
+/// # Errors
+/// Only before anything was started: not process 1, marks that cannot be read or written.
+pub async fn run(config: Config) -> Result<ExitCode, GuardError> {
+    let system_user = fit_to_guard()?;
+    let store = Store::open(config.state_dir.clone())?;
+    let socket = store.dir().join("run");
+    if socket.as_os_str().len() > SOCKET_PATH {
+        return Err(GuardError::SocketPath(socket));
+    }
+    make_private(&socket)?;
+
+    let (hear, heard) = mpsc::channel(256);
+    let children = Children::default();
+    reap_and_hear_signals(&children, &hear)?;
+    let from_watch = hear.clone();
+    let watch = Watch::start(children.clone(), move |killed| {
+        // Never waits: it is the thread that has to be in time. The postmaster's end is heard of anyway.
+        let _ = from_watch.try_send(Heard::Killed(killed));
+    })
+    .map_err(|source| GuardError::System { what: "starting the watch over the deadline", source })?;
+
+    let tools = Tools { bin: config.bin.clone(), children };
+    let postgres_version = postgres_version(&tools).await;
+    let access = Access {
+        dir: store.dir().to_owned(),
+        superuser: config.superuser.clone(),
+        system_user,
+        replication: config.replication_hba.clone(),
+    };
+    let memory = store.read(MEMORY)?.unwrap_or_default();
+    let disk = control::read(&config.data, store.has(REWINDING));
+    tracing::info!(?disk, ?memory, postgres_version, "the guard waits for its role");
+    let rules = Rules::new(memory, disk, clock::now());
+    let server = Arc::new(Server::new(
+        config.command,
+        config.data,
+        socket,
+        config.superuser,
+        tools,
+        access,
+        store,
+        watch,
+    ));
+
+    let boot = random_name();
+    let hello = Hello {
+        protocol: PROTOCOL,
+        policy: config.policy.clone(),
+        database: config.database,
+        site: config.site.clone(),
+        instance: config.instance,
+        boot: boot.clone(),
+        postgres_version,
+    };
+    let link = Link {
+        operator: config.operator,
+        name: config.operator_name,
+        certificates: config.certificates,
+        hello,
+    };
+    let arbiter = (!config.arbiter.is_empty()).then(|| {
+        Arc::new(Arbiter {
+            endpoints: config.arbiter,
+            certificates: config.arbiter_certificates,
+            policy: config.policy,
+            site: config.site,
+            uid: config.cluster_uid,
+            boot: boot.clone(),
+            clients: Mutex::default(),
+        })
+    });
+
+    let (say, saying) = mpsc::channel(16);
+    let (from_link, mut link_heard) = mpsc::channel::<FromLink>(64);
+    let (seeing, mut seen) = mpsc::channel::<Seen>(1);
+    let contact = Contact::load(&server)?;
+    tokio::spawn(link.run(saying, from_link));
+    tokio::spawn(monitor::run(server.clone(), seeing));
+    tokio::spawn(supervisor::postmaster_ends(server.clone(), hear.clone()));
+    let forward = hear.clone();
+    tokio::spawn(async move {
+        loop {
+            let heard = tokio::select! {
+                Some(from) = link_heard.recv() => Heard::Link(from),
+                Some(reading) = seen.recv() => Heard::Seen(reading),
+                else => return,
+            };
+            if forward.send(heard).await.is_err() {
+                return;
+            }
+        }
+    });
+    Supervisor::new(rules, server, arbiter, boot, heard, hear, say, contact)?.run().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether this process can do a guard's work; returns the name of its user.
+fn fit_to_guard() -> Result<String, GuardError> {
+    let pid = std::process::id();
+    if pid != 1 {
+        return Err(GuardError::NotProcessOne(pid));
+    }
+    if std::fs::read_link("/proc/self").ok().as_deref() != Some(std::path::Path::new("1")) {
+        return Err(GuardError::ForeignProc);
+    }
+    let uid = nix::unistd::geteuid();
+    if uid.is_root() {
+        return Err(GuardError::Root);
+    }
+    let user = nix::unistd::User::from_uid(uid).ok().flatten();
+    user.map(|u| u.name).ok_or(GuardError::Nameless(uid.as_raw()))
+}
+
+fn make_private(dir: &std::path::Path) -> Result<(), GuardError> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(|source| GuardError::System { what: "making the directory of the guard's socket", source })
+}
+
+/// As process 1 it is the parent of every orphan, and no signal has a default effect.
+fn reap_and_hear_signals(children: &Children, hear: &mpsc::Sender<Heard>) -> Result<(), GuardError> {
+    let listen =
+        |kind| signal(kind).map_err(|source| GuardError::System { what: "listening for signals", source });
+    let mut ended = listen(SignalKind::child())?;
+    let children = children.clone();
+    tokio::spawn(async move {
+        while ended.recv().await.is_some() {
+            children.reap();
+        }
+    });
+    for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::quit()] {
+        let mut asked = listen(kind)?;
+        let hear = hear.clone();
+        tokio::spawn(async move {
+            while asked.recv().await.is_some() {
+                if hear.send(Heard::Terminate).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    Ok(())
+}
+
+/// What the server's program says it is, for the operator; what lies on the disk is judged by `PG_VERSION`.
+async fn postgres_version(tools: &Tools) -> String {
+    let mut command = tools.command("postgres");
+    command.arg("--version");
+    let said = tools.must(command, Patience::Within(std::time::Duration::from_secs(5))).await;
+    let word = |text: String| text.split_whitespace().nth(2).map(str::to_owned);
+    said.ok().and_then(word).unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// Another name for every process.
+fn random_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap_or_default().trim().to_owned()
+}

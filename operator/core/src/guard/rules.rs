@@ -339,7 +339,11 @@ impl Rules {
     }
 
     fn server_changed(&mut self, state: ServerState, died: Option<String>, now: Boottime) {
-        if let Some(why) = died {
+        let failed = match &state {
+            ServerState::Failed { reason, .. } => Some(reason.clone()),
+            _ => died,
+        };
+        if let Some(why) = failed {
             if self.is_writer() && self.leaving.is_none() && self.memory.unmanaged.is_none() {
                 // A dead primary is the record's business: it comes back only by a later decision.
                 self.memory.locked = Some(self.memory.high_water.serial);
@@ -350,9 +354,6 @@ impl Rules {
         }
         if self.server == ServerState::Stopping && !state.is_down() {
             return;
-        }
-        if matches!(state, ServerState::Failed { .. }) {
-            self.back_off(now);
         }
         if matches!(state, ServerState::Standby { .. } | ServerState::Primary { .. }) {
             self.exited = None;
@@ -376,7 +377,9 @@ impl Rules {
     }
 
     fn stop(&mut self, now: Boottime, out: &mut Vec<Action>) {
-        if self.server.is_down() || self.server == ServerState::Stopping {
+        // A rewind that is cut short leaves a copy that nobody can use; it never writes for clients.
+        let waits = matches!(self.server, ServerState::Stopping | ServerState::Rewinding);
+        if self.server.is_down() || waits {
             return;
         }
         self.stopping_writer = self.server.is_or_becomes_primary();

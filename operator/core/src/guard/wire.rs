@@ -330,7 +330,7 @@ pub enum Disk {
 pub struct Cluster {
     /// Which database.
     pub system_id: SystemId,
-    /// The timeline of the latest checkpoint.
+    /// The timeline of the latest checkpoint, or the later one that recovery has already reached.
     pub timeline: Timeline,
     /// In which state it was last written.
     pub state: ClusterState,

@@ -1,0 +1,143 @@
+//! Processes: started through one door, reaped in one place, and found by `/proc`.
+//!
+//! As process 1 the guard inherits every orphan of its namespace. So there is one reaper for all children, and
+//! nothing else in this crate ever waits for a process.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitStatus};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::unistd::Pid;
+use tokio::sync::watch;
+
+/// The children that were started here.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Children {
+    waiting: Arc<Mutex<BTreeMap<i32, watch::Sender<Option<ExitStatus>>>>>,
+}
+
+/// A process that was started here. Dropping it changes nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct Child {
+    pid: Pid,
+    exit: watch::Receiver<Option<ExitStatus>>,
+}
+
+impl Children {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<i32, watch::Sender<Option<ExitStatus>>>> {
+        // A panic while holding it leaves a map that is still right: every change is one call.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts `command`. The pipes, when asked for, are in the second part.
+    pub(crate) fn spawn(&self, command: &mut Command) -> io::Result<(Child, std::process::Child)> {
+        // Held over the fork, so that the reaper cannot meet a child it does not know.
+        let mut waiting = self.lock();
+        let started = command.spawn()?;
+        let pid = i32::try_from(started.id()).map_err(io::Error::other)?;
+        let (tx, exit) = watch::channel(None);
+        waiting.insert(pid, tx);
+        Ok((Child { pid: Pid::from_raw(pid), exit }, started))
+    }
+
+    /// Takes the exit status of every child that has ended, known or inherited.
+    pub(crate) fn reap(&self) {
+        let mut waiting = self.lock();
+        loop {
+            // Looked at before it is taken: only the status of a process that has ended is of interest.
+            let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+            let pid = match waitid(Id::All, peek) {
+                Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, _, _)) => pid,
+                Err(Errno::EINTR) => continue,
+                _ => return,
+            };
+            let status = match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(_, code)) => ExitStatus::from_raw((code & 0xff) << 8),
+                Ok(WaitStatus::Signaled(_, signal, core)) => {
+                    ExitStatus::from_raw(signal as i32 | if core { 0x80 } else { 0 })
+                }
+                _ => return,
+            };
+            if let Some(tx) = waiting.remove(&pid.as_raw()) {
+                tx.send_replace(Some(status));
+            }
+        }
+    }
+}
+
+impl Child {
+    /// Its process id.
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Its exit status, once it has one.
+    pub(crate) fn status(&self) -> Option<ExitStatus> {
+        *self.exit.borrow()
+    }
+
+    /// Sends a signal, unless it has ended: its number may belong to somebody else then.
+    pub(crate) fn signal(&self, signal: Signal) {
+        if self.status().is_none() {
+            // It may end in this very moment; then there is nobody to signal and nothing to do.
+            let _ = kill(self.pid, signal);
+        }
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        // The sender goes only after it has sent.
+        match self.exit.wait_for(Option::is_some).await {
+            Ok(status) => status.unwrap_or_default(),
+            Err(_) => ExitStatus::default(),
+        }
+    }
+}
+
+/// Why a process ended, in words.
+pub(crate) fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("it exited with status {code}"),
+        (_, Some(signal)) => {
+            let name =
+                Signal::try_from(signal).map_or_else(|_| signal.to_string(), |s| s.as_str().to_owned());
+            format!("it was killed by {name}")
+        }
+        _ => "it ended".to_owned(),
+    }
+}
+
+/// Every other process of this pid namespace that still runs: zombies have ended.
+pub(crate) fn others() -> Vec<i32> {
+    let own = i32::try_from(std::process::id()).unwrap_or_default();
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .flatten()
+        .filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok())
+        .filter(|pid| *pid != own && runs(*pid))
+        .collect()
+}
+
+/// The running children of `parent`.
+pub(crate) fn children_of(parent: Pid) -> Vec<i32> {
+    let is_child = |pid: &i32| stat(*pid).is_some_and(|(_, of)| of == parent.as_raw());
+    others().into_iter().filter(is_child).collect()
+}
+
+fn runs(pid: i32) -> bool {
+    stat(pid).is_some_and(|(state, _)| !matches!(state, 'Z' | 'X'))
+}
+
+/// A process's state and parent.
+fn stat(pid: i32) -> Option<(char, i32)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in brackets may hold anything, brackets too; the state follows the last one.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut words = rest.split_whitespace();
+    Some((words.next()?.chars().next()?, words.next()?.parse().ok()?))
+}

@@ -1,0 +1,37 @@
+//! The guard alone: what the tests start, and a smaller program than `bascule` for images where that matters.
+
+use std::process::ExitCode;
+
+use bascule_guard::{Args, Config, run};
+use clap::Parser;
+
+#[derive(Parser)]
+#[command(name = "bascule-guard", about = "Process 1 beside a PostgreSQL server")]
+struct Cli {
+    #[command(flatten)]
+    args: Args,
+}
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt().with_ansi(false).with_writer(std::io::stderr).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let result = Config::try_from(Cli::parse().args)
+        .map_err(|e| in_full(&e))
+        .and_then(|config| runtime.map_err(|e| in_full(&e)).map(|r| (r, config)))
+        .and_then(|(runtime, config)| runtime.block_on(run(config)).map_err(|e| in_full(&e)));
+    result.unwrap_or_else(|why| {
+        tracing::error!(%why, "the guard cannot run");
+        ExitCode::FAILURE
+    })
+}
+
+fn in_full(e: &dyn std::error::Error) -> String {
+    let mut text = e.to_string();
+    let mut cause = e.source();
+    while let Some(e) = cause {
+        text.push_str(": ");
+        text.push_str(&e.to_string());
+        cause = e.source();
+    }
+    text
+}

@@ -1,0 +1,181 @@
+//! Looks at the running server, several times a second, and notes what it knew when it lost its primary.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bascule_core::guard::wire::{ContactLost, Positions};
+use bascule_core::time::{Boottime, Millis};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use crate::clock;
+use crate::server::Server;
+use crate::session::{Reading, Session};
+
+/// How often the server is looked at: a primary that nobody made one is found within this.
+const EVERY: Duration = Duration::from_millis(50);
+
+/// A reading and when it was made.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) reading: Reading,
+    pub(crate) at: Boottime,
+}
+
+/// Reads until the receiver goes away. Between two servers there is nothing to read, and it waits.
+pub(crate) async fn run(server: Arc<Server>, seen: mpsc::Sender<Seen>) {
+    let mut session: Option<Session> = None;
+    let mut ticks = tokio::time::interval(EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while !seen.is_closed() {
+        ticks.tick().await;
+        if server.running().is_none() {
+            session = None;
+            continue;
+        }
+        if session.is_none() {
+            session = server.session().await.ok();
+        }
+        let Some(open) = &session else { continue };
+        let at = clock::now();
+        match open.read().await {
+            Ok(reading) => {
+                if seen.send(Seen { reading, at }).await.is_err() {
+                    return;
+                }
+            }
+            // The server went, or ended this session with the clients': looked at again with a new one.
+            Err(_) => session = None,
+        }
+    }
+}
+
+/// What is kept of a lost contact: the evidence and the machine's life in which it was noticed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Kept {
+    evidence: ContactLost,
+    machine: String,
+    noticed: Millis,
+}
+
+/// The evidence for the loss gate.
+#[derive(Debug)]
+pub(crate) struct Contact {
+    /// The last positions while the receiver streamed.
+    streaming: Option<(Positions, Boottime)>,
+    lost: Option<Kept>,
+    machine: String,
+}
+
+impl Contact {
+    /// With what was kept beside the data, if anything.
+    pub(crate) fn load(server: &Server) -> Result<Self, crate::store::StoreError> {
+        let machine = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let lost = server.store.read(crate::store::CONTACT)?;
+        Ok(Self { streaming: None, lost, machine: machine.trim().to_owned() })
+    }
+
+    /// What was known when contact was lost; `None` while it streams or never streamed.
+    pub(crate) fn lost(&self, now: Boottime) -> Option<ContactLost> {
+        self.lost.as_ref().map(|kept| {
+            let here = kept.machine == self.machine;
+            let noticed = Boottime::from_millis(kept.noticed.0);
+            ContactLost { since: here.then(|| Millis::from(now.since(noticed))), ..kept.evidence.clone() }
+        })
+    }
+
+    /// Takes a reading of a standby. `true`: contact was lost or found, so it has to be written and told.
+    pub(crate) fn take(&mut self, positions: &Positions, at: Boottime) -> bool {
+        let streams = positions.upstream.as_ref().is_some_and(|u| u.status == "streaming");
+        if streams {
+            self.streaming = Some((positions.clone(), at));
+            return self.lost.take().is_some();
+        }
+        self.end(at)
+    }
+
+    /// The standby stops or becomes a primary: from now on it hears nothing.
+    pub(crate) fn end(&mut self, at: Boottime) -> bool {
+        let Some((last, read)) = self.streaming.take() else { return false };
+        let upstream = last.upstream.as_ref();
+        let age = upstream.and_then(|u| u.message_age);
+        let evidence = ContactLost {
+            timeline: upstream.and_then(|u| u.timeline),
+            reported_end: upstream.and_then(|u| u.reported_end),
+            received: last.receive,
+            // The loss happened somewhere between the last good reading and this one.
+            report_age: age.map(|age| Millis(age.0 + Millis::from(at.since(read)).0)),
+            since: None,
+        };
+        let noticed = Millis::from(at.since_boot());
+        self.lost = Some(Kept { evidence, machine: self.machine.clone(), noticed });
+        true
+    }
+
+    /// Writes it beside the data.
+    pub(crate) fn write(&self, server: &Server) -> Result<(), crate::store::StoreError> {
+        match &self.lost {
+            Some(kept) => server.store.write(crate::store::CONTACT, kept),
+            None => server.store.remove(crate::store::CONTACT),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bascule_core::guard::wire::UpstreamView;
+    use bascule_core::position::{Lsn, Timeline};
+
+    use super::*;
+
+    fn positions(status: Option<&str>, reported: u64) -> Positions {
+        Positions {
+            timeline: Some(Timeline(1)),
+            flush: None,
+            receive: Some(Lsn(900)),
+            replay: Some(Lsn(800)),
+            upstream: status.map(|s| UpstreamView {
+                status: s.into(),
+                timeline: Some(Timeline(1)),
+                reported_end: Some(Lsn(reported)),
+                message_age: Some(Millis(120)),
+            }),
+            age: Millis(0),
+        }
+    }
+
+    fn contact() -> Contact {
+        Contact { streaming: None, lost: None, machine: "m".into() }
+    }
+
+    #[test]
+    fn what_was_known_when_contact_was_lost_is_the_last_report_with_its_age_rounded_up() {
+        let mut c = contact();
+        assert!(!c.take(&positions(Some("streaming"), 1000), Boottime::from_millis(5000)));
+        assert!(c.take(&positions(None, 0), Boottime::from_millis(5050)));
+        let lost = c.lost(Boottime::from_millis(6050)).unwrap();
+        assert_eq!((lost.reported_end, lost.received), (Some(Lsn(1000)), Some(Lsn(900))));
+        assert_eq!(lost.report_age, Some(Millis(170)));
+        assert_eq!(lost.since, Some(Millis(1000)));
+    }
+
+    #[test]
+    fn evidence_stays_as_it_was_until_replication_streams_again() {
+        let mut c = contact();
+        c.take(&positions(Some("streaming"), 1000), Boottime::from_millis(5000));
+        c.take(&positions(None, 0), Boottime::from_millis(5050));
+        let first = c.lost.clone();
+        assert!(!c.take(&positions(Some("waiting"), 7777), Boottime::from_millis(9000)));
+        assert_eq!(c.lost, first);
+        assert!(c.take(&positions(Some("streaming"), 2000), Boottime::from_millis(9100)));
+        assert_eq!(c.lost(Boottime::from_millis(9200)), None);
+    }
+
+    #[test]
+    fn a_standby_that_never_streamed_has_no_evidence() {
+        let mut c = contact();
+        assert!(!c.take(&positions(None, 0), Boottime::from_millis(1)));
+        assert_eq!(c.lost(Boottime::from_millis(2)), None);
+    }
+}

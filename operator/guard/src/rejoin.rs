@@ -1,0 +1,397 @@
+//! Coming back under another server: has this copy's history left the upstream's, what would be lost, and the rewind.
+//!
+//! The WAL past the fork is saved and counted before anything changes it. Nothing is ever wiped.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bascule_core::guard::lineage::{Fork, History, fork};
+use bascule_core::guard::wire::{Cluster, Diverged, Upstream};
+use bascule_core::position::{Lsn, SystemId, Timeline};
+use serde::{Deserialize, Serialize};
+
+use crate::server::{Server, StepError};
+use crate::store::{DIVERGED, REWINDING, sync_dir};
+use crate::tool::{Patience, ToolError, conninfo, write_passfile};
+
+/// How long one question to the upstream may take.
+const QUESTION: Duration = Duration::from_secs(10);
+/// How long `pg_rewind` or `pg_waldump` may be silent.
+const SILENT: Duration = Duration::from_mins(10);
+/// How long the upstream's first checkpoint after its promotion is waited for.
+const CHECKPOINT: Duration = Duration::from_mins(1);
+/// The user's files that belong to a site and not to the data: kept over a rewind.
+const OWN_FILES: [&str; 4] = ["postgresql.conf", "postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf"];
+
+/// How far a rewind has come, kept beside the data while it is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Stage {
+    Begun,
+    Rewound,
+}
+
+/// Why this copy cannot follow.
+#[derive(Debug)]
+pub(crate) enum CannotFollow {
+    /// It may work later: the upstream does not answer, or is not ready.
+    Later(String),
+    /// A person has to act.
+    Never {
+        /// Why.
+        reason: String,
+        /// What to do, exactly.
+        commands: Vec<String>,
+    },
+}
+
+/// What was found out.
+#[derive(Debug)]
+pub(crate) enum Standing {
+    /// It can be started as a standby.
+    Follows,
+    /// It has to be rewound first.
+    Diverged(Fork),
+}
+
+impl From<StepError> for CannotFollow {
+    fn from(e: StepError) -> Self {
+        Self::Later(e.in_full())
+    }
+}
+
+impl From<ToolError> for CannotFollow {
+    fn from(e: ToolError) -> Self {
+        Self::Later(e.to_string())
+    }
+}
+
+/// One copy, and whom it shall follow.
+pub(crate) struct Rejoin<'a> {
+    pub(crate) server: &'a Server,
+    pub(crate) upstream: &'a Upstream,
+    pub(crate) cluster: &'a Cluster,
+}
+
+/// WAL records past the fork.
+#[derive(Clone, Copy, Debug, Default)]
+struct Past {
+    records: u64,
+    commits: u64,
+    end: Option<Lsn>,
+}
+
+impl Rejoin<'_> {
+    fn impossible(&self, reason: impl Into<String>) -> CannotFollow {
+        let data = self.server.data.display();
+        CannotFollow::Never {
+            reason: reason.into(),
+            commands: vec![
+                format!("mv {data} {data}.kept"),
+                "# the guard then clones the upstream into the empty place by itself".to_owned(),
+            ],
+        }
+    }
+
+    fn conninfo(&self, more: &[(&str, &str)]) -> Result<String, CannotFollow> {
+        let passfile = self.server.passfile();
+        write_passfile(&passfile, self.upstream)
+            .map_err(|e| CannotFollow::Later(format!("{}: {e}", passfile.display())))?;
+        Ok(conninfo(self.upstream, &passfile, more))
+    }
+
+    async fn ask(&self, conninfo: &str, sql: &str) -> Result<String, ToolError> {
+        let mut command = self.server.tools.command("psql");
+        command.args(["-XAtq", "-d", conninfo, "-c", sql]);
+        self.server.tools.must(command, Patience::Within(QUESTION)).await
+    }
+
+    /// Finds out whether this copy's history has left the upstream's. Changes nothing.
+    pub(crate) async fn standing(&self) -> Result<Standing, CannotFollow> {
+        let replication = self.conninfo(&[("replication", "true")])?;
+        let identity = self.ask(&replication, "IDENTIFY_SYSTEM").await?;
+        let mut words = identity.trim().split('|');
+        let system = words.next().and_then(|w| w.parse().ok()).map(SystemId);
+        let timeline = words.next().and_then(|w| w.parse().ok()).map(Timeline);
+        let (Some(system), Some(timeline)) = (system, timeline) else {
+            return Err(CannotFollow::Later(format!("the upstream's identity is {identity:?}")));
+        };
+        if system != self.cluster.system_id {
+            return Err(self.impossible(format!(
+                "the upstream is database {system}, this is {}: they never were copies of each other",
+                self.cluster.system_id
+            )));
+        }
+        let theirs = if timeline.0 > 1 {
+            let answer = self.ask(&replication, &format!("TIMELINE_HISTORY {timeline}")).await?;
+            let text = answer.split_once('|').map_or("", |(_, text)| text);
+            History::parse(timeline, text).map_err(|e| CannotFollow::Later(e.to_string()))?
+        } else {
+            History::without_ancestors(timeline)
+        };
+        let ours = self.own_history()?;
+        let found = fork(&ours, &theirs);
+        match found {
+            Fork::None => Ok(Standing::Follows),
+            Fork::Strangers => Err(self.impossible("the two histories have no timeline in common")),
+            Fork::At { lsn, .. } => {
+                let past = self.past(&ours, lsn).await?;
+                // The checkpoint's own record at or past the fork is WAL past it, readable or not.
+                if past.records == 0 && self.cluster.checkpoint < lsn {
+                    Ok(Standing::Follows)
+                } else {
+                    Ok(Standing::Diverged(found))
+                }
+            }
+        }
+    }
+
+    fn own_history(&self) -> Result<History, CannotFollow> {
+        let timeline = self.cluster.timeline;
+        if timeline.0 <= 1 {
+            return Ok(History::without_ancestors(timeline));
+        }
+        let path = self.wal().join(format!("{:08X}.history", timeline.0));
+        let text = std::fs::read_to_string(&path).map_err(|e| {
+            self.impossible(format!("{}: {e}: this copy's own history is not known", path.display()))
+        })?;
+        History::parse(timeline, &text).map_err(|e| self.impossible(e.to_string()))
+    }
+
+    fn wal(&self) -> PathBuf {
+        self.server.data.join("pg_wal")
+    }
+
+    /// Counts the records at or past `lsn`, on whatever timelines this copy wrote them.
+    async fn past(&self, ours: &History, lsn: Lsn) -> Result<Past, CannotFollow> {
+        let mut past = Past::default();
+        let mut start = lsn;
+        for (timeline, end) in ours.from(lsn) {
+            let mut command = self.server.tools.command("pg_waldump");
+            command.arg("-p").arg(self.wal()).args(["-t", &timeline.to_string(), "-s", &start.to_string()]);
+            if let Some(end) = end {
+                command.args(["-e", &end.to_string()]);
+                start = end;
+            }
+            // It ends with an error wherever the log ends; what it printed before counts.
+            let (seen, _) = self.server.tools.lines(command, SILENT, past, count).await?;
+            past = seen;
+        }
+        Ok(past)
+    }
+
+    /// Saves and counts what this copy has past the fork. Done once per fork; a second call finds the first's work.
+    pub(crate) async fn save(&self, found: Fork) -> Result<Diverged, CannotFollow> {
+        let Fork::At { timeline, lsn } = found else {
+            return Err(self.impossible("there is no fork to save from"));
+        };
+        let before: Option<Diverged> =
+            self.server.store.read(DIVERGED).map_err(|e| CannotFollow::Later(e.to_string()))?;
+        if self.server.store.has(REWINDING)
+            && let Some(done) = before
+        {
+            // A rewind that was cut short has changed the log since; what was saved then is the truth.
+            return Ok(done);
+        }
+        let ours = self.own_history()?;
+        let past = self.past(&ours, lsn).await?;
+        let end = past.end.unwrap_or(lsn);
+        let wal = self.wal();
+        let root = self.server.store.dir().join("diverged");
+        let path = tokio::task::spawn_blocking(move || copy_wal(&wal, &root, lsn, end))
+            .await
+            .map_err(|e| CannotFollow::Later(e.to_string()))?
+            .map_err(|e| {
+                CannotFollow::Later(format!("the diverged WAL cannot be saved, so nothing is rewound: {e}"))
+            })?;
+        let diverged = Diverged {
+            timeline,
+            fork: lsn,
+            end,
+            bytes: end.ahead_of(lsn),
+            transactions: past.commits,
+            path: path.display().to_string(),
+        };
+        self.server.store.write(DIVERGED, &diverged).map_err(|e| CannotFollow::Later(e.to_string()))?;
+        Ok(diverged)
+    }
+
+    /// Rewinds to the upstream's history. Only after [`Rejoin::save`].
+    pub(crate) async fn rewind(&self) -> Result<(), CannotFollow> {
+        let store = &self.server.store;
+        let kept = |e: crate::store::StoreError| CannotFollow::Later(e.to_string());
+        if store.read::<Stage>(REWINDING).map_err(kept)? != Some(Stage::Rewound) {
+            let source = self.conninfo(&[("dbname", "postgres")])?;
+            self.wait_for_checkpoint(&source).await?;
+            let own = self.read_own_files()?;
+            store.write(REWINDING, &Stage::Begun).map_err(kept)?;
+            // It would make the crash recovery that pg_rewind may need impossible.
+            let signal = self.server.data.join("standby.signal");
+            match std::fs::remove_file(&signal) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    return Err(CannotFollow::Later(format!("{}: {e}", signal.display())));
+                }
+                _ => {}
+            }
+            let mut command = self.server.tools.command("pg_rewind");
+            command.arg("-D").arg(&self.server.data).arg(format!("--source-server={source}"));
+            command.env("PATH", path_with(&self.server.tools.bin));
+            if let Err(e) = self.server.tools.must(command, Patience::Silent(SILENT)).await {
+                return Err(match e {
+                    ToolError::Failed { ref said, .. } if said.contains("connection to server") => e.into(),
+                    e => self.impossible(format!("pg_rewind: {e}")),
+                });
+            }
+            for (path, content) in own {
+                crate::store::write_atomically(&path, &content)
+                    .map_err(|e| CannotFollow::Later(format!("{}: {e}", path.display())))?;
+            }
+            store.write(REWINDING, &Stage::Rewound).map_err(kept)?;
+        }
+        self.server.standby_signal()?;
+        store.remove(REWINDING).map_err(kept)
+    }
+
+    /// Before its first checkpoint on the new timeline a promoted server's control file still names the old one,
+    /// and `pg_rewind` would find "no rewind required" and leave a broken standby.
+    async fn wait_for_checkpoint(&self, source: &str) -> Result<(), CannotFollow> {
+        let sql = "SELECT timeline_id::text || ' ' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) \
+            FROM pg_control_checkpoint()";
+        let began = crate::clock::now();
+        loop {
+            let answer = self.ask(source, sql).await?;
+            let mut words = answer.split_whitespace();
+            let checkpointed = words.next().and_then(|w| w.parse::<u32>().ok());
+            let current = words.next().and_then(|w| u32::from_str_radix(w, 16).ok());
+            if checkpointed.is_some() && checkpointed == current {
+                return Ok(());
+            }
+            if crate::clock::now().since(began) > CHECKPOINT {
+                return Err(CannotFollow::Later(
+                    "the upstream has made no checkpoint since its promotion".to_owned(),
+                ));
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    fn read_own_files(&self) -> Result<Vec<(PathBuf, Vec<u8>)>, CannotFollow> {
+        let mut own = Vec::new();
+        for name in OWN_FILES {
+            let path = self.server.data.join(name);
+            match std::fs::read(&path) {
+                Ok(content) => own.push((path, content)),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(CannotFollow::Later(format!("{}: {e}", path.display()))),
+            }
+        }
+        Ok(own)
+    }
+}
+
+/// `PATH` with the tools' directory first: `pg_rewind` starts `postgres` for a crash recovery.
+fn path_with(bin: &Path) -> String {
+    let rest = std::env::var("PATH").unwrap_or_default();
+    format!("{}:{rest}", bin.display())
+}
+
+/// Takes one line of `pg_waldump`.
+fn count(past: &mut Past, line: &str) {
+    let Some((head, tail)) = line.split_once(", lsn: ") else { return };
+    let Some(start) = tail.split([',', ' ']).next().and_then(|w| w.parse::<Lsn>().ok()) else { return };
+    past.records += 1;
+    if line.starts_with("rmgr: Transaction") && tail.contains("desc: COMMIT") {
+        past.commits += 1;
+    }
+    let total = head
+        .split_once("len (rec/tot):")
+        .and_then(|(_, lens)| lens.split_once('/'))
+        .and_then(|(_, t)| t.trim_start().split([',', ' ']).next().and_then(|w| w.parse::<u64>().ok()))
+        .unwrap_or_default();
+    // Records are aligned to eight bytes.
+    past.end = Some(Lsn((start.0 + total).next_multiple_of(8)));
+}
+
+/// Copies the segments from `from` to `to` of every timeline, and the history files, into a new directory of `root`.
+/// It has its final name only when everything in it is on the disk.
+fn copy_wal(wal: &Path, root: &Path, from: Lsn, to: Lsn) -> io::Result<PathBuf> {
+    let is_segment = |name: &str| name.len() == 24 && name.bytes().all(|b| b.is_ascii_hexdigit());
+    let mut names = Vec::new();
+    let mut segment_size = 0;
+    for entry in std::fs::read_dir(wal)? {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if is_segment(&name) {
+            segment_size = entry.metadata()?.len().max(segment_size);
+        }
+        names.push(name);
+    }
+    let place = |lsn: Lsn| format!("{:08X}{:08X}", lsn.0 >> 32, (lsn.0 & 0xFFFF_FFFF) / segment_size.max(1));
+    let (first, last) = (place(from), place(to));
+    let wanted = |name: &&String| {
+        name.ends_with(".history")
+            || (is_segment(name) && (first.as_str()..=last.as_str()).contains(&&name[8..]))
+    };
+    std::fs::create_dir_all(root)?;
+    let mut number = 1;
+    while root.join(number.to_string()).exists() {
+        number += 1;
+    }
+    let partial = root.join(format!("{number}.partial"));
+    if partial.exists() {
+        // Only this function writes there, and it was cut short: the originals are still where they were.
+        std::fs::remove_dir_all(&partial)?;
+    }
+    std::fs::create_dir(&partial)?;
+    for name in names.iter().filter(wanted) {
+        let copy = partial.join(name);
+        std::fs::copy(wal.join(name), &copy)?;
+        std::fs::File::open(&copy)?.sync_all()?;
+    }
+    sync_dir(&partial)?;
+    let done = root.join(number.to_string());
+    std::fs::rename(&partial, &done)?;
+    sync_dir(root)?;
+    Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commits_are_counted_and_the_end_is_the_last_records() {
+        let mut past = Past::default();
+        for line in [
+            "first record is after 0/3000000, at 0/3000028, skipping over 40 bytes",
+            "rmgr: Heap        len (rec/tot):     59/    59, tx:        736, lsn: 0/03000028, prev 0/02FFFFF0, desc: INSERT off 1",
+            "rmgr: Transaction len (rec/tot):     34/    34, tx:        736, lsn: 0/03000068, prev 0/03000028, desc: COMMIT 2026-11-22 03:00:00 UTC",
+            "rmgr: Transaction len (rec/tot):     34/    34, tx:        737, lsn: 0/03000090, prev 0/03000068, desc: ABORT 2026-11-22 03:00:00 UTC",
+        ] {
+            count(&mut past, line);
+        }
+        assert_eq!((past.records, past.commits), (3, 1));
+        assert_eq!(past.end, Some("0/30000B8".parse().unwrap()));
+    }
+
+    #[test]
+    fn only_the_segments_past_the_fork_are_saved_and_a_cut_short_copy_is_done_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (wal, root) = (dir.path().join("pg_wal"), dir.path().join("diverged"));
+        std::fs::create_dir_all(root.join("1.partial")).unwrap();
+        std::fs::create_dir(&wal).unwrap();
+        for n in 1..=5 {
+            std::fs::write(wal.join(format!("0000000100000000{n:08X}")), vec![0; 1024]).unwrap();
+        }
+        std::fs::write(wal.join("00000002.history"), "1\t0/C00\tx\n").unwrap();
+        let saved = copy_wal(&wal, &root, Lsn(3 * 1024 + 5), Lsn(4 * 1024 + 9)).unwrap();
+        assert_eq!(saved, root.join("1"));
+        let mut names: Vec<_> = std::fs::read_dir(saved)
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["000000010000000000000003", "000000010000000000000004", "00000002.history"]);
+    }
+}

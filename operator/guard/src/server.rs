@@ -1,0 +1,430 @@
+//! The server beside the guard: started, promoted, opened, closed and stopped, one step at a time.
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use bascule_core::guard::wire::Upstream;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::sync::watch;
+
+use crate::access::Access;
+use crate::children::{Child, children_of, describe};
+use crate::clock;
+use crate::session::{Session, SessionError};
+use crate::store::{OPENED, Store, StoreError, sync_dir};
+use crate::tool::{Patience, ToolError, Tools, conninfo, write_passfile};
+use crate::watch::{NoLeave, Watch};
+
+/// How often a file or the server is looked at again while a step waits for it.
+const LOOK: Duration = Duration::from_millis(1);
+/// How long closing may take before it counts as failed.
+const CLOSING: Duration = Duration::from_secs(5);
+/// How long a reload may take to show.
+const RELOAD: Duration = Duration::from_secs(5);
+/// How long opening a session may take.
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// A step failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StepError {
+    /// The grant ended first.
+    #[error(transparent)]
+    NoLeave(#[from] NoLeave),
+    /// The server ended during the step.
+    #[error("the server ended: {0}; its own log says why")]
+    Died(String),
+    /// A file could not be read or written.
+    #[error("{path}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// What is kept beside the data could not be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The server's session failed.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// A tool failed.
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+    /// The user's rules for clients are wrong.
+    #[error("{path} line {mistake}: nobody can be let in before it is mended")]
+    ClientRules {
+        /// The user's file.
+        path: PathBuf,
+        /// Line and mistake, as the server says it.
+        mistake: String,
+    },
+    /// A reload did not show in time.
+    #[error("the server did not load its new rules for clients within {0:?}")]
+    NotLoaded(Duration),
+    /// No server runs.
+    #[error("no server runs")]
+    NotRunning,
+}
+
+impl StepError {
+    pub(crate) fn file(path: &Path, source: io::Error) -> Self {
+        Self::File { path: path.to_owned(), source }
+    }
+
+    /// The error and its causes in one line.
+    pub(crate) fn in_full(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(e) = cause {
+            text.push_str(": ");
+            text.push_str(&e.to_string());
+            cause = e.source();
+        }
+        text
+    }
+}
+
+/// What the user's configuration says, asked of the server's own binary.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// The port, of the local socket too.
+    pub(crate) port: u16,
+    hba: PathBuf,
+    ident: PathBuf,
+    sockets: String,
+}
+
+/// How to start.
+#[derive(Clone, Debug)]
+pub(crate) enum Start {
+    /// As a primary, closed.
+    Primary,
+    /// As a standby without an upstream, closed.
+    Orphan,
+    /// As a standby.
+    Standby(Upstream),
+}
+
+/// The server and what is needed to handle it.
+#[derive(Debug)]
+pub(crate) struct Server {
+    /// The user's command, `postgres` with its options.
+    pub(crate) command: Vec<String>,
+    /// The data directory.
+    pub(crate) data: PathBuf,
+    /// The guard's socket directory.
+    pub(crate) socket: PathBuf,
+    /// The superuser's name.
+    pub(crate) superuser: String,
+    /// PostgreSQL's tools.
+    pub(crate) tools: Tools,
+    /// Who may connect.
+    pub(crate) access: Access,
+    /// What is kept beside the data.
+    pub(crate) store: Store,
+    /// The only way to a writer.
+    pub(crate) watch: Watch,
+    running: watch::Sender<Option<(Child, Settings)>>,
+}
+
+impl Server {
+    #[expect(clippy::too_many_arguments, reason = "every part is named at the one place that calls it")]
+    pub(crate) fn new(
+        command: Vec<String>,
+        data: PathBuf,
+        socket: PathBuf,
+        superuser: String,
+        tools: Tools,
+        access: Access,
+        store: Store,
+        watch: Watch,
+    ) -> Self {
+        Self {
+            command,
+            data,
+            socket,
+            superuser,
+            tools,
+            access,
+            store,
+            watch,
+            running: watch::Sender::new(None),
+        }
+    }
+
+    /// The postmaster and its settings, while there is one.
+    pub(crate) fn running(&self) -> Option<(Child, Settings)> {
+        self.running.borrow().clone()
+    }
+
+    fn set_running(&self, to: Option<(Child, Settings)>) {
+        self.watch.postmaster(to.as_ref().map(|(child, _)| child.pid()));
+        self.running.send_replace(to);
+    }
+
+    /// Hears of every start and of every end.
+    pub(crate) fn starts(&self) -> watch::Receiver<Option<(Child, Settings)>> {
+        self.running.subscribe()
+    }
+
+    /// Nothing of it runs any more.
+    pub(crate) fn gone(&self) {
+        self.set_running(None);
+        self.watch.writer_gone();
+    }
+
+    /// A command line of the user's command, with its data directory.
+    fn user_command(&self) -> Command {
+        let mut command = Command::new(self.command.first().map_or("postgres", String::as_str));
+        command.args(self.command.iter().skip(1)).env("PGDATA", &self.data).stdin(Stdio::null());
+        command
+    }
+
+    async fn setting(&self, name: &str) -> Result<String, ToolError> {
+        let mut command = self.user_command();
+        command.args(["-C", name]).env("LC_ALL", "C");
+        Ok(self.tools.must(command, Patience::Within(Duration::from_secs(10))).await?.trim().to_owned())
+    }
+
+    async fn settings(&self) -> Result<Settings, ToolError> {
+        let (port, hba, ident, sockets) = tokio::try_join!(
+            self.setting("port"),
+            self.setting("hba_file"),
+            self.setting("ident_file"),
+            self.setting("unix_socket_directories")
+        )?;
+        Ok(Settings { port: port.parse().unwrap_or(5432), hba: hba.into(), ident: ident.into(), sockets })
+    }
+
+    /// A session of the guard.
+    pub(crate) async fn session(&self) -> Result<Session, StepError> {
+        let (_, settings) = self.running().ok_or(StepError::NotRunning)?;
+        Ok(Session::open(&self.socket, settings.port, &self.superuser, CONNECT).await?)
+    }
+
+    /// Starts it, closed, and returns when it takes sessions. The caller has decided that it may.
+    pub(crate) async fn start(&self, how: &Start) -> Result<(), StepError> {
+        let settings = self.settings().await?;
+        self.access.close().map_err(|e| StepError::file(&self.access.hba(), e))?;
+        self.access
+            .write_ident(Some(&settings.ident))
+            .map_err(|e| StepError::file(&self.access.ident(), e))?;
+        self.remove_trigger()?;
+        self.forget_stranger()?;
+        let mut command = self.user_command();
+        let option = |command: &mut Command, name: &str, value: &str| {
+            command.arg("-c").arg(format!("{name}={value}"));
+        };
+        let own = self.socket.display();
+        let sockets =
+            if settings.sockets.is_empty() { own.to_string() } else { format!("{own},{}", settings.sockets) };
+        option(&mut command, "hba_file", &self.access.hba().display().to_string());
+        option(&mut command, "ident_file", &self.access.ident().display().to_string());
+        option(&mut command, "unix_socket_directories", &sockets);
+        // On the command line, where neither ALTER SYSTEM nor a file that pg_rewind copied can change it.
+        let (conninfo, slot) = match how {
+            Start::Standby(upstream) => {
+                let passfile = self.passfile();
+                write_passfile(&passfile, upstream).map_err(|e| StepError::file(&passfile, e))?;
+                (conninfo(upstream, &passfile, &[]), upstream.slot.as_str())
+            }
+            Start::Primary | Start::Orphan => (String::new(), ""),
+        };
+        option(&mut command, "primary_conninfo", &conninfo);
+        option(&mut command, "primary_slot_name", slot);
+        option(&mut command, "recovery_target_timeline", "latest");
+        option(&mut command, "hot_standby", "on");
+        command.process_group(0);
+        if !matches!(how, Start::Primary) {
+            self.standby_signal()?;
+        }
+        let spawn = || {
+            let spawned = self.tools.children.spawn(&mut command)?;
+            Ok(spawned.0)
+        };
+        let spawned: io::Result<Child> = match how {
+            Start::Primary => self.watch.with_leave(spawn)?,
+            Start::Orphan | Start::Standby(_) => self.watch.outside_a_kill(spawn)?,
+        };
+        let child = spawned.map_err(|e| StepError::file(Path::new(&self.command[0]), e))?;
+        self.set_running(Some((child.clone(), settings)));
+        self.ready(&child).await
+    }
+
+    /// Where the upstream's password lies.
+    pub(crate) fn passfile(&self) -> PathBuf {
+        self.store.dir().join("passfile")
+    }
+
+    /// Makes the next start a standby's.
+    pub(crate) fn standby_signal(&self) -> Result<(), StepError> {
+        let path = self.data.join("standby.signal");
+        if path.exists() {
+            return Ok(());
+        }
+        std::fs::File::create(&path)
+            .and_then(|f| f.sync_all())
+            .and_then(|()| sync_dir(&self.data))
+            .map_err(|e| StepError::file(&path, e))
+    }
+
+    /// Removes the promotion trigger, if it is there.
+    pub(crate) fn remove_trigger(&self) -> Result<(), StepError> {
+        let path = self.data.join("promote");
+        match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(StepError::file(&path, e)),
+            _ => Ok(()),
+        }
+    }
+
+    /// A `postmaster.pid` from before this container was restarted may name a process that is somebody else now;
+    /// the server would take it for another postmaster.
+    fn forget_stranger(&self) -> Result<(), StepError> {
+        let path = self.data.join("postmaster.pid");
+        let Ok(text) = std::fs::read_to_string(&path) else { return Ok(()) };
+        let Some(pid) = text.lines().next().and_then(|l| l.trim().parse::<i32>().ok()) else { return Ok(()) };
+        match std::fs::read_to_string(format!("/proc/{pid}/comm")) {
+            Ok(comm) if comm.trim() != "postgres" => {
+                std::fs::remove_file(&path).map_err(|e| StepError::file(&path, e))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until the postmaster says it takes sessions. Recovery may take as long as it takes: whoever waits for
+    /// this can stop the server instead.
+    async fn ready(&self, child: &Child) -> Result<(), StepError> {
+        let path = self.data.join("postmaster.pid");
+        let pid = child.pid().to_string();
+        loop {
+            if let Some(status) = child.status() {
+                return Err(StepError::Died(describe(status)));
+            }
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            let mut lines = text.lines();
+            if lines.next() == Some(&pid) && lines.nth(6).map(str::trim) == Some("ready") {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Tells the postmaster to read its files again and waits until a new session shows that it has. `writes`: the
+    /// new files let clients write, so it needs time left.
+    async fn reload(&self, before: &str, writes: bool) -> Result<Session, StepError> {
+        let (child, _) = self.running().ok_or(StepError::NotRunning)?;
+        let hup = || child.signal(Signal::SIGHUP);
+        if writes {
+            self.watch.with_leave(hup)?;
+        } else {
+            hup();
+        }
+        let began = clock::now();
+        loop {
+            let session = self.session().await?;
+            // The postmaster loads the rules for clients in the same breath as the settings, before it forks again.
+            if session.loaded().await? != before {
+                return Ok(session);
+            }
+            if clock::now().since(began) > RELOAD {
+                return Err(StepError::NotLoaded(RELOAD));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Keeps clients out and ends their sessions, those that are being let in just now too.
+    pub(crate) async fn close(&self) -> Result<(), StepError> {
+        let before = self.session().await?.loaded().await?;
+        self.access.close().map_err(|e| StepError::file(&self.access.hba(), e))?;
+        let session = self.reload(&before, false).await?;
+        let began = clock::now();
+        let mut quiet = 0;
+        while quiet < 2 {
+            let ended = session.end_sessions().await? + i64::from(self.end_newcomers(&session).await?);
+            quiet = if ended == 0 { quiet + 1 } else { 0 };
+            if clock::now().since(began) > CLOSING {
+                return Err(StepError::Session(SessionError::TooSlow(CLOSING)));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// Ends backends that were forked under the old rules and are not sessions yet: the server does not list them,
+    /// and one that waits for a password could become a session long after the doors were closed.
+    async fn end_newcomers(&self, session: &Session) -> Result<i32, StepError> {
+        let (postmaster, _) = self.running().ok_or(StepError::NotRunning)?;
+        let children = children_of(postmaster.pid());
+        let known = session.known_pids().await?;
+        let mut ended = 0;
+        for pid in children.into_iter().filter(|pid| !known.contains(pid)) {
+            let title = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let title = String::from_utf8_lossy(&title).into_owned();
+            if !title.is_empty() && !title.contains("logger") {
+                // Gone already is as good.
+                let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+                ended += 1;
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Makes a standby a primary, closed. Returns when it has left recovery.
+    pub(crate) async fn promote(&self) -> Result<(), StepError> {
+        self.close().await?;
+        let session = self.session().await?;
+        let (child, _) = self.running().ok_or(StepError::NotRunning)?;
+        let trigger = self.data.join("promote");
+        self.watch
+            .with_leave(|| std::fs::File::create(&trigger).map(|_| child.signal(Signal::SIGUSR1)))?
+            .map_err(|e| StepError::file(&trigger, e))?;
+        while session.in_recovery().await? {
+            if let Some(status) = child.status() {
+                return Err(StepError::Died(describe(status)));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// Lets clients write. The marker is on the disk before the first of them can.
+    pub(crate) async fn open(&self, epoch: u64) -> Result<(), StepError> {
+        if self.store.read::<u64>(OPENED)? != Some(epoch) {
+            self.store.write(OPENED, &epoch)?;
+        }
+        self.let_in(true).await
+    }
+
+    /// Lets clients read from a standby.
+    pub(crate) async fn open_standby(&self) -> Result<(), StepError> {
+        self.let_in(false).await
+    }
+
+    async fn let_in(&self, writes: bool) -> Result<(), StepError> {
+        let (_, settings) = self.running().ok_or(StepError::NotRunning)?;
+        let session = self.session().await?;
+        let before = session.loaded().await?;
+        let text = self.access.opened(&settings.hba).map_err(|e| StepError::file(&settings.hba, e))?;
+        let put = || self.access.open(&text);
+        let written = if writes { self.watch.with_leave(put)? } else { put() };
+        written.map_err(|e| StepError::file(&self.access.hba(), e))?;
+        if let Some(mistake) = session.hba_mistake().await? {
+            self.access.close().map_err(|e| StepError::file(&self.access.hba(), e))?;
+            return Err(StepError::ClientRules { path: settings.hba, mistake });
+        }
+        self.reload(&before, writes).await?;
+        Ok(())
+    }
+
+    /// Asks for a fast stop and waits for the postmaster until `patience` ends. `None`: it still runs.
+    pub(crate) async fn stop_fast(&self, patience: Duration) -> Option<ExitStatus> {
+        let (mut child, _) = self.running()?;
+        child.signal(Signal::SIGINT);
+        tokio::time::timeout(patience, child.ended()).await.ok()
+    }
+}

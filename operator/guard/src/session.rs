@@ -1,0 +1,179 @@
+//! The guard's own session: over the local socket, as the superuser, under a deadline.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bascule_core::guard::wire::{Positions, UpstreamView};
+use bascule_core::position::{Lsn, Timeline};
+use bascule_core::time::Millis;
+use tokio_postgres::{Client, NoTls};
+
+/// How long one statement may take unless it says otherwise.
+const STATEMENT: Duration = Duration::from_secs(5);
+
+/// The server did not do what the guard asked of it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SessionError {
+    /// No answer in time.
+    #[error("the server did not answer within {0:?}")]
+    TooSlow(Duration),
+    /// The server or the connection said no.
+    #[error("the server refused the guard's own session or statement")]
+    Sql(#[from] tokio_postgres::Error),
+}
+
+/// A session. Its connection ends when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Session {
+    client: Client,
+}
+
+/// One look at a running server.
+#[derive(Clone, Debug)]
+pub(crate) struct Reading {
+    /// It replays; `false`: it is a primary.
+    pub(crate) in_recovery: bool,
+    /// Where it stands.
+    pub(crate) positions: Positions,
+}
+
+const READ: &str = "SELECT pg_is_in_recovery(), \
+    CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_flush_lsn()::text END, \
+    pg_last_wal_receive_lsn()::text, pg_last_wal_replay_lsn()::text, \
+    CASE WHEN NOT pg_is_in_recovery() THEN substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END, \
+    r.status, r.received_tli, r.latest_end_lsn::text, \
+    (extract(epoch FROM clock_timestamp() - r.last_msg_receipt_time) * 1000)::float8 \
+    FROM (SELECT 1) one LEFT JOIN pg_stat_wal_receiver r ON true";
+
+impl Session {
+    /// Connects over the socket in `dir`.
+    pub(crate) async fn open(
+        dir: &Path,
+        port: u16,
+        superuser: &str,
+        within: Duration,
+    ) -> Result<Self, SessionError> {
+        let mut config = tokio_postgres::Config::new();
+        config.host_path(dir).port(port).user(superuser).dbname("postgres").application_name("bascule guard");
+        // A user's own defaults must not get in the way of the guard's statements.
+        config.options(
+            "-c default_transaction_read_only=off -c synchronous_commit=local -c statement_timeout=0",
+        );
+        let connect = tokio::time::timeout(within, config.connect(NoTls)).await;
+        let (client, connection) = connect.map_err(|_| SessionError::TooSlow(within))??;
+        // It ends by itself when the client is dropped or the server goes; the next statement tells.
+        tokio::spawn(async move { drop(connection.await) });
+        Ok(Self { client })
+    }
+
+    async fn timed<T>(
+        &self,
+        within: Duration,
+        work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, SessionError> {
+        Ok(tokio::time::timeout(within, work).await.map_err(|_| SessionError::TooSlow(within))??)
+    }
+
+    /// Looks at the server once.
+    pub(crate) async fn read(&self) -> Result<Reading, SessionError> {
+        let row = self.timed(STATEMENT, self.client.query_one(READ, &[])).await?;
+        let lsn = |i: usize| row.get::<_, Option<&str>>(i).and_then(|s| s.parse::<Lsn>().ok());
+        let own =
+            row.get::<_, Option<&str>>(4).and_then(|hex| u32::from_str_radix(hex, 16).ok()).map(Timeline);
+        let received =
+            row.get::<_, Option<i32>>(6).and_then(|t| u32::try_from(t).ok()).filter(|t| *t > 0).map(Timeline);
+        let upstream = row.get::<_, Option<String>>(5).map(|status| UpstreamView {
+            status,
+            timeline: received,
+            reported_end: lsn(7),
+            message_age: row.get::<_, Option<f64>>(8).map(|ms| Millis(ms.max(0.0) as u64)),
+        });
+        Ok(Reading {
+            in_recovery: row.get(0),
+            positions: Positions {
+                timeline: own.or(received),
+                flush: lsn(1),
+                receive: lsn(2),
+                replay: lsn(3),
+                upstream,
+                age: Millis(0),
+            },
+        })
+    }
+
+    /// Whether it still replays.
+    pub(crate) async fn in_recovery(&self) -> Result<bool, SessionError> {
+        Ok(self.timed(STATEMENT, self.client.query_one("SELECT pg_is_in_recovery()", &[])).await?.get(0))
+    }
+
+    /// A number that changes with every reload: a new session that sees another one was let in by new rules.
+    pub(crate) async fn loaded(&self) -> Result<String, SessionError> {
+        let row =
+            self.timed(STATEMENT, self.client.query_one("SELECT pg_conf_load_time()::text", &[])).await?;
+        Ok(row.get(0))
+    }
+
+    /// The first mistake in the `hba_file` as it lies on the disk.
+    pub(crate) async fn hba_mistake(&self) -> Result<Option<String>, SessionError> {
+        let sql = "SELECT line_number::text || ': ' || error FROM pg_hba_file_rules WHERE error IS NOT NULL LIMIT 1";
+        Ok(self.timed(STATEMENT, self.client.query_opt(sql, &[])).await?.map(|row| row.get(0)))
+    }
+
+    /// Ends every client's session but this one, the guard's other ones too: a name or an address can be claimed by
+    /// anybody. Returns how many there were.
+    pub(crate) async fn end_sessions(&self) -> Result<i64, SessionError> {
+        let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE \
+            backend_type = 'client backend' AND pid <> pg_backend_pid()";
+        Ok(self.timed(STATEMENT, self.client.query_one(sql, &[])).await?.get(0))
+    }
+
+    /// The process ids the server itself knows: a child that is not among them is still being let in.
+    pub(crate) async fn known_pids(&self) -> Result<Vec<i32>, SessionError> {
+        let rows = self.timed(STATEMENT, self.client.query("SELECT pid FROM pg_stat_activity", &[])).await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    /// Runs a `CHECKPOINT`.
+    pub(crate) async fn checkpoint(&self, within: Duration) -> Result<(), SessionError> {
+        self.timed(within, self.client.batch_execute("CHECKPOINT")).await
+    }
+
+    /// Makes the slots that are not there, and says what bounds their retention.
+    pub(crate) async fn make_slots(&self, slots: &[String]) -> Result<(), SessionError> {
+        let sql = "SELECT pg_create_physical_replication_slot($1, true) WHERE NOT EXISTS \
+            (SELECT FROM pg_replication_slots WHERE slot_name = $1)";
+        for slot in slots {
+            self.timed(STATEMENT, self.client.query_opt(sql, &[slot])).await?;
+        }
+        Ok(())
+    }
+
+    /// Drops slots that hold back WAL for nobody: on a standby, those left from its time as a primary.
+    pub(crate) async fn drop_idle_slots(&self, prefix: &str) -> Result<(), SessionError> {
+        let sql = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots \
+            WHERE slot_type = 'physical' AND NOT active AND starts_with(slot_name, $1)";
+        self.timed(STATEMENT, self.client.query(sql, &[&prefix])).await?;
+        Ok(())
+    }
+
+    /// What a person should set differently.
+    pub(crate) async fn advice(&self) -> Result<Vec<String>, SessionError> {
+        let sql = "SELECT current_setting('max_slot_wal_keep_size') = '-1', \
+            current_setting('wal_log_hints')::bool OR current_setting('data_checksums')::bool";
+        let row = self.timed(STATEMENT, self.client.query_one(sql, &[])).await?;
+        let mut notes = Vec::new();
+        if row.get::<_, bool>(0) {
+            notes.push(
+                "max_slot_wal_keep_size is -1: a standby that stays away fills the disk; set a bound"
+                    .to_owned(),
+            );
+        }
+        if !row.get::<_, bool>(1) {
+            notes.push(
+                "neither data checksums nor wal_log_hints is on: pg_rewind will refuse this copy after a failover"
+                    .to_owned(),
+            );
+        }
+        Ok(notes)
+    }
+}

@@ -1,0 +1,703 @@
+//! The loop: what happens goes into the rules, what they order is carried out, one step of the server at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bascule_core::guard::action::{Action, Event};
+use bascule_core::guard::fallback::RecordView;
+use bascule_core::guard::rules::Rules;
+use bascule_core::guard::wire::{
+    Ask, Cluster, ClusterState, Disk, Diverged, FromGuard, FromOperator, Report, Role, ServerState, Stopped,
+    Upstream,
+};
+use bascule_core::time::{Boottime, Millis};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::arbiter::Arbiter;
+use crate::children::{describe, others};
+use crate::clock;
+use crate::link::FromLink;
+use crate::monitor::{Contact, Seen};
+use crate::rejoin::{CannotFollow, Rejoin, Standing};
+use crate::server::{Server, Start, StepError};
+use crate::store::{DIVERGED, MEMORY, OPENED, REWINDING, STOPPED, StoreError};
+use crate::watch::Killed;
+
+/// How long a `CHECKPOINT` may take before its outcome counts as unknown.
+const CHECKPOINT: Duration = Duration::from_mins(10);
+/// Slots that the guard makes begin with this, and are dropped by it on a standby.
+const SLOT_PREFIX: &str = "bascule_";
+/// How often the guard says why it waits.
+const SAY_WHY: Duration = Duration::from_secs(10);
+/// How often the disk is looked at while no server runs.
+const LOOK_AT_DISK: Duration = Duration::from_secs(1);
+
+/// What the parts tell the loop.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// The connection.
+    Link(FromLink),
+    /// A look at the server.
+    Seen(Seen),
+    /// A step of the server ended or went on to its next stage.
+    Step { number: u64, what: StepEnd },
+    /// The postmaster of this start ended and nothing of it runs any more.
+    Gone { why: String },
+    /// The watch has killed everything.
+    Killed(Killed),
+    /// A `CHECKPOINT` for this serial is done.
+    Checkpointed(u64),
+    /// Something a person should set differently.
+    Advice(Vec<String>),
+    /// The arbiter answered, or not.
+    Record { number: u64, view: Option<RecordView> },
+    /// The lease was renewed, or not.
+    Lease { number: u64, done: bool },
+    /// A signal to end.
+    Terminate,
+}
+
+/// How a step of the server went.
+#[derive(Debug)]
+pub(crate) enum StepEnd {
+    /// It is this now.
+    Is(ServerState),
+    /// The step failed and the server is as it was.
+    Failed(String),
+    /// The grant ended before it could be done.
+    NoLeave,
+    /// What was diverged was saved.
+    Saved(Diverged),
+}
+
+/// The guard at work.
+pub(crate) struct Supervisor {
+    pub(crate) rules: Rules,
+    pub(crate) server: Arc<Server>,
+    pub(crate) arbiter: Option<Arc<Arbiter>>,
+    pub(crate) boot: String,
+    pub(crate) heard: mpsc::Receiver<Heard>,
+    pub(crate) hear: mpsc::Sender<Heard>,
+    pub(crate) say: mpsc::Sender<FromGuard>,
+    pub(crate) contact: Contact,
+    state: State,
+}
+
+#[derive(Default)]
+struct State {
+    step: Option<JoinHandle<()>>,
+    step_number: u64,
+    seen: Option<Seen>,
+    disk_read: Option<(Disk, Boottime)>,
+    stopped: Option<Stopped>,
+    checkpointed: Option<u64>,
+    advice: Vec<String>,
+    trouble: Option<String>,
+    link_trouble: Option<String>,
+    said_why: Option<Boottime>,
+    was_primary: bool,
+    exit: bool,
+}
+
+impl Supervisor {
+    #[expect(clippy::too_many_arguments, reason = "every part is named at the one place that calls it")]
+    pub(crate) fn new(
+        rules: Rules,
+        server: Arc<Server>,
+        arbiter: Option<Arc<Arbiter>>,
+        boot: String,
+        heard: mpsc::Receiver<Heard>,
+        hear: mpsc::Sender<Heard>,
+        say: mpsc::Sender<FromGuard>,
+        contact: Contact,
+    ) -> Result<Self, StoreError> {
+        let stopped = server.store.read(STOPPED)?;
+        let state = State { stopped, ..State::default() };
+        Ok(Self { rules, server, arbiter, boot, heard, hear, say, contact, state })
+    }
+
+    /// Runs until the pod is asked to end and nothing runs any more.
+    pub(crate) async fn run(mut self) {
+        let mut event = Event::Tick { tell: false };
+        loop {
+            let now = clock::now();
+            for action in self.rules.step(event, now) {
+                self.carry_out(action);
+            }
+            if self.state.exit {
+                return;
+            }
+            self.say_why(now);
+            let wait = clock::now().until(self.rules.wakes(clock::now())).unwrap_or_default();
+            event = match tokio::time::timeout(wait, self.heard.recv()).await {
+                Ok(Some(heard)) => self.hears(heard),
+                Ok(None) => return,
+                Err(_) => self.look_at_disk(),
+            };
+        }
+    }
+
+    fn hears(&mut self, heard: Heard) -> Event {
+        let tick = |tell| Event::Tick { tell };
+        match heard {
+            Heard::Link(FromLink::Up) => {
+                self.state.link_trouble = None;
+                Event::Connected
+            }
+            Heard::Link(FromLink::Down(why)) => {
+                if self.state.link_trouble.as_ref() != Some(&why) {
+                    tracing::warn!(%why, "no operator");
+                }
+                self.state.link_trouble = Some(why);
+                Event::Disconnected
+            }
+            Heard::Link(FromLink::Said(said)) => match *said {
+                FromOperator::Answer { nonce, instruction } => Event::Answered { nonce, instruction },
+                FromOperator::Tell { instruction } => Event::Told { instruction },
+                // The connection turns a refusal into its end.
+                FromOperator::Refuse { .. } => Event::Disconnected,
+            },
+            Heard::Seen(seen) => self.sees(seen),
+            Heard::Step { number, what } => self.step_ended(number, what),
+            Heard::Gone { why } => self.gone(why),
+            Heard::Killed(killed) => {
+                tracing::warn!(took = ?killed.took, late = ?killed.late, "killed every process of the server");
+                if self.server.running().is_none() && self.rules.server() == &ServerState::Stopping {
+                    return self.gone("it was killed before it ran".to_owned());
+                }
+                tick(true)
+            }
+            Heard::Checkpointed(serial) => {
+                self.state.checkpointed = Some(serial);
+                tick(true)
+            }
+            Heard::Advice(advice) => {
+                self.state.advice = advice;
+                tick(true)
+            }
+            Heard::Record { number, view } => Event::RecordRead { number, view },
+            Heard::Lease { number, done } => Event::LeaseRenewed { number, done },
+            Heard::Terminate => Event::Sigterm,
+        }
+    }
+
+    fn sees(&mut self, seen: Seen) -> Event {
+        let expected = self.rules.server();
+        // A primary where a standby was expected: nobody here promoted it.
+        let stranger = !seen.reading.in_recovery && matches!(expected, ServerState::Standby { .. });
+        // During a promotion the receiver is on its way out: its last words are no contact.
+        if self.server.running().is_none() || *expected == ServerState::Promoting {
+            return Event::Tick { tell: false };
+        }
+        let mut tell = false;
+        if seen.reading.in_recovery && self.contact.take(&seen.reading.positions, seen.at) {
+            tell = true;
+            self.write_contact();
+        }
+        self.state.seen = Some(seen);
+        if stranger {
+            tracing::error!("the standby was promoted by somebody else");
+            self.state.was_primary = true;
+            return Event::Server { state: ServerState::Primary { open: true }, died: None };
+        }
+        Event::Tick { tell }
+    }
+
+    fn write_contact(&mut self) {
+        if let Err(e) = self.contact.write(&self.server) {
+            self.trouble(&e);
+        }
+    }
+
+    fn trouble(&mut self, e: &dyn std::error::Error) {
+        let text = crate::link::in_full(e);
+        tracing::error!(error = %text, "beside the data");
+        self.state.trouble = Some(text);
+    }
+
+    fn step_ended(&mut self, number: u64, what: StepEnd) -> Event {
+        if number != self.state.step_number {
+            return Event::Tick { tell: false };
+        }
+        match what {
+            StepEnd::Is(state) => {
+                if !state.is_busy() {
+                    self.state.step = None;
+                    self.state.trouble = None;
+                }
+                self.state.was_primary |= state.is_or_becomes_primary();
+                tracing::info!(?state, "server");
+                if state.is_down() {
+                    return self.read_disk_with(state);
+                }
+                self.after_start(&state);
+                Event::Server { state, died: None }
+            }
+            StepEnd::Failed(why) => {
+                self.state.step = None;
+                tracing::warn!(%why, "a step failed");
+                self.state.trouble = Some(why.clone());
+                match self.rules.server() {
+                    // It may have left recovery or not: a promotion that is not known to have worked is given up.
+                    ServerState::Promoting => {
+                        self.kill();
+                        Event::Tick { tell: true }
+                    }
+                    // Nothing runs that could be heard of ending.
+                    state if state.is_busy() && self.server.running().is_none() => {
+                        let disk = self.read_disk();
+                        self.apply(Event::Disk(disk));
+                        let state = ServerState::Failed { reason: why, commands: Vec::new() };
+                        Event::Server { state, died: None }
+                    }
+                    _ => Event::Failed,
+                }
+            }
+            StepEnd::NoLeave => {
+                self.state.step = None;
+                match self.server.running() {
+                    Some(_) => Event::Failed,
+                    None => Event::Server { state: ServerState::Down, died: None },
+                }
+            }
+            StepEnd::Saved(diverged) => {
+                tracing::warn!(
+                    bytes = diverged.bytes,
+                    transactions = diverged.transactions,
+                    path = diverged.path,
+                    "saved what the new history does not have"
+                );
+                Event::Tick { tell: true }
+            }
+        }
+    }
+
+    /// Work that nobody waits for, once a server is up.
+    fn after_start(&mut self, state: &ServerState) {
+        let (server, hear) = (self.server.clone(), self.hear.clone());
+        match state {
+            ServerState::Standby { .. } => {
+                tokio::spawn(async move {
+                    if let Ok(session) = server.session().await {
+                        // A slot left behind holds WAL back for nobody; its retention is bounded anyway.
+                        let _ = session.drop_idle_slots(SLOT_PREFIX).await;
+                        if let Ok(advice) = session.advice().await {
+                            let _ = hear.send(Heard::Advice(advice)).await;
+                        }
+                    }
+                });
+            }
+            ServerState::Primary { open: false } if self.rules.server().is_busy() => {
+                // The first checkpoint on a new timeline: nobody can be rewound to this server before it.
+                self.checkpoint(None);
+            }
+            _ => {}
+        }
+    }
+
+    fn checkpoint(&self, serial: Option<u64>) {
+        let (server, hear) = (self.server.clone(), self.hear.clone());
+        tokio::spawn(async move {
+            let done =
+                async { server.session().await?.checkpoint(CHECKPOINT).await.map_err(StepError::from) };
+            match done.await {
+                Ok(()) => {
+                    if let Some(serial) = serial {
+                        let _ = hear.send(Heard::Checkpointed(serial)).await;
+                    }
+                }
+                Err(e) => tracing::warn!(error = %e.in_full(), "CHECKPOINT"),
+            }
+        });
+    }
+
+    /// Nothing of the server runs any more.
+    fn gone(&mut self, why: String) -> Event {
+        self.server.gone();
+        self.abort_step();
+        self.state.seen = None;
+        if self.contact.end(clock::now()) {
+            self.write_contact();
+        }
+        let disk = self.read_disk();
+        // The watch may have been quicker than the rules: they look at the deadline before they hear of the end.
+        self.apply(Event::Disk(disk.clone()));
+        let asked = *self.rules.server() == ServerState::Stopping;
+        if std::mem::take(&mut self.state.was_primary)
+            && let Disk::Cluster(c) = &disk
+        {
+            let stopped = Stopped {
+                serial: self.rules.memory().high_water.serial,
+                system_id: c.system_id,
+                timeline: c.timeline,
+                checkpoint: c.checkpoint,
+                clean: c.state == ClusterState::ShutDown,
+            };
+            tracing::info!(?stopped, "the primary has stopped");
+            if let Err(e) = self.server.store.write(STOPPED, &stopped) {
+                self.trouble(&e);
+            }
+            self.state.stopped = Some(stopped);
+        }
+        if !asked {
+            tracing::error!(%why, "the server died");
+        }
+        Event::Server { state: ServerState::Down, died: (!asked).then_some(why) }
+    }
+
+    fn read_disk(&mut self) -> Disk {
+        let disk = crate::control::read(&self.server.data, self.server.store.has(REWINDING));
+        self.state.disk_read = Some((disk.clone(), clock::now()));
+        disk
+    }
+
+    fn read_disk_with(&mut self, state: ServerState) -> Event {
+        let disk = self.read_disk();
+        self.apply(Event::Disk(disk));
+        Event::Server { state, died: None }
+    }
+
+    fn apply(&mut self, event: Event) {
+        for action in self.rules.step(event, clock::now()) {
+            self.carry_out(action);
+        }
+    }
+
+    fn look_at_disk(&mut self) -> Event {
+        let now = clock::now();
+        let due = self.state.disk_read.as_ref().is_none_or(|(_, at)| now.since(*at) >= LOOK_AT_DISK);
+        if due && self.rules.server().is_down() && self.state.step.is_none() {
+            return Event::Disk(self.read_disk());
+        }
+        Event::Tick { tell: false }
+    }
+
+    fn say_why(&mut self, now: Boottime) {
+        if !self.rules.server().is_down() || self.state.said_why.is_some_and(|at| now.since(at) < SAY_WHY) {
+            return;
+        }
+        self.state.said_why = Some(now);
+        let why = match self.rules.server() {
+            ServerState::Failed { reason, commands } => format!("{reason}; {}", commands.join("; ")),
+            _ => match (self.rules.role(), self.rules.memory().locked) {
+                (_, Some(serial)) => format!("locked at serial {serial} until a later decision"),
+                (None, _) => match &self.state.link_trouble {
+                    Some(trouble) => format!("no role yet: {trouble}"),
+                    None => "no role yet: the operator has not decided".to_owned(),
+                },
+                (Some(Role::Wait { why }), _) => why.clone(),
+                (Some(role), _) => {
+                    let trouble = self.state.trouble.as_deref().unwrap_or("waiting for the operator's word");
+                    format!("role {}: {trouble}", role.name())
+                }
+            },
+        };
+        tracing::info!(%why, "the server is down");
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::Watch(deadline) => self.server.watch.arm(deadline, self.rules.timing().f.duration()),
+            Action::Kill => self.kill(),
+            Action::Stop { by } => self.stop(by),
+            Action::RemoveTrigger => {
+                if let Err(e) = self.server.remove_trigger() {
+                    self.trouble(&e);
+                }
+            }
+            Action::StartPrimary => {
+                self.state.was_primary = true;
+                self.step(|server, _| async move {
+                    let done = server.start(&Start::Primary).await;
+                    done.map(|()| ServerState::Primary { open: false })
+                });
+            }
+            Action::StartOrphan => self.step(|server, _| async move {
+                let done = server.start(&Start::Orphan).await;
+                done.map(|()| ServerState::Standby { open: false })
+            }),
+            Action::Join { upstream, open } => self.join(upstream, open),
+            Action::Clone { upstream } => self.step(|server, _| async move {
+                crate::clone::clone(&server, &upstream).await.map(|()| ServerState::Down)
+            }),
+            Action::Promote => {
+                self.state.was_primary = true;
+                if self.contact.end(clock::now()) {
+                    self.write_contact();
+                }
+                self.step(|server, _| async move {
+                    server.promote().await.map(|()| ServerState::Primary { open: false })
+                });
+            }
+            Action::Open { epoch, slots } => self.open(epoch, slots),
+            Action::OpenStandby => self.step(|server, _| async move {
+                server.open_standby().await.map(|()| ServerState::Standby { open: true })
+            }),
+            Action::Close => {
+                let state = match self.rules.server() {
+                    ServerState::Standby { .. } => ServerState::Standby { open: false },
+                    _ => ServerState::Primary { open: false },
+                };
+                self.step(|server, _| async move { server.close().await.map(|()| state) });
+            }
+            Action::Checkpoint { serial } => self.checkpoint(Some(serial)),
+            Action::Ask { nonce, fresh } => {
+                let ask = Ask { nonce, fresh, report: self.report() };
+                // A full queue means that the operator takes nothing: then this question was never asked.
+                let _ = self.say.try_send(FromGuard::Ask(Box::new(ask)));
+            }
+            Action::ReadRecord { number } => self.arbiter(
+                |arbiter, tq, hear| async move {
+                    let view = arbiter.read(tq).await;
+                    let _ = hear.send(Heard::Record { number, view }).await;
+                },
+                Heard::Record { number, view: None },
+            ),
+            Action::RenewLease { number } => self.arbiter(
+                |arbiter, tq, hear| async move {
+                    let done = arbiter.renew(number, tq).await;
+                    let _ = hear.send(Heard::Lease { number, done }).await;
+                },
+                Heard::Lease { number, done: false },
+            ),
+            Action::Remember(memory) => {
+                if let Err(e) = self.server.store.write(MEMORY, &memory) {
+                    self.trouble(&e);
+                }
+            }
+            Action::Exit => self.state.exit = true,
+        }
+    }
+
+    fn arbiter<F>(&self, ask: impl FnOnce(Arc<Arbiter>, Duration, mpsc::Sender<Heard>) -> F, without: Heard)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let hear = self.hear.clone();
+        match &self.arbiter {
+            Some(arbiter) => {
+                tokio::spawn(ask(arbiter.clone(), self.rules.timing().tq.duration(), hear));
+            }
+            None => {
+                tokio::spawn(async move { drop(hear.send(without).await) });
+            }
+        }
+    }
+
+    /// Begins a step of the server. What the one before may still do counts for nothing.
+    fn step<F>(&mut self, work: impl FnOnce(Arc<Server>, Stages) -> F)
+    where
+        F: Future<Output = Result<ServerState, StepError>> + Send + 'static,
+    {
+        let before = self.abort_step();
+        let stages = Stages { number: self.state.step_number, hear: self.hear.clone() };
+        let work = work(self.server.clone(), stages.clone());
+        self.state.step = Some(tokio::spawn(async move {
+            ended(before).await;
+            let what = match work.await {
+                Ok(state) => StepEnd::Is(state),
+                Err(StepError::NoLeave(_)) => StepEnd::NoLeave,
+                Err(e) => StepEnd::Failed(e.in_full()),
+            };
+            stages.send(what).await;
+        }));
+    }
+
+    /// Ends the step that is under way. It may still be at work until the handle says that it has ended.
+    fn abort_step(&mut self) -> Option<JoinHandle<()>> {
+        self.state.step_number += 1;
+        let step = self.state.step.take();
+        if let Some(step) = &step {
+            step.abort();
+        }
+        step
+    }
+
+    fn open(&mut self, epoch: u64, slots: Vec<String>) {
+        let hear = self.hear.clone();
+        self.step(move |server, _| async move {
+            server.open(epoch).await?;
+            let background = server.clone();
+            tokio::spawn(async move {
+                let Ok(session) = background.session().await else { return };
+                if let Err(e) = session.make_slots(&slots).await {
+                    tracing::warn!(error = %StepError::from(e).in_full(), "making the standbys' slots");
+                }
+                if let Ok(advice) = session.advice().await {
+                    let _ = hear.send(Heard::Advice(advice)).await;
+                }
+            });
+            Ok(ServerState::Primary { open: true })
+        });
+    }
+
+    fn join(&mut self, upstream: Upstream, open: bool) {
+        let Disk::Cluster(cluster) = self.read_disk() else {
+            return self.step(|_, _| async { Err(StepError::NotRunning) });
+        };
+        self.step(move |server, stages| async move {
+            match rejoin(&server, &upstream, &cluster, &stages).await {
+                Ok(true) => return Ok(ServerState::Down),
+                Ok(false) => {}
+                // A copy that never left recovery has nothing of its own: it serves reads without its upstream.
+                Err(CannotFollow::Later(why)) if cluster.standby_signal && !cluster.half_rewound => {
+                    tracing::info!(%why, "starting the standby without its upstream's word");
+                }
+                Err(CannotFollow::Later(reason)) => {
+                    return Ok(ServerState::Failed { reason, commands: Vec::new() });
+                }
+                Err(CannotFollow::Never { reason, commands }) => {
+                    return Ok(ServerState::Failed { reason, commands });
+                }
+            }
+            server.start(&Start::Standby(upstream)).await?;
+            if open {
+                server.open_standby().await?;
+            }
+            Ok(ServerState::Standby { open })
+        });
+    }
+
+    fn stop(&mut self, by: Boottime) {
+        let step = self.abort_step();
+        let (server, hear) = (self.server.clone(), self.hear.clone());
+        tokio::spawn(async move {
+            ended(step).await;
+            let patience = clock::now().until(by).unwrap_or_default();
+            if server.running().is_none() {
+                let _ = hear.send(Heard::Gone { why: "it was stopped before it ran".to_owned() }).await;
+            } else if server.stop_fast(patience).await.is_none() {
+                kill(server).await;
+            }
+        });
+    }
+
+    fn kill(&mut self) {
+        if self.server.running().is_none() && self.state.step.is_none() {
+            return;
+        }
+        let step = self.abort_step();
+        let server = self.server.clone();
+        tokio::spawn(async move {
+            kill(server.clone()).await;
+            // A start that was in the middle of its fork when the kill came is not forgotten.
+            if step.is_some() {
+                ended(step).await;
+                if server.running().is_some_and(|(child, _)| child.status().is_none()) {
+                    kill(server).await;
+                }
+            }
+        });
+    }
+
+    fn report(&mut self) -> Report {
+        let now = clock::now();
+        let disk = match &self.state.disk_read {
+            Some((disk, at)) if now.since(*at) < LOOK_AT_DISK => disk.clone(),
+            _ => self.read_disk(),
+        };
+        let store = &self.server.store;
+        let positions = self.state.seen.as_ref().map(|seen| {
+            let mut positions = seen.reading.positions.clone();
+            positions.age = Millis::from(now.since(seen.at));
+            positions
+        });
+        let mut notes = self.state.advice.clone();
+        notes.extend(self.state.trouble.clone());
+        Report {
+            serial: self.rules.memory().high_water.serial,
+            locked: self.rules.locked(),
+            boot: self.boot.clone(),
+            state: self.rules.server().clone(),
+            disk,
+            positions,
+            stopped: self.state.stopped.clone(),
+            checkpointed: self.state.checkpointed,
+            opened_epoch: store.read(OPENED).ok().flatten(),
+            diverged: store.read(DIVERGED).ok().flatten(),
+            contact_lost: self.contact.lost(now),
+            high_water: self.rules.memory().high_water,
+            exited: self.rules.exited().map(str::to_owned),
+            sigterm: self.rules.sigterm(),
+            fallback: self.rules.fallback_in_use(),
+            notes,
+        }
+    }
+}
+
+/// Where a step says how far it is.
+#[derive(Clone, Debug)]
+struct Stages {
+    number: u64,
+    hear: mpsc::Sender<Heard>,
+}
+
+impl Stages {
+    async fn send(&self, what: StepEnd) {
+        // The loop ends only with the process.
+        let _ = self.hear.send(Heard::Step { number: self.number, what }).await;
+    }
+}
+
+/// Brings a copy back to the upstream's history. `true`: it was rewound, and is to be looked at anew.
+async fn rejoin(
+    server: &Server,
+    upstream: &Upstream,
+    cluster: &Cluster,
+    stages: &Stages,
+) -> Result<bool, CannotFollow> {
+    let rejoin = Rejoin { server, upstream, cluster };
+    if cluster.half_rewound {
+        stages.send(StepEnd::Is(ServerState::Rewinding)).await;
+        rejoin.rewind().await?;
+        return Ok(true);
+    }
+    match rejoin.standing().await? {
+        Standing::Follows => Ok(false),
+        Standing::Diverged(fork) => {
+            stages.send(StepEnd::Is(ServerState::Rewinding)).await;
+            stages.send(StepEnd::Saved(rejoin.save(fork).await?)).await;
+            rejoin.rewind().await?;
+            Ok(true)
+        }
+    }
+}
+
+/// Waits until an aborted step has really ended.
+async fn ended(step: Option<JoinHandle<()>>) {
+    if let Some(step) = step {
+        // Cancelled or done: either way it does nothing any more.
+        let _ = step.await;
+    }
+}
+
+async fn kill(server: Arc<Server>) {
+    // Waits for processes to go: not on the runtime's own threads.
+    let _ = tokio::task::spawn_blocking(move || server.watch.kill_now()).await;
+}
+
+/// Says that a postmaster has ended once everything of it is gone.
+pub(crate) async fn postmaster_ends(server: Arc<Server>, hear: mpsc::Sender<Heard>) {
+    let mut starts = server.starts();
+    loop {
+        let Ok(running) = starts.wait_for(Option::is_some).await.map(|r| r.clone()) else { return };
+        let Some((mut child, _)) = running else { continue };
+        let status = child.ended().await;
+        // A postmaster that was killed leaves backends that go on committing.
+        if others().into_iter().any(is_postgres) {
+            kill(server.clone()).await;
+        }
+        if hear.send(Heard::Gone { why: describe(status) }).await.is_err() {
+            return;
+        }
+        // The loop takes note, and only then can there be another one.
+        if starts.wait_for(Option::is_none).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn is_postgres(pid: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == "postgres")
+}
