@@ -5,3 +5,4 @@ pub mod boottime;
 pub mod dns;
 pub mod finding;
 pub mod git;
+pub mod guards;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bascule_core::guard::action::{Action, Event};
 use bascule_core::guard::fallback::RecordView;
+use bascule_core::guard::grant::Deadline;
 use bascule_core::guard::rules::Rules;
 use bascule_core::guard::wire::{
     Ask, Cluster, ClusterState, Disk, Diverged, FromGuard, FromOperator, Report, Role, ServerState, Stopped,
@@ -621,6 +622,7 @@ impl Supervisor {
             exited: self.rules.exited().map(str::to_owned),
             sigterm: self.rules.sigterm(),
             fallback: self.rules.fallback_in_use(),
+            unlimited: self.rules.deadline() == Deadline::Never,
             notes,
         }
     }
