@@ -25,6 +25,8 @@ mod reference;
 mod source;
 pub mod text;
 
+pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 pub use definition::{Definition, FORBIDDEN_WORDS, definitions};
 pub use moves::{Move, MoveSpec, MoveState, MoveStatus, MoveType, PolicySelector, SiteVerdict};
 pub use policy::status::{

@@ -14,7 +14,7 @@ use crate::{
 /// A person's command to one policy or several: one immutable object, one file in git.
 ///
 /// A Move acts at most once, whoever sees it and however often it is applied: its verdict is kept by
-/// the hash of its content. To try again, write a new Move. Deleting one that is still pending
+/// the hash of its name and content. To try again, write a new Move. Deleting one that is still pending
 /// cancels it; deleting or reverting it later does nothing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -113,10 +113,12 @@ pub struct MoveSpec {
 
     /// Not before this time. Example: `"2026-11-28T12:00:00Z"`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = TIME_PATTERN))]
     pub not_before: Option<Time>,
 
     /// Not after this time: a Move that has not begun by then is stale. For a `Hold`, its end.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = TIME_PATTERN))]
     pub not_after: Option<Time>,
 
     /// Why, for the journal and for colleagues. Example: `kernel update in paris, ticket 4711`.
@@ -134,6 +136,11 @@ pub struct MoveSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accept_data_loss: Option<bool>,
 }
+
+/// Kubernetes' own format of times also takes times without a zone, which mean something else in
+/// every place.
+const TIME_PATTERN: &str =
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[-+][0-9]{2}:[0-9]{2})$";
 
 /// Policies by their labels, all of which must be there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]

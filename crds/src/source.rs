@@ -58,7 +58,8 @@ pub struct PolicySourceSpec {
     #[serde(default = "main_branch", rename = "ref")]
     pub git_ref: GitRef,
 
-    /// The folder that is read, with everything below it; files whose names end in `.yaml` or `.yml`.
+    /// The folder that is read, with everything below it; files whose names end in `.yaml` or `.yml`,
+    /// those whose names begin with a dot left out.
     /// Default: `.`, the whole repository.
     #[serde(default = "whole")]
     #[schemars(length(min = 1, max = 512))]
@@ -111,7 +112,7 @@ pub struct GitRef {
     #[schemars(length(min = 1, max = 255))]
     #[x_kube(validation = text::ref_name::rule())]
     pub tag: Option<String>,
-    /// The highest tag in this range. Example: `>=1.0.0 <2.0.0`.
+    /// The highest tag in this range. Example: `>=1.2, <2`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub semver: Option<String>,

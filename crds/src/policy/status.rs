@@ -280,7 +280,7 @@ pub struct TransitionRecord {
 pub struct MoveVerdict {
     /// Name of the Move, as far as it is known here.
     pub name: String,
-    /// Hash of its content. The same content never acts twice, under whatever name.
+    /// Hash of its name and content. The same Move never acts twice, however often it is applied.
     pub hash: String,
     /// What became of it.
     pub state: crate::MoveState,

@@ -55,6 +55,7 @@ pub struct Dns {
     #[serde(default = "thirty_seconds")]
     #[schemars(schema_with = "text::duration_schema")]
     #[x_kube(validation = bounds::TTL.rule())]
+    #[x_kube(validation = Rule::new("!self.endsWith('ms')").message("traffic[].dns.ttl: expected whole seconds: DNS knows no less"))]
     pub ttl: String,
 
     /// Servers that take updates, tried in this order until one of them is primary for the zone. At

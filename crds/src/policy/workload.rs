@@ -197,5 +197,6 @@ pub struct HttpGet {
     /// The pod is read-only when it answers 200 with exactly this body, space around it aside. Any
     /// other body with 200 means that it writes; anything else is unknown. Example: `read-only`.
     #[schemars(length(min = 1, max = 256))]
+    #[x_kube(validation = Rule::new("self.matches('[^\\\\s]')").message("expectBody: found nothing, expected the body that means read-only"))]
     pub expect_body: String,
 }

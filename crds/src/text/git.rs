@@ -4,13 +4,13 @@ use super::{Refusal, Rule, refusal, refusing};
 
 /// Addresses of git repositories.
 pub mod url {
-    use super::{Refusal, Rule, refusal, refusing};
+    use super::Rule;
 
-    const EXPECTED: &str =
-        "an address that begins with https://, ssh:// or file:///, without a password and without spaces";
+    /// Says what is expected and never what was found: an address may carry a password.
+    const EXPECTED: &str = "expected an address that begins with https://, ssh:// or file:///, without a password and without spaces";
 
     /// Whether a text can be the address of a repository. A user name is accepted for ssh only.
-    pub fn check(text: &str) -> Result<(), Refusal> {
+    pub fn check(text: &str) -> Result<(), &'static str> {
         let printable = text.chars().all(|c| c.is_ascii_graphic());
         let host = |rest: &str| !rest.split('/').next().unwrap_or_default().is_empty();
         let authority = |rest: &str| rest.split('/').next().unwrap_or_default().to_owned();
@@ -24,16 +24,15 @@ pub mod url {
             } else {
                 text.strip_prefix("file:///").is_some_and(|rest| !rest.is_empty())
             };
-        if valid { Ok(()) } else { Err(refusal(text, EXPECTED)) }
+        if valid { Ok(()) } else { Err(EXPECTED) }
     }
 
     pub(crate) fn rule() -> Rule {
         // [!-.0-?A-~] is what is printable, without '/' and '@'.
-        refusing(
-            "self.matches('^(https://[!-.0-?A-~]+(/[!-~]*)?|ssh://([!-.0-9;-?A-~]+@)?[!-.0-?A-~]+(/[!-~]*)?|file:///[!-~]+)$')"
-                .to_owned(),
-            EXPECTED,
+        Rule::new(
+            "self.matches('^(https://[!-.0-?A-~]+(/[!-~]*)?|ssh://([!-.0-9;-?A-~]+@)?[!-.0-?A-~]+(/[!-~]*)?|file:///[!-~]+)$')",
         )
+        .message(EXPECTED)
     }
 }
 

@@ -36,27 +36,35 @@ impl Drop for ApiServer {
     }
 }
 
-/// Where the servers' programs are: `KUBEBUILDER_ASSETS`, or what the sandbox has built.
+/// Where the servers' programs are: `KUBEBUILDER_ASSETS`, or what the sandbox has built, newest first.
 fn programs() -> PathBuf {
-    let folder = env::var_os("KUBEBUILDER_ASSETS").map_or_else(
+    let complete =
+        |folder: &PathBuf| ["etcd", "kube-apiserver"].iter().all(|name| folder.join(name).is_file());
+    let asked = env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
+    let cache = env::var_os("BASCULE_CACHE").map_or_else(
         || {
-            let cache = env::var_os("XDG_CACHE_HOME").map_or_else(
-                || PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cache"),
-                PathBuf::from,
-            );
-            cache.join("bascule-sandbox/bin")
+            let home = || PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cache");
+            env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from).join("bascule-sandbox")
         },
         PathBuf::from,
     );
-    for program in ["etcd", "kube-apiserver"] {
-        assert!(
-            folder.join(program).is_file(),
-            "this test needs a real API server, and {} has no {program}.\n\
-             Build the servers with `make servers` (Go needed, about five minutes, once), or point KUBEBUILDER_ASSETS at a folder that has etcd and kube-apiserver.",
-            folder.display()
-        );
-    }
-    folder
+    let mut built: Vec<_> = fs::read_dir(&cache)
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("servers-"))
+        .map(|entry| (entry.metadata().unwrap().modified().unwrap(), entry.path()))
+        .collect();
+    built.sort();
+    let candidates = asked.into_iter().chain(built.into_iter().rev().map(|(_, folder)| folder));
+    candidates.into_iter().find(complete).unwrap_or_else(|| {
+        panic!(
+            "this test needs a real API server, and neither KUBEBUILDER_ASSETS nor {} has etcd and kube-apiserver.\n\
+             Build them once with `cargo run -p bascule-e2e --bin bascule-sandbox -- prepare --no-binaries` (Go needed, about five minutes), \
+             or point KUBEBUILDER_ASSETS at a folder that has both.",
+            cache.display()
+        )
+    })
 }
 
 fn free_port() -> u16 {

@@ -4,5 +4,6 @@
 //! it carries commands to the [`ports`] and brings events back. The simulator drives the same brain.
 
 pub mod brain;
+pub mod intake;
 pub mod ports;
 pub mod run;

@@ -1,0 +1,117 @@
+//! From the bytes of files that people wrote, or objects that the API server holds, to values that
+//! cannot be wrong.
+//!
+//! ```text
+//! files of a revision ─▶ yaml (text, places) ─▶ shape (the definitions' schema) ─┐
+//!                                                                                ├─▶ policy, moves ─▶ core
+//! objects of the API server ─────────────────────────────────────────────────────┘
+//! ```
+//!
+//! Both ways end in the same conversions, and the same bytes give the same object by either way. What
+//! is refused is refused with the field, what was found, what was expected and what to do; from files
+//! with line and column as well.
+
+pub mod hash;
+pub mod moves;
+pub mod policy;
+pub mod read;
+mod shape;
+pub mod source;
+mod yaml;
+
+use std::fmt;
+
+use bascule_crds::SourceError;
+
+/// One thing that is wrong with an object, wherever it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The field, such as `spec.sites[1].name`; the object as a whole when empty.
+    pub field: String,
+    /// What was found, what was expected, what to do.
+    pub reason: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.field.is_empty() {
+            return f.write_str(&self.reason);
+        }
+        write!(f, "{}: {}", self.field, self.reason)
+    }
+}
+
+/// An object that cannot be taken: everything that is wrong with it, at least one thing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+pub struct Invalid {
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+}
+
+/// One thing that is wrong in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Path of the file in the repository.
+    pub file: String,
+    /// Line, from 1; nothing when the file as a whole is meant.
+    pub line: Option<u32>,
+    /// Column in characters, from 1.
+    pub column: Option<u32>,
+    /// The field, such as `spec.sites[1].name`; nothing when it is not about one.
+    pub field: Option<String>,
+    /// What was found, what was expected, what to do.
+    pub reason: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        if let Some(column) = self.column {
+            write!(f, ":{column}")?;
+        }
+        if let Some(field) = &self.field {
+            write!(f, ": {field}")?;
+        }
+        write!(f, ": {}", self.reason)
+    }
+}
+
+impl From<Problem> for SourceError {
+    fn from(problem: Problem) -> Self {
+        let Problem { file, line, column, field, reason } = problem;
+        Self { file, line, column, field, reason }
+    }
+}
+
+/// Collects what is wrong while a conversion goes on, so that one answer names everything.
+#[derive(Debug, Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, field: impl Into<String>, reason: impl fmt::Display) {
+        self.0.push(Finding { field: field.into(), reason: reason.to_string() });
+    }
+
+    /// The value, or nothing after noting why not.
+    fn check<T, E: fmt::Display>(&mut self, field: impl Into<String>, result: Result<T, E>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(reason) => {
+                self.add(field, reason);
+                None
+            }
+        }
+    }
+
+    /// The result of a conversion: `value` is there exactly when nothing was found.
+    fn finish<T>(self, value: Option<T>) -> Result<T, Invalid> {
+        match value {
+            Some(value) if self.0.is_empty() => Ok(value),
+            _ => Err(Invalid { findings: self.0 }),
+        }
+    }
+}
