@@ -6,3 +6,4 @@ pub mod dns;
 pub mod finding;
 pub mod git;
 pub mod guards;
+pub mod kube;

@@ -1,0 +1,176 @@
+//! Whether the pods of a workload have seen the read-only flag: each of them is asked by itself.
+//!
+//! A Service would answer with whichever pod it likes. So every pod that may be running is asked at its own address,
+//! ready or not, those on their way out included: each of them may still let a write through.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use bascule_core::policy::VerifyProbe;
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use http::{Request, header};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::rt::TokioIo;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::api::ListParams;
+use tokio::net::TcpStream;
+
+use super::client::Kube;
+use super::failure::{Failure, Subject, chain};
+use super::flag::listed_running;
+
+/// How many pods are asked at the same time.
+const AT_ONCE: usize = 32;
+/// How much of an answer is read, in bytes.
+const BODY_LIMIT: usize = 4096;
+/// How much of an unexpected answer is told, in characters.
+const TOLD: usize = 80;
+
+/// What one pod answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The expected body.
+    Seen,
+    /// Something else: it has not seen the flag yet, or the probe asks for the wrong thing.
+    NotYet {
+        /// What it answered, shortened.
+        found: String,
+    },
+    /// Nothing that can be judged.
+    Unknown {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// One pod's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodAnswer {
+    /// The pod.
+    pub pod: String,
+    /// What it answered.
+    pub answer: Answer,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// What all running pods of a workload answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// Each running pod, by name. Empty: nothing runs.
+    pub pods: Vec<PodAnswer>,
+}
+
+impl Answers {
+    /// How many pods have seen the flag.
+    pub fn seen(&self) -> usize {
+        self.pods.iter().filter(|p| p.answer == Answer::Seen).count()
+    }
+
+    /// How many pods gave no answer that can be judged.
+    pub fn unknown(&self) -> usize {
+        self.pods.iter().filter(|p| matches!(p.answer, Answer::Unknown { .. })).count()
+    }
+}
+
+/// Asks every running pod once. `selector` is the workload's; each pod has `per_pod` to answer.
+///
+/// Pods are asked at the same time (a few dozen at once). The list of pods is under the handle's own deadline.
+pub async fn ask(
+    kube: &Kube,
+    namespace: &str,
+    selector: &str,
+    probe: &VerifyProbe,
+    per_pod: Duration,
+) -> Result<Answers, Failure> {
+    let api = kube.api::<Pod>(namespace);
+    let params = ListParams::default().labels(selector);
+    let listed = kube.call(&Subject::all("Pod", namespace), api.list(&params)).await?;
+    let pods = listed_running(listed.items);
+    let mut pods: Vec<PodAnswer> = stream::iter(pods)
+        .map(|pod| async move {
+            let started = Instant::now();
+            let answer = match address(&pod, probe) {
+                Ok(address) => {
+                    tokio::time::timeout(per_pod, ask_pod(address, probe)).await.unwrap_or_else(|_| {
+                        Answer::Unknown { reason: format!("{address} did not answer within {per_pod:?}") }
+                    })
+                }
+                Err(reason) => Answer::Unknown { reason },
+            };
+            PodAnswer { pod: pod.name_any(), answer, took: started.elapsed() }
+        })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    pods.sort_by(|a, b| a.pod.cmp(&b.pod));
+    Ok(Answers { pods })
+}
+
+/// Where to ask a pod.
+fn address(pod: &Pod, probe: &VerifyProbe) -> Result<SocketAddr, String> {
+    let ip: IpAddr = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.pod_ip.as_deref())
+        .ok_or("it has no address yet")?
+        .parse()
+        .map_err(|_| "its address cannot be read")?;
+    let declared = || {
+        let containers = &pod.spec.as_ref()?.containers;
+        let port = containers.iter().flat_map(|c| c.ports.iter().flatten()).next()?;
+        u16::try_from(port.container_port).ok()
+    };
+    let port = probe
+        .port
+        .or_else(declared)
+        .ok_or("no container declares a port; name one in readOnly.verify.httpGet.port")?;
+    Ok(SocketAddr::new(ip, port))
+}
+
+async fn ask_pod(address: SocketAddr, probe: &VerifyProbe) -> Answer {
+    match get(address, &probe.path).await {
+        Ok((status, body)) if status.is_success() && body.trim() == probe.expect_body => Answer::Seen,
+        Ok((status, body)) => {
+            let body: String = body.trim().chars().take(TOLD).collect();
+            Answer::NotYet { found: format!("{} {body:?}", status.as_u16()) }
+        }
+        Err(reason) => Answer::Unknown { reason: format!("{address}: {reason}") },
+    }
+}
+
+/// One request on a connection of its own: no proxy, no redirect, no second try.
+async fn get(address: SocketAddr, path: &str) -> Result<(http::StatusCode, String), String> {
+    let told = |e: hyper::Error| chain(&e);
+    let stream = TcpStream::connect(address).await.map_err(|e| format!("no connection: {e}"))?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(told)?;
+    let request = Request::get(path)
+        .header(header::HOST, address.to_string())
+        .header(header::USER_AGENT, "bascule")
+        .header(header::CACHE_CONTROL, "no-cache")
+        .header(header::CONNECTION, "close")
+        .body(Empty::<Bytes>::new())
+        .map_err(|e| format!("the path {path:?} cannot be asked for: {e}"))?;
+    let exchange = async move {
+        let response = sender.send_request(request).await.map_err(told)?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), BODY_LIMIT)
+            .collect()
+            .await
+            .map_err(|e| format!("the body cannot be read (at most {BODY_LIMIT} bytes): {e}"))?;
+        Ok((status, String::from_utf8_lossy(&body.to_bytes()).into_owned()))
+    };
+    // The connection is driven here and not by a task of its own, so that it ends with the deadline.
+    tokio::pin!(exchange, connection);
+    tokio::select! {
+        biased;
+        answer = &mut exchange => answer,
+        ended = &mut connection => {
+            ended.map_err(told)?;
+            exchange.await
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What the engine sees of workloads, and what its steps do.
+
+use bascule_adapters::kube::port::Workloads;
+use bascule_core::name::{ItemName, PolicyKey};
+use bascule_core::observation::{Fact, FlagValue, Marks, ReplicasSeen};
+use bascule_core::outcome::Outcome;
+use bascule_core::plan::Step;
+use bascule_core::policy::{FlagStore, Policy, ReadOnlyFlag, Replicas, Workload, WorkloadKind};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Client;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::json;
+
+use crate::place;
+use crate::workloads::{applied_by, manifest};
+
+fn web() -> ItemName {
+    ItemName::try_from("web").unwrap()
+}
+
+fn policy(ns: &str) -> Policy {
+    let flag = ReadOnlyFlag {
+        store: FlagStore::ConfigMap,
+        name: "web-flags".try_into().unwrap(),
+        key: "READ_ONLY".to_owned(),
+        read_only_value: "1".to_owned(),
+        read_write_value: "0".to_owned(),
+        verify: None,
+    };
+    let workload = Workload {
+        kind: WorkloadKind::Deployment,
+        name: "web".try_into().unwrap(),
+        replicas: Replicas { active: None, standby: Some(0), read_only: Some(2) },
+        read_only: Some(flag),
+    };
+    crate::policy::with_workload(PolicyKey::new(ns, "shop").unwrap(), web(), workload)
+}
+
+async fn flags(client: &Client, ns: &str, manager: &str, data: &serde_json::Value) {
+    let object =
+        json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "web-flags" }, "data": data });
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), ns);
+    api.patch("web-flags", &PatchParams::apply(manager), &Patch::Apply(&object)).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_engine_sees_a_workload_and_its_steps_take_effect() {
+    let ns = "port-free";
+    let (kube, client, _) = place(ns).await;
+    applied_by(&client, "team", ns, &manifest("Deployment", ns, "web", None)).await;
+    flags(&client, ns, "team", &json!({ "COLOUR": "blue" })).await;
+    let (site, policy) = (Workloads::new(kube), policy(ns));
+    let seen = site.look(&policy, &web()).await;
+    assert_eq!(seen.flag.value(), Some(&FlagValue::Missing));
+    assert_eq!(seen.replicas.value(), Some(&ReplicasSeen { wanted: 1, ready: 0 }));
+    assert_eq!(seen.blockers.value().map(Vec::len), Some(0), "{:?}", seen.blockers);
+    assert!(matches!(&seen.effective, Fact::Unknown { reason } if reason.contains("verify")), "{seen:?}");
+
+    for step in
+        [Step::SetReadOnly { workload: web(), on: true }, Step::Scale { workload: web(), replicas: 2 }]
+    {
+        assert_eq!(site.perform(&policy, &step).await, Some(Outcome::Done));
+    }
+    let seen = site.look(&policy, &web()).await;
+    assert_eq!(seen.flag.value(), Some(&FlagValue::ReadOnly));
+    assert_eq!(seen.replicas.value().unwrap().wanted, 2);
+
+    let marks = Marks { generation: 0, epoch: 1, serial: 2 };
+    assert_eq!(site.raise_mark(&policy.key, marks).await, Outcome::Done);
+    assert_eq!(site.marks().await.unwrap()[&policy.key], marks);
+}
+
+#[tokio::test]
+async fn what_others_own_is_a_blocker_with_the_lines_that_release_it() {
+    let ns = "port-contended";
+    let (kube, client, server) = place(ns).await;
+    applied_by(&client, "argocd-controller", ns, &manifest("Deployment", ns, "web", Some(2))).await;
+    flags(&client, ns, "kustomize-controller", &json!({ "READ_ONLY": "0" })).await;
+    let policy = policy(ns);
+    let seen = Workloads::new(kube.clone()).look(&policy, &web()).await;
+    let blockers = seen.blockers.value().unwrap();
+    assert_eq!(blockers.len(), 2, "{blockers:#?}");
+    assert!(
+        blockers[0].found.contains("kustomize-controller") && blockers[0].needed.contains("/data/READ_ONLY")
+    );
+    assert!(blockers[1].found.contains("argocd-controller") && blockers[1].needed.contains("/spec/replicas"));
+    for blocker in blockers {
+        server.shell(blocker.needed.lines().last().unwrap());
+    }
+    let seen = Workloads::new(kube).look(&policy, &web()).await;
+    assert_eq!(seen.blockers.value().map(Vec::len), Some(0), "{:?}", seen.blockers);
+}
+
+#[tokio::test]
+async fn a_workload_that_is_missing_blocks_and_is_not_created() {
+    let ns = "port-missing";
+    let (kube, _, _) = place(ns).await;
+    let site = Workloads::new(kube);
+    let seen = site.look(&policy(ns), &web()).await;
+    assert!(seen.blockers.value().unwrap()[0].found.contains("does not exist"));
+    let step = Step::Scale { workload: web(), replicas: 2 };
+    assert!(matches!(site.perform(&policy(ns), &step).await, Some(Outcome::Refused { .. })));
+}
