@@ -26,6 +26,8 @@ pub struct Window {
     pub first_received: Boottime,
     /// When the last read that showed it was sent.
     pub last_sent: Boottime,
+    /// The series before it had found another revision: the lease was *seen* to change, so its site lived then.
+    pub changed: bool,
 }
 
 impl Window {
@@ -67,8 +69,11 @@ impl Observer {
     fn see(&mut self, site: SiteName, revision: LeaseRevision, sent: Boottime, received: Boottime) {
         match self.windows.get_mut(&site) {
             Some(w) if w.revision == revision => w.last_sent = sent,
-            _ => {
-                self.windows.insert(site, Window { revision, first_received: received, last_sent: sent });
+            known => {
+                // A key that vanished is no sign of life.
+                let changed = known.is_some() && revision != 0;
+                let window = Window { revision, first_received: received, last_sent: sent, changed };
+                self.windows.insert(site, window);
             }
         }
     }
@@ -187,6 +192,18 @@ mod tests {
         o.read(ms(750), ms(770), &BTreeMap::new());
         let w = o.window(&paris()).unwrap();
         assert_eq!((w.revision, w.first_received), (0, ms(770)));
+    }
+
+    #[test]
+    fn a_lease_that_was_read_only_once_was_not_seen_to_change() {
+        let mut o = observer();
+        reads(&mut o, 7, 0, 250);
+        assert!(!o.window(&paris()).unwrap().changed);
+        reads(&mut o, 8, 500, 500);
+        assert!(o.window(&paris()).unwrap().changed);
+        o.failed();
+        reads(&mut o, 8, 750, 750);
+        assert!(!o.window(&paris()).unwrap().changed, "a broken series forgets");
     }
 
     #[test]
