@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::decide::situation::{PolicySeen, Situation};
-use crate::guard::wire::Disk;
+use crate::guard::wire::{Cluster, ClusterState, Disk};
 use crate::name::ItemName;
 use crate::observation::{Fact, Marks};
 use crate::plan::{Answer, Change, DatabaseOrder, DatabaseRole, Gate, Plan, all_passed};
 use crate::policy::Policy;
-use crate::position::SystemId;
 use crate::record::{Entered, Phase, Record, SCHEMA};
 
 /// Proposes the first record when this is the initial site and the facts of all sites agree; otherwise says who is
@@ -54,8 +53,9 @@ pub(super) fn create(s: &Situation<'_>, policy: &Policy, plan: &mut Plan) {
         plan.summary = format!("no record yet; {why}");
         return;
     }
-    if !s.lease_alive() {
-        "no record yet; this site's lease is not renewed".clone_into(&mut plan.summary);
+    if !s.lease_alive() || s.claim.is_writing() {
+        "no record yet; this site's lease is not renewed, or the record is being written"
+            .clone_into(&mut plan.summary);
         return;
     }
     let next = Record {
@@ -87,7 +87,7 @@ pub(super) fn create(s: &Situation<'_>, policy: &Policy, plan: &mut Plan) {
 
 fn agree(s: &Situation<'_>, policy: &Policy, plan: &mut Plan) {
     debug_assert!(matches!(s.policy, PolicySeen::Present(_)));
-    let mut ids: BTreeMap<&ItemName, SystemId> = BTreeMap::new();
+    let mut primaries: BTreeMap<&ItemName, Cluster> = BTreeMap::new();
     for name in policy.databases.keys() {
         let disk = s.seen.databases.get(name).and_then(|d| d.guard.value()).map(|r| &r.disk);
         let gate = match disk {
@@ -97,8 +97,31 @@ fn agree(s: &Situation<'_>, policy: &Policy, plan: &mut Plan) {
                 format!("no guard of {name} has connected here"),
                 "its guard's report of what lies on the disk",
             ),
+            Some(Disk::Cluster(c)) if c.half_rewound => Gate::new(
+                &format!("database/{name}"),
+                Answer::No,
+                format!("a rewind of the data directory in {} was begun and not finished", s.me),
+                "a data directory that can be served",
+            ),
+            Some(Disk::Cluster(c))
+                if !c.standby_signal
+                    && matches!(
+                        c.state,
+                        ClusterState::ShutDownInRecovery | ClusterState::InArchiveRecovery
+                    ) =>
+            {
+                Gate::new(
+                    &format!("database/{name}"),
+                    Answer::No,
+                    format!(
+                        "the data directory in {} was last a replica's, and standby.signal is gone",
+                        s.me
+                    ),
+                    "the primary at spec.initialSite; name the site that has it, or promote this one by hand",
+                )
+            }
             Some(Disk::Cluster(c)) if !c.standby_signal => {
-                ids.insert(name, c.system_id);
+                primaries.insert(name, c.clone());
                 Gate::new(
                     &format!("database/{name}"),
                     Answer::Yes,
@@ -128,14 +151,13 @@ fn agree(s: &Situation<'_>, policy: &Policy, plan: &mut Plan) {
         plan.gates.push(gate);
     }
     for site in policy.other_sites(s.me) {
-        let Fact::Known { value: facts, age } = s.facts(site) else {
-            plan.gates.push(Gate::new(
-                &format!("site/{site}"),
-                Answer::NotYet,
-                format!("{site} has said nothing about this policy yet"),
-                "facts of every site",
-            ));
-            continue;
+        let (facts, age) = match s.facts(site) {
+            Fact::Known { value, age } => (value, age),
+            Fact::Unknown { reason } => {
+                let name = format!("site/{site}");
+                plan.gates.push(Gate::new(&name, Answer::NotYet, reason, "facts of every site"));
+                continue;
+            }
         };
         let fresh = facts.answers.get(s.me) == Some(&s.question);
         plan.gates.push(
@@ -156,12 +178,12 @@ fn agree(s: &Situation<'_>, policy: &Policy, plan: &mut Plan) {
             format!("the same spec as here, {}", policy.spec_hash),
         ));
         for name in policy.databases.keys() {
-            plan.gates.push(other_disk(site.as_str(), name, facts.disks.get(name), ids.get(name)));
+            plan.gates.push(other_disk(site.as_str(), name, facts.disks.get(name), primaries.get(name)));
         }
     }
 }
 
-fn other_disk(site: &str, name: &ItemName, disk: Option<&Disk>, mine: Option<&SystemId>) -> Gate {
+fn other_disk(site: &str, name: &ItemName, disk: Option<&Disk>, mine: Option<&Cluster>) -> Gate {
     let key = format!("site/{site}/database/{name}");
     let needed = "a replica of the primary here, or an empty data directory to clone into";
     match disk {
@@ -170,7 +192,7 @@ fn other_disk(site: &str, name: &ItemName, disk: Option<&Disk>, mine: Option<&Sy
         }
         Some(Disk::Empty) => Gate::new(&key, Answer::Yes, "empty: will be cloned", needed),
         Some(Disk::Unreadable { reason }) => Gate::new(&key, Answer::No, reason.clone(), needed),
-        Some(Disk::Cluster(c)) if Some(&c.system_id) != mine => Gate::new(
+        Some(Disk::Cluster(c)) if mine.is_none_or(|m| m.system_id != c.system_id) => Gate::new(
             &key,
             Answer::No,
             format!("{name} in {site} is another database (system identifier {})", c.system_id),
@@ -179,6 +201,12 @@ fn other_disk(site: &str, name: &ItemName, disk: Option<&Disk>, mine: Option<&Sy
         Some(Disk::Cluster(c)) if !c.standby_signal => {
             Gate::new(&key, Answer::No, format!("{name} in {site} is a primary too"), needed)
         }
+        Some(Disk::Cluster(c)) if mine.is_some_and(|m| m.timeline < c.timeline) => Gate::new(
+            &key,
+            Answer::No,
+            format!("{name} in {site} is on timeline {}, later than the primary here", c.timeline),
+            needed,
+        ),
         Some(Disk::Cluster(_)) => Gate::new(&key, Answer::Yes, "a replica of the same database", needed),
     }
 }
