@@ -11,6 +11,8 @@ use crate::time::Boottime;
 /// A moment that a transition's times are measured between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stamp {
+    /// The target has said that it is ready: from here on users are made read-only.
+    TargetReady,
     /// Every workload's pods have seen the read-only flag.
     ReadOnlySeen,
     /// The guards were ordered to lock.
@@ -29,7 +31,7 @@ pub enum Stamp {
     TrafficMoved,
     /// The returned site's server has been open and healthy since.
     StableSince,
-    /// A database has been found dead since.
+    /// A database that Kubernetes asked to stop has been down since.
     DeadSince,
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::decide::situation::{Situation, between};
-use crate::decide::{next, note, posture};
+use crate::decide::{next, note, offer, posture};
 use crate::guard::wire::ServerState;
 use crate::memory::Stamp;
 use crate::moves::MoveEnd;
@@ -41,6 +41,7 @@ pub(super) fn promotion(s: &Situation<'_>, policy: &Policy, record: &Record, pla
             "not verified yet",
             "a committed write in every database",
         ));
+        promotion_failed(s, policy, record, plan);
         return;
     };
     let traffic = s.memory.at(Stamp::TrafficMoved);
@@ -63,29 +64,26 @@ pub(super) fn promotion(s: &Situation<'_>, policy: &Policy, record: &Record, pla
         "a read-only flag is still set",
         "the read-only flags are cleared",
     ));
-    if !((traffic.is_some() && flags_off) || waited) || !s.lease_alive() || s.claim.current().is_none() {
+    if !((traffic.is_some() && flags_off) || waited) {
         return;
     }
     let mut next = next::phase(s, record, Phase::Steady);
     next.settled = true;
-    next.hold = None;
+    next.hold = next.hold.filter(|h| h.until > s.wall);
     let seen = s.memory.phase_seen();
     next::took(s, &mut next, "promote", between(seen, s.memory.at(Stamp::Promoted)));
     next::took(s, &mut next, "open", between(s.memory.at(Stamp::Promoted), Some(opened)));
     next::took(s, &mut next, "verify", between(Some(opened), Some(verified)));
     next::took(s, &mut next, "traffic", between(Some(verified), traffic));
     pause(s, &mut next, seen, verified);
-    let words = next.transition.as_ref().map(describe).unwrap_or_default();
-    if let Some(t) = &next.transition {
-        let end = if t.cause == Cause::Planned || t.cause == Cause::Forced {
-            MoveEnd::Done
-        } else {
-            MoveEnd::BecameFailover
-        };
-        next::judge_doing(s, &mut next, end, words.clone());
-    }
+    let words = next.transition.as_ref().map_or_else(|| format!("{} is open", s.me), describe);
+    let end = match next.transition.as_ref().map(|t| t.cause) {
+        Some(Cause::Planned | Cause::Forced) => MoveEnd::Done,
+        _ => MoveEnd::BecameFailover,
+    };
+    next::judge_doing(s, &mut next, end, words.clone());
     next::end(s, &mut next);
-    next::propose(plan, next, words);
+    next::propose(s, plan, next, words);
 }
 
 /// The write pause of a switchover: what the old site needed to stop, and what the new one needed from there.
@@ -145,6 +143,7 @@ fn promotion_failed(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &
     let passed = s.in_phase(record);
     if passed < PROMOTION_DEADLINE {
         plan.again(s.now + PROMOTION_DEADLINE.saturating_sub(passed));
+        offer::start_again(s, record, plan);
         return;
     }
     let failed = policy.databases.keys().any(|name| {
@@ -161,7 +160,7 @@ fn promotion_failed(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &
     });
     // Only a site that can be asked may take the role over; otherwise going on trying is the better choice.
     let somebody = policy.other_sites(s.me).any(|site| s.lives(site) == Some(true));
-    if failed && somebody && s.claim.current().is_some() {
+    if failed && somebody && s.may_write() {
         plan.gates.push(Gate::new(
             "promotion",
             Answer::No,
@@ -169,6 +168,8 @@ fn promotion_failed(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &
             format!("an open primary within {}", human(PROMOTION_DEADLINE)),
         ));
         posture::lock(plan);
+    } else {
+        offer::start_again(s, record, plan);
     }
 }
 
@@ -186,9 +187,6 @@ fn give_back(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Pla
         ));
         return;
     }
-    if !s.lease_alive() || s.claim.current().is_none() {
-        return;
-    }
     let never_opened = policy.databases.keys().all(|name| {
         let report = s.seen.databases.get(name).and_then(|d| d.guard.value());
         report.is_some_and(|r| r.opened_epoch.is_none_or(|e| e < record.epoch))
@@ -198,10 +196,10 @@ fn give_back(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Pla
     next.target.clone_from(&back);
     next.offer = Some(Offer {
         never_opened: never_opened && back.is_some(),
-        ends: crate::decide::offer::known_ends(s, policy),
+        ends: offer::known_ends(s, policy),
         reason: "the promotion failed".to_owned(),
     });
-    next::propose(plan, next, "the promotion failed: the role is offered back");
+    next::propose(s, plan, next, "the promotion failed: the role is offered back");
 }
 
 /// The site that came back during `ReadOnly`: its traffic returns when it has been stable long enough.
@@ -233,13 +231,21 @@ pub(super) fn returning(s: &Situation<'_>, policy: &Policy, record: &Record, pla
         posture::traffic_words(policy, s.seen),
         "every authoritative server answers this site",
     ));
-    if !(moved.is_some() || waited) || !s.lease_alive() || s.claim.current().is_none() {
+    if !(moved.is_some() || waited) {
         return;
     }
-    let mut next = next::phase(s, record, if record.settled { Phase::Steady } else { Phase::Promoting });
-    next.target = None;
-    next.transition = None;
+    let mut next = next::settled_again(s, record);
+    if !record.settled {
+        // The transition that the silence interrupted is the one to finish; what it measured is gone.
+        let cause = if record.doing.is_some() { Cause::Planned } else { Cause::SiteLost };
+        next::begin(s, &mut next, cause, s.me);
+        if let Some(t) = &mut next.transition {
+            t.from = record.previous.as_ref().map_or_else(|| s.me.clone(), |p| p.site.clone());
+            t.loss_bound = Some(crate::loss::LossBound::UNKNOWN);
+        }
+    }
     next::propose(
+        s,
         plan,
         next,
         format!("{} has been stable for {}: reads and writes are back", s.me, human(stable)),

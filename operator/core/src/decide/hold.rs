@@ -20,7 +20,12 @@ pub(super) fn decide(s: &Situation<'_>, policy: &Policy, record: &Record, plan: 
         Phase::Requested => planned::prepare_to_stop(s, policy, record, plan),
         Phase::Handover => planned::wait_for_target(s, policy, record, plan),
         Phase::Promoting => finish::promotion(s, policy, record, plan),
-        Phase::Returning => finish::returning(s, policy, record, plan),
+        Phase::Returning => {
+            offer::watch(s, policy, record, plan);
+            if plan.transition.is_none() && !plan.lock {
+                finish::returning(s, policy, record, plan);
+            }
+        }
         Phase::Offered => offer::withdraw(s, policy, record, plan),
         Phase::Unmanaged => manage_again(s, policy, record, plan),
         Phase::ReadOnly | Phase::Withdrawn | Phase::Unknown(_) => {}
@@ -32,20 +37,9 @@ pub(super) fn decide(s: &Situation<'_>, policy: &Policy, record: &Record, plan: 
 /// From `Requested`, `Handover`, `Offered` and `Withdrawn` the role goes back to `Steady` (to `Promoting`, when this
 /// hold never reached it), from `ReadOnly` to `Returning`; the other phases are kept.
 pub(super) fn reclaim(s: &Situation<'_>, record: &Record, plan: &mut Plan) -> bool {
-    if record.active != *s.me {
+    if !reclaim_is_due(s, record) {
         return false;
     }
-    let due = match record.phase {
-        // Given up by this process's own write, its lease kept since: the phase's own rule goes on.
-        Phase::Handover | Phase::Offered => s.claim.gave_up_at(s.holder) != Some(record.serial),
-        Phase::ReadOnly | Phase::Withdrawn => true,
-        Phase::Unknown(_) => false,
-        _ => s.claim.must_reclaim(s.holder, s.me),
-    };
-    if !due {
-        return false;
-    }
-    let alive = s.lease_alive() && s.claim.current().is_some();
     plan.gates.push(Gate::when(
         false,
         Answer::NotYet,
@@ -53,61 +47,55 @@ pub(super) fn reclaim(s: &Situation<'_>, record: &Record, plan: &mut Plan) -> bo
         "the role was not re-claimed since this site's lease was last regained",
         "a compare-and-swap of this site",
     ));
-    if !alive {
-        return true;
-    }
     let (mut next, why) = match record.phase {
         Phase::Requested | Phase::Handover | Phase::Offered | Phase::Withdrawn => {
             let mut next = next::settled_again(s, record);
             let why = format!("{} takes its role back from {}", s.me, record.phase);
-            next::judge_doing(s, &mut next, MoveEnd::RolledBack, format!("{why}: its operator was away"));
+            // A hold that never settled goes on promoting, and so does its Move.
+            if record.settled {
+                next::judge_doing(s, &mut next, MoveEnd::RolledBack, format!("{why}: its operator was away"));
+            }
             (next, why)
         }
         Phase::ReadOnly => {
-            let next = next::phase(s, record, Phase::Returning);
-            (next, format!("{} came back while {} served reads", s.me, target(record)))
+            let mut next = next::phase(s, record, Phase::Returning);
+            // It opens and writes again: where it had stopped before proves nothing any more.
+            next.positions.clear();
+            next.offer = None;
+            let why = format!("{} came back while {} served reads", s.me, target(record));
+            if record.settled {
+                next::judge_doing(
+                    s,
+                    &mut next,
+                    MoveEnd::RolledBack,
+                    format!("{why}: it was lost on the way"),
+                );
+            }
+            (next, why)
         }
         _ => (next::phase(s, record, record.phase.clone()), format!("{} re-claims its role", s.me)),
     };
     if record.phase == Phase::Steady {
         next.target = None;
     }
-    next::propose(plan, next, why);
+    next::propose(s, plan, next, why);
     true
+}
+
+/// Whether the role is this site's and must be re-claimed before anything else.
+pub(super) fn reclaim_is_due(s: &Situation<'_>, record: &Record) -> bool {
+    record.active == *s.me
+        && match record.phase {
+            // Given up by this process's own write, its lease kept since: the phase's own rule goes on.
+            Phase::Handover | Phase::Offered => s.claim.gave_up_at(s.holder) != Some(record.serial),
+            Phase::ReadOnly | Phase::Withdrawn => true,
+            Phase::Unknown(_) => false,
+            _ => s.claim.must_reclaim(s.holder, s.me),
+        }
 }
 
 fn target(record: &Record) -> String {
     record.target.as_ref().map_or_else(|| "another site".to_owned(), ToString::to_string)
-}
-
-/// Lets go of a policy that nobody wants managed any more: `Unmanaged`, with the promise "never". The record comes
-/// first; only then does the guard keep its role without a deadline.
-pub(super) fn release(s: &Situation<'_>, record: &Record, why: &str, plan: &mut Plan) {
-    plan.summary = format!("{why}; {} keeps its role", record.active);
-    if record.active != *s.me || record.phase == Phase::Unmanaged || reclaim(s, record, plan) {
-        return;
-    }
-    if !s.lease_alive() || s.claim.current().is_none() {
-        return;
-    }
-    match record.phase {
-        Phase::Steady => {
-            let mut next = next::phase(s, record, Phase::Unmanaged);
-            next.promise.fences = Fences::Never;
-            next::propose(plan, next, format!("{why}: {} keeps its role, nobody acts", s.me));
-        }
-        Phase::Requested => {
-            let mut next = next::settled_again(s, record);
-            next::judge_doing(s, &mut next, MoveEnd::RolledBack, why.to_owned());
-            next::propose(plan, next, format!("{why}: the switchover is given up"));
-        }
-        _ => plan.gates.push(Gate::new(
-            "phase",
-            Answer::NotYet,
-            format!("{why} during {}", record.phase),
-            "the transition's end; the recorded promise stays in force until then",
-        )),
-    }
 }
 
 /// Takes an unmanaged policy up again: behaves by the stronger promise first, and writes it when every guard has
@@ -131,10 +119,10 @@ fn manage_again(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut 
     );
     let ready = gate.passed();
     plan.gates.push(gate);
-    if ready && s.lease_alive() {
-        let mut next = next::phase(s, record, Phase::Steady);
+    if ready {
+        let mut next = next::settled_again(s, record);
         next.promise = s.promise(policy);
-        next::propose(plan, next, "the policy is managed again");
+        next::propose(s, plan, next, "the policy is managed again");
     }
 }
 
@@ -161,5 +149,5 @@ fn keep_promise(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut 
     }
     let mut next = next::phase(s, record, Phase::Steady);
     next.promise = wanted;
-    next::propose(plan, next, "the installation's timing or the fence class changed: a new promise");
+    next::propose(s, plan, next, "the installation's timing or the fence class changed: a new promise");
 }

@@ -11,6 +11,7 @@
 //! | `take` | may this site take the role of a silent one? |
 //! | `offer` | is the database dead, and who takes it? |
 //! | `finish` | has the new holder opened, and is the transition over? |
+//! | `release` | what becomes of a policy that is let go: suspended, deleted, or without this site? |
 //! | `posture` | what shall this site's databases, workloads and traffic be now? |
 
 mod eligible;
@@ -23,6 +24,7 @@ mod note;
 mod offer;
 mod planned;
 mod posture;
+mod release;
 mod situation;
 mod take;
 
@@ -73,33 +75,40 @@ pub fn decide(s: &Situation<'_>) -> Plan {
         PolicySeen::Present(policy) => policy,
         PolicySeen::NotListed => {
             "the policies have not been listed yet".clone_into(&mut plan.summary);
-            hold::reclaim(s, record, &mut plan);
             posture::keep_everything(s, &mut plan);
+            hold::reclaim(s, record, &mut plan);
             return plan;
         }
         PolicySeen::Absent => {
-            hold::release(s, record, "the policy was deleted", &mut plan);
             posture::keep_everything(s, &mut plan);
+            release::deleted(s, record, &mut plan);
             return plan;
         }
     };
     plan.blockers = eligible::blockers(s, policy, record);
-    if policy.suspend {
-        hold::release(s, record, "the policy is suspended", &mut plan);
+    if !policy.has_site(s.me) {
         posture::keep_everything(s, &mut plan);
+        release::not_named(s, policy, record, &mut plan);
         return plan;
     }
-    if !policy.has_site(s.me) {
-        plan.summary = format!("this site ({}) is not in spec.sites", s.me);
+    if policy.suspend {
+        release::suspended(s, policy, record, &mut plan);
         return plan;
     }
     posture::take_up(s, policy, record, &mut plan);
-    if record.active == *s.me {
-        hold::decide(s, policy, record, &mut plan);
-    } else {
-        take::decide(s, policy, record, &mut plan);
+    // A person's word comes before what would be done without it.
+    let urgent = moves::is_urgent(s, record);
+    if urgent {
+        moves::decide(s, policy, record, &mut plan);
     }
     if plan.transition.is_none() {
+        if record.active == *s.me {
+            hold::decide(s, policy, record, &mut plan);
+        } else {
+            take::decide(s, policy, record, &mut plan);
+        }
+    }
+    if plan.transition.is_none() && !urgent {
         moves::decide(s, policy, record, &mut plan);
     }
     if plan.summary.is_empty() {

@@ -23,14 +23,10 @@ enum Ruling {
 
 /// Looks at every Move that has no verdict yet and proposes at most one change.
 pub(super) fn decide(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
-    if !record.is_understood() || !s.lease_alive() || s.claim.current().is_none() {
+    if !s.may_write() || (record.active == *s.me && !speaks_for_itself(s, record, plan)) {
         return;
     }
-    if record.active == *s.me && !s.grants() && record.phase == Phase::Steady {
-        return;
-    }
-    let mut open: Vec<&Move> = s.moves.iter().filter(|m| record.verdict(&m.hash).is_none()).collect();
-    open.retain(|m| record.doing.as_ref().is_none_or(|d| d.hash != m.hash));
+    let mut open: Vec<&Move> = open(s, record).collect();
     open.sort_by(|a, b| (a.not_before, &a.name, &a.hash).cmp(&(b.not_before, &b.name, &b.hash)));
     for mv in open {
         match rule(s, policy, record, mv, plan) {
@@ -39,7 +35,7 @@ pub(super) fn decide(s: &Situation<'_>, policy: &Policy, record: &Record, plan: 
                 if speaks(s, record, mv) {
                     let mut next = next::phase(s, record, record.phase.clone());
                     next::judge(s, &mut next, mv, end, message.clone());
-                    next::propose(plan, next, format!("Move {}: {message}", mv.name));
+                    next::propose(s, plan, next, format!("Move {}: {message}", mv.name));
                     return;
                 }
             }
@@ -51,6 +47,32 @@ pub(super) fn decide(s: &Situation<'_>, policy: &Policy, record: &Record, plan: 
             }
         }
     }
+}
+
+/// The Moves that have neither a verdict nor begun.
+fn open<'a>(s: &Situation<'a>, record: &Record) -> impl Iterator<Item = &'a Move> {
+    s.moves.iter().filter(|m| {
+        record.verdict(&m.hash).is_none() && record.doing.as_ref().is_none_or(|d| d.hash != m.hash)
+    })
+}
+
+/// Whether a Move is there that must be looked at before anything is done without it: an `Abort`, before the database
+/// is stopped, and a `Failover`, before the record changes and makes its statement stale.
+pub(super) fn is_urgent(s: &Situation<'_>, record: &Record) -> bool {
+    open(s, record).any(|m| match m.order {
+        Order::Abort => matches!(record.phase, Phase::Requested | Phase::Handover) && record.active == *s.me,
+        Order::Failover { .. } => m.order.to() == Some(s.me) && record.active != *s.me,
+        _ => false,
+    })
+}
+
+/// Whether the active site may write about Moves now: not before it has re-claimed its role, nor while its guards are
+/// being locked, for such a write would unlock them again. (In `Requested` only an `Abort` gets that far.)
+fn speaks_for_itself(s: &Situation<'_>, record: &Record, plan: &Plan) -> bool {
+    let locking = s.claim.locking().is_some() || plan.lock;
+    !crate::decide::hold::reclaim_is_due(s, record)
+        && (record.phase == Phase::Requested || !locking)
+        && (!record.phase.grants() || locking || s.grants())
 }
 
 /// Whether this site is the one that gives the verdict: the active site; when that is silent, the Move's own target.
@@ -68,6 +90,16 @@ fn speaks(s: &Situation<'_>, record: &Record, mv: &Move) -> bool {
 }
 
 fn rule(s: &Situation<'_>, policy: &Policy, record: &Record, mv: &Move, plan: &mut Plan) -> Ruling {
+    // Any write would make what is under way start over, or spoil what it measures.
+    let may_disturb = match mv.order {
+        Order::Failover { .. } => record.active != *s.me,
+        Order::Abort => record.phase != Phase::Promoting,
+        _ => false,
+    };
+    if matches!(record.phase, Phase::Requested | Phase::Handover | Phase::Promoting) && !may_disturb {
+        let found = format!("the record is in {}", record.phase);
+        return Ruling::Wait(gate(mv, Answer::NotYet, found, "the end of what is under way"));
+    }
     if let Some(after) = mv.not_after.filter(|t| *t < s.wall) {
         return Ruling::End(MoveEnd::Stale, format!("its notAfter, {after}, has passed"));
     }
@@ -80,6 +112,10 @@ fn rule(s: &Situation<'_>, policy: &Policy, record: &Record, mv: &Move, plan: &m
         let message =
             format!("it names epoch {epoch}, which has not come; the present one is {}", record.epoch);
         return Ruling::End(MoveEnd::Refused, message);
+    }
+    if let Some(serial) = mv.serial.filter(|serial| *serial != record.serial) {
+        let message = format!("it was said of serial {serial}; the record is at {}", record.serial);
+        return Ruling::End(MoveEnd::Stale, message);
     }
     if let Some(from) = mv.from.as_ref().filter(|f| **f != record.active) {
         return Ruling::End(
@@ -101,7 +137,8 @@ fn rule(s: &Situation<'_>, policy: &Policy, record: &Record, mv: &Move, plan: &m
                 format!("{to} is not in spec.sites ({})", sites.join(", ")),
             );
         }
-        if *to == record.active && record.phase == Phase::Steady {
+        let failover = matches!(mv.order, Order::Failover { .. });
+        if *to == record.active && (failover || record.phase == Phase::Steady) {
             return Ruling::End(MoveEnd::Refused, format!("{to} is active already (epoch {})", record.epoch));
         }
     }
@@ -110,6 +147,10 @@ fn rule(s: &Situation<'_>, policy: &Policy, record: &Record, mv: &Move, plan: &m
         Order::Failover { source_stopped, .. } => rule_failover(s, record, mv, source_stopped.is_some()),
         Order::Hold if mv.not_after.is_none() => {
             Ruling::End(MoveEnd::Refused, "a Hold needs notAfter: how long is it meant to last?".to_owned())
+        }
+        Order::Hold | Order::Resume if !speaks(s, record, mv) => {
+            let found = format!("{} writes it", record.active);
+            Ruling::Wait(gate(mv, Answer::NotYet, found, "the active site, or its silence"))
         }
         Order::Hold | Order::Resume => Ruling::Start,
         Order::Abort => match record.phase {
@@ -150,21 +191,9 @@ fn rule_switchover(s: &Situation<'_>, record: &Record, mv: &Move, to: &SiteName)
 }
 
 fn rule_failover(s: &Situation<'_>, record: &Record, mv: &Move, stopped: bool) -> Ruling {
-    if stopped {
-        match mv.serial {
-            None => {
-                return Ruling::End(
-                    MoveEnd::Refused,
-                    "sourceStopped needs serial: which state was it said of?".to_owned(),
-                );
-            }
-            Some(serial) if serial != record.serial => {
-                let message =
-                    format!("sourceStopped was said of serial {serial}; the record is at {}", record.serial);
-                return Ruling::End(MoveEnd::Stale, message);
-            }
-            Some(_) => {}
-        }
+    if stopped && mv.serial.is_none() {
+        let message = "sourceStopped needs serial: which state was it said of?".to_owned();
+        return Ruling::End(MoveEnd::Refused, message);
     }
     if record.active == *s.me {
         let message = format!("{} is active and its lease lives: use Switchover", record.active);
@@ -174,11 +203,16 @@ fn rule_failover(s: &Situation<'_>, record: &Record, mv: &Move, stopped: bool) -
         Some(true) => {
             Ruling::End(MoveEnd::Refused, format!("the lease of {} lives: use Switchover", record.active))
         }
-        Some(false) => Ruling::Start,
+        Some(false) => match mv.order.to().filter(|to| *to != s.me) {
+            Some(to) => {
+                Ruling::Wait(gate(mv, Answer::NotYet, format!("{to} carries it out"), "the target's take"))
+            }
+            None => Ruling::Start,
+        },
         None => Ruling::Wait(gate(
             mv,
             Answer::Unknown,
-            "the source's lease was not read yet".to_owned(),
+            "the source's lease was not looked at for long enough".to_owned(),
             "its silence",
         )),
     }
@@ -208,9 +242,9 @@ fn start(s: &Situation<'_>, policy: &Policy, record: &Record, mv: &Move, plan: &
                     .workloads
                     .iter()
                     .filter_map(|(n, w)| Some((n.clone(), w.replicas.value()?.wanted)));
-                next.sizes = mine.collect();
+                next.sizes.extend(mine);
             }
-            next::propose(plan, next, format!("Move {} asks for {to}: {}", mv.name, mv.reason));
+            next::propose(s, plan, next, format!("Move {} asks for {to}: {}", mv.name, mv.reason));
         }
         Order::Failover { to, source_stopped, accept_data_loss } if to == s.me => {
             let forced = Forced {
@@ -226,12 +260,14 @@ fn start(s: &Situation<'_>, policy: &Policy, record: &Record, mv: &Move, plan: &
             if may {
                 propose_take(s, policy, record, Cause::Forced, plan);
                 if let Some(change) = &mut plan.transition {
+                    let said = format!("Move {} took its place", mv.name);
+                    next::judge_doing(s, &mut change.next, MoveEnd::BecameFailover, said);
                     change.next.doing = Some(doing);
                 }
             } else if let Some(why) = refused {
                 let mut next = next::phase(s, record, record.phase.clone());
                 next::judge(s, &mut next, mv, MoveEnd::Refused, why.clone());
-                next::propose(plan, next, format!("Move {} is refused: {why}", mv.name));
+                next::propose(s, plan, next, format!("Move {} is refused: {why}", mv.name));
             }
         }
         Order::Failover { .. } => {}
@@ -240,13 +276,13 @@ fn start(s: &Situation<'_>, policy: &Policy, record: &Record, mv: &Move, plan: &
             let mut next = next::phase(s, record, record.phase.clone());
             next.hold = Some(HoldUntil { until, reason: mv.reason.clone(), hash: mv.hash.clone() });
             next::judge(s, &mut next, mv, MoveEnd::Done, format!("held until {until}"));
-            next::propose(plan, next, format!("Move {}: held until {until}: {}", mv.name, mv.reason));
+            next::propose(s, plan, next, format!("Move {}: held until {until}: {}", mv.name, mv.reason));
         }
         Order::Resume => {
             let mut next = next::phase(s, record, record.phase.clone());
             next.hold = None;
             next::judge(s, &mut next, mv, MoveEnd::Done, "the hold is over");
-            next::propose(plan, next, format!("Move {}: the hold is over: {}", mv.name, mv.reason));
+            next::propose(s, plan, next, format!("Move {}: the hold is over: {}", mv.name, mv.reason));
         }
         Order::Abort => {
             let mut next = next::settled_again(s, record);
@@ -257,7 +293,7 @@ fn start(s: &Situation<'_>, policy: &Policy, record: &Record, mv: &Move, plan: &
                 format!("given up by Move {}: {}", mv.name, mv.reason),
             );
             next::judge(s, &mut next, mv, MoveEnd::Done, "the switchover was given up");
-            next::propose(plan, next, format!("Move {} gives the switchover up: {}", mv.name, mv.reason));
+            next::propose(s, plan, next, format!("Move {} gives the switchover up: {}", mv.name, mv.reason));
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::decide::situation::Situation;
 use crate::moves::{Move, MoveEnd, Verdict};
 use crate::name::SiteName;
 use crate::plan::{Change, Plan};
+use crate::policy::Policy;
 use crate::record::{Cause, Entered, HISTORY, Phase, PhaseTime, PreviousHold, Record, SCHEMA, Transition};
 use crate::time::Millis;
 
@@ -24,12 +25,14 @@ pub(super) fn phase(s: &Situation<'_>, record: &Record, phase: Phase) -> Record 
     next
 }
 
-/// The record of a take: this site becomes active with the next epoch, in `Promoting`.
-pub(super) fn promoted(s: &Situation<'_>, record: &Record) -> Record {
+/// The record of a take: this site becomes active with the next epoch, in `Promoting`, under its own promise. It has
+/// granted nothing yet, so any promise may be written at once.
+pub(super) fn promoted(s: &Situation<'_>, policy: &Policy, record: &Record) -> Record {
     let mut next = phase(s, record, Phase::Promoting);
     next.epoch += 1;
     next.previous = Some(PreviousHold { site: record.active.clone(), settled: record.settled });
     next.active = s.me.clone();
+    next.promise = s.promise(policy);
     next.settled = false;
     next.target = None;
     next.offer = None;
@@ -138,9 +141,9 @@ fn forget(s: &Situation<'_>, next: &mut Record) {
     });
 }
 
-/// Proposes `next`, for the reason `why`.
-pub(super) fn propose(plan: &mut Plan, next: Record, why: impl Into<String>) {
-    if plan.transition.is_none() {
+/// Proposes `next`, for the reason `why`; never without the own lease, nor from a view that may be overtaken.
+pub(super) fn propose(s: &Situation<'_>, plan: &mut Plan, next: Record, why: impl Into<String>) {
+    if plan.transition.is_none() && s.may_write() {
         plan.transition = Some(Change { next, unchanged_lease: None, why: why.into() });
     }
 }

@@ -1,7 +1,8 @@
 //! Which moments of a transition have come, for deadlines and measured times.
 
+use crate::decide::planned;
 use crate::decide::situation::{PolicySeen, Situation, all_in};
-use crate::guard::wire::ServerState;
+use crate::guard::wire::{ClusterState, Disk, Report, ServerState, Stopped};
 use crate::memory::{Memory, Stamp};
 use crate::observation::{FlagValue, Observation};
 use crate::policy::Policy;
@@ -20,6 +21,8 @@ pub fn note(memory: &mut Memory, s: &Situation<'_>) {
         }
     };
     set(Stamp::ReadOnlySeen, read_only_seen(policy, s.seen));
+    let requested = mine && record.phase == Phase::Requested;
+    set(Stamp::TargetReady, requested && planned::target_can_take(s, policy, record));
     set(Stamp::LockOrdered, s.claim.locking().is_some());
     set(Stamp::Stopped, s.claim.locking().is_some_and(|serial| stopped(policy, s.seen, serial)));
     set(Stamp::Proved, !mine && record.phase == Phase::Handover && proved(policy, s.seen, record));
@@ -47,6 +50,13 @@ pub fn note(memory: &mut Memory, s: &Situation<'_>) {
     } else {
         memory.clear(Stamp::StableSince);
     }
+    let told_to_stop =
+        s.seen.databases.values().any(|d| d.guard.value().is_some_and(|r| r.sigterm && r.state.is_down()));
+    if mine && told_to_stop {
+        memory.stamp(Stamp::DeadSince, s.now);
+    } else {
+        memory.clear(Stamp::DeadSince);
+    }
 }
 
 /// Whether every workload with a flag has it set to read-only, and every pod that can be asked says so.
@@ -67,10 +77,21 @@ pub(super) fn read_only_seen(policy: &Policy, seen: &Observation) -> bool {
 pub(super) fn stopped(policy: &Policy, seen: &Observation, serial: u64) -> bool {
     all_in(policy.databases.keys(), &seen.databases, |d| {
         d.guard.value().is_some_and(|r| {
-            r.locked.is_some_and(|at| at >= serial)
-                && r.state.is_down()
-                && r.stopped.as_ref().is_some_and(|x| x.clean)
+            r.locked.is_some_and(|at| at >= serial) && r.state.is_down() && clean_stop(r, serial).is_some()
         })
+    })
+}
+
+/// The clean stop that was ordered at `serial`: not an older one, and the disk says the same. A guard that was
+/// restarted remembers its last stop, which says nothing about what was written since.
+pub(super) fn clean_stop(report: &Report, serial: u64) -> Option<&Stopped> {
+    let Disk::Cluster(disk) = &report.disk else { return None };
+    report.stopped.as_ref().filter(|stop| {
+        stop.clean
+            && stop.serial >= serial
+            && disk.state == ClusterState::ShutDown
+            && (disk.system_id, disk.timeline, disk.checkpoint)
+                == (stop.system_id, stop.timeline, stop.checkpoint)
     })
 }
 
@@ -89,8 +110,7 @@ pub(super) fn proved(policy: &Policy, seen: &Observation, record: &Record) -> bo
         else {
             return false;
         };
-        let same_database =
-            matches!(&report.disk, crate::guard::wire::Disk::Cluster(c) if c.system_id == stop.system_id);
+        let same_database = matches!(&report.disk, Disk::Cluster(c) if c.system_id == stop.system_id);
         let standby = matches!(report.state, ServerState::Standby { .. });
         same_database
             && standby

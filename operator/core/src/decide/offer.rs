@@ -1,63 +1,127 @@
 //! Is the database dead while its operator lives, and who takes it?
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::decide::situation::Situation;
 use crate::decide::{next, note, posture, take};
 use crate::guard::wire::{Disk, ServerState};
 use crate::loss::{LossBound, offered};
+use crate::memory::Stamp;
 use crate::moves::MoveEnd;
 use crate::name::ItemName;
+use crate::observation::Fact;
 use crate::plan::{Answer, Gate, Plan, all_passed};
 use crate::policy::{After, Policy};
 use crate::position::Position;
 use crate::record::{Cause, Offer, Phase, Record};
 use crate::time::human;
 
-/// The active site in `Steady`: a dead database is locked and offered, if another site may take it; otherwise its
-/// guard starts it again under its grant.
+/// How often, at most, a database that keeps dying is let start again.
+const START_AGAIN: Duration = Duration::from_secs(5);
+
+/// The active site in `Steady` or `Returning`: a dead database is locked and offered, if another site may take it;
+/// otherwise its own site starts it again.
 pub(super) fn watch(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     if let Some(serial) = s.claim.locking() {
-        posture::lock(plan);
-        if note::locked(policy, s.seen, serial) && s.lease_alive() && s.claim.current().is_some() {
-            let mut next = next::phase(s, record, Phase::Offered);
-            next.offer = Some(Offer {
-                never_opened: false,
-                ends: known_ends(s, policy),
-                reason: dead(s, policy).unwrap_or_else(|| "its guard is locked".to_owned()),
-            });
-            next::begin(s, &mut next, Cause::DatabaseDead, s.me);
-            next::propose(plan, next, format!("the database in {} is dead and locked: it is offered", s.me));
+        return offer(s, policy, record, serial, plan);
+    }
+    if let Some(reason) = dead(s, policy, record) {
+        let mut gates = vec![
+            Gate::new("database", Answer::No, reason, "a running primary"),
+            s.not_held(record),
+            s.cooldown(policy, record),
+            Gate::when(
+                policy.failover.promote_after != After::Never,
+                Answer::No,
+                "promote",
+                "spec.failover.promote.after is Never",
+                "an automatic failover, or a Move",
+            ),
+            taker(s, policy),
+        ];
+        let may = all_passed(&gates[1..]) && s.grants() && s.claim.current().is_some();
+        plan.gates.append(&mut gates);
+        if may {
+            posture::lock(plan);
+            return;
         }
-        return;
     }
-    let Some(reason) = dead(s, policy) else { return };
-    let mut gates = vec![
-        Gate::new("database", Answer::No, reason, "a running primary"),
-        s.not_held(record),
-        s.cooldown(policy, record),
-        Gate::when(
-            policy.failover.promote_after != After::Never,
-            Answer::No,
-            "promote",
-            "spec.failover.promote.after is Never",
-            "an automatic failover, or a Move",
-        ),
-        taker(s, policy),
-    ];
-    let offer = all_passed(&gates[1..]) && s.grants() && s.claim.current().is_some();
-    plan.gates.append(&mut gates);
-    if offer {
-        posture::lock(plan);
+    for name in policy.databases.keys() {
+        let guard = s.seen.databases.get(name).map(|d| &d.guard);
+        if let Some(Fact::Unknown { reason }) = guard {
+            plan.gates.push(Gate::new(
+                &format!("database/{name}"),
+                Answer::Unknown,
+                reason.clone(),
+                "a report of its guard",
+            ));
+        }
     }
+    start_again(s, record, plan);
 }
 
-/// Why a database of the active site is dead, if one is: its server ended and nobody asked it to.
-fn dead(s: &Situation<'_>, policy: &Policy) -> Option<String> {
+/// The guards were ordered to lock at `serial`: once every one has confirmed it, the role is offered.
+fn offer(s: &Situation<'_>, policy: &Policy, record: &Record, serial: u64, plan: &mut Plan) {
+    posture::lock(plan);
+    if !note::locked(policy, s.seen, serial) {
+        plan.gates.push(Gate::new(
+            "locked",
+            Answer::NotYet,
+            format!("not every guard has confirmed its lock at serial {serial}"),
+            "every guard has confirmed its lock",
+        ));
+        return;
+    }
+    let mut next = next::phase(s, record, Phase::Offered);
+    next.target = None;
+    next.offer = Some(Offer {
+        never_opened: false,
+        ends: known_ends(s, policy),
+        reason: dead(s, policy, record).unwrap_or_else(|| "its guard is locked".to_owned()),
+    });
+    next::begin(s, &mut next, Cause::DatabaseDead, s.me);
+    next::propose(s, plan, next, format!("the database in {} is dead and locked: it is offered", s.me));
+}
+
+/// A guard whose primary died locks itself at the serial it knows: only a higher one lets it start again. So a role
+/// that is not offered is claimed once more, at most once in a while.
+pub(super) fn start_again(s: &Situation<'_>, record: &Record, plan: &mut Plan) {
+    let locked = s.seen.databases.iter().find(|(_, d)| {
+        let report = d.guard.value();
+        report.is_some_and(|r| r.state.is_down() && r.locked.is_some_and(|at| at >= record.serial))
+    });
+    let Some((name, _)) = locked else { return };
+    let passed = s.memory.in_phase(s.now);
+    if passed < START_AGAIN {
+        plan.again(s.now + START_AGAIN.saturating_sub(passed));
+        return;
+    }
+    let next = next::phase(s, record, record.phase.clone());
+    next::propose(s, plan, next, format!("{name} is locked and not offered: {} starts it again", s.me));
+}
+
+/// Why a database of the active site is dead, if one is: its server ended or cannot be started although its guard
+/// knows the record as it is. A stop that Kubernetes asked for counts after `restartGrace`.
+pub(super) fn dead(s: &Situation<'_>, policy: &Policy, record: &Record) -> Option<String> {
     policy.databases.keys().find_map(|name| {
         let report = s.seen.databases.get(name)?.guard.value()?;
-        let why = report.exited.as_ref().filter(|_| report.state.is_down() && !report.sigterm)?;
-        Some(format!("{name} died: {why}"))
+        if report.sigterm {
+            let since = s.memory.at(Stamp::DeadSince).filter(|_| report.state.is_down())?;
+            let down = s.now.since(since);
+            let long = down >= policy.failover.restart_grace;
+            return long.then(|| format!("{name} was asked to stop and has been down for {}", human(down)));
+        }
+        if report.serial < record.serial {
+            return None;
+        }
+        match &report.state {
+            ServerState::Failed { reason, .. } => Some(format!("{name} cannot be started: {reason}")),
+            ServerState::Down if report.locked.is_some_and(|at| at >= record.serial) => {
+                report.exited.as_ref().map(|why| format!("{name} died: {why}"))
+            }
+            _ => None,
+        }
     })
 }
 
@@ -109,12 +173,13 @@ pub(super) fn withdraw(s: &Situation<'_>, policy: &Policy, record: &Record, plan
         plan.again(s.now + wanted.saturating_sub(passed));
         return;
     }
-    if !s.lease_alive() || s.claim.current().is_none() {
-        return;
-    }
     let mut next = next::settled_again(s, record);
-    next::judge_doing(s, &mut next, MoveEnd::RolledBack, "nobody took the offered role");
+    // A hold that never settled goes on promoting, and so does its Move.
+    if record.settled {
+        next::judge_doing(s, &mut next, MoveEnd::RolledBack, "nobody took the offered role");
+    }
     next::propose(
+        s,
         plan,
         next,
         format!("nobody took the role within {}: {} recovers by itself", human(wanted), s.me),
@@ -133,7 +198,11 @@ pub(super) fn take(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &m
         "this site's own lease",
         "renewed in time",
     )];
-    gates.extend(plan.blockers.clone());
+    // A server that is not running yet is no obstacle to handing a role back: everything is on its disk.
+    let own_state = |g: &Gate| {
+        g.answer == Answer::NotYet && policy.databases.keys().any(|n| g.name == format!("database/{n}"))
+    };
+    gates.extend(plan.blockers.iter().filter(|g| !(handed_back && own_state(g))).cloned());
     for name in policy.databases.keys() {
         let state = s.seen.databases.get(name).and_then(|d| d.guard.value()).map(|r| &r.state);
         gates.push(Gate::when(
@@ -164,13 +233,18 @@ pub(super) fn take(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &m
     let mut base = record.clone();
     let cause = if handed_back { Cause::PromotionFailed } else { Cause::DatabaseDead };
     next::begin(s, &mut base, cause, s.me);
-    let mut next = next::promoted(s, &base);
+    let mut next = next::promoted(s, policy, &base);
     if let Some(t) = &mut next.transition {
         t.loss_bound = Some(bound);
     }
     take::sizes_of(s, record, &mut next);
-    next::judge_doing(s, &mut next, MoveEnd::RolledBack, "the promotion failed and the role went back");
-    next::propose(plan, next, format!("{} takes the offered role; loss at most: {}", s.me, bound.words()));
+    let (end, said) = if handed_back {
+        (MoveEnd::RolledBack, "the promotion failed and the role went back")
+    } else {
+        (MoveEnd::BecameFailover, "the role was offered on the way")
+    };
+    next::judge_doing(s, &mut next, end, said);
+    next::propose(s, plan, next, format!("{} takes the offered role; loss at most: {}", s.me, bound.words()));
 }
 
 fn offered_loss(s: &Situation<'_>, policy: &Policy, offer: &Offer) -> LossBound {

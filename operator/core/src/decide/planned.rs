@@ -80,10 +80,13 @@ pub(super) fn prepare_to_stop(s: &Situation<'_>, policy: &Policy, record: &Recor
     plan.gates.append(&mut gates);
 
     if s.claim.locking().is_none() {
+        if let Some(reason) = crate::decide::offer::dead(s, policy, record) {
+            return roll_back(s, record, plan, MoveEnd::RolledBack, &reason);
+        }
         for order in plan.databases.values_mut() {
             order.checkpoint = true;
         }
-        if ready && s.lease_alive() && s.claim.current().is_some() {
+        if ready && s.may_write() {
             posture::lock(plan);
         }
         return;
@@ -101,14 +104,16 @@ pub(super) fn prepare_to_stop(s: &Situation<'_>, policy: &Policy, record: &Recor
         ));
         return;
     };
-    if !s.lease_alive() || s.claim.current().is_none() {
-        return;
-    }
     let mut next = next::phase(s, record, Phase::Handover);
     next.positions = positions(s, policy);
-    next::took(s, &mut next, "readOnly", between(s.memory.phase_seen(), s.memory.at(Stamp::LockOrdered)));
+    next::took(
+        s,
+        &mut next,
+        "readOnly",
+        between(s.memory.at(Stamp::TargetReady), s.memory.at(Stamp::LockOrdered)),
+    );
     next::took(s, &mut next, "stop", between(s.memory.at(Stamp::LockOrdered), Some(stopped)));
-    next::propose(plan, next, format!("{} has stopped cleanly; {target} may prove and take", s.me));
+    next::propose(s, plan, next, format!("{} has stopped cleanly; {target} may prove and take", s.me));
 }
 
 /// What a switchover that ran out of time was waiting for.
@@ -120,6 +125,14 @@ fn pending(s: &Situation<'_>, policy: &Policy, record: &Record, otherwise: &str)
         Some(gate) if !gate.passed() => gate.words(),
         _ => otherwise.to_owned(),
     }
+}
+
+/// Whether the target lives and has said that it is ready for this very record: only then do users have to wait.
+pub(super) fn target_can_take(s: &Situation<'_>, policy: &Policy, record: &Record) -> bool {
+    record
+        .target
+        .as_ref()
+        .is_some_and(|t| s.lives(t) == Some(true) && target_ready(s, policy, record, t).passed())
 }
 
 /// Whether the target has said that it is ready for this very record.
@@ -156,8 +169,7 @@ fn unclean(s: &Situation<'_>, policy: &Policy, record: &Record) -> Option<String
         let report = s.seen.databases.get(name)?.guard.value()?;
         let confirmed =
             report.locked.is_some_and(|at| at >= serial && at >= record.serial) && report.state.is_down();
-        let stop = report.stopped.as_ref()?;
-        (confirmed && !stop.clean)
+        (confirmed && note::clean_stop(report, serial).is_none())
             .then(|| format!("{name} did not stop cleanly; its position proves nothing"))
     })
 }
@@ -196,12 +208,9 @@ pub(super) fn wait_for_target(s: &Situation<'_>, _policy: &Policy, record: &Reco
 
 /// Takes the role back before the point of no return: a compare-and-swap, and only then a new grant.
 pub(super) fn roll_back(s: &Situation<'_>, record: &Record, plan: &mut Plan, end: MoveEnd, why: &str) {
-    if !s.lease_alive() || s.claim.current().is_none() {
-        return;
-    }
     let mut next = next::settled_again(s, record);
     next::judge_doing(s, &mut next, end, why);
-    next::propose(plan, next, format!("the switchover is rolled back: {why}"));
+    next::propose(s, plan, next, format!("the switchover is rolled back: {why}"));
 }
 
 /// The target in `Requested`: says when it is ready.
@@ -263,15 +272,20 @@ pub(super) fn prove_and_take(s: &Situation<'_>, policy: &Policy, record: &Record
         proof_words(s, policy, record),
         "every replica has replayed past the shutdown checkpoint, on the same timeline",
     ));
-    if !proved || !s.lease_alive() || s.claim.current().is_none() {
+    if let Fact::Unknown { reason } = &s.seen.high_water {
+        let needed = "a writable high-water mark in this site";
+        plan.gates.push(Gate::new("marks", Answer::Unknown, reason.clone(), needed));
         return;
     }
-    let mut next = next::promoted(s, record);
+    if !proved {
+        return;
+    }
+    let mut next = next::promoted(s, policy, record);
     next::took(s, &mut next, "prove", Some(Millis::from(s.memory.in_phase(s.now))));
     if let Some(t) = &mut next.transition {
         t.loss_bound = Some(crate::loss::LossBound::NOTHING);
     }
-    next::propose(plan, next, format!("{} has everything and takes the role", s.me));
+    next::propose(s, plan, next, format!("{} has everything and takes the role", s.me));
 }
 
 fn proof_words(s: &Situation<'_>, policy: &Policy, record: &Record) -> String {

@@ -81,17 +81,19 @@ fn read_only(s: &Situation<'_>, record: &Record) -> Option<bool> {
             let dead = s.claim.locking().is_some();
             (dead || (lapsed && s.holder.last_sent().is_some())).then_some(true)
         }
-        Phase::Requested
-        | Phase::Handover
-        | Phase::ReadOnly
-        | Phase::Returning
-        | Phase::Offered
-        | Phase::Withdrawn => Some(true),
+        // Users wait from the moment the target can take, not while it gets ready.
+        Phase::Requested => {
+            let begun = s.claim.locking().is_some() || s.memory.at(Stamp::TargetReady).is_some();
+            begun.then_some(true)
+        }
+        Phase::Handover | Phase::ReadOnly | Phase::Returning | Phase::Offered | Phase::Withdrawn => {
+            Some(true)
+        }
         Phase::Promoting => {
             let verified = s.memory.at(Stamp::WriteVerified);
             let moved = s.memory.at(Stamp::TrafficMoved);
             let waited = verified.is_some_and(|t| s.now.since(t) >= Duration::from_secs(5));
-            Some(!(verified.is_some() && (moved.is_some() || waited)))
+            Some(!(s.grants() && verified.is_some() && (moved.is_some() || waited)))
         }
         Phase::Unmanaged | Phase::Unknown(_) => None,
     }
@@ -157,15 +159,15 @@ fn wants_traffic(s: &Situation<'_>, policy: &Policy, record: &Record) -> bool {
     if record.active == *s.me {
         return match record.phase {
             Phase::Steady => s.grants(),
-            Phase::Promoting => policy.databases.is_empty() || s.memory.at(Stamp::WriteVerified).is_some(),
-            Phase::Returning => s
-                .memory
-                .at(Stamp::StableSince)
-                .is_some_and(|t| s.now.since(t) >= policy.failover.return_after),
+            Phase::Promoting => s.grants() && s.memory.at(Stamp::WriteVerified).is_some(),
+            Phase::Returning => {
+                let stable = s.memory.at(Stamp::StableSince).map(|t| s.now.since(t));
+                s.grants() && stable.is_some_and(|d| d >= policy.failover.return_after)
+            }
             _ => false,
         };
     }
-    record.phase == Phase::ReadOnly && record.target.as_ref() == Some(s.me)
+    record.phase == Phase::ReadOnly && record.target.as_ref() == Some(s.me) && s.claim.current().is_some()
 }
 
 fn traffic(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {

@@ -90,9 +90,19 @@ impl Situation<'_> {
         self.observer.window(site).map(|w| w.silent_for())
     }
 
-    /// Whether `site` was seen to live: its lease changed within the recorded `L`.
+    /// Whether `site` lives: `true` when its lease was seen to change within `L` (the *recorded* one for the active
+    /// site), `false` when it was seen unchanged for so long, `None` while it was not looked at for long enough.
     pub fn lives(&self, site: &SiteName) -> Option<bool> {
-        self.silent_for(site).map(|silent| silent < self.timing().l())
+        let recorded = self.claim.view().map(|v| &v.record).filter(|r| r.active == *site);
+        let lease = recorded.map_or(self.timing().l(), |r| r.promise.lease.duration());
+        let window = self.observer.window(site)?;
+        if window.silent_for() >= lease { Some(false) } else { window.changed.then_some(true) }
+    }
+
+    /// Whether a compare-and-swap may be proposed: the own lease has time left, and the view of the record is not
+    /// known to be overtaken.
+    pub fn may_write(&self) -> bool {
+        self.lease_alive() && self.claim.current().is_some()
     }
 
     /// The lease revision that proves the record's active site silent for its *recorded* `L`.

@@ -6,10 +6,11 @@
 
 use crate::decide::situation::Situation;
 use crate::decide::{next, planned};
-use crate::guard::wire::ServerState;
+use crate::guard::wire::{Disk, Report, ServerState};
 use crate::loss::{LossBound, silent_site};
 use crate::plan::{Answer, Change, Gate, Plan, all_passed};
 use crate::policy::{After, Policy};
+use crate::position::{Lsn, Position};
 use crate::record::{Cause, Fences, Phase, Record};
 use crate::time::human;
 
@@ -39,6 +40,15 @@ fn lost(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     if !silent {
         return;
     }
+    if let Some(target) = other_target(s, record) {
+        plan.gates.push(Gate::new(
+            "target",
+            Answer::NotYet,
+            format!("{target} lives and is the target of {}", record.phase),
+            format!("{target} takes it, or is silent too"),
+        ));
+        return;
+    }
     let serve = serve_reads(s, policy, record);
     let served = serve.passed() || (record.phase == Phase::ReadOnly && record.target.as_ref() == Some(s.me));
     if let (Some(w), After::Elapsed(after)) =
@@ -62,12 +72,21 @@ fn lost(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
         if let Some(wait) = wait.filter(|w| !w.is_zero()) {
             plan.again(s.now + wait);
         }
-        let other = record.target.as_ref().filter(|t| *t != s.me);
-        if other.is_none_or(|t| s.lives(t) != Some(false)) {
+        if record.target.as_ref() == Some(s.me) {
             return;
         }
     }
     propose_read_only(s, policy, record, plan);
+}
+
+/// The living site that what goes on is meant for, if it is not this one.
+fn other_target<'a>(s: &Situation<'_>, record: &'a Record) -> Option<&'a crate::name::SiteName> {
+    if !matches!(record.phase, Phase::ReadOnly | Phase::Handover) {
+        return None;
+    }
+    let other = record.target.as_ref().filter(|t| *t != s.me && **t != record.active)?;
+    // A site without any lease was never there.
+    (s.observer.window(other).is_some() && s.lives(other) != Some(false)).then_some(other)
 }
 
 /// Whether the active site is proved silent, as a gate.
@@ -199,9 +218,14 @@ fn veto(s: &Situation<'_>, policy: &Policy) -> Vec<Gate> {
         let Some(view) = s.seen.databases.get(name) else { continue };
         let (Some(report), Some(seen)) = (view.guard.value(), view.guard.age()) else { continue };
         let Some(p) = &report.positions else { continue };
-        let Some(message) =
-            p.upstream.as_ref().filter(|u| u.status == "streaming").and_then(|u| u.message_age)
-        else {
+        let Some(upstream) = p.upstream.as_ref().filter(|u| u.status == "streaming") else { continue };
+        let Some(message) = upstream.message_age else {
+            gates.push(Gate::new(
+                "veto",
+                Answer::Unknown,
+                format!("{name} is streaming and the age of its last message is not known"),
+                format!("no message younger than {}", human(limit)),
+            ));
             continue;
         };
         let age = message.duration() + p.age.duration() + seen;
@@ -236,12 +260,14 @@ fn not_promotable(s: &Situation<'_>, policy: &Policy, record: &Record) -> Vec<Ga
 
 /// The bound on what a promotion of this site would lose, as judged when contact was lost.
 pub(super) fn loss(s: &Situation<'_>, policy: &Policy, record: &Record) -> LossBound {
-    if record.phase == Phase::ReadOnly
-        && record.target.as_ref() == Some(s.me)
-        && let Some(bound) = record.transition.as_ref().and_then(|t| t.loss_bound)
-    {
+    // What was judged when contact was lost stands, unless it was not known then: the standby has kept what it knew.
+    let mine = record.phase == Phase::ReadOnly && record.target.as_ref() == Some(s.me);
+    let judged = record.transition.as_ref().and_then(|t| t.loss_bound).filter(|_| mine);
+    if let Some(bound) = judged.filter(|b| b.bytes.is_some() && b.unseen.is_some()) {
         return bound;
     }
+    // A position is exact only as long as its source has not opened again.
+    let exact = matches!(record.phase, Phase::Handover | Phase::ReadOnly);
     let window = s.observer.window(&record.active);
     let stops_within = match record.promise.fences {
         Fences::Within { holder, fence } => holder.duration() + fence.duration(),
@@ -251,15 +277,15 @@ pub(super) fn loss(s: &Situation<'_>, policy: &Policy, record: &Record) -> LossB
     let mut worst = LossBound::NOTHING;
     for name in policy.databases.keys() {
         let view = s.seen.databases.get(name);
-        let received = view
-            .and_then(|d| d.guard.value())
-            .and_then(|r| r.positions.as_ref())
-            .and_then(|p| p.receive.max(p.replay));
-        let bound = match record.positions.get(name) {
-            Some(stop) => received.map_or(LossBound::UNKNOWN, |r| LossBound {
-                bytes: Some(if r > stop.lsn { 0 } else { stop.lsn.ahead_of(r) }),
-                unseen: Some(crate::time::Millis(0)),
-            }),
+        let bound = match record.positions.get(name).filter(|_| exact) {
+            Some(stop) => {
+                received_of(view.and_then(|d| d.guard.value()), stop).map_or(LossBound::UNKNOWN, |received| {
+                    LossBound {
+                        bytes: Some(stop.lsn.ahead_of(received)),
+                        unseen: Some(crate::time::Millis(0)),
+                    }
+                })
+            }
             None => silent_site(
                 view.and_then(|d| d.last_contact.as_ref()),
                 window.map(|w| w.first_received),
@@ -269,6 +295,14 @@ pub(super) fn loss(s: &Situation<'_>, policy: &Policy, record: &Record) -> LossB
         worst = worst.worst(bound);
     }
     worst
+}
+
+/// What this replica has received of the history that `stop` is on.
+fn received_of(report: Option<&Report>, stop: &Position) -> Option<Lsn> {
+    let report = report?;
+    let same = matches!(&report.disk, Disk::Cluster(c) if c.system_id == stop.system_id);
+    let p = report.positions.as_ref().filter(|p| same && p.timeline == Some(stop.timeline))?;
+    p.receive.max(p.replay)
 }
 
 /// Takes the role: `Promoting` with the next epoch.
@@ -286,7 +320,7 @@ pub(super) fn propose_take(
     if with_cause.transition.is_none() || with_cause.phase != Phase::ReadOnly {
         next::begin(s, &mut with_cause, cause, s.me);
     }
-    let mut next = next::promoted(s, &with_cause);
+    let mut next = next::promoted(s, policy, &with_cause);
     if let Some(t) = &mut next.transition {
         t.loss_bound = Some(bound);
         t.cause = cause;
@@ -329,6 +363,6 @@ pub(super) fn sizes_of(s: &Situation<'_>, record: &Record, next: &mut Record) {
     if let Some(facts) = s.facts(&record.active).value()
         && !facts.sizes.is_empty()
     {
-        next.sizes.clone_from(&facts.sizes);
+        next.sizes.extend(facts.sizes.clone());
     }
 }

@@ -1,0 +1,167 @@
+//! The end of a transition, and what a site touches on the way.
+
+use bascule_core::memory::Stamp;
+use bascule_core::moves::{MoveEnd, MoveHash};
+use bascule_core::observation::FlagValue;
+use bascule_core::record::{Cause, HoldUntil, Phase, Record};
+use bascule_core::timing::Profile;
+use rstest::rstest;
+
+use crate::expect::{flag, goes_to, next, points_traffic, stays};
+use crate::world::given::{Given, Lease, View};
+use crate::world::record::{doing, in_phase, never_fences, steady};
+use crate::world::reports::primary;
+
+/// Lyon, open and verified, with traffic and flags already there.
+fn opened(record: Record) -> Given {
+    let (epoch, serial) = (record.epoch, record.serial);
+    Given::at("lyon")
+        .record(record)
+        .report(primary(serial))
+        .verified(epoch)
+        .flag(FlagValue::ReadWrite)
+        .traffic_at("lyon", epoch, serial)
+}
+
+#[test]
+fn a_transition_ends_in_steady_with_its_times_in_the_history() {
+    let plan = opened(in_phase(Phase::Promoting)).plan();
+    let record = next(&plan);
+    assert_eq!((record.phase.clone(), record.settled), (Phase::Steady, true));
+    assert_eq!(record.history[0].cause, Cause::SiteLost);
+    assert!(record.transition.is_none());
+}
+
+#[test]
+fn traffic_waits_for_a_verified_write_and_flags_for_traffic() {
+    let started = Given::at("lyon").record(in_phase(Phase::Promoting)).report(primary(10));
+    let plan = started.clone().plan();
+    assert!(!points_traffic(&plan));
+    assert_eq!(flag(&plan), None, "it is read-only and stays so");
+    let plan = started.clone().verified(2).traffic_at("paris", 1, 1).plan();
+    assert!(points_traffic(&plan));
+    assert_eq!(flag(&plan), None);
+    let plan = started.verified(2).traffic_at("lyon", 2, 10).plan();
+    assert_eq!(flag(&plan), Some(false));
+}
+
+#[rstest]
+#[case::lapsed(Lease::Lapsed)]
+#[case::not_claimed_again(Lease::Regained)]
+fn a_holder_that_does_not_grant_clears_no_flag_and_moves_no_traffic(#[case] lease: Lease) {
+    let given = Given::at("lyon")
+        .record(in_phase(Phase::Promoting))
+        .report(primary(10))
+        .verified(2)
+        .traffic_at("paris", 1, 1)
+        .stamped(Stamp::WriteVerified, 20_000)
+        .stamped(Stamp::TrafficMoved, 20_000)
+        .lease(lease);
+    let plan = given.plan();
+    assert_ne!(flag(&plan), Some(false));
+    assert!(!points_traffic(&plan));
+}
+
+#[test]
+fn a_move_in_progress_is_judged_although_its_transition_was_lost() {
+    let mut record = in_phase(Phase::Promoting);
+    record.doing = Some(doing("kernel"));
+    record.transition = None;
+    let plan = opened(record).plan();
+    assert_eq!(next(&plan).doing, None);
+    assert!(next(&plan).verdict(&MoveHash("kernel".to_owned())).is_some());
+}
+
+#[test]
+fn a_hold_that_has_not_ended_outlives_a_transition() {
+    let held = |until: &str| {
+        let mut record = in_phase(Phase::Promoting);
+        record.hold = Some(HoldUntil {
+            until: until.parse().unwrap(),
+            reason: "x".to_owned(),
+            hash: MoveHash("h".to_owned()),
+        });
+        next(&opened(record).plan()).hold.is_some()
+    };
+    assert!(held("2026-11-28T05:00:00Z"));
+    assert!(!held("2026-11-28T02:00:00Z"));
+}
+
+#[test]
+fn a_returned_site_gets_its_traffic_back_when_it_was_stable_long_enough() {
+    let given = Given::at("paris")
+        .record(in_phase(Phase::Returning))
+        .flag(FlagValue::ReadOnly)
+        .traffic_at("lyon", 1, 9);
+    let plan = given.clone().stamped(Stamp::StableSince, 59_000).plan();
+    stays(&plan);
+    assert!(!points_traffic(&plan));
+    let plan = given.clone().stamped(Stamp::StableSince, 61_000).plan();
+    assert!(points_traffic(&plan));
+    assert_eq!(flag(&plan), None, "flags stay on until it is steady");
+    let plan = given.traffic_at("paris", 1, 10).stamped(Stamp::StableSince, 61_000).plan();
+    assert_eq!(goes_to(&plan), Some(Phase::Steady));
+    assert_eq!(next(&plan).target, None);
+}
+
+#[test]
+fn a_returned_hold_that_never_settled_goes_on_promoting_with_a_transition_to_finish() {
+    let mut record = in_phase(Phase::Returning);
+    record.settled = false;
+    record.doing = Some(doing("kernel"));
+    let given = Given::at("paris").record(record).stamped(Stamp::StableSince, 61_000);
+    let plan = given.plan();
+    assert_eq!(next(&plan).phase, Phase::Promoting);
+    assert!(next(&plan).transition.is_some(), "or the Move in progress would never end");
+}
+
+#[test]
+fn a_new_promise_is_written_by_a_site_that_grants_and_sees_the_record_as_it_is() {
+    let mut record = steady();
+    record.promise.profile = "wan".to_owned();
+    let given = Given::at("paris").record(record).for_ms(60_000);
+    assert_eq!(next(&given.plan()).promise.profile, "metro");
+    stays(&given.clone().lease(Lease::Lapsed).plan());
+    stays(&given.clone().view(View::Outdated).plan());
+    stays(&given.view(View::Writing).plan());
+}
+
+#[test]
+fn a_stronger_promise_waits_until_old_grants_have_run_out() {
+    let mut record = steady();
+    record.promise.fences = bascule_core::record::Fences::Within {
+        holder: bascule_core::time::Millis(5_000),
+        fence: bascule_core::time::Millis(1_000),
+    };
+    let given = Given::at("paris").record(record);
+    stays(&given.clone().for_ms(5_500).plan());
+    assert!(given.for_ms(6_500).plan().transition.is_some());
+    assert_eq!(Profile::Metro.timing().holder.0, 1_250);
+}
+
+#[rstest]
+#[case::steady(never_fences(steady()))]
+#[case::unmanaged(in_phase(Phase::Unmanaged))]
+fn a_promise_never_is_strengthened_only_when_every_guard_has_a_deadline(#[case] record: Record) {
+    let mut unlimited = primary(10);
+    unlimited.unlimited = true;
+    let given = Given::at("paris").record(record).for_ms(60_000);
+    stays(&given.clone().report(unlimited).plan());
+    stays(&given.clone().guard_unknown().plan());
+    stays(&given.clone().view(View::Outdated).plan());
+    assert!(given.plan().transition.is_some());
+}
+
+#[test]
+fn the_verdict_of_a_planned_move_is_done_and_of_any_other_that_it_became_a_failover() {
+    for (cause, end) in [
+        (Cause::Planned, MoveEnd::Done),
+        (Cause::Forced, MoveEnd::Done),
+        (Cause::SiteLost, MoveEnd::BecameFailover),
+    ] {
+        let mut record = in_phase(Phase::Promoting);
+        record.doing = Some(doing("kernel"));
+        record.transition.as_mut().unwrap().cause = cause;
+        assert_eq!(next(&opened(record).plan()).moves[0].end, end);
+    }
+}

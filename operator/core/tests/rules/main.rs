@@ -1,0 +1,17 @@
+//! What a site decides, sentence by sentence.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Helpers of tests are tests, too.
+#![allow(unreachable_pub, missing_docs, dead_code)] // One world serves several test binaries.
+#![allow(clippy::needless_pass_by_value)] // A given is built by value.
+
+#[path = "../world/mod.rs"]
+mod world;
+
+mod expect;
+mod finish;
+mod first;
+mod moves;
+mod offer;
+mod planned;
+mod release;
+mod take;

@@ -1,0 +1,209 @@
+//! Moves: at most once, never from the past, never behind a person's back.
+
+use bascule_core::moves::{Move, MoveEnd, MoveHash, Order, Verdict};
+use bascule_core::plan::Answer;
+use bascule_core::record::{HoldUntil, Phase, Record};
+use rstest::rstest;
+
+use crate::expect::{answer, goes_to, next, stays};
+use crate::world::given::{Given, Lease};
+use crate::world::policy::{failover, hold, mv, source_stopped, switchover};
+use crate::world::record::{doing, in_phase, never_fences, steady, wall};
+use crate::world::reports::{dead, orphan};
+use crate::world::{item, site};
+
+fn paris() -> Given {
+    Given::at("paris").record(steady())
+}
+
+/// Lyon with paris silent since just now: reads are not served yet.
+fn lost(record: Record) -> Given {
+    let orphan = orphan(record.serial);
+    Given::at("lyon").record(record).report(orphan).contact(0, 5_200).silent("paris", 5_000)
+}
+
+fn verdict(name: &str) -> Verdict {
+    Verdict {
+        hash: MoveHash(name.to_owned()),
+        name: name.try_into().unwrap(),
+        end: MoveEnd::Done,
+        message: String::new(),
+        epoch: 1,
+        at: wall(),
+        not_after: None,
+    }
+}
+
+#[rstest]
+#[case::an_old_epoch(Move { epoch: Some(0), ..switchover("m", "lyon") }, MoveEnd::Stale)]
+#[case::an_epoch_to_come(Move { epoch: Some(2), ..switchover("m", "lyon") }, MoveEnd::Refused)]
+#[case::too_late(Move { not_after: Some("2026-11-28T03:01:59Z".parse().unwrap()), ..switchover("m", "lyon") }, MoveEnd::Stale)]
+#[case::from_a_false_fact(Move { from: Some(site("lyon")), ..switchover("m", "lyon") }, MoveEnd::Refused)]
+#[case::to_a_stranger(switchover("m", "berlin"), MoveEnd::Refused)]
+#[case::to_the_active_site(switchover("m", "paris"), MoveEnd::Refused)]
+#[case::an_old_serial(Move { serial: Some(9), ..switchover("m", "lyon") }, MoveEnd::Stale)]
+#[case::a_failover_from_a_living_site(failover("m", "lyon"), MoveEnd::Refused)]
+#[case::an_abort_of_nothing(mv("m", Order::Abort), MoveEnd::Refused)]
+#[case::a_hold_without_an_end(mv("m", Order::Hold), MoveEnd::Refused)]
+fn a_move_that_cannot_be_acted_on_gets_its_verdict_and_changes_nothing_else(
+    #[case] mv: Move,
+    #[case] end: MoveEnd,
+) {
+    let plan = paris().moved(mv).plan();
+    let record = next(&plan);
+    assert_eq!(record.moves[0].end, end, "{}", record.moves[0].message);
+    assert_eq!((record.phase.clone(), record.epoch, record.serial), (Phase::Steady, 1, 11));
+    assert_eq!((record.target.clone(), record.doing.clone()), (None, None));
+}
+
+#[rstest]
+#[case::switchover(switchover("m", "lyon"))]
+#[case::failover(failover("m", "lyon"))]
+#[case::hold(hold("m", "2026-11-29T00:00:00Z".parse().unwrap()))]
+#[case::resume(mv("m", Order::Resume))]
+fn a_move_with_a_verdict_never_starts_anything_again(#[case] mv: Move) {
+    let mut record = steady();
+    record.moves.push(verdict("m"));
+    stays(&Given::at("paris").record(record.clone()).moved(mv.clone()).plan());
+    stays(&lost(record).moved(mv).plan());
+}
+
+#[test]
+fn a_move_waits_for_its_time() {
+    let early = Move { not_before: Some("2026-11-28T04:00:00Z".parse().unwrap()), ..switchover("m", "lyon") };
+    let plan = paris().moved(early).plan();
+    stays(&plan);
+    assert_eq!(answer(&plan, "move/m"), Answer::NotYet);
+    assert!(plan.look_again.is_some());
+}
+
+#[test]
+fn of_two_moves_at_once_one_starts_and_the_other_waits_for_its_turn() {
+    let plan = paris().moved(switchover("b", "lyon")).moved(switchover("a", "lyon")).plan();
+    assert_eq!(next(&plan).doing.as_ref().unwrap().name.as_str(), "a");
+    assert!(next(&plan).verdict(&MoveHash("b".to_owned())).is_none());
+}
+
+#[test]
+fn a_site_that_does_not_grant_gives_no_verdicts() {
+    let given = Given::at("paris").record(steady()).lease(Lease::Lapsed);
+    stays(&given.moved(Move { epoch: Some(0), ..switchover("m", "lyon") }).plan());
+}
+
+#[test]
+fn no_switchover_starts_while_the_database_is_being_locked() {
+    let plan = paris().report(dead(10)).moved(switchover("m", "lyon")).plan();
+    assert!(plan.lock);
+    stays(&plan);
+}
+
+#[test]
+fn a_failover_is_carried_out_by_its_target_once_the_source_is_proved_silent() {
+    let plan = lost(steady()).moved(failover("m", "lyon")).plan();
+    let record = next(&plan);
+    assert_eq!((record.phase.clone(), record.epoch), (Phase::Promoting, 2));
+    assert_eq!(record.doing.as_ref().unwrap().name.as_str(), "m");
+}
+
+#[test]
+fn a_failover_is_not_refused_because_this_operator_has_only_just_begun_to_look() {
+    let mut given = lost(steady()).moved(failover("m", "lyon"));
+    given.observed = 500;
+    let plan = given.plan();
+    stays(&plan);
+    assert_eq!(answer(&plan, "move/m"), Answer::Unknown);
+}
+
+#[test]
+fn a_failover_to_another_site_says_who_carries_it_out() {
+    let mut given = lost(steady()).policy(|p| p.sites.push(site("milan")));
+    given.moves.push(failover("m", "milan"));
+    let plan = given.plan();
+    stays(&plan);
+    assert_eq!(answer(&plan, "move/m"), Answer::NotYet);
+}
+
+#[test]
+fn a_failover_to_the_silent_site_itself_is_refused() {
+    let plan = lost(steady()).moved(failover("m", "paris")).plan();
+    assert_eq!(next(&plan).moves[0].end, MoveEnd::Refused);
+    let plan = lost(in_phase(Phase::ReadOnly)).moved(failover("m", "paris")).plan();
+    assert_eq!(next(&plan).moves[0].end, MoveEnd::Refused);
+}
+
+#[test]
+fn source_stopped_takes_the_role_of_a_site_that_promised_nothing() {
+    let plan = lost(never_fences(steady())).moved(source_stopped("m", "lyon", 10)).plan();
+    assert_eq!(goes_to(&plan), Some(Phase::Promoting));
+}
+
+#[rstest]
+#[case::another_serial(source_stopped("m", "lyon", 9), MoveEnd::Stale)]
+#[case::no_serial(Move { serial: None, ..source_stopped("m", "lyon", 10) }, MoveEnd::Refused)]
+fn source_stopped_names_the_serial(#[case] mv: Move, #[case] end: MoveEnd) {
+    let plan = lost(never_fences(steady())).moved(mv).plan();
+    assert_eq!(next(&plan).moves[0].end, end);
+    assert_eq!(next(&plan).epoch, 1);
+}
+
+#[test]
+fn a_persons_statement_comes_before_reads_are_served_by_themselves() {
+    let given = lost(never_fences(steady())).silent("paris", 60_000);
+    let plan = given.moved(source_stopped("m", "lyon", 10)).plan();
+    assert_eq!(goes_to(&plan), Some(Phase::Promoting), "the change would have made the statement stale");
+}
+
+#[test]
+fn without_accept_data_loss_the_loss_gate_holds_for_a_failover_too() {
+    let given = lost(steady()).contact(1 << 30, 5_200);
+    let plan = given.clone().moved(failover("m", "lyon")).plan();
+    assert_eq!(next(&plan).moves[0].end, MoveEnd::Refused);
+    let accepted =
+        mv("m", Order::Failover { to: site("lyon"), source_stopped: None, accept_data_loss: true });
+    assert_eq!(goes_to(&given.moved(accepted).plan()), Some(Phase::Promoting));
+}
+
+#[test]
+fn a_failover_that_ends_a_switchover_leaves_no_move_without_a_verdict() {
+    let mut record = in_phase(Phase::Requested);
+    record.doing = Some(doing("kernel"));
+    let plan = lost(record).moved(failover("m", "lyon")).plan();
+    let verdict = next(&plan).verdict(&MoveHash("kernel".to_owned())).unwrap();
+    assert_eq!(verdict.end, MoveEnd::BecameFailover);
+    assert_eq!(next(&plan).doing.as_ref().unwrap().name.as_str(), "m");
+}
+
+#[test]
+fn a_hold_and_a_resume_are_written_by_the_active_site_or_in_its_silence() {
+    let until = "2026-11-28T05:00:00Z".parse().unwrap();
+    assert_eq!(next(&paris().moved(hold("m", until)).plan()).hold.as_ref().unwrap().until, until);
+    stays(&Given::at("lyon").record(steady()).moved(hold("m", until)).plan());
+    let plan = lost(steady()).moved(hold("m", until)).plan();
+    assert!(next(&plan).hold.is_some());
+
+    let mut held = steady();
+    held.hold = Some(HoldUntil { until, reason: "x".to_owned(), hash: MoveHash("h".to_owned()) });
+    let plan = Given::at("paris").record(held).moved(mv("m", Order::Resume)).plan();
+    assert_eq!(next(&plan).hold, None);
+}
+
+#[test]
+fn sizes_that_are_not_known_now_do_not_erase_those_that_were() {
+    let mut given = paris().moved(switchover("m", "lyon"));
+    given.seen.workloads.clear();
+    assert_eq!(next(&given.plan()).sizes[&item("web")], 3);
+}
+
+#[test]
+fn after_the_point_of_no_return_an_abort_waits_for_the_end_and_is_refused_then() {
+    let mut abort = mv("m", Order::Abort);
+    abort.epoch = Some(2);
+    let promoting = in_phase(Phase::Promoting);
+    let given = Given::at("lyon").record(promoting.clone()).report(orphan(10)).moved(abort.clone());
+    let plan = given.plan();
+    stays(&plan);
+    assert_eq!(answer(&plan, "move/m"), Answer::NotYet);
+    let settled = Record { phase: Phase::Steady, settled: true, transition: None, ..promoting };
+    let plan = Given::at("lyon").record(settled).moved(abort).plan();
+    assert_eq!(next(&plan).moves[0].end, MoveEnd::Refused);
+}

@@ -1,0 +1,256 @@
+//! Switchovers.
+
+use bascule_core::guard::wire::{ClusterState, Disk};
+use bascule_core::memory::Stamp;
+use bascule_core::moves::{MoveEnd, Order};
+use bascule_core::observation::{Fact, FlagValue};
+use bascule_core::plan::{Answer, DatabaseRole, Gate};
+use bascule_core::position::{Lsn, SystemId, Timeline};
+use bascule_core::record::{Cause, Fences, Phase};
+use rstest::rstest;
+
+use crate::expect::{answer, flag, goes_to, next, role, stays};
+use crate::world::given::{Given, Lease, View};
+use crate::world::policy::{mv, switchover};
+use crate::world::record::{in_phase, never_fences, steady, stop_position};
+use crate::world::reports::{dead, locked, primary, proof, replica};
+use crate::world::{item, site};
+
+/// Paris in `Requested`, lyon not ready yet.
+fn requested() -> Given {
+    Given::at("paris").record(in_phase(Phase::Requested)).flag(FlagValue::ReadWrite)
+}
+
+/// The same with lyon ready.
+fn target_ready() -> Given {
+    requested().facts("lyon", |f| f.ready_for = Some(10))
+}
+
+/// Paris about to stop: read-only everywhere, a checkpoint done.
+fn ready_to_stop() -> Given {
+    let mut report = primary(10);
+    report.checkpointed = Some(10);
+    target_ready().flag(FlagValue::ReadOnly).report(report)
+}
+
+/// Paris stopped and locked.
+fn stopped() -> Given {
+    ready_to_stop().locking().report(locked(10))
+}
+
+/// Lyon in `Handover`.
+fn handover() -> Given {
+    Given::at("lyon").record(in_phase(Phase::Handover)).report(proof(10))
+}
+
+#[rstest]
+#[case::the_active_site(Given::at("paris").record(steady()))]
+#[case::the_target(Given::at("lyon").record(steady()))]
+fn any_site_that_sees_a_switchover_requests_it(#[case] given: Given) {
+    let plan = given.moved(switchover("kernel", "lyon")).plan();
+    let record = next(&plan);
+    assert_eq!(record.phase, Phase::Requested);
+    assert_eq!(record.target, Some(site("lyon")));
+    assert_eq!(record.active, site("paris"));
+    assert_eq!(record.doing.as_ref().unwrap().name.as_str(), "kernel");
+}
+
+#[test]
+fn users_become_read_only_only_once_the_target_is_ready() {
+    assert_eq!(flag(&requested().plan()), None, "the target is not ready: nobody has to wait");
+    assert_eq!(flag(&target_ready().plan()), Some(true));
+}
+
+#[test]
+fn nothing_is_stopped_before_every_pod_has_seen_the_flag() {
+    let mut given = ready_to_stop();
+    given.seen.workloads.get_mut(&item("web")).unwrap().effective =
+        Fact::now(bascule_core::observation::PodsAsked { pods: 3, read_only: 2, unknown: 1 });
+    let plan = given.plan();
+    assert!(!plan.lock);
+    assert_eq!(answer(&plan, "readOnly"), Answer::NotYet);
+}
+
+#[test]
+fn the_active_site_locks_when_everything_is_ready() {
+    let plan = ready_to_stop().plan();
+    assert!(plan.lock);
+    assert_eq!(role(&plan), &DatabaseRole::Lock);
+    stays(&plan);
+}
+
+#[test]
+fn a_clean_stop_is_handed_over_with_its_exact_position() {
+    let plan = stopped().plan();
+    let record = next(&plan);
+    assert_eq!(record.phase, Phase::Handover);
+    assert_eq!(record.positions[&item("main")], stop_position());
+    assert_eq!(record.epoch, 1, "the active site is still paris");
+}
+
+#[rstest]
+#[case::not_clean(dead(10))]
+#[case::an_older_stop({ let mut r = locked(10); r.stopped.as_mut().unwrap().serial = 5; r })]
+#[case::the_disk_says_otherwise({
+    let mut r = locked(10);
+    if let Disk::Cluster(c) = &mut r.disk { c.state = ClusterState::InProduction; }
+    r
+})]
+#[case::another_checkpoint({
+    let mut r = locked(10);
+    if let Disk::Cluster(c) = &mut r.disk { c.checkpoint = Lsn(9); }
+    r
+})]
+fn a_stop_that_proves_nothing_is_rolled_back(#[case] report: bascule_core::guard::wire::Report) {
+    let plan = stopped().report(report).plan();
+    let record = next(&plan);
+    assert_eq!(record.phase, Phase::Steady);
+    assert_eq!(record.moves[0].end, MoveEnd::RolledBack);
+}
+
+#[test]
+fn a_lock_is_confirmed_by_the_guard_and_never_inferred_from_time() {
+    stays(&stopped().guard_unknown().for_ms(60_000).plan());
+    stays(&stopped().report(primary(10)).for_ms(60_000).plan());
+}
+
+#[test]
+fn the_target_takes_once_it_has_proved_that_it_has_everything() {
+    let plan = handover().plan();
+    let record = next(&plan);
+    assert_eq!((record.phase.clone(), record.epoch), (Phase::Promoting, 2));
+    assert_eq!(record.active, site("lyon"));
+    assert!(plan.transition.as_ref().unwrap().unchanged_lease.is_none(), "the proof needs no silence");
+}
+
+#[rstest]
+#[case::not_replayed(|r: &mut bascule_core::guard::wire::Report| r.positions.as_mut().unwrap().replay = Some(crate::world::record::STOPPED_AT))]
+#[case::another_timeline(|r: &mut bascule_core::guard::wire::Report| r.positions.as_mut().unwrap().timeline = Some(Timeline(2)))]
+#[case::timeline_unknown(|r: &mut bascule_core::guard::wire::Report| r.positions.as_mut().unwrap().timeline = None)]
+#[case::another_database(|r: &mut bascule_core::guard::wire::Report| if let Disk::Cluster(c) = &mut r.disk { c.system_id = SystemId(1) })]
+#[case::positions_unknown(|r: &mut bascule_core::guard::wire::Report| r.positions = None)]
+fn without_the_proof_the_target_takes_nothing(#[case] change: fn(&mut bascule_core::guard::wire::Report)) {
+    let mut report = proof(10);
+    change(&mut report);
+    stays(&handover().report(report).plan());
+}
+
+#[test]
+fn a_target_whose_high_water_mark_cannot_be_written_takes_nothing() {
+    let mut given = handover();
+    given.seen.high_water = Fact::unknown("the ConfigMap cannot be written");
+    let plan = given.plan();
+    stays(&plan);
+    assert_eq!(answer(&plan, "marks"), Answer::Unknown);
+}
+
+#[test]
+fn the_new_holder_writes_its_own_promise() {
+    let mut record = never_fences(in_phase(Phase::Handover));
+    record.promise.profile = "wan".to_owned();
+    let plan = Given::at("lyon").record(record).report(proof(10)).plan();
+    assert!(matches!(next(&plan).promise.fences, Fences::Within { .. }));
+    assert_eq!(next(&plan).promise.profile, "metro");
+}
+
+#[rstest]
+#[case::requested(requested().for_ms(121_000))]
+#[case::handover(Given::at("paris").record(in_phase(Phase::Handover)).report(locked(10)).for_ms(21_000))]
+#[case::aborted(requested().moved(mv("stop", Order::Abort)))]
+#[case::aborted_in_handover(Given::at("paris").record(in_phase(Phase::Handover)).report(locked(10)).moved(mv("stop", Order::Abort)))]
+#[case::a_blocker(requested().facts("lyon", |f| f.blockers.push(Gate::new("secret", Answer::No, "gone", "a Secret"))))]
+#[case::after_a_restart(requested().lease(Lease::Regained))]
+#[case::after_a_restart_in_handover(Given::at("paris").record(in_phase(Phase::Handover)).lease(Lease::Regained))]
+fn before_the_point_of_no_return_any_failure_goes_back_to_steady(#[case] given: Given) {
+    let plan = given.plan();
+    let record = next(&plan);
+    assert_eq!(record.phase, Phase::Steady);
+    assert_eq!((record.epoch, record.active.clone()), (1, site("paris")));
+    assert_eq!((record.target.clone(), record.doing.clone()), (None, None));
+    assert!(record.positions.is_empty());
+    assert!(record.moves.iter().any(|v| v.name.as_str() == "kernel"), "the Move has its verdict");
+}
+
+#[rstest]
+#[case(View::Outdated)]
+#[case(View::Writing)]
+fn nothing_is_rolled_back_from_a_view_that_may_be_overtaken(#[case] view: View) {
+    stays(&requested().for_ms(121_000).view(view).plan());
+}
+
+#[test]
+fn sites_with_different_specs_do_not_switch_over() {
+    let given = requested().facts("lyon", |f| {
+        f.ready_for = Some(10);
+        f.spec_hash = Some("spec-2".to_owned());
+    });
+    let plan = given.plan();
+    assert_eq!(answer(&plan, "spec"), Answer::NotYet);
+    assert_eq!(flag(&plan), None);
+}
+
+#[test]
+fn the_target_says_for_which_serial_it_is_ready() {
+    let mut report = replica(10);
+    report.state = bascule_core::guard::wire::ServerState::Standby { open: false };
+    let mut given = Given::at("lyon").record(in_phase(Phase::Requested)).report(report);
+    assert_eq!(given.plan().ready_for, None, "its workload is not scaled yet");
+    let web = crate::world::given::web(FlagValue::ReadOnly, 3);
+    given.seen.workloads.insert(item("web"), web);
+    assert_eq!(given.plan().ready_for, Some(10));
+}
+
+#[test]
+fn a_policy_without_databases_hands_over_without_a_stop() {
+    let bare = |given: Given| given.policy(|p| p.databases.clear());
+    let plan = bare(ready_to_stop()).plan();
+    assert!(plan.lock);
+    assert_eq!(goes_to(&bare(stopped()).plan()), Some(Phase::Handover));
+    assert_eq!(goes_to(&bare(handover()).plan()), Some(Phase::Promoting));
+}
+
+#[test]
+fn no_other_move_touches_the_record_while_a_switchover_is_under_way() {
+    for given in [requested(), ready_to_stop(), stopped(), handover()] {
+        let alone = given.plan().transition;
+        let later = given.moved(switchover("second", "lyon")).moved({
+            let mut stale = mv("stale", Order::Resume);
+            stale.epoch = Some(0);
+            stale
+        });
+        assert_eq!(later.plan().transition, alone);
+    }
+}
+
+#[test]
+fn a_finished_switchover_reports_its_pause_and_is_done() {
+    let mut record = in_phase(Phase::Promoting);
+    record.doing = Some(crate::world::record::doing("kernel"));
+    let mut t =
+        crate::world::record::transition(Cause::Planned, Some(bascule_core::loss::LossBound::NOTHING));
+    t.epoch = 2;
+    for (name, took) in [("stop", 60), ("prove", 20)] {
+        t.phases.push(bascule_core::record::PhaseTime {
+            name: name.to_owned(),
+            site: site("paris"),
+            took: bascule_core::time::Millis(took),
+        });
+    }
+    record.transition = Some(t);
+    let plan = Given::at("lyon")
+        .record(record)
+        .report(primary(10))
+        .verified(2)
+        .flag(FlagValue::ReadWrite)
+        .traffic_at("lyon", 2, 10)
+        .stamped(Stamp::Promoted, 900)
+        .stamped(Stamp::Opened, 880)
+        .stamped(Stamp::WriteVerified, 860)
+        .plan();
+    let record = next(&plan);
+    assert_eq!(record.phase, Phase::Steady);
+    assert!(record.settled);
+    let pause = record.history[0].phases.iter().find(|p| p.name == "writePause").unwrap();
+    assert_eq!(pause.took.0, 60 + 20 + 140);
+    assert_eq!(record.moves[0].end, MoveEnd::Done);
+}

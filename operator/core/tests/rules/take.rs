@@ -1,0 +1,283 @@
+//! Lost sites: who may serve reads, who may take.
+
+use std::time::Duration;
+
+use bascule_core::loss::LossBound;
+use bascule_core::moves::MoveEnd;
+use bascule_core::observation::Fact;
+use bascule_core::plan::{Answer, DatabaseRole, Gate};
+use bascule_core::policy::After;
+use bascule_core::position::Timeline;
+use bascule_core::record::{Cause, Phase, Record};
+use bascule_core::time::Millis;
+use rstest::rstest;
+
+use crate::expect::{answer, gate, goes_to, next, points_traffic, role, stays};
+use crate::world::given::{Given, Lease, View};
+use crate::world::policy::{database, policy_in, switchover};
+use crate::world::record::{doing, finished, in_phase, never_fences, small_loss, steady};
+use crate::world::reports::{orphan, proof, replica, waiting};
+use crate::world::{item, site};
+
+/// Lyon, for which paris has been silent for a minute.
+fn lost(record: Record) -> Given {
+    let orphan = orphan(record.serial);
+    Given::at("lyon").record(record).report(orphan).contact(0, 60_200).silent("paris", 60_000)
+}
+
+/// The same, and the policy promotes at once.
+fn lost_at_once(record: Record) -> Given {
+    lost(record).policy(|p| p.failover.promote_after = After::Elapsed(Duration::ZERO))
+}
+
+/// Lyon serves reads, and has done so for longer than `promote.after`.
+fn reads_served() -> Given {
+    let mut record = in_phase(Phase::ReadOnly);
+    record.transition.as_mut().unwrap().loss_bound = Some(small_loss());
+    lost(record).for_ms(1_900_000)
+}
+
+#[test]
+fn a_silent_site_s_reads_are_served_after_serve_reads_after() {
+    let early = Given::at("lyon").record(steady()).report(orphan(10)).silent("paris", 9_000);
+    stays(&early.plan());
+    let plan = lost(steady()).plan();
+    let record = next(&plan);
+    assert_eq!(record.phase, Phase::ReadOnly);
+    assert_eq!(
+        (record.epoch, record.active.clone(), record.target.clone()),
+        (1, site("paris"), Some(site("lyon")))
+    );
+    assert!(plan.transition.as_ref().unwrap().unchanged_lease.is_some(), "the lease is compared too");
+}
+
+#[rstest]
+#[case::steady(steady())]
+#[case::requested(in_phase(Phase::Requested))]
+#[case::handover(in_phase(Phase::Handover))]
+#[case::returning(in_phase(Phase::Returning))]
+#[case::offered(in_phase(Phase::Offered))]
+#[case::withdrawn(in_phase(Phase::Withdrawn))]
+#[case::promoting(Record { active: site("paris"), ..in_phase(Phase::Promoting) })]
+fn silence_permits_a_take_from_every_phase(#[case] record: Record) {
+    let (epoch, phase) = (record.epoch, record.phase.clone());
+    let mut given = lost_at_once(record);
+    if phase == Phase::Handover {
+        given = given.report(proof(10));
+    }
+    let plan = given.plan();
+    assert_eq!(next(&plan).phase, Phase::Promoting, "from {phase}");
+    assert_eq!(next(&plan).epoch, epoch + 1);
+    assert_eq!(next(&plan).active, site("lyon"));
+}
+
+#[test]
+fn reads_alone_may_be_served_against_a_promise_never_but_nothing_is_promoted() {
+    let plan = lost_at_once(never_fences(steady())).plan();
+    assert_eq!(next(&plan).phase, Phase::ReadOnly);
+    assert_eq!(answer(&plan, "promise"), Answer::No);
+}
+
+#[rstest]
+#[case::unmanaged(in_phase(Phase::Unmanaged))]
+#[case::unknown(in_phase(Phase::Unknown("Levitating".to_owned())))]
+#[case::newer_schema(Record { schema: 2, ..steady() })]
+fn from_some_records_nothing_is_taken(#[case] record: Record) {
+    let plan = lost_at_once(record).plan();
+    stays(&plan);
+    assert!(plan.steps.is_empty());
+}
+
+#[test]
+fn after_promote_after_the_target_is_promoted() {
+    stays(&reads_served().for_ms(1_700_000).plan());
+    let plan = reads_served().plan();
+    assert_eq!(next(&plan).phase, Phase::Promoting);
+    assert_eq!(next(&plan).transition.as_ref().unwrap().loss_bound, Some(small_loss()));
+}
+
+#[rstest]
+#[case::the_own_lease_lapsed(reads_served().lease(Lease::Lapsed))]
+#[case::an_outdated_view(reads_served().view(View::Outdated))]
+#[case::an_own_write_on_its_way(reads_served().view(View::Writing))]
+#[case::a_site_that_lives(reads_served().silent("paris", 0))]
+#[case::not_silent_for_long_enough(reads_served().silent("paris", 1_900))]
+fn without_the_ballot_nothing_is_proposed(#[case] given: Given) {
+    stays(&given.plan());
+}
+
+#[rstest]
+#[case::held({ let mut g = reads_served(); g.record.as_mut().unwrap().hold = Some(bascule_core::record::HoldUntil {
+    until: "2026-11-28T05:00:00Z".parse().unwrap(), reason: "wait for Ada".to_owned(),
+    hash: bascule_core::moves::MoveHash("h".to_owned()) }); g }, "hold", Answer::No)]
+#[case::cooldown({ let mut g = reads_served(); g.record.as_mut().unwrap().history = vec![finished(Cause::Planned, 2_500)]; g }, "cooldown", Answer::NotYet)]
+#[case::never(reads_served().policy(|p| p.failover.promote_after = After::Never), "promote", Answer::No)]
+#[case::still_delivering(reads_served().report(replica(10)), "veto", Answer::No)]
+#[case::perhaps_still_delivering({
+    let mut r = replica(10);
+    r.positions.as_mut().unwrap().upstream.as_mut().unwrap().message_age = None;
+    reads_served().report(r)
+}, "veto", Answer::Unknown)]
+#[case::guard_unknown(reads_served().guard_unknown(), "database/main", Answer::Unknown)]
+#[case::not_a_replica(reads_served().report(waiting(true)), "database/main", Answer::NotYet)]
+#[case::preflight({ let mut g = reads_served(); g.seen.databases.get_mut(&item("main")).unwrap().preflight =
+    Fact::now(vec![Gate::new("wal_level", Answer::No, "minimal", "replica")]); g }, "wal_level", Answer::No)]
+#[case::contended({ let mut g = reads_served(); g.seen.workloads.get_mut(&item("web")).unwrap().blockers =
+    Fact::now(vec![Gate::new("contended", Answer::No, "argocd owns spec.replicas", "nobody")]); g }, "contended", Answer::No)]
+#[case::workload_unknown({ let mut g = reads_served(); g.seen.workloads.clear(); g }, "workload/web", Answer::Unknown)]
+#[case::traffic_unknown({ let mut g = reads_served(); g.seen.traffic.clear(); g }, "traffic/public", Answer::Unknown)]
+#[case::marks({ let mut g = reads_served(); g.seen.high_water = Fact::unknown("read-only file system"); g }, "marks", Answer::Unknown)]
+#[case::loss({ let mut g = reads_served(); g.record.as_mut().unwrap().transition.as_mut().unwrap().loss_bound =
+    Some(LossBound { bytes: Some(1 << 30), unseen: Some(Millis(100)) }); g }, "loss", Answer::No)]
+fn nothing_is_promoted_and_the_reason_is_named(
+    #[case] given: Given,
+    #[case] name: &str,
+    #[case] says: Answer,
+) {
+    let plan = given.plan();
+    stays(&plan);
+    assert_eq!(gate(&plan, name).answer, says, "{}", gate(&plan, name).words());
+}
+
+#[rstest]
+#[case::nothing_known(|g: &mut Given| g.seen.databases.get_mut(&item("main")).unwrap().last_contact = None, LossBound { bytes: None, unseen: None })]
+#[case::the_known_gap(|_: &mut Given| {}, LossBound { bytes: Some(4096), unseen: Some(Millis(5_000 + 1_550)) })]
+fn the_loss_is_judged_by_what_was_known_when_contact_was_lost(
+    #[case] change: fn(&mut Given),
+    #[case] expected: LossBound,
+) {
+    let mut given = lost(steady()).contact(4096, 64_995);
+    change(&mut given);
+    let bound = next(&given.plan()).transition.as_ref().unwrap().loss_bound.unwrap();
+    assert_eq!(bound.bytes, expected.bytes);
+    let near = |a: Option<Millis>, b: Option<Millis>| match (a, b) {
+        (Some(a), Some(b)) => a.0.abs_diff(b.0) <= 300,
+        (a, b) => a == b,
+    };
+    assert!(near(bound.unseen, expected.unseen), "{bound:?}");
+}
+
+#[test]
+fn a_loss_that_was_unknown_at_first_is_judged_again_from_what_the_standby_kept() {
+    let mut given = reads_served().contact(0, 60_200);
+    given.record.as_mut().unwrap().transition.as_mut().unwrap().loss_bound = Some(LossBound::UNKNOWN);
+    assert_eq!(goes_to(&given.plan()), Some(Phase::Promoting));
+}
+
+#[test]
+fn a_take_from_handover_judges_loss_by_the_exact_position() {
+    let given = lost_at_once(in_phase(Phase::Handover));
+    let mut behind = orphan(10);
+    behind.positions.as_mut().unwrap().receive = Some(bascule_core::position::Lsn(0x300_0000));
+    let plan = given.clone().report(behind).plan();
+    let bound = next(&plan).transition.as_ref().unwrap().loss_bound.unwrap();
+    assert_eq!(bound, LossBound { bytes: Some(0x28), unseen: Some(Millis(0)) });
+
+    let mut elsewhere = orphan(10);
+    elsewhere.positions.as_mut().unwrap().timeline = Some(Timeline(2));
+    let plan = given.report(elsewhere).plan();
+    assert_eq!(next(&plan).phase, Phase::ReadOnly, "a position on another timeline compares with nothing");
+    assert_eq!(next(&plan).transition.as_ref().unwrap().loss_bound, Some(LossBound::UNKNOWN));
+}
+
+#[test]
+fn a_position_of_a_switchover_proves_nothing_once_the_source_has_opened_again() {
+    // Paris stopped for a switchover, was lost, came back and wrote again: the old position is worthless.
+    let mut came_back = in_phase(Phase::ReadOnly);
+    came_back.positions = in_phase(Phase::Handover).positions;
+    let plan = Given::at("paris").record(came_back).lease(Lease::Regained).plan();
+    assert_eq!(next(&plan).phase, Phase::Returning);
+    assert!(next(&plan).positions.is_empty());
+
+    let mut returning = in_phase(Phase::Returning);
+    returning.positions = in_phase(Phase::Handover).positions;
+    let mut given = lost_at_once(returning).report(proof(10));
+    given.seen.databases.get_mut(&item("main")).unwrap().last_contact = None;
+    let plan = given.plan();
+    assert_eq!(next(&plan).phase, Phase::ReadOnly, "the loss is unknown: nothing is promoted");
+}
+
+#[test]
+fn a_site_that_comes_back_in_time_re_claims_and_its_interrupted_switchover_has_its_verdict() {
+    let mut record = in_phase(Phase::ReadOnly);
+    record.doing = Some(doing("kernel"));
+    let plan = Given::at("paris").record(record).lease(Lease::Regained).plan();
+    let record = next(&plan);
+    assert_eq!(record.phase, Phase::Returning);
+    assert_eq!(record.doing, None, "or no other Move could ever start");
+    assert_eq!(record.moves[0].end, MoveEnd::RolledBack);
+}
+
+#[test]
+fn a_new_silence_while_returning_starts_over() {
+    let plan = lost(in_phase(Phase::Returning)).plan();
+    assert_eq!(next(&plan).phase, Phase::ReadOnly);
+}
+
+#[test]
+fn the_target_serves_reads_and_gets_the_traffic() {
+    let plan = lost(in_phase(Phase::ReadOnly)).plan();
+    assert!(points_traffic(&plan));
+    assert_eq!(role(&plan), &DatabaseRole::Follow { site: site("paris"), open: true });
+    assert!(!points_traffic(&lost(in_phase(Phase::ReadOnly)).view(View::Outdated).plan()));
+    assert!(!points_traffic(&lost(in_phase(Phase::ReadOnly)).lease(Lease::Lapsed).plan()));
+}
+
+/// Milan as a third site, with lyon the target of what goes on.
+fn third(record: Record) -> Given {
+    let three = ["paris", "lyon", "milan"];
+    let mut given = Given::at("milan").policy(|p| *p = policy_in(&three));
+    given = given.policy(|p| {
+        p.databases.insert(item("main"), database(&three));
+        p.failover.promote_after = After::Elapsed(Duration::ZERO);
+    });
+    let orphan = proof(record.serial);
+    given.record(record).report(orphan).contact(0, 60_200).silent("paris", 60_000)
+}
+
+#[rstest]
+#[case::reads(in_phase(Phase::ReadOnly))]
+#[case::handover(in_phase(Phase::Handover))]
+fn a_third_site_leaves_the_role_to_a_target_that_lives(#[case] record: Record) {
+    let plan = third(record.clone()).plan();
+    stays(&plan);
+    assert_eq!(answer(&plan, "target"), Answer::NotYet);
+    assert!(third(record).silent("lyon", 60_000).plan().transition.is_some());
+}
+
+#[test]
+fn a_move_in_progress_that_became_a_failover_says_so() {
+    let mut record = in_phase(Phase::Requested);
+    record.doing = Some(doing("kernel"));
+    let plan = lost_at_once(record).plan();
+    assert_eq!(next(&plan).transition.as_ref().unwrap().cause, Cause::SiteLost);
+    assert_eq!(next(&plan).doing.as_ref().unwrap().name.as_str(), "kernel", "judged when it has opened");
+}
+
+#[test]
+fn nothing_happens_while_every_site_lives() {
+    for me in ["paris", "lyon"] {
+        let plan = Given::at(me).record(steady()).plan();
+        stays(&plan);
+        assert_eq!(plan.steps, vec![]);
+    }
+}
+
+#[test]
+fn a_switchover_waits_for_a_silent_source() {
+    let early = Given::at("lyon").record(steady()).silent("paris", 5_000);
+    let plan = early.moved(switchover("m", "lyon")).plan();
+    stays(&plan);
+    assert_eq!(answer(&plan, "move/m"), Answer::NotYet);
+}
+
+#[test]
+fn an_arbiter_that_has_gone_back_in_time_is_refused() {
+    let mut given = lost_at_once(steady());
+    given.seen.high_water =
+        Fact::now(bascule_core::observation::Marks { generation: 0, epoch: 1, serial: 11 });
+    let plan = given.plan();
+    stays(&plan);
+    assert_eq!(answer(&plan, "arbiter"), Answer::No);
+    assert_eq!(role(&plan), &DatabaseRole::Keep);
+}
