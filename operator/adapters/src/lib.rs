@@ -7,3 +7,4 @@ pub mod finding;
 pub mod git;
 pub mod guards;
 pub mod kube;
+pub mod postgres;
