@@ -1,3 +1,67 @@
 //! The Bascule operator and its command line.
+//!
+//! One static binary: `bascule operator` runs in every site, `bascule guard postgres` beside every database.
 
-fn main() {}
+mod cli;
+mod journal;
+mod metrics;
+mod serve;
+mod settings;
+mod telemetry;
+mod wiring;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+
+use crate::cli::{Cli, Command, GuardKind};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            // The chain is printed once, here; nothing below prints its own source.
+            #[expect(clippy::print_stderr, reason = "the last word of a process that cannot go on")]
+            {
+                eprintln!("bascule: {error:#}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Command::GitFetch => Ok(bascule_adapters::git::child_main()),
+        Command::Operator(args) => {
+            install_crypto()?;
+            telemetry::start(args.log_format)?;
+            let settings = settings::Settings::read(*args)?;
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .worker_threads(2)
+                .build()
+                .context("the runtime cannot be started")?;
+            runtime.block_on(wiring::run(settings))
+        }
+        Command::Guard(GuardKind::Postgres(args)) => {
+            install_crypto()?;
+            telemetry::start(cli::LogFormat::Text)?;
+            let config = (*args).try_into().map_err(anyhow::Error::new)?;
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .worker_threads(2)
+                .build()
+                .context("the runtime cannot be started")?;
+            runtime.block_on(bascule_guard::run(config)).map_err(anyhow::Error::new)
+        }
+    }
+}
+
+fn install_crypto() -> anyhow::Result<()> {
+    rustls::crypto::aws_lc_rs::default_provider().install_default().map_err(|_| {
+        anyhow::anyhow!("a TLS provider was installed twice; this is a defect of Bascule, please report it")
+    })
+}

@@ -8,3 +8,4 @@ pub mod git;
 pub mod guards;
 pub mod kube;
 pub mod postgres;
+pub mod site;

@@ -13,7 +13,7 @@ use bascule_core::facts::SiteFacts;
 use bascule_core::guard::wire::{Hello, Instruction, Report, Upstream};
 use bascule_core::moves::Move;
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
-use bascule_core::observation::{Fact, Marks, TrafficView, WorkloadView};
+use bascule_core::observation::{Fact, Marks, Observation, TrafficView, WorkloadView};
 use bascule_core::outcome::Outcome;
 use bascule_core::plan::{Gate, Step};
 use bascule_core::policy::Policy;
@@ -173,6 +173,8 @@ pub trait Guards: Send + Sync + 'static {
     fn answer(&self, session: GuardSession, nonce: u64, instruction: Instruction);
     /// Tells something unasked; it never extends a deadline.
     fn tell(&self, session: GuardSession, instruction: Instruction);
+    /// Ends the connection; the guard's own log shows the reason.
+    fn refuse(&self, session: GuardSession, reason: String);
 }
 
 /// What people want, as it changes.
@@ -262,6 +264,12 @@ pub struct Shown {
     pub moves: Vec<Move>,
     /// The record.
     pub record: Option<Record>,
+    /// What was seen of this site and heard from the others.
+    pub seen: Observation,
+    /// Whether each other site was seen to live; `None` is unknown.
+    pub lives: BTreeMap<SiteName, Option<bool>>,
+    /// What is wrong with this site's own standing: its lease, the arbiter.
+    pub trouble: Option<String>,
 }
 
 /// Where the journal goes. Writing never blocks and never fails the caller.

@@ -204,6 +204,7 @@ impl Runner {
                 self.ports.guards.answer(session, nonce, *instruction);
             }
             Command::Tell { session, instruction } => self.ports.guards.tell(session, *instruction),
+            Command::Refuse { session, reason } => self.ports.guards.refuse(session, reason),
             Command::ReadMarks => {
                 tasks.spawn(async move { Event::Marks(site.marks().await) });
             }

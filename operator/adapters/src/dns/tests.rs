@@ -421,4 +421,3 @@ async fn send(stream: &mut TcpStream, message: &[u8]) {
     stream.write_u16(u16::try_from(message.len()).unwrap()).await.unwrap();
     stream.write_all(message).await.unwrap();
 }
-

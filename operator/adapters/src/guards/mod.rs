@@ -122,11 +122,6 @@ impl GuardListener {
         self.address
     }
 
-    /// Ends a guard's connection with a reason that the guard's own log shows: wrong site, unknown database.
-    pub fn refuse(&self, session: GuardSession, reason: impl Into<String>) {
-        self.send(session, FromOperator::Refuse { reason: reason.into() });
-    }
-
     /// Hands a message to the connection. What the guard makes of it is in its next report; a message to a guard
     /// that has gone is lost, as its end tells.
     fn send(&self, session: GuardSession, message: FromOperator) {
@@ -150,6 +145,10 @@ impl Guards for GuardListener {
 
     fn tell(&self, session: GuardSession, instruction: Instruction) {
         self.send(session, FromOperator::Tell { instruction });
+    }
+
+    fn refuse(&self, session: GuardSession, reason: String) {
+        self.send(session, FromOperator::Refuse { reason });
     }
 }
 

@@ -465,3 +465,9 @@ impl HighWater {
         self.generation > other.generation || self.epoch > other.epoch || self.serial > other.serial
     }
 }
+
+/// The name of the replication slot that the replica in `site` uses on a primary. PostgreSQL allows `a-z`, `0-9` and
+/// `_` in it.
+pub fn slot_of(site: &SiteName) -> String {
+    format!("bascule_{}", site.as_str().replace('-', "_"))
+}

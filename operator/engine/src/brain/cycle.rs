@@ -43,6 +43,7 @@ impl Brain {
         }
         self.instruct(key, now);
         self.look(key, now);
+        self.show(key, now);
         self.raise_mark(key, now);
     }
 
@@ -192,6 +193,44 @@ impl Brain {
         }
     }
 
+    /// Shows people the state, when it says something new.
+    fn show(&mut self, key: &PolicyKey, now: Boottime) {
+        let l = self.id.installation.timing.l();
+        let alive = self.holder.remaining(now).is_some();
+        let Some(state) = self.policies.get_mut(key) else { return };
+        if state.policy.is_none() && state.invalid.is_none() {
+            return;
+        }
+        let others = state.policy.iter().flat_map(|p| p.sites.iter()).filter(|site| **site != self.id.site);
+        let lives: std::collections::BTreeMap<_, _> = others
+            .map(|site| (site.clone(), self.observer.window(site).map(|w| w.silent_for() < l)))
+            .collect();
+        let record = state.claim.view().map(|v| v.record.clone());
+        let trouble = match (&state.read_failed, alive) {
+            (Some(why), _) => Some(format!("the record cannot be read: {why}")),
+            (None, false) => Some("this site's lease is not renewed: the arbiter is not reached".to_owned()),
+            (None, true) => state.frozen.clone(),
+        };
+        let digest = digest(state, record.as_ref(), &lives, trouble.as_ref());
+        if state.shown.as_ref() == Some(&digest) || state.publishing || state.show_at.is_some_and(|t| now < t)
+        {
+            return;
+        }
+        state.shown = Some(digest);
+        state.publishing = true;
+        self.out.push(Command::Publish(Box::new(crate::ports::Shown {
+            policy: state.policy.clone(),
+            key: key.clone(),
+            invalid: state.invalid.clone(),
+            plan: state.plan.clone(),
+            moves: state.moves.clone(),
+            record,
+            seen: state.seen.clone(),
+            lives,
+            trouble,
+        })));
+    }
+
     fn raise_mark(&mut self, key: &PolicyKey, now: Boottime) {
         let Some(state) = self.policies.get_mut(key) else { return };
         let (Some(view), Some(marks)) = (state.claim.view(), self.marks.value()) else { return };
@@ -307,4 +346,43 @@ fn worth_saying(old: &SiteFacts, new: &SiteFacts) -> bool {
 fn news(plan: &Plan) -> (bool, Option<(String, bascule_core::plan::Answer)>) {
     let blocker = plan.first_blocker().map(|g| (g.name.clone(), g.answer));
     (plan.transition.is_some(), blocker)
+}
+
+/// What must change for people to be shown the state again: answers and states, not ages and positions.
+fn digest(
+    state: &State,
+    record: Option<&bascule_core::record::Record>,
+    lives: &std::collections::BTreeMap<bascule_core::name::SiteName, Option<bool>>,
+    trouble: Option<&String>,
+) -> String {
+    let gates: Vec<(&str, bascule_core::plan::Answer)> =
+        state.plan.gates.iter().chain(&state.plan.blockers).map(|g| (g.name.as_str(), g.answer)).collect();
+    let guards: Vec<_> = state
+        .seen
+        .databases
+        .iter()
+        .map(|(n, d)| {
+            (n, d.guard.value().map(|r| (std::mem::discriminant(&r.state), r.diverged.is_some(), r.locked)))
+        })
+        .collect();
+    let workloads: Vec<_> = state
+        .seen
+        .workloads
+        .iter()
+        .map(|(n, w)| (n, w.flag.value(), w.effective.value(), w.replicas.value()))
+        .collect();
+    let traffic: Vec<_> =
+        state.seen.traffic.iter().map(|(n, t)| (n, t.at.value().map(|at| &at.site))).collect();
+    let heard: Vec<_> = state
+        .heard
+        .iter()
+        .map(|(site, (f, _))| (site, &f.spec_hash, f.blockers.len(), &f.revision, f.ready_for))
+        .collect();
+    let moves: Vec<_> = state.moves.iter().map(|m| &m.hash).collect();
+    let generation = state.policy.as_ref().map(|p| (p.generation, &p.revision));
+    format!(
+        "{:?} {gates:?} {guards:?} {workloads:?} {traffic:?} {heard:?} {moves:?} {generation:?} {lives:?} {trouble:?} {:?}",
+        record.map(|r| (r.serial, &r.phase)),
+        state.invalid
+    )
 }

@@ -185,6 +185,13 @@ pub enum Command {
         /// What.
         instruction: Box<Instruction>,
     },
+    /// End a guard's connection.
+    Refuse {
+        /// Which.
+        session: GuardSession,
+        /// Why, for the person who must act.
+        reason: String,
+    },
     /// Read the high-water marks.
     ReadMarks,
     /// Raise a high-water mark.

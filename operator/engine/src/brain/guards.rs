@@ -1,7 +1,7 @@
 //! What guards are answered and told.
 
 use bascule_core::ballot::claim::Grant as Granted;
-use bascule_core::guard::wire::{Grant, Instruction, Role, Timing};
+use bascule_core::guard::wire::{Grant, Instruction, Role, Timing, slot_of};
 use bascule_core::name::{ItemName, PolicyKey};
 use bascule_core::plan::DatabaseRole;
 use bascule_core::record::{Fences, Phase};
@@ -19,6 +19,14 @@ impl Brain {
     pub(super) fn guard(&mut self, event: GuardEvent, now: Boottime) {
         match event {
             GuardEvent::Connected { session, hello } => {
+                if hello.site != self.id.site {
+                    let reason = format!(
+                        "the guard of {} was started for site {}, this operator is of site {}: check --site and --operator of the guard",
+                        hello.database, hello.site, self.id.site
+                    );
+                    self.out.push(Command::Refuse { session, reason });
+                    return;
+                }
                 let (key, database) = (hello.policy.clone(), hello.database.clone());
                 self.sessions.insert(session, (key.clone(), database.clone()));
                 let what = format!(
@@ -188,10 +196,5 @@ fn instruction(
 fn slots(id: &Identity, state: &State, database: &ItemName) -> Vec<String> {
     let Some(policy) = &state.policy else { return Vec::new() };
     let instances = policy.databases.get(database).map(|d| &d.instances);
-    instances.into_iter().flat_map(|i| i.keys()).filter(|site| **site != id.site).map(slot).collect()
-}
-
-/// The name of the slot that a site's replica uses on the primary: PostgreSQL allows a-z, 0-9 and `_`.
-pub(super) fn slot(site: &bascule_core::name::SiteName) -> String {
-    format!("bascule_{}", site.as_str().replace('-', "_"))
+    instances.into_iter().flat_map(|i| i.keys()).filter(|site| **site != id.site).map(slot_of).collect()
 }

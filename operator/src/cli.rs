@@ -1,0 +1,129 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Failover of applications between Kubernetes clusters: databases, traffic and read-only flags.
+#[derive(Debug, Parser)]
+#[command(name = "bascule", version, about, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the operator of a site.
+    Operator(Box<OperatorArgs>),
+    /// Run a server under a guard, as the first process of its container.
+    #[command(subcommand)]
+    Guard(GuardKind),
+    /// Fetch a git revision and print it; the operator runs this in a child process that it can kill.
+    #[command(hide = true)]
+    GitFetch,
+}
+
+/// What a guard can supervise.
+#[derive(Debug, Subcommand)]
+pub enum GuardKind {
+    /// A PostgreSQL server.
+    Postgres(Box<bascule_guard::Args>),
+}
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The operator's settings. Each has an environment variable of the same name, `BASCULE_…`.
+#[derive(Debug, Args)]
+pub struct OperatorArgs {
+    /// The name of this site: the one name by which policies call it. No two clusters may have the same.
+    #[arg(long, env = "BASCULE_SITE")]
+    pub site: String,
+
+    /// The kubeconfig of this site's own cluster; left out: the pod's service account.
+    #[arg(long, env = "BASCULE_KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// The namespace that the operator keeps its own objects in.
+    #[arg(long, env = "BASCULE_OPERATOR_NAMESPACE", default_value = "bascule-system")]
+    pub namespace: String,
+
+    /// The arbiter's members, `https://host:port`, the nearest first.
+    #[arg(long, env = "BASCULE_ARBITER_ENDPOINTS", value_delimiter = ',', required = true)]
+    pub arbiter_endpoints: Vec<String>,
+
+    /// Who signs the arbiter's certificates (PEM file).
+    #[arg(long, env = "BASCULE_ARBITER_CA")]
+    pub arbiter_ca: PathBuf,
+
+    /// This operator's certificate for the arbiter (PEM file).
+    #[arg(long, env = "BASCULE_ARBITER_CERT")]
+    pub arbiter_cert: PathBuf,
+
+    /// The key of that certificate (PEM file).
+    #[arg(long, env = "BASCULE_ARBITER_KEY")]
+    pub arbiter_key: PathBuf,
+
+    /// The election timeout that the arbiter's members run with. etcd does not tell; it must be said here.
+    #[arg(long, env = "BASCULE_ARBITER_ELECTION", default_value = "1s")]
+    pub arbiter_election: String,
+
+    /// The arbiter's generation: raised in all sites when its records are made anew.
+    #[arg(long, env = "BASCULE_ARBITER_GENERATION", default_value_t = 0)]
+    pub arbiter_generation: u64,
+
+    /// The timing profile, the same in all sites: metro, region, wan or conservative.
+    #[arg(long, env = "BASCULE_PROFILE", default_value = "wan")]
+    pub profile: String,
+
+    /// Where the guards of this site's databases connect.
+    #[arg(long, env = "BASCULE_GUARD_LISTEN", default_value = "0.0.0.0:7443")]
+    pub guard_listen: SocketAddr,
+
+    /// The directory with ca.crt, tls.crt and tls.key for the guards' connections, as a mounted Secret has them.
+    #[arg(long, env = "BASCULE_GUARD_CERTIFICATES")]
+    pub guard_certificates: PathBuf,
+
+    /// Where health and metrics are served.
+    #[arg(long, env = "BASCULE_HTTP_LISTEN", default_value = "0.0.0.0:8080")]
+    pub http_listen: SocketAddr,
+
+    /// The directory of the journal, one file a day; left out: the journal goes to the log only.
+    #[arg(long, env = "BASCULE_JOURNAL")]
+    pub journal: Option<PathBuf>,
+
+    /// Where git repositories are kept between fetches; may be emptied at any time.
+    #[arg(long, env = "BASCULE_GIT_CACHE", default_value = "/var/cache/bascule")]
+    pub git_cache: PathBuf,
+
+    /// Allow file:// URLs in PolicySources: for tests and for a repository on the node.
+    #[arg(long, env = "BASCULE_ALLOW_FILE_URLS", default_value_t = false)]
+    pub allow_file_urls: bool,
+
+    /// How logs are written.
+    #[arg(long, env = "BASCULE_LOG_FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormat,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}
