@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use bascule_core::plan::{Answer, Gate};
+
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -28,6 +30,20 @@ pub struct Finding {
     pub expected: String,
     /// What to do about it: a statement or a line to change, when there is one.
     pub hint: String,
+}
+
+impl Finding {
+    /// The finding as the gate `item/code` with this answer.
+    pub fn gate(&self, item: &str, answer: Answer) -> Gate {
+        let hint = if self.hint.is_empty() { String::new() } else { format!("; {}", self.hint) };
+        let name = format!("{item}/{}", self.code);
+        Gate::new(
+            &name,
+            answer,
+            format!("{}: {}", self.field, self.found),
+            format!("{}{hint}", self.expected),
+        )
+    }
 }
 
 impl fmt::Display for Finding {

@@ -12,6 +12,7 @@
 mod apply;
 mod mark;
 mod observe;
+mod port;
 mod preflight;
 mod read;
 mod servers;
@@ -22,6 +23,7 @@ mod wire;
 pub use apply::{Applied, Refusal, ServerFailure};
 pub use mark::{Mark, MarkError};
 pub use observe::{Answer, Published};
+pub use port::DnsTraffic;
 pub use read::MarkFound;
 pub use servers::Server;
 pub use target::{DnsTarget, DnsTargetSpec, SiteAddresses, TargetError, TsigKey};

@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
-use super::knot::{Knot, OTHER_SECRET, Role, free_port, key, mark, site, spec, target};
-use super::{Applied, Difference, DnsTarget, MarkFound, Published, Refusal, Verification};
+use super::knot::{Knot, OTHER_SECRET, Role, SECRET, free_port, key, mark, site, spec, target};
+use super::{Applied, Difference, DnsTarget, DnsTraffic, MarkFound, Published, Refusal, Verification};
 use crate::finding::Severity;
 use bascule_core::observation::Fact;
+use bascule_core::outcome::Outcome;
+use bascule_core::policy::Dns;
 
 const WAIT: Duration = Duration::from_secs(5);
 
@@ -345,6 +347,48 @@ async fn nothing_is_known_without_servers() {
         Verification::Unknown(_)
     ));
     assert!(target.preflight(Duration::from_secs(1)).await.iter().any(|f| f.code == "DnsServerUnreachable"));
+}
+
+#[tokio::test]
+async fn the_view_names_the_site_only_when_every_server_agrees() {
+    let first = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port(Ipv4Addr::LOCALHOST)));
+    let second = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port(Ipv4Addr::LOCALHOST)));
+    let _primary = Knot::start(first, &Role::Primary { notify: &[] }, "www A 192.0.2.10\n");
+    let mut secondary = Knot::start(second, &Role::Secondary { of: first, forwards: false }, "");
+    let ip = |s: &str| vec![s.parse().unwrap()];
+    let traffic = DnsTraffic::new(
+        &Dns {
+            name: "www.shop.example.".to_owned(),
+            zone: "shop.example.".to_owned(),
+            ttl: Duration::from_secs(5),
+            update_servers: vec![first],
+            verify_servers: vec![first, second],
+            tsig_secret: "key".try_into().unwrap(),
+            addresses: [(site("paris"), ip("192.0.2.10")), (site("lyon"), ip("198.51.100.10"))].into(),
+        },
+        key(SECRET),
+    )
+    .unwrap();
+    let at = async || traffic.look("traffic/public", WAIT).await.at.value().expect("known").clone();
+    let by_hand = at().await;
+    assert_eq!((by_hand.site, by_hand.serial, by_hand.differing.len()), (None, 0, 2), "no mark yet");
+    assert!(traffic.look("traffic/public", WAIT).await.blockers.value().expect("known").is_empty());
+
+    assert!(traffic.point(&site("lyon"), 1, 7, WAIT).await.is_done());
+    let lagging = at().await;
+    assert_eq!((&lagging.site, lagging.epoch, lagging.serial), (&None, 1, 7));
+    assert!(
+        matches!(lagging.differing.as_slice(), [one] if one.contains(&second.to_string())),
+        "{lagging:?}"
+    );
+    secondary.control(&["-b", "zone-refresh", "shop.example."]);
+    let same = at().await;
+    assert_eq!((same.site, same.epoch, same.serial), (Some(site("lyon")), 1, 7));
+    assert!(same.differing.is_empty());
+    let stale = traffic.point(&site("paris"), 1, 6, WAIT).await;
+    assert!(matches!(&stale, Outcome::Refused { reason } if reason.contains("newer")), "{stale:?}");
+    secondary.kill();
+    assert_eq!(at().await.site, None);
 }
 
 /// What a relay does with an update that comes by TCP.

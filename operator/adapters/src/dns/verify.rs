@@ -118,7 +118,8 @@ impl DnsTarget {
         }
     }
 
-    fn difference(
+    /// How what a server publishes differs from what it should publish.
+    pub(super) fn difference(
         &self,
         state: &Published,
         expected: &BTreeSet<IpAddr>,

@@ -6,6 +6,7 @@
 mod connect;
 mod facts;
 mod grants;
+mod port;
 mod preflight;
 mod settings;
 mod target;
@@ -13,6 +14,7 @@ mod write;
 
 use std::time::Duration;
 
+use bascule_core::plan::Gate;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
@@ -38,12 +40,13 @@ pub const ROLE_SQL: &str = include_str!("sql/bascule-role.sql");
 pub struct Postgres {
     target: PostgresTarget,
     kept: Mutex<Option<Session>>,
+    last_gates: std::sync::Mutex<Option<(Instant, Vec<Gate>)>>,
 }
 
 impl Postgres {
     /// An adapter for this server. It connects when it is asked something.
     pub const fn new(target: PostgresTarget) -> Self {
-        Self { target, kept: Mutex::const_new(None) }
+        Self { target, kept: Mutex::const_new(None), last_gates: std::sync::Mutex::new(None) }
     }
 
     /// The server.

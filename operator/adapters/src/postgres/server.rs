@@ -64,14 +64,22 @@ impl Server {
     }
 
     /// A new primary with `settings` (`name=value,…`) and the operator's role.
-    pub(super) async fn primary(settings: &str) -> Self {
+    pub(super) fn primary(settings: &str) -> Self {
         let mut server = Self::empty(settings);
         run(command("initdb")
             .args(["-U", "postgres", "-A", "trust", "-N", "--data-checksums", "--wal-segsize=1", "-D"])
             .arg(server.data()));
         server.write_hba("host all all 127.0.0.1/32 scram-sha-256\n");
         server.start();
-        server.sql(&role_sql()).await;
+        let script = server.dir.path().join("role.sql");
+        std::fs::write(&script, ROLE_SQL).unwrap();
+        run(command("psql")
+            .args(["-X", "-q", "-U", "postgres", "-d", "postgres", "-v", "ON_ERROR_STOP=1", "-v"])
+            .arg(format!("password={PASSWORD}"))
+            .args(["-p", &server.port.to_string(), "-h"])
+            .arg(server.dir.path())
+            .arg("-f")
+            .arg(script));
         server
     }
 
@@ -216,12 +224,6 @@ impl Server {
         }
         dir
     }
-}
-
-/// [`ROLE_SQL`] as psql would send it.
-fn role_sql() -> String {
-    let quoted = format!("'{}'", PASSWORD.replace('\'', "''"));
-    ROLE_SQL.replace(":'password'", &quoted).replace(":\"DBNAME\"", "postgres")
 }
 
 impl Drop for Server {

@@ -103,7 +103,7 @@ impl Settings {
         self.check_link(limits, &mut found);
         self.check_standby(role, &mut found);
         self.check_durability(&mut found);
-        self.check_surroundings(role, &mut found);
+        self.check_surroundings(&mut found);
         found
     }
 
@@ -253,7 +253,7 @@ impl Settings {
     }
 
     /// What surrounds the server.
-    fn check_surroundings(&self, role: ExpectedRole, found: &mut Vec<Finding>) {
+    fn check_surroundings(&self, found: &mut Vec<Finding>) {
         use Severity::{Block, Info, Warn};
         if !self.is("archive_mode", "off") {
             let expected =
@@ -267,9 +267,8 @@ impl Settings {
             found.push(self.finding("ListenAddresses", Warn, "listen_addresses", expected, Some("*")));
         }
         if self.is("default_transaction_read_only", "on") {
-            let severity = if role == ExpectedRole::Primary { Block } else { Warn };
             let (name, expected) = ("default_transaction_read_only", "off: ordinary sessions cannot write");
-            found.push(self.finding("DefaultReadOnly", severity, name, expected, Some("off")));
+            found.push(self.finding("DefaultReadOnly", Block, name, expected, Some("off")));
         }
     }
 }

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bascule_core::policy::Instance;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 /// Why a CA certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -76,4 +77,30 @@ pub struct PostgresTarget {
     pub dbname: String,
     /// How the connection is protected.
     pub tls: Tls,
+}
+
+impl PostgresTarget {
+    /// The server of a policy's instance, as the role from its Secret.
+    pub fn of(instance: &Instance, user: String, password: SecretString, tls: Tls) -> Self {
+        Self {
+            host: instance.host.clone(),
+            port: instance.port,
+            user,
+            password,
+            dbname: instance.database.clone(),
+            tls,
+        }
+    }
+
+    /// Whether both name the same server, role, password, database and kind of protection.
+    pub(super) fn same_as(&self, other: &Self) -> bool {
+        let tls = match (&self.tls, &other.tls) {
+            (Tls::Off, Tls::Off) => true,
+            (Tls::Verified(a), Tls::Verified(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        };
+        tls && (&self.host, self.port, &self.user, &self.dbname)
+            == (&other.host, other.port, &other.user, &other.dbname)
+            && self.password.expose_secret() == other.password.expose_secret()
+    }
 }

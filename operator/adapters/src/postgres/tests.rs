@@ -56,7 +56,7 @@ fn find<'a>(findings: &'a [Finding], code: &str) -> &'a Finding {
 
 #[tokio::test]
 async fn a_pair_is_seen_from_both_sides() {
-    let primary = Server::primary(GOOD).await;
+    let primary = Server::primary(GOOD);
     let standby = primary.standby(GOOD);
     let (at_primary, at_standby) = (Postgres::new(primary.target()), Postgres::new(standby.target()));
     let s = until(&at_standby, "streaming", streaming).await;
@@ -102,7 +102,7 @@ async fn a_pair_is_seen_from_both_sides() {
 
 #[tokio::test]
 async fn a_promotion_shows_at_once_and_the_control_file_lags() {
-    let primary = Server::primary(GOOD).await;
+    let primary = Server::primary(GOOD);
     let standby = primary.standby(GOOD);
     let at_standby = Postgres::new(standby.target());
     until(&at_standby, "streaming", streaming).await;
@@ -120,7 +120,7 @@ async fn a_promotion_shows_at_once_and_the_control_file_lags() {
 
 #[tokio::test]
 async fn a_standby_without_its_primary_and_one_with_paused_replay_are_told_apart() {
-    let mut primary = Server::primary(GOOD).await;
+    let mut primary = Server::primary(GOOD);
     let standby = primary.standby(GOOD);
     let at_standby = Postgres::new(standby.target());
     until(&at_standby, "streaming", streaming).await;
@@ -142,7 +142,7 @@ async fn a_standby_without_its_primary_and_one_with_paused_replay_are_told_apart
 
 #[tokio::test]
 async fn every_kind_of_trouble_with_connecting_is_told_apart() {
-    let mut server = Server::primary(GOOD).await;
+    let mut server = Server::primary(GOOD);
     let mut wrong_password = server.target();
     wrong_password.password = SecretString::from("wrong");
     let mut nobody = server.target();
@@ -184,7 +184,7 @@ async fn every_kind_of_trouble_with_connecting_is_told_apart() {
 
 #[tokio::test]
 async fn a_frozen_server_costs_the_deadline_and_nothing_more() {
-    let server = Server::primary(GOOD).await;
+    let server = Server::primary(GOOD);
     let postgres = Postgres::new(server.target());
     assert!(postgres.facts(WAIT).await.in_recovery.value().is_some());
     server.signal_all(Signal::STOP);
@@ -204,7 +204,7 @@ async fn a_frozen_server_costs_the_deadline_and_nothing_more() {
 
 #[tokio::test]
 async fn a_restart_between_two_questions_is_not_noticed() {
-    let mut server = Server::primary(GOOD).await;
+    let mut server = Server::primary(GOOD);
     let postgres = Postgres::new(server.target());
     assert!(postgres.facts(WAIT).await.in_recovery.value().is_some());
     server.stop();
@@ -214,7 +214,7 @@ async fn a_restart_between_two_questions_is_not_noticed() {
 
 #[tokio::test]
 async fn one_session_is_kept_and_not_counted() {
-    let server = Server::primary(GOOD).await;
+    let server = Server::primary(GOOD);
     let postgres = Postgres::new(server.target());
     let admin = server.superuser().await;
     for _ in 0..3 {
@@ -226,7 +226,7 @@ async fn one_session_is_kept_and_not_counted() {
 
 #[tokio::test]
 async fn a_committed_write_is_proved_by_its_log_on_disk() {
-    let server = Server::primary(GOOD).await;
+    let server = Server::primary(GOOD);
     let postgres = Postgres::new(server.target());
     let before = known(&postgres.facts(WAIT).await.primary).unwrap().flush;
     let WriteCheck::Committed { flushed, .. } = postgres.verify_write(WAIT).await else { panic!() };
@@ -252,7 +252,7 @@ async fn a_committed_write_is_proved_by_its_log_on_disk() {
 
 #[tokio::test]
 async fn a_write_is_refused_by_a_standby_and_by_a_read_only_server() {
-    let primary = Server::primary(GOOD).await;
+    let primary = Server::primary(GOOD);
     let standby = primary.standby(GOOD);
     let WriteCheck::Refused { why } = Postgres::new(standby.target()).verify_write(WAIT).await else {
         panic!()
@@ -268,7 +268,7 @@ async fn a_write_is_refused_by_a_standby_and_by_a_read_only_server() {
 
 #[tokio::test]
 async fn a_commit_that_waits_for_a_synchronous_standby_is_unknown() {
-    let server = Server::primary(GOOD).await;
+    let server = Server::primary(GOOD);
     server.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'").await;
     server.sql("SELECT pg_reload_conf()").await;
     server.await_log("reloading configuration");
@@ -280,7 +280,7 @@ async fn a_commit_that_waits_for_a_synchronous_standby_is_unknown() {
 
 #[tokio::test]
 async fn exactly_the_grants_of_the_script_suffice_and_each_missing_one_is_named() {
-    let server = Server::primary(&format!("{GOOD},wal_log_hints=on")).await;
+    let server = Server::primary(&format!("{GOOD},wal_log_hints=on"));
     let admin = server.superuser().await;
     admin.batch_execute("REVOKE CONNECT ON DATABASE postgres FROM PUBLIC").await.unwrap();
     let postgres = Postgres::new(server.target());
@@ -323,7 +323,7 @@ async fn exactly_the_grants_of_the_script_suffice_and_each_missing_one_is_named(
 
 #[tokio::test]
 async fn without_its_grants_a_role_gets_unknowns_and_never_zeros() {
-    let primary = Server::primary(GOOD).await;
+    let primary = Server::primary(GOOD);
     let standby = primary.standby(GOOD);
     let (at_primary, at_standby) = (Postgres::new(primary.target()), Postgres::new(standby.target()));
     until(&at_standby, "streaming", streaming).await;
@@ -350,7 +350,7 @@ async fn each_setting_that_would_hurt_is_named() {
         wal_sender_timeout=3s,wal_receiver_status_interval=10s,wal_retrieve_retry_interval=5s,fsync=off,\
         full_page_writes=off,synchronous_commit=off,recovery_min_apply_delay=1s,hot_standby=off,\
         max_standby_streaming_delay=-1,recovery_target_timeline=current,default_transaction_read_only=off";
-    let server = Server::primary(bad).await;
+    let server = Server::primary(bad);
     let findings = Postgres::new(server.target()).preflight(ExpectedRole::Standby, &limits(), WAIT).await;
     let expected = [
         ("Role", Severity::Block, "role", "a primary"),
@@ -380,8 +380,31 @@ async fn each_setting_that_would_hurt_is_named() {
 }
 
 #[tokio::test]
+async fn a_closed_server_keeps_its_last_answer_and_an_absent_one_is_unknown() {
+    let mut server = Server::primary(&format!("{GOOD},wal_sender_timeout=9s"));
+    let postgres = Postgres::new(server.target());
+    let gates = known(&postgres.gates("database/main", true, &limits(), WAIT).await);
+    assert_eq!(
+        gates.iter().map(|g| (g.name.as_str(), g.passed())).collect::<Vec<_>>(),
+        [("database/main/WalSenderTimeout", false)]
+    );
+    server.write_hba("");
+    server.sql("SELECT pg_reload_conf()").await;
+    server.await_log("reloading configuration");
+    let closed = postgres.gates("database/main", true, &limits(), WAIT).await;
+    assert_eq!(known(&closed), gates);
+    assert!(closed.age().unwrap() > Duration::ZERO);
+    assert!(
+        Postgres::new(server.target()).gates("database/main", true, &limits(), WAIT).await.value().is_none()
+    );
+    server.stop();
+    assert!(postgres.gates("database/main", true, &limits(), WAIT).await.value().is_none());
+    assert!(!postgres.prove_write(SHORT).await.is_done());
+}
+
+#[tokio::test]
 async fn a_superuser_is_told_to_be_less() {
-    let server = Server::primary(GOOD).await;
+    let server = Server::primary(GOOD);
     server.sql("ALTER ROLE bascule SUPERUSER").await;
     let findings = Postgres::new(server.target()).preflight(ExpectedRole::Primary, &limits(), WAIT).await;
     assert_eq!(find(&findings, "RoleTooStrong").hint, "ALTER ROLE bascule NOSUPERUSER;");
@@ -390,7 +413,7 @@ async fn a_superuser_is_told_to_be_less() {
 #[tokio::test]
 async fn tls_is_verified_against_the_given_ca_and_the_hosts_name() {
     let (ca, other, wrong_name) = (Ca::new(), Ca::new(), Ca::new());
-    let mut server = Server::primary(GOOD).await;
+    let mut server = Server::primary(GOOD);
     let (cert, key) = ca.server("127.0.0.1");
     let (bad_cert, bad_key) = wrong_name.server("192.0.2.1");
     let dir =
