@@ -118,6 +118,8 @@ impl Knot {
                 let _ = send.send(line);
             }
         });
+        // From here on the server ends with the value, also when the test fails below.
+        let knot = Self { address, child, dir };
         // A secondary is ready when it has copied the zone.
         let ready = match role {
             Role::Secondary { .. } => "zone updated",
@@ -130,7 +132,7 @@ impl Knot {
             seen.push_str(&line);
             seen.push('\n');
         }
-        Self { address, child, dir }
+        knot
     }
 
     /// Runs one command of the server's own control tool.
