@@ -157,6 +157,9 @@ impl World {
                 fs::remove_dir_all(&source)?;
             }
             fs::create_dir_all(&source)?;
+            if *target == "/run" {
+                fs::create_dir(source.join("knot"))?;
+            }
             mounts.push(Mount { source, target: target.into() });
         }
         if place.is_site() {

@@ -56,6 +56,7 @@ impl Dns<'_> {
         for place in Place::ALL {
             let folder = self.run.place(place).join("dns");
             fs::create_dir_all(folder.join("zones"))?;
+            fs::create_dir_all(folder.join("db"))?;
             fs::write(folder.join("knot.conf"), self.config(place, &update, &transfer))?;
         }
         let mut zone = format!(
@@ -73,7 +74,7 @@ impl Dns<'_> {
         let folder = folder.display();
         let mut text = format!(
             "server:
-    rundir: {folder}
+    rundir: /run/knot
     listen: {address}@{DNS_PORT}
     udp-workers: 1
     tcp-workers: 1

@@ -236,11 +236,13 @@ impl World {
         let rate = format!("{bytes_per_second}bps");
         class(&["parent", "1:", "classid", "1:2", "htb", "rate", &rate, "burst", "4k", "quantum", "1514"])?;
         // The filter of this kernel's tc may be missing; the packet filter's mark of a class always works.
-        let source =
-            |net: &str| format!("add rule bridge {} limit oifname \"{dev}\" ip saddr {net}", network::TABLE);
+        let chain = slow_chain(to);
+        let source = |net: &str| {
+            format!("add rule bridge {} {chain} oifname \"{dev}\" ip saddr {net}", network::TABLE)
+        };
         let class = "meta priority set 1:2";
         let own: Ipv4Addr = from.address();
-        let mut batch = format!("add chain bridge {} limit {LIMIT_HOOK}\n", network::TABLE);
+        let mut batch = format!("add chain bridge {} {chain} {LIMIT_HOOK}\n", network::TABLE);
         for net in [from.pods(), own.to_string()] {
             for side in ["sport", "dport"] {
                 batch += &format!("{} tcp {side} {port} {class}\n", source(&net));
@@ -256,13 +258,19 @@ impl World {
         if run("tc", ["qdisc", "show", "dev", &dev])?.contains("htb") {
             run("tc", ["qdisc", "del", "dev", &dev, "root"])?;
             let batch = format!(
-                "add chain bridge {table} limit {LIMIT_HOOK}\ndelete chain bridge {table} limit\n",
-                table = network::TABLE
+                "add chain bridge {table} {chain} {LIMIT_HOOK}\ndelete chain bridge {table} {chain}\n",
+                table = network::TABLE,
+                chain = slow_chain(to)
             );
             run_with_input("nft", ["-f", "-"], &batch)?;
         }
         Ok(())
     }
+}
+
+/// Chain of the filter that picks out what is slowed down on its way to a place.
+fn slow_chain(to: Place) -> String {
+    format!("slow_{to}")
 }
 
 /// Before the cuts, which drop.

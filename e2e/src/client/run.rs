@@ -1,0 +1,185 @@
+//! The running client: workers at a fixed pace, one shared record.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::history::{Attempt, History, Kind, Stamp};
+use super::sql::{Database, Sql};
+use super::web::{Published, Web};
+
+/// Whom the client talks to.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// The web application, by its published name.
+    Web(Published),
+    /// The databases themselves, whichever of them takes writes.
+    Databases(Vec<Database>),
+}
+
+/// How busy the client is.
+#[derive(Clone, Debug)]
+pub struct ClientOptions {
+    /// Whom it talks to.
+    pub target: Target,
+    /// Workers that write, each one row after the other.
+    pub writers: usize,
+    /// Workers that read.
+    pub readers: usize,
+    /// Time from the start of one attempt to the start of the next; a worker that is late starts at once.
+    pub pace: Duration,
+}
+
+impl ClientOptions {
+    /// Two writers and two readers, each fifty times a second.
+    pub fn new(target: Target) -> Self {
+        Self { target, writers: 2, readers: 2, pace: Duration::from_millis(20) }
+    }
+}
+
+/// A client that is at work until it is stopped or dropped.
+#[derive(Debug)]
+pub struct Client {
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+    workers: Vec<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    history: Mutex<History>,
+    count: watch::Sender<usize>,
+    next: AtomicU64,
+    begin: Stamp,
+}
+
+enum Session {
+    Web(Web),
+    Sql(Sql),
+}
+
+impl Client {
+    /// Starts the workers.
+    pub fn start(options: &ClientOptions) -> Self {
+        let shared = Arc::new(Shared {
+            history: Mutex::new(History::default()),
+            count: watch::Sender::new(0),
+            next: AtomicU64::new(1),
+            begin: Stamp::now(),
+        });
+        let stop = CancellationToken::new();
+        let kinds = std::iter::repeat_n(Kind::Write, options.writers)
+            .chain(std::iter::repeat_n(Kind::Read, options.readers));
+        let workers = kinds
+            .map(|kind| {
+                let session = match &options.target {
+                    Target::Web(published) => Session::Web(Web::new(published.clone())),
+                    Target::Databases(databases) => Session::Sql(Sql::new(databases.clone())),
+                };
+                tokio::spawn(work(Arc::clone(&shared), stop.clone(), session, kind, options.pace))
+            })
+            .collect();
+        Self { shared, stop, workers }
+    }
+
+    /// What was done until now.
+    pub fn history(&self) -> History {
+        self.shared.history.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ends the workers, each after its attempt, and answers everything that was done.
+    pub async fn stop(mut self) -> History {
+        self.stop.cancel();
+        for worker in std::mem::take(&mut self.workers) {
+            let _ = worker.await;
+        }
+        self.history()
+    }
+
+    /// Waits for an attempt of this kind that began after a moment and was taken by this site.
+    pub async fn works_at(
+        &self,
+        kind: Kind,
+        site: &str,
+        after: Stamp,
+        deadline: Duration,
+    ) -> Result<Attempt> {
+        self.wait_for(&format!("a {kind:?} at {site}"), deadline, |a| {
+            a.kind == kind && a.start >= after && a.site() == Some(site)
+        })
+        .await
+    }
+
+    /// Waits for any attempt that fits.
+    pub async fn wait_for(
+        &self,
+        what: &str,
+        deadline: Duration,
+        fits: impl Fn(&Attempt) -> bool,
+    ) -> Result<Attempt> {
+        let mut count = self.shared.count.subscribe();
+        let mut seen = 0;
+        let wait = async {
+            loop {
+                {
+                    let history = self.shared.history.lock().unwrap_or_else(PoisonError::into_inner);
+                    if let Some(found) = history.attempts[seen..].iter().find(|a| fits(a)) {
+                        return found.clone();
+                    }
+                    seen = history.attempts.len();
+                    count.mark_unchanged();
+                }
+                // The sender lives as long as this client.
+                let _ = count.wait_for(|n| *n > seen).await;
+            }
+        };
+        if let Ok(found) = timeout(deadline, wait).await {
+            return Ok(found);
+        }
+        let last = self.history().attempts.last().map(|a| format!("{:?}", a.outcome));
+        let last = last.unwrap_or_else(|| "none".to_owned());
+        bail!("the client saw no {what} within {deadline:?}; outcome of its last attempt: {last}")
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+async fn work(
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+    mut session: Session,
+    kind: Kind,
+    pace: Duration,
+) {
+    let mut tick = interval(pace);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => (),
+            () = stop.cancelled() => return,
+        }
+        let token = match kind {
+            Kind::Write => format!("{}-{}", shared.begin.0, shared.next.fetch_add(1, Ordering::Relaxed)),
+            Kind::Read => String::new(),
+        };
+        let start = Stamp::now();
+        let (outcome, address) = match &mut session {
+            Session::Web(web) => web.attempt(kind, &token).await,
+            Session::Sql(sql) => sql.attempt(kind, &token).await,
+        };
+        let attempt = Attempt { kind, token, start, end: Stamp::now(), outcome, address };
+        let mut history = shared.history.lock().unwrap_or_else(PoisonError::into_inner);
+        history.attempts.push(attempt);
+        shared.count.send_replace(history.attempts.len());
+    }
+}
