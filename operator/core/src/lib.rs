@@ -5,6 +5,7 @@
 //! all run these rules; there is no second copy of them.
 
 pub mod ballot;
+pub mod check;
 pub mod decide;
 pub mod facts;
 pub mod guard;
@@ -17,6 +18,7 @@ pub mod outcome;
 pub mod plan;
 pub mod policy;
 pub mod position;
+pub mod project;
 pub mod record;
 pub mod time;
 pub mod timing;

@@ -13,5 +13,8 @@ mod first;
 mod moves;
 mod offer;
 mod planned;
+mod project;
+mod properties;
 mod release;
 mod take;
+mod wrong;

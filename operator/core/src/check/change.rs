@@ -1,0 +1,245 @@
+//! Changes of the record.
+
+use super::{Case, Found, Rule, take, understood};
+use crate::guard::wire::Report;
+use crate::moves::{Move, Order};
+use crate::name::ItemName;
+use crate::plan::Change;
+use crate::record::{Fences, Phase, Record};
+
+pub(super) fn check(case: &Case<'_>, change: &Change, found: &mut Found) {
+    let next = &change.next;
+    found.want(case.lease(), Rule::Lease, || "this site's own lease has no time left".to_owned());
+    let Some(before) = case.before else { return first(case, next, found) };
+    view(case, before, found);
+    found.want(understood(before), Rule::Understood, || {
+        format!("the record has schema {} and phase {}", before.schema, before.phase)
+    });
+    let known = next.phase == before.phase || !matches!(next.phase, Phase::Unknown(_) | Phase::Withdrawn);
+    found.want(known, Rule::Understood, || format!("this version never writes {}", next.phase));
+    numbers(before, next, found);
+    memory(case, before, next, found);
+    if let Some(doing) = next.doing.as_ref().filter(|d| before.doing.as_ref() != Some(d)) {
+        found.want(open_move(case, before, &doing.hash.0).is_some(), Rule::Intent, || {
+            format!("Move {} is begun, which does not exist or has its verdict", doing.name)
+        });
+    }
+    if before.active == next.active {
+        same_active(case, before, change, found);
+    } else {
+        take::check(case, before, change, found);
+    }
+}
+
+fn first(case: &Case<'_>, next: &Record, found: &mut Found) {
+    let initial = case.policy.is_some_and(|p| p.initial_site == *case.s.me);
+    found.want(initial, Rule::Intent, || "only the initial site of a policy in force begins".to_owned());
+    found.want(next.active == *case.s.me && next.phase == Phase::Steady, Rule::Writer, || {
+        format!("the first record makes {} {}", next.active, next.phase)
+    });
+    found.want(next.serial == 1, Rule::Serial, || format!("the first serial is {}", next.serial));
+    found.want(next.epoch == 1, Rule::Epoch, || format!("the first epoch is {}", next.epoch));
+    let blank = case.s.seen.high_water.value().is_some_and(|m| m.epoch == 0 && m.serial == 0);
+    found.want(blank, Rule::WentBack, || "this site does not know that there was never a record".to_owned());
+}
+
+fn view(case: &Case<'_>, before: &Record, found: &mut Found) {
+    let current = case.s.claim.current().is_some_and(|v| v.record == *before);
+    found.want(current, Rule::View, || {
+        format!("serial {} is not the record as it was last read or written", before.serial)
+    });
+    if let Some(m) = case.s.seen.high_water.value() {
+        let behind = before.generation < m.generation
+            || (before.generation == m.generation && (before.epoch < m.epoch || before.serial < m.serial));
+        found.want(!behind, Rule::WentBack, || {
+            format!("epoch {}, serial {} were seen already", m.epoch, m.serial)
+        });
+    }
+}
+
+fn numbers(before: &Record, next: &Record, found: &mut Found) {
+    let step = before.serial.checked_add(1) == Some(next.serial) && before.generation == next.generation;
+    found.want(step, Rule::Serial, || {
+        format!(
+            "serial {} of generation {} would follow {} of {}",
+            next.serial, next.generation, before.serial, before.generation
+        )
+    });
+    let moved = u64::from(before.active != next.active);
+    found.want(before.epoch.checked_add(moved) == Some(next.epoch), Rule::Epoch, || {
+        format!(
+            "epoch {} with {} active would follow {} with {}",
+            next.epoch, next.active, before.epoch, before.active
+        )
+    });
+}
+
+fn memory(case: &Case<'_>, before: &Record, next: &Record, found: &mut Found) {
+    found.want(before.unknown == next.unknown && before.schema <= next.schema, Rule::Memory, || {
+        "what this version does not know would be lost".to_owned()
+    });
+    for v in &before.moves {
+        let needed = v.epoch >= next.epoch || v.not_after.is_some_and(|t| t > case.s.wall);
+        let kept = next.moves.iter().any(|n| n.hash == v.hash);
+        found.want(kept || !needed, Rule::Memory, || format!("the verdict on Move {} would be lost", v.name));
+    }
+    if let Some(doing) = before.doing.as_ref().filter(|d| next.doing.as_ref() != Some(d)) {
+        let judged = next.moves.iter().any(|v| v.hash == doing.hash);
+        found.want(judged, Rule::Memory, || format!("Move {} would end without a verdict", doing.name));
+    }
+}
+
+/// The Move with this hash, if it exists and has no verdict.
+pub(super) fn open_move<'a>(case: &Case<'a>, before: &Record, hash: &str) -> Option<&'a Move> {
+    let judged = before.moves.iter().any(|v| v.hash.0 == hash);
+    case.s.moves.iter().find(|m| m.hash.0 == hash && !judged)
+}
+
+fn same_active(case: &Case<'_>, before: &Record, change: &Change, found: &mut Found) {
+    let next = &change.next;
+    let mine = before.active == *case.s.me;
+    let allowed = if mine { by_the_active(before, next) } else { by_another(before, next) };
+    found.want(allowed, Rule::Writer, || {
+        format!(
+            "{} would go from {} to {} while {} is active",
+            case.s.me, before.phase, next.phase, before.active
+        )
+    });
+    let finished = mine && before.phase == Phase::Promoting && next.phase == Phase::Steady;
+    found.want(next.settled == (before.settled || finished), Rule::Writer, || {
+        "a hold is settled only by its own promotion's end".to_owned()
+    });
+    if !mine {
+        found.want(before.promise == next.promise, Rule::Writer, || {
+            format!("only {} changes its promise", before.active)
+        });
+    }
+    if before.promise.fences == Fences::Never && matches!(next.promise.fences, Fences::Within { .. }) {
+        let all = reports(case).all(|(_, r)| r.is_some_and(|r| !r.unlimited));
+        found.want(all, Rule::Evidence, || "a guard may still hold a grant without a deadline".to_owned());
+    }
+    if next.phase == before.phase {
+        return;
+    }
+    match next.phase {
+        Phase::Requested => requested(case, before, next, found),
+        Phase::ReadOnly => {
+            found.want(case.policy.is_some(), Rule::Intent, || "no policy in force".to_owned());
+            found.want(next.target.as_ref() == Some(case.s.me), Rule::Writer, || {
+                "reads are served by the site that says so".to_owned()
+            });
+            take::silence(case, before, change, found);
+        }
+        Phase::Handover => {
+            found.want(case.policy.is_some(), Rule::Intent, || "no policy in force".to_owned());
+            handover(case, next, found);
+        }
+        Phase::Offered => offered(case, before, next, found),
+        Phase::Unmanaged => {
+            let unwanted = case.policy.is_none();
+            found.want(unwanted, Rule::Intent, || "the policy is in force".to_owned());
+            found.want(next.promise.fences == Fences::Never, Rule::Writer, || {
+                "an unmanaged site promises nothing".to_owned()
+            });
+        }
+        Phase::Steady if before.phase == Phase::Promoting => finished_promotion(case, before, found),
+        _ => {}
+    }
+}
+
+/// Which changes of phase belong to the active site (design 6.1 and 6.4).
+fn by_the_active(before: &Record, next: &Record) -> bool {
+    use Phase::{Handover, Offered, Promoting, ReadOnly, Requested, Returning, Steady, Unmanaged, Withdrawn};
+    if before.phase == next.phase {
+        return true;
+    }
+    match (&before.phase, &next.phase) {
+        (Steady, Requested)
+        | (Requested, Handover)
+        | (ReadOnly, Returning)
+        | (Steady | Returning | Promoting, Offered | Unmanaged)
+        | (Promoting, Steady) => true,
+        (Requested | Handover | Offered | Withdrawn | Returning | Unmanaged, Steady) => before.settled,
+        (Requested | Handover | Offered | Withdrawn | Returning | Unmanaged, Promoting) => !before.settled,
+        _ => false,
+    }
+}
+
+/// Which changes belong to any other site: the request, reads, and what concerns Moves only.
+fn by_another(before: &Record, next: &Record) -> bool {
+    if before.phase == next.phase && before.target == next.target {
+        let mut same = next.clone();
+        same.serial = before.serial;
+        same.schema = before.schema;
+        same.moves.clone_from(&before.moves);
+        same.hold.clone_from(&before.hold);
+        return same == *before;
+    }
+    match next.phase {
+        Phase::Requested => before.phase == Phase::Steady,
+        Phase::ReadOnly => !matches!(before.phase, Phase::Unmanaged | Phase::Unknown(_)),
+        _ => false,
+    }
+}
+
+fn requested(case: &Case<'_>, before: &Record, next: &Record, found: &mut Found) {
+    let known = case.policy.is_some_and(|p| next.target.as_ref().is_some_and(|t| p.sites.contains(t)));
+    found.want(known, Rule::Intent, || "no policy in force names the target".to_owned());
+    let asked = next.doing.as_ref().and_then(|d| open_move(case, before, &d.hash.0)).is_some_and(|m| {
+        matches!(&m.order, Order::Switchover { to } if Some(to) == next.target.as_ref())
+            && m.epoch.is_none_or(|e| e == before.epoch)
+    });
+    found.want(asked, Rule::Intent, || "no open Move asks for this switchover at this epoch".to_owned());
+}
+
+fn handover(case: &Case<'_>, next: &Record, found: &mut Found) {
+    let ordered = case.s.claim.locking();
+    for (name, report) in reports(case) {
+        let exact = report.zip(ordered).is_some_and(|(r, serial)| {
+            let stop = r.stopped.as_ref().filter(|x| x.clean && x.serial >= serial);
+            is_locked(r, serial)
+                && stop.zip(next.positions.get(name)).is_some_and(|(x, p)| {
+                    (x.system_id, x.timeline, x.checkpoint) == (p.system_id, p.timeline, p.lsn)
+                })
+        });
+        found
+            .want(exact, Rule::Proof, || format!("{name} has not confirmed the clean stop that is recorded"));
+    }
+}
+
+fn offered(case: &Case<'_>, before: &Record, next: &Record, found: &mut Found) {
+    let past = matches!(before.phase, Phase::Promoting | Phase::Returning) && case.present().is_some();
+    found.want(case.policy.is_some() || past, Rule::Intent, || "no policy in force".to_owned());
+    let ordered = case.s.claim.locking();
+    for (name, report) in reports(case) {
+        let locked = report.zip(ordered).is_some_and(|(r, serial)| is_locked(r, serial));
+        found.want(locked, Rule::Lock, || format!("{name} is offered and not confirmed to be locked"));
+    }
+    if next.offer.as_ref().is_none_or(|o| o.never_opened) {
+        let proved = next.offer.is_some()
+            && before.phase == Phase::Promoting
+            && before.previous.as_ref().is_some_and(|p| p.settled)
+            && reports(case).all(|(_, r)| r.is_some_and(|r| r.opened_epoch < Some(before.epoch)));
+        found.want(proved, Rule::Loss, || "nothing proves that nothing was opened in this hold".to_owned());
+    }
+}
+
+fn finished_promotion(case: &Case<'_>, before: &Record, found: &mut Found) {
+    let names = case.present().into_iter().flat_map(|p| p.databases.keys());
+    for name in names {
+        let verified = case.s.seen.databases.get(name).and_then(|d| d.write_verified);
+        found.want(verified == Some(before.epoch), Rule::Proof, || {
+            format!("no write was verified in {name} at epoch {}", before.epoch)
+        });
+    }
+}
+
+/// Each database of the policy with its guard's report.
+pub(super) fn reports<'a>(case: &'a Case<'a>) -> impl Iterator<Item = (&'a ItemName, Option<&'a Report>)> {
+    let names = case.present().into_iter().flat_map(|p| p.databases.keys());
+    names.map(|name| (name, case.s.seen.databases.get(name).and_then(|d| d.guard.value())))
+}
+
+fn is_locked(report: &Report, serial: u64) -> bool {
+    report.locked >= Some(serial) && !report.state.is_or_becomes_primary() && !report.state.is_busy()
+}

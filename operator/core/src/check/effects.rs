@@ -1,0 +1,128 @@
+//! Roles, locks and effects.
+
+use super::{Case, Found, Rule, understood};
+use crate::plan::{DatabaseRole, Plan, Step};
+use crate::policy::Policy;
+use crate::record::{Phase, Record};
+
+pub(super) fn check(case: &Case<'_>, plan: &Plan, found: &mut Found) {
+    let Some(record) = case.before else {
+        let idle =
+            plan.databases.values().all(|o| matches!(o.role, DatabaseRole::Wait { .. } | DatabaseRole::Keep));
+        found.want(idle && !plan.lock, Rule::Role, || {
+            "no database has a role before a record exists".to_owned()
+        });
+        found
+            .want(plan.steps.is_empty(), Rule::Named, || "nothing is done before a record exists".to_owned());
+        return;
+    };
+    for (name, order) in &plan.databases {
+        let ok = match &order.role {
+            DatabaseRole::Keep | DatabaseRole::Wait { .. } => true,
+            DatabaseRole::Follow { site, .. } => !case.mine() && *site == record.active,
+            DatabaseRole::Serve { .. } => case.mine() && record.phase.grants(),
+            DatabaseRole::Lock => case.mine(),
+        };
+        found.want(ok && (understood(record) || order.role == DatabaseRole::Keep), Rule::Role, || {
+            format!("{name} as {:?} while {} is active in {}", order.role, record.active, record.phase)
+        });
+    }
+    if plan.lock {
+        lock(case, record, found);
+    }
+    for step in &plan.steps {
+        one(case, record, step, found);
+    }
+}
+
+fn lock(case: &Case<'_>, record: &Record, found: &mut Found) {
+    let grants =
+        matches!(record.phase, Phase::Steady | Phase::Requested | Phase::Returning | Phase::Promoting);
+    found.want(case.mine() && grants, Rule::Lock, || {
+        format!("{} would lock in {} of {}", case.s.me, record.phase, record.active)
+    });
+    let under_way = matches!(record.phase, Phase::Promoting | Phase::Returning) && case.present().is_some();
+    found.want(case.policy.is_some() || under_way, Rule::Intent, || {
+        "a policy that is not in force closes no database".to_owned()
+    });
+}
+
+fn one(case: &Case<'_>, record: &Record, step: &Step, found: &mut Found) {
+    let Some(policy) = case.present() else {
+        return found.want(false, Rule::Intent, || format!("without a policy: {}", step.words()));
+    };
+    let under_way = case.mine()
+        && matches!(record.phase, Phase::Handover | Phase::Promoting | Phase::Returning | Phase::Offered);
+    found.want(case.policy.is_some() || under_way, Rule::Intent, || {
+        format!("the policy is not in force: {}", step.words())
+    });
+    found.want(understood(record) && record.phase != Phase::Unmanaged, Rule::Intent, || {
+        format!("nobody acts in {}: {}", record.phase, step.words())
+    });
+    found.want(named(policy, step), Rule::Named, || format!("the policy does not name it: {}", step.words()));
+    let reads_only = matches!(step, Step::SetReadOnly { on: true, .. });
+    found.want(case.lease() || reads_only, Rule::Lease, || format!("without a lease: {}", step.words()));
+    match step {
+        Step::SetReadOnly { on: false, .. } => {
+            found.want(case.mine() && case.grants(), Rule::Flags, || {
+                format!("this site does not grant: {}", step.words())
+            });
+            let verified = record.phase != Phase::Promoting || all_verified(case, policy, record);
+            found.want(verified, Rule::Flags, || format!("no write was verified: {}", step.words()));
+        }
+        Step::PointTraffic { traffic, site, epoch, serial } => {
+            found.want((*epoch, *serial) == (record.epoch, record.serial), Rule::Traffic, || {
+                format!("the record is at epoch {}, serial {}: {}", record.epoch, record.serial, step.words())
+            });
+            let addresses = policy.traffic.get(traffic).and_then(|t| t.dns.addresses.get(site));
+            found.want(addresses.is_some_and(|a| !a.is_empty()), Rule::Traffic, || {
+                format!("{site} has no address: {}", step.words())
+            });
+            let serves =
+                site == case.s.me && (serves_writes(case, policy, record) || serves_reads(case, record));
+            found.want(serves, Rule::Traffic, || {
+                format!("{site} is not to be reached in {}: {}", record.phase, step.words())
+            });
+        }
+        Step::VerifyWrite { epoch, .. } => {
+            found.want(case.mine() && *epoch == record.epoch, Rule::Named, || {
+                format!("{} is active at epoch {}: {}", record.active, record.epoch, step.words())
+            });
+        }
+        Step::SetReadOnly { on: true, .. } | Step::Scale { .. } => {}
+    }
+}
+
+fn serves_writes(case: &Case<'_>, policy: &Policy, record: &Record) -> bool {
+    case.mine()
+        && case.grants()
+        && match record.phase {
+            Phase::Steady | Phase::Returning => true,
+            Phase::Promoting => all_verified(case, policy, record),
+            _ => false,
+        }
+}
+
+fn serves_reads(case: &Case<'_>, record: &Record) -> bool {
+    record.phase == Phase::ReadOnly
+        && record.target.as_ref() == Some(case.s.me)
+        && case.s.claim.current().is_some()
+}
+
+fn all_verified(case: &Case<'_>, policy: &Policy, record: &Record) -> bool {
+    policy
+        .databases
+        .keys()
+        .all(|name| case.s.seen.databases.get(name).is_some_and(|d| d.write_verified == Some(record.epoch)))
+}
+
+fn named(policy: &Policy, step: &Step) -> bool {
+    match step {
+        Step::SetReadOnly { workload, .. } => {
+            policy.workloads.get(workload).is_some_and(|w| w.read_only.is_some())
+        }
+        Step::Scale { workload, .. } => policy.workloads.contains_key(workload),
+        Step::PointTraffic { traffic, .. } => policy.traffic.contains_key(traffic),
+        Step::VerifyWrite { database, .. } => policy.databases.contains_key(database),
+    }
+}

@@ -1,0 +1,233 @@
+//! What people read.
+
+use std::time::Duration;
+
+use bascule_core::loss::LossBound;
+use bascule_core::moves::MoveHash;
+use bascule_core::observation::{Fact, FlagValue, PodsAsked};
+use bascule_core::plan::{Answer, Gate};
+use bascule_core::policy::After;
+use bascule_core::project::{Lag, Report, SiteRole, project, size};
+use bascule_core::record::{Cause, HoldUntil, MeasuredLoss, Phase, PhaseTime};
+use bascule_core::time::Millis;
+use rstest::rstest;
+
+use crate::world::given::{Given, Lease, Seen};
+use crate::world::record::{finished, in_phase, never_fences, steady, wall};
+use crate::world::reports::{dead, orphan, primary, replica, waiting};
+use crate::world::{item, site};
+
+fn told(given: &Given) -> Report {
+    given.look(|s| project(s, &bascule_core::decide::decide(s)))
+}
+
+/// Lyon serves reads since now.
+fn reads() -> Given {
+    let mut record = in_phase(Phase::ReadOnly);
+    record.entered.at = wall();
+    Given::at("lyon").record(record).report(orphan(10)).contact(0, 2_200).silent("paris", 3_000)
+}
+
+fn hold(mut given: Given) -> Given {
+    given.record.as_mut().unwrap().hold = Some(HoldUntil {
+        until: "2026-11-29T05:00:00Z".parse().unwrap(),
+        reason: "wait for Ada".to_owned(),
+        hash: MoveHash("h".to_owned()),
+    });
+    given
+}
+
+#[rstest]
+#[case::quiet(Given::at("paris").record(steady()), "paris writes (epoch 1); lyon follows, 0 B behind.")]
+#[case::quiet_from_the_other_side(Given::at("lyon").record(steady()), "paris writes (epoch 1); lyon follows, 0 B behind.")]
+#[case::old_lag(
+    { let mut g = Given::at("paris").record(steady());
+      let mut f = crate::world::given::facts(&site("lyon")); f.lag_bytes.insert(item("main"), 1_258_291);
+      g.seen.sites.insert(site("lyon"), Fact::Known { value: f, age: Duration::from_secs(7) }); g },
+    "paris writes (epoch 1); lyon follows, 1.2 MiB behind 7 s ago.")]
+#[case::lag_unknown(Given::at("paris").record(steady()).facts("lyon", |f| f.lag_bytes.clear()),
+    "paris writes (epoch 1); lyon lives, its lag is not known.")]
+#[case::standby_lost(Given::at("paris").record(steady()).silent("lyon", 60_000),
+    "paris writes (epoch 1); lyon has been silent for 59.7 s.")]
+#[case::just_started({ let mut g = Given::at("lyon").record(steady()); g.observed = 0; g },
+    "paris is active (epoch 1); whether it lives is not known yet.")]
+#[case::cut_off(Given::at("paris").record(steady()).lease(Lease::Lapsed),
+    "paris is active (epoch 1) and does not write: this site's lease was not renewed in time.")]
+#[case::dead(Given::at("paris").record(steady()).report(dead(10)).silent("lyon", 60_000),
+    "The database in paris does not serve: main died: killed by signal 9. Not offered to another site: taker: lyon is not known to live (needed: a site that can take).")]
+#[case::silent_source(Given::at("lyon").record(steady()).report(orphan(10)).silent("paris", 5_000),
+    "paris is silent, last heard 03:01:55. Waits for serveReads: silent for 4.7 s (needed: 10 s).")]
+#[case::reads_served(
+    reads(),
+    "Reads served from lyon since 03:02. Promotes 03:32 unless held. At most 2.1 MiB and what was written in 3.4 s at risk, last heard 03:01:57."
+)]
+#[case::reads_for_ever(reads().policy(|p| p.failover.promote_after = After::Never),
+    "Reads served from lyon since 03:02. Promotes only by a Move of type Failover. At most 2.1 MiB and what was written in 3.4 s at risk, last heard 03:01:57.")]
+#[case::held(
+    hold(reads()),
+    "Reads served from lyon since 03:02. Held until 2026-11-29 05:00 (wait for Ada). At most 2.1 MiB and what was written in 3.4 s at risk, last heard 03:01:57."
+)]
+#[case::no_promise({ let mut g = reads(); g.record = Some(never_fences(g.record.unwrap())); g },
+    "Reads served from lyon since 03:02. Promotes only by a Move with sourceStopped, for paris promised nothing. At most 2.1 MiB and what was written in 3.4 s at risk, last heard 03:01:57.")]
+#[case::too_much_loss({ let mut g = reads();
+    g.record.as_mut().unwrap().transition.as_mut().unwrap().loss_bound = Some(LossBound { bytes: Some(1 << 30), unseen: Some(Millis(3_400)) }); g },
+    "Reads served from lyon since 03:02. Not promoted: loss: 1073741824 bytes known, 3.4 s unseen (needed: at most 16777216 bytes and 30 s unseen). At most 1 GiB and what was written in 3.4 s at risk, last heard 03:01:57.")]
+#[case::loss_unknown({ let mut g = reads(); g.record.as_mut().unwrap().transition.as_mut().unwrap().loss_bound = Some(LossBound::UNKNOWN);
+    g.seen.databases.get_mut(&item("main")).unwrap().last_contact = None; g },
+    "Reads served from lyon since 03:02. Not promoted: loss: an unknown number of bytes, an unknown time unseen (needed: at most 16777216 bytes and 30 s unseen). What is at risk is not known. Last heard 03:01:57.")]
+#[case::returning(Given::at("paris").record(in_phase(Phase::Returning)).report(waiting(false)),
+    "paris came back and is open again. Reads served from lyon until it was stable for 60 s. Waits for open: main is down (needed: every database is open again).")]
+#[case::promoting(Given::at("lyon").record(in_phase(Phase::Promoting)).report(replica(10)),
+    "lyon takes over from paris (epoch 2). At most 2.1 MiB and what was written in 3.4 s at risk. Waits for open: main is a replica, open for reads (needed: every database is an open primary).")]
+#[case::requested(Given::at("paris").record(in_phase(Phase::Requested)),
+    "Switchover from paris to lyon (Move kernel) is being prepared. Waits for targetReady: lyon is ready for serial None (needed: lyon is ready for serial 10).")]
+#[case::unmanaged(Given::at("lyon").record(in_phase(Phase::Unmanaged)), "Not managed: paris keeps its role and nobody acts.")]
+#[case::suspended(Given::at("lyon").record(steady()).suspended(), "the policy is suspended; paris keeps its role.")]
+#[case::newer(Given::at("lyon").record(in_phase(Phase::Unknown("Levitating".to_owned()))),
+    "Nothing is done: schema: the record has schema 1 and phase Levitating (needed: schema 1 or lower and a known phase; upgrade this site's operator).")]
+#[case::no_record(
+    Given::at("lyon"),
+    "No site has a role yet: initialSite: paris is the initial site and has not created the record yet (needed: a record)."
+)]
+fn the_sentence_says_what_is_and_who_is_waited_for(#[case] given: Given, #[case] expected: &str) {
+    assert_eq!(told(&given).sentence, expected);
+}
+
+fn condition(r: &Report, kind: &str) -> (Option<bool>, String) {
+    let c = r
+        .conditions
+        .iter()
+        .find(|c| c.kind == kind)
+        .unwrap_or_else(|| panic!("no {kind}: {:?}", r.conditions));
+    (c.status, c.reason.clone())
+}
+
+#[rstest]
+#[case::ready(Given::at("paris").record(steady()), "Ready", Some(true), "Steady")]
+#[case::cut_off(Given::at("paris").record(steady()).lease(Lease::Lapsed), "Ready", Some(false), "ActiveSiteSilent")]
+#[case::not_looked({ let mut g = Given::at("lyon").record(steady()); g.observed = 0; g }, "Ready", None, "ActiveSiteUnknown")]
+#[case::dead(Given::at("paris").record(steady()).report(dead(10)), "Ready", Some(false), "DatabaseDown")]
+#[case::reads(reads(), "Ready", Some(false), "ReadOnly")]
+#[case::reads_end_by_themselves(reads(), "Reconciling", Some(true), "ReadOnly")]
+#[case::reads_need_a_person(hold(reads()), "Stalled", Some(true), "ReadOnly")]
+#[case::newer(Given::at("lyon").record(in_phase(Phase::Unknown("X".to_owned()))), "Stalled", Some(true), "NewerRecord")]
+#[case::no_record(Given::at("lyon"), "Reconciling", Some(true), "NoRecord")]
+#[case::failover(Given::at("paris").record(steady()), "FailoverPossible", Some(true), "SiteCanTake")]
+#[case::failover_blocked(Given::at("paris").record(steady()).facts("lyon", |f| f.blockers.push(Gate::new("x", Answer::No, "a", "b"))), "FailoverPossible", Some(false), "NoSiteCanTake")]
+#[case::failover_unknown({ let mut g = Given::at("paris").record(steady()); g.seen.sites.clear(); g }, "FailoverPossible", None, "NotKnown")]
+#[case::switchover(Given::at("paris").record(steady()), "SwitchoverPossible", Some(true), "Ready")]
+#[case::specs_differ(Given::at("paris").record(steady()).facts("lyon", |f| f.spec_hash = Some("other".to_owned())), "SwitchoverPossible", Some(false), "SpecsDiffer")]
+#[case::reachable(Given::at("paris").record(steady()), "SitesReachable", Some(true), "AllLive")]
+#[case::silent(Given::at("paris").record(steady()).silent("lyon", 60_000), "SitesReachable", Some(false), "SiteSilent")]
+#[case::streaming(Given::at("paris").record(steady()), "ReplicationHealthy", Some(true), "Streaming")]
+#[case::lag_unknown(Given::at("lyon").record(steady()).report(orphan(10)), "ReplicationHealthy", None, "LagUnknown")]
+#[case::writes(Given::at("paris").record(steady()), "ReadOnlyEffective", Some(true), "ReadWrite")]
+#[case::read_only(Given::at("lyon").record(steady()), "ReadOnlyEffective", Some(true), "ReadOnly")]
+#[case::flag_wrong(Given::at("lyon").record(steady()).flag(FlagValue::ReadWrite), "ReadOnlyEffective", Some(false), "FlagDiffers")]
+#[case::not_verified(Given::at("lyon").record(steady()).policy(|p| {
+    p.workloads.get_mut(&item("web")).unwrap().read_only.as_mut().unwrap().verify = None; }), "ReadOnlyEffective", None, "NotVerified")]
+#[case::pods_silent({ let mut g = Given::at("lyon").record(steady());
+    g.seen.workloads.get_mut(&item("web")).unwrap().effective = Fact::now(PodsAsked { pods: 2, read_only: 1, unknown: 1 }); g }, "ReadOnlyEffective", Some(false), "PodsDiffer")]
+#[case::converged(Given::at("paris").record(steady()), "TrafficConverged", Some(true), "Converged")]
+#[case::elsewhere(Given::at("paris").record(steady()).traffic_at("lyon", 1, 1), "TrafficConverged", Some(false), "Elsewhere")]
+#[case::traffic_unknown({ let mut g = Given::at("paris").record(steady()); g.seen.traffic.clear(); g }, "TrafficConverged", None, "NotKnown")]
+#[case::agrees(Given::at("paris").record(steady()), "ArbiterAgrees", Some(true), "Agrees")]
+#[case::contended({ let mut g = Given::at("paris").record(steady()); g.seen.workloads.get_mut(&item("web")).unwrap().blockers =
+    Fact::now(vec![Gate::new("web", Answer::No, "Contended: argocd owns spec.replicas", "nobody")]); g }, "Contended", Some(true), "OwnedByAnother")]
+fn a_condition_has_a_stable_reason(
+    #[case] given: Given,
+    #[case] kind: &str,
+    #[case] status: Option<bool>,
+    #[case] reason: &str,
+) {
+    assert_eq!(condition(&told(&given), kind), (status, reason.to_owned()));
+}
+
+#[test]
+fn what_is_true_only_sometimes_is_absent_otherwise() {
+    let r = told(&Given::at("paris").record(steady()));
+    for kind in ["Reconciling", "Stalled", "Contended"] {
+        assert!(!r.conditions.iter().any(|c| c.kind == kind), "{kind}");
+    }
+}
+
+#[test]
+fn a_site_of_which_nothing_is_known_is_shown_as_unknown() {
+    let mut given = Given::at("paris").record(steady());
+    given.seen.sites.clear();
+    given.observed = 0;
+    let r = told(&given);
+    let lyon = &r.sites[1];
+    assert_eq!((lyon.role, lyon.lives, lyon.promotable), (SiteRole::Unknown, None, None));
+    assert_eq!(lyon.lag.words(), "Unknown");
+    assert_eq!(r.lag, Lag::default());
+    assert_eq!(lyon.reason.as_deref(), Some("lyon has said nothing about this policy yet"));
+}
+
+#[test]
+fn a_silent_site_s_role_is_unknown_and_its_own_words_have_an_age() {
+    let mut given = Given::at("lyon").record(steady()).report(orphan(10)).silent("paris", 60_000);
+    let facts = crate::world::given::facts(&site("paris"));
+    given.seen.sites.insert(site("paris"), Fact::Known { value: facts, age: Duration::from_mins(1) });
+    let r = told(&given);
+    assert_eq!(r.sites[0].role, SiteRole::Unknown);
+    assert_eq!(r.sites[0].age_ms, Some(60_000));
+    assert_eq!(r.sites[1].role, SiteRole::Standby);
+    assert_eq!(r.lag.words(), "Unknown", "without its primary a replica does not know how far it is behind");
+}
+
+#[test]
+fn roles_are_told_from_both_sides() {
+    let r = told(&Given::at("paris").record(steady()).report(primary(10)));
+    assert_eq!((r.sites[0].role, r.sites[1].role), (SiteRole::Primary, SiteRole::Standby));
+    assert_eq!(r.serving, Some(site("paris")));
+    assert_eq!(told(&reads()).serving, Some(site("lyon")));
+}
+
+#[test]
+fn the_last_transition_has_its_times_and_what_was_really_lost() {
+    let mut t = finished(Cause::SiteLost, 60);
+    t.phases = vec![
+        PhaseTime { name: "detect".to_owned(), site: site("lyon"), took: Millis(2_050) },
+        PhaseTime { name: "promote".to_owned(), site: site("lyon"), took: Millis(340) },
+    ];
+    t.loss_bound = Some(crate::world::record::small_loss());
+    let mut record = steady();
+    record.history = vec![t.clone()];
+    let words = |record| told(&Given::at("paris").record(record)).last.unwrap().words;
+    assert_eq!(
+        words(record.clone()),
+        "paris to lyon (site lost, epoch 1): detect 2 s, promote 340 ms; at most 2.1 MiB and what was written in 3.4 s at risk"
+    );
+    t.measured_loss =
+        Some(MeasuredLoss { bytes: 40_960, transactions: 12, saved: "/data/bascule/saved".to_owned() });
+    record.history = vec![t];
+    assert_eq!(
+        words(record),
+        "paris to lyon (site lost, epoch 1): detect 2 s, promote 340 ms; lost 40 KiB in 12 transactions, saved at /data/bascule/saved"
+    );
+}
+
+#[test]
+fn without_a_policy_the_record_is_still_told() {
+    let r = told(&Given::at("paris").record(steady()).deleted());
+    assert_eq!(r.active, Some(site("paris")));
+    assert_eq!(r.sites.len(), 1);
+    let mut given = Given::at("paris").record(steady());
+    given.policy = Seen::NotListed;
+    assert_eq!(told(&given).sentence, "the policies have not been listed yet.");
+}
+
+#[test]
+fn bytes_read_like_words() {
+    for (bytes, words) in [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1 KiB"),
+        (2_202_009, "2.1 MiB"),
+        (1 << 40, "1 TiB"),
+        (1 << 50, "1024 TiB"),
+    ] {
+        assert_eq!(size(bytes), words);
+    }
+}

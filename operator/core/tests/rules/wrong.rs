@@ -1,0 +1,284 @@
+//! Wrong plans, made by hand: the second opinion catches each by its name.
+
+use bascule_core::check::{Rule, check};
+use bascule_core::decide::decide;
+use bascule_core::guard::wire::{Disk, ServerState};
+use bascule_core::loss::LossBound;
+use bascule_core::moves::MoveHash;
+use bascule_core::observation::{Fact, Marks};
+use bascule_core::plan::{Change, DatabaseOrder, DatabaseRole, Plan, Step};
+use bascule_core::record::{Fences, Phase, Record};
+use rstest::rstest;
+
+use crate::world::given::{Given, Lease, View};
+use crate::world::policy::{source_stopped, switchover};
+use crate::world::record::{doing, in_phase, never_fences, small_loss, steady};
+use crate::world::reports::{dead, locked, orphan, primary, proof, waiting};
+use crate::world::{item, site};
+
+/// What the second opinion says of `given`'s own plan after `spoil`.
+fn opinion(given: &Given, spoil: impl FnOnce(&mut Plan)) -> Vec<Rule> {
+    given.look(|s| {
+        let mut plan = decide(s);
+        assert_eq!(check(given.record.as_ref(), &plan, s), vec![], "the plan is right before it is spoilt");
+        spoil(&mut plan);
+        check(given.record.as_ref(), &plan, s).into_iter().map(|v| v.rule).collect()
+    })
+}
+
+/// What it says of a plan that only changes the record.
+fn opinion_on(given: &Given, next: Record) -> Vec<Rule> {
+    given.look(|s| {
+        let change = Change { next, unchanged_lease: None, why: String::new() };
+        let plan = Plan { transition: Some(change), ..Plan::default() };
+        check(given.record.as_ref(), &plan, s).into_iter().map(|v| v.rule).collect()
+    })
+}
+
+fn lost() -> Given {
+    let mut record = in_phase(Phase::ReadOnly);
+    record.transition.as_mut().unwrap().loss_bound = Some(small_loss());
+    let given = Given::at("lyon").record(record).report(orphan(10)).contact(0, 60_200);
+    given.silent("paris", 60_000).for_ms(1_900_000)
+}
+
+fn handover() -> Given {
+    Given::at("lyon").record(in_phase(Phase::Handover)).report(proof(10))
+}
+
+fn stopped() -> Given {
+    let given = Given::at("paris").record(in_phase(Phase::Requested)).locking().report(locked(10));
+    given.facts("lyon", |f| f.ready_for = Some(10))
+}
+
+fn promoting() -> Given {
+    Given::at("lyon").record(in_phase(Phase::Promoting)).report(primary(10)).verified(2)
+}
+
+fn next(plan: &mut Plan) -> &mut Record {
+    &mut plan.transition.as_mut().unwrap().next
+}
+
+#[rstest]
+#[case::serial(lost(), |p: &mut Plan| next(p).serial += 1, Rule::Serial)]
+#[case::generation(lost(), |p: &mut Plan| next(p).generation += 1, Rule::Serial)]
+#[case::epoch_too_high(lost(), |p: &mut Plan| next(p).epoch += 1, Rule::Epoch)]
+#[case::epoch_kept(lost(), |p: &mut Plan| next(p).epoch -= 1, Rule::Epoch)]
+#[case::lease_not_compared(lost(), |p: &mut Plan| p.transition.as_mut().unwrap().unchanged_lease = None, Rule::Evidence)]
+#[case::another_lease(lost(), |p: &mut Plan| p.transition.as_mut().unwrap().unchanged_lease = Some((site("paris"), 1)), Rule::Evidence)]
+#[case::settled(lost(), |p: &mut Plan| next(p).settled = true, Rule::Writer)]
+#[case::straight_to_steady(lost(), |p: &mut Plan| next(p).phase = Phase::Steady, Rule::Writer)]
+#[case::another_site_active(lost(), |p: &mut Plan| next(p).active = site("milan"), Rule::Writer)]
+#[case::the_hold_before_forgotten(lost(), |p: &mut Plan| next(p).previous = None, Rule::Memory)]
+#[case::too_much_loss(lost(), |p: &mut Plan| next(p).transition.as_mut().unwrap().loss_bound = Some(LossBound::UNKNOWN), Rule::Loss)]
+#[case::less_loss_than_judged(lost(), |p: &mut Plan| next(p).transition.as_mut().unwrap().loss_bound = Some(LossBound::NOTHING), Rule::Loss)]
+#[case::a_move_that_does_not_exist(lost(), |p: &mut Plan| next(p).doing = Some(doing("ghost")), Rule::Intent)]
+#[case::other_positions(stopped(), |p: &mut Plan| next(p).positions.get_mut(&item("main")).unwrap().lsn.0 -= 1, Rule::Proof)]
+#[case::no_positions(stopped(), |p: &mut Plan| next(p).positions.clear(), Rule::Proof)]
+#[case::a_move_without_a_verdict(stopped(), |p: &mut Plan| next(p).doing = None, Rule::Memory)]
+#[case::traffic_with_an_old_serial(promoting(), |p: &mut Plan| p.steps.push(point("lyon", 2, 9)), Rule::Traffic)]
+#[case::traffic_to_another_site(promoting(), |p: &mut Plan| p.steps.push(point("paris", 2, 10)), Rule::Traffic)]
+#[case::traffic_to_nothing(promoting(), |p: &mut Plan| p.steps.push(point("berlin", 2, 10)), Rule::Traffic)]
+#[case::an_unnamed_workload(promoting(), |p: &mut Plan| p.steps.push(Step::Scale { workload: item("other"), replicas: 0 }), Rule::Named)]
+#[case::an_old_epoch(promoting(), |p: &mut Plan| p.steps.push(Step::VerifyWrite { database: item("main"), epoch: 1 }), Rule::Named)]
+#[case::to_follow_oneself(promoting(), |p: &mut Plan| { p.databases.insert(item("main"), order(DatabaseRole::Follow { site: site("lyon"), open: true })); }, Rule::Role)]
+#[case::to_serve_elsewhere(lost(), |p: &mut Plan| { p.databases.insert(item("main"), order(DatabaseRole::Serve { open: true })); }, Rule::Role)]
+#[case::to_lock_elsewhere(lost(), |p: &mut Plan| p.lock = true, Rule::Lock)]
+fn a_wrong_plan_is_caught_by_name(#[case] given: Given, #[case] spoil: fn(&mut Plan), #[case] rule: Rule) {
+    let found = opinion(&given, spoil);
+    assert!(found.contains(&rule), "{found:?}");
+}
+
+fn point(name: &str, epoch: u64, serial: u64) -> Step {
+    Step::PointTraffic { traffic: item("public"), site: site(name), epoch, serial }
+}
+
+fn order(role: DatabaseRole) -> DatabaseOrder {
+    DatabaseOrder { role, checkpoint: false }
+}
+
+/// A record that follows `before` in another phase.
+fn then(before: &Record, phase: Phase) -> Record {
+    Record { serial: before.serial + 1, phase, ..before.clone() }
+}
+
+/// The record of a take by lyon.
+fn taken(before: &Record) -> Record {
+    let mut r = then(before, Phase::Promoting);
+    r.epoch += 1;
+    r.previous =
+        Some(bascule_core::record::PreviousHold { site: before.active.clone(), settled: before.settled });
+    r.active = site("lyon");
+    r.settled = false;
+    r.transition =
+        Some(crate::world::record::transition(bascule_core::record::Cause::SiteLost, Some(small_loss())));
+    r
+}
+
+#[rstest]
+#[case::without_a_lease(handover().lease(Lease::Lapsed), Rule::Lease)]
+#[case::from_an_outdated_view(handover().view(View::Outdated), Rule::View)]
+#[case::while_writing(handover().view(View::Writing), Rule::View)]
+#[case::suspended(handover().suspended(), Rule::Intent)]
+#[case::deleted(handover().deleted(), Rule::Intent)]
+#[case::not_replayed(handover().report(orphan(10)), Rule::Proof)]
+#[case::not_a_replica({ let mut r = proof(10); r.state = ServerState::Down; handover().report(r) }, Rule::Proof)]
+#[case::another_database({ let mut r = proof(10); r.disk = Disk::Empty; handover().report(r) }, Rule::Proof)]
+#[case::report_unknown(handover().guard_unknown(), Rule::Proof)]
+#[case::marks_unknown({ let mut g = handover(); g.seen.high_water = Fact::unknown("x"); g }, Rule::WentBack)]
+#[case::an_arbiter_from_the_past({ let mut g = handover(); g.seen.high_water = Fact::now(Marks { generation: 0, epoch: 1, serial: 11 }); g }, Rule::WentBack)]
+#[case::from_steady(Given::at("lyon").record(steady()), Rule::Evidence)]
+#[case::of_a_site_that_promised_nothing(Given::at("lyon").record(never_fences(steady())).silent("paris", 60_000), Rule::Evidence)]
+#[case::of_a_newer_schema(Given::at("lyon").record(Record { schema: 2, ..in_phase(Phase::Handover) }).report(proof(10)), Rule::Understood)]
+#[case::of_an_offer_too_much_lost({ let mut g = Given::at("lyon").record(in_phase(Phase::Offered)).report(orphan(10));
+    g.seen.databases.get_mut(&item("main")).unwrap().last_contact = None; g }, Rule::Loss)]
+#[case::held({ let mut g = Given::at("lyon").record(in_phase(Phase::Offered)).report(orphan(10));
+    g.record.as_mut().unwrap().hold = Some(bascule_core::record::HoldUntil { until: "2026-11-28T05:00:00Z".parse().unwrap(),
+        reason: "x".to_owned(), hash: MoveHash("h".to_owned()) }); g }, Rule::Intent)]
+fn a_take_without_its_right_is_caught_by_name(#[case] given: Given, #[case] rule: Rule) {
+    let found = opinion_on(&given, taken(given.record.as_ref().unwrap()));
+    assert!(found.contains(&rule), "{found:?}");
+}
+
+#[rstest]
+#[case::handover_without_a_lock(Given::at("paris").record(in_phase(Phase::Requested)), Phase::Handover, Rule::Proof)]
+#[case::an_offer_that_is_not_locked(Given::at("paris").record(steady()).report(dead(9)).locking(), Phase::Offered, Rule::Lock)]
+#[case::steady_without_a_verified_write(Given::at("lyon").record(in_phase(Phase::Promoting)).report(primary(10)), Phase::Steady, Rule::Proof)]
+#[case::unmanaged_against_the_policy(Given::at("paris").record(steady()), Phase::Unmanaged, Rule::Intent)]
+#[case::a_request_that_nobody_made(Given::at("paris").record(steady()), Phase::Requested, Rule::Intent)]
+#[case::reads_of_a_living_site(Given::at("lyon").record(steady()), Phase::ReadOnly, Rule::Evidence)]
+#[case::reads_by_the_active_site(Given::at("paris").record(steady()), Phase::ReadOnly, Rule::Writer)]
+#[case::a_rollback_by_the_target(Given::at("lyon").record(in_phase(Phase::Handover)), Phase::Steady, Rule::Writer)]
+#[case::a_handover_by_the_target(Given::at("lyon").record(in_phase(Phase::Requested)), Phase::Handover, Rule::Writer)]
+#[case::a_return_by_another(lost(), Phase::Returning, Rule::Writer)]
+#[case::a_phase_to_come(Given::at("paris").record(steady()), Phase::Unknown("X".to_owned()), Rule::Understood)]
+#[case::a_withdrawal(Given::at("paris").record(steady()), Phase::Withdrawn, Rule::Understood)]
+#[case::steady_out_of_read_only(Given::at("paris").record(in_phase(Phase::ReadOnly)), Phase::Steady, Rule::Writer)]
+fn a_change_of_phase_has_its_writer_and_its_proof(
+    #[case] given: Given,
+    #[case] phase: Phase,
+    #[case] rule: Rule,
+) {
+    let found = opinion_on(&given, then(given.record.as_ref().unwrap(), phase));
+    assert!(found.contains(&rule), "{found:?}");
+}
+
+#[test]
+fn only_the_active_site_changes_its_promise() {
+    let given = Given::at("lyon").record(steady());
+    let mut next = then(&steady(), Phase::Steady);
+    next.promise.fences = Fences::Never;
+    assert!(opinion_on(&given, next).contains(&Rule::Writer));
+}
+
+#[test]
+fn a_guard_without_a_deadline_forbids_a_stronger_promise() {
+    let before = never_fences(steady());
+    let mut report = primary(10);
+    report.unlimited = true;
+    let given = Given::at("paris").record(before.clone()).report(report);
+    let mut next = then(&before, Phase::Steady);
+    next.promise = crate::world::record::fences();
+    assert!(opinion_on(&given, next).contains(&Rule::Evidence));
+}
+
+#[test]
+fn a_statement_is_bound_to_its_serial_and_a_request_to_its_epoch() {
+    let before = never_fences(steady());
+    let given = Given::at("lyon").record(before.clone()).report(orphan(10)).silent("paris", 60_000);
+    let mut next = taken(&before);
+    next.doing = Some(doing("m"));
+    let change = |g: &Given| {
+        g.look(|s| {
+            let lease = s.observer.window(&site("paris")).map(|w| (site("paris"), w.revision));
+            let change = Change { next: next.clone(), unchanged_lease: lease, why: String::new() };
+            let plan = Plan { transition: Some(change), ..Plan::default() };
+            check(g.record.as_ref(), &plan, s)
+        })
+    };
+    assert_eq!(change(&given.clone().moved(source_stopped("m", "lyon", 10))), vec![]);
+    let found = change(&given.clone().moved(source_stopped("m", "lyon", 9)));
+    assert!(found.iter().any(|v| v.rule == Rule::Evidence), "{found:?}");
+
+    let mut old = switchover("m", "lyon");
+    old.epoch = Some(0);
+    let given = Given::at("paris").record(steady()).moved(old);
+    let mut next = then(&steady(), Phase::Requested);
+    next.target = Some(site("lyon"));
+    next.doing = Some(doing("m"));
+    assert!(opinion_on(&given, next).contains(&Rule::Intent));
+}
+
+#[test]
+fn nothing_was_opened_is_never_said_without_its_proof() {
+    let mut given =
+        Given::at("lyon").record(in_phase(Phase::Promoting)).locking().report(locked(10)).for_ms(61_000);
+    let mut report = locked(10);
+    report.opened_epoch = Some(2);
+    given = given.report(report);
+    let found = opinion(&given, |p| next(p).offer.as_mut().unwrap().never_opened = true);
+    assert!(found.contains(&Rule::Loss), "{found:?}");
+}
+
+#[test]
+fn what_is_not_known_and_verdicts_are_kept() {
+    let mut before = steady();
+    before.unknown.insert("antigravity".to_owned(), true.into());
+    let given = Given::at("paris").record(before.clone());
+    let mut next = then(&before, Phase::Steady);
+    next.unknown.clear();
+    assert!(opinion_on(&given, next).contains(&Rule::Memory));
+}
+
+#[rstest]
+#[case::not_initial(Given::at("lyon"), |_: &mut Record| {}, Rule::Intent)]
+#[case::another_serial(Given::at("paris"), |r: &mut Record| r.serial = 2, Rule::Serial)]
+#[case::another_epoch(Given::at("paris"), |r: &mut Record| r.epoch = 2, Rule::Epoch)]
+#[case::another_site(Given::at("paris"), |r: &mut Record| r.active = site("lyon"), Rule::Writer)]
+#[case::over_a_memory({ let mut g = Given::at("paris"); g.seen.high_water = Fact::now(Marks { generation: 0, epoch: 3, serial: 9 }); g }, |_: &mut Record| {}, Rule::WentBack)]
+fn a_wrong_first_record_is_caught_by_name(
+    #[case] given: Given,
+    #[case] change: fn(&mut Record),
+    #[case] rule: Rule,
+) {
+    let mut record = Record { epoch: 1, serial: 1, ..steady() };
+    change(&mut record);
+    assert!(opinion_on(&given, record).contains(&rule));
+}
+
+#[test]
+fn before_a_record_exists_no_database_has_a_role() {
+    let mut given = Given::at("paris");
+    given.seen.databases.insert(item("main"), crate::world::given::database(waiting(false)));
+    let found = opinion(&given, |p| {
+        p.databases.insert(item("main"), order(DatabaseRole::Serve { open: true }));
+    });
+    assert_eq!(found, vec![Rule::Role]);
+}
+
+#[rstest]
+#[case(Lease::Lapsed)]
+#[case(Lease::Regained)]
+fn a_site_that_does_not_grant_never_clears_a_flag(#[case] lease: Lease) {
+    let found = opinion(&promoting().lease(lease), |p| {
+        p.steps = vec![Step::SetReadOnly { workload: item("web"), on: false }];
+    });
+    assert!(found.contains(&Rule::Flags), "{found:?}");
+}
+
+#[test]
+fn a_violation_reads_like_a_sentence() {
+    let given = Given::at("lyon").record(steady());
+    let text = given.look(|s| {
+        let next = then(&steady(), Phase::ReadOnly);
+        let change = Change { next, unchanged_lease: None, why: String::new() };
+        check(given.record.as_ref(), &Plan { transition: Some(change), ..Plan::default() }, s)
+            .last()
+            .unwrap()
+            .to_string()
+    });
+    assert_eq!(
+        text,
+        "the plan breaks the rule evidence: paris is not proved silent for 2 s, or its lease is not compared; nothing more is done for this policy, please report it"
+    );
+}
