@@ -1,44 +1,65 @@
-# Bascule. `make help` lists what there is.
+# Everything a person or CI runs. `make help` lists it.
 SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
 CARGO ?= cargo
 # Where cargo builds; a caller's own choice wins.
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
+# Where what is built once is kept, outside the checkout.
+CACHE := $(or $(BASCULE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/bascule-sandbox)
+CRATES := bascule-core bascule-crds bascule-engine bascule-adapters bascule-guard bascule bascule-e2e
 # Programs that run in containers and sites are linked statically.
 STATIC := RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked --profile demo --target x86_64-unknown-linux-gnu
 STATIC_BIN := $(CARGO_TARGET_DIR)/x86_64-unknown-linux-gnu/demo
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$$PATH")
+# The real API server and etcd of the tests, once `make prepare` has built them.
+SERVERS = $(firstword $(wildcard $(CACHE)/servers-*))
+TEST_ENV = KUBEBUILDER_ASSETS="$(SERVERS)" BASCULE_ETCD="$(SERVERS)/etcd"
 
-.PHONY: help demo sandbox test lint crds bench
+.PHONY: help demo sandbox test test-unit test-world lint deny crds bench prepare packages
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## Two real clusters, a real failover, from a git push (needs root; 20 minutes the first time, 2 later)
-	@$(call need,e2e/src/bin/demo.rs,the demo)
+demo: packages ## Two real clusters, a real failover, from a git push (needs root; 20 minutes the first time, 2 later)
 	$(STATIC) -p bascule -p bascule-e2e
-	BASCULE_BIN=$(STATIC_BIN)/bascule BASCULE_WEB_BIN=$(STATIC_BIN)/demo-web $(SUDO) $(STATIC_BIN)/demo
+	BASCULE_BIN=$(STATIC_BIN)/bascule BASCULE_WEB_BIN=$(STATIC_BIN)/demo-web $(SUDO) $(STATIC_BIN)/bascule-demo
 
-sandbox: ## The same world to play in: builds target/…/bascule-sandbox and prints how to use it
+sandbox: packages ## The same world to play in: builds target/…/bascule-sandbox and prints how to use it
 	$(STATIC) -p bascule -p bascule-e2e
 	@echo "Now: $(SUDO) $(STATIC_BIN)/bascule-sandbox up"
 
-test: ## All tests; those of the sandbox need root and install what they need
-	$(CARGO) test --locked --workspace
+test: prepare ## All tests, on real servers (needs root)
+	@$(MAKE) --no-print-directory test-unit
+	@$(MAKE) --no-print-directory test-world
 
-lint: ## Formatting, clippy, licences and advisories where cargo-deny is installed
+test-unit: ## The tests of each crate: rules, and adapters on real API servers, etcd, PostgreSQL, Knot and git
+	$(TEST_ENV) $(CARGO) test --locked $(patsubst %,-p %,$(filter-out bascule-e2e,$(CRATES)))
+
+test-world: ## The tests on two real clusters
+	$(TEST_ENV) $(CARGO) test --locked -p bascule-e2e -- --test-threads 1
+
+prepare: packages ## Install and build what the tests and the sandbox need, cached outside the checkout (needs root)
+	$(CARGO) run --locked -q -p bascule-e2e --bin bascule-sandbox -- prepare --no-binaries
+
+packages: ## Install the Debian packages that building needs (needs root where one is missing)
+	@missing=""; for p in protobuf-compiler libprotobuf-dev pkg-config perl make gcc libc6-dev git curl ca-certificates; do \
+	  dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then echo "installing:$$missing"; export DEBIAN_FRONTEND=noninteractive; \
+	  $(SUDO) apt-get update -q; $(SUDO) apt-get install -y -q --no-install-recommends $$missing; fi
+
+lint: packages ## Formatting, each crate's lints alone, generated files
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	@if [ -e deny.toml ] && $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check; \
-	else echo "cargo deny is not installed here: licences and advisories were not checked"; fi
+	@for c in $(CRATES); do echo "clippy $$c"; $(CARGO) clippy --locked -q -p $$c --all-targets -- -D warnings; done
+	$(CARGO) run --locked -q -p bascule-crds --bin crdgen -- --check
+
+deny: ## Licences, bans and sources of the dependencies
+	@command -v cargo-deny >/dev/null || CARGO_TARGET_DIR=$(CACHE)/cargo-deny $(CARGO) install --locked cargo-deny@0.20.2
+	$(CARGO) deny --locked --all-features check bans licenses sources
 
 crds: ## Write crds/generated/ from the Rust types
-	@$(call need,crds/src/bin/crdgen.rs crds/src/crdgen.rs,the generator of CRDs)
 	$(CARGO) run --locked -q -p bascule-crds --bin crdgen
 
-bench: ## Measure failovers and write target/bench/failover.json (needs root)
-	@$(call need,e2e/src/bin/bench.rs,the bench)
+bench: packages ## Measure failovers and write target/bench/failover.json (needs root)
 	$(STATIC) -p bascule -p bascule-e2e
-	BASCULE_BIN=$(STATIC_BIN)/bascule BASCULE_WEB_BIN=$(STATIC_BIN)/demo-web $(SUDO) $(STATIC_BIN)/bench
-
-# need FILES,NAME: fails clearly when none of the files is there.
-need = if [ -z "$(wildcard $(1))" ]; then echo "$(2) is not part of this checkout yet (looked for $(1))" >&2; exit 1; fi
+	BASCULE_BIN=$(STATIC_BIN)/bascule BASCULE_WEB_BIN=$(STATIC_BIN)/demo-web $(SUDO) $(STATIC_BIN)/bascule-bench
