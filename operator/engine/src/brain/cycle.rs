@@ -28,7 +28,7 @@ impl Brain {
             self.say(key, &plan);
         }
         if let Some(state) = self.policies.get_mut(key) {
-            if news(&state.plan) != news(&plan) {
+            if plan.transition.is_none() && news(&state.plan) != news(&plan) {
                 let (epoch, serial) = state.epoch_serial();
                 self.out.push(Command::Journal(JournalEntry {
                     policy: Some(key.clone()),
@@ -164,7 +164,7 @@ impl Brain {
         let (epoch, serial) = state.epoch_serial();
         for step in &plan.steps {
             let lane = state.lanes.entry(step.lane()).or_default();
-            if lane.busy || lane.not_before.is_some_and(|t| now < t) {
+            if lane.busy || lane.unseen || lane.not_before.is_some_and(|t| now < t) {
                 continue;
             }
             lane.busy = true;

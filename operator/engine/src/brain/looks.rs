@@ -61,6 +61,11 @@ impl Looks {
         entry.again = false;
     }
 
+    /// Whether `what` must be looked at again because something changed it during the last look.
+    pub(super) fn is_due_again(&self, what: &Look) -> bool {
+        self.entries.get(what).is_some_and(|e| e.last.is_none())
+    }
+
     /// When the next look is due.
     pub(super) fn next(&self) -> Option<Boottime> {
         self.entries.values().filter(|e| !e.busy).filter_map(|e| e.due).min()

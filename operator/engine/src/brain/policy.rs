@@ -93,6 +93,8 @@ pub(super) struct LaneState {
     pub(super) busy: bool,
     pub(super) failures: u32,
     pub(super) not_before: Option<Boottime>,
+    /// What it changed has not been looked at since: what is known is older than the effect.
+    pub(super) unseen: bool,
 }
 
 impl State {
@@ -147,6 +149,19 @@ impl State {
     }
 
     pub(super) fn saw(&mut self, what: Look, found: Found) {
+        let lanes = match &what {
+            Look::Workload(name) => vec![Lane::Flag(name.clone()), Lane::Scale(name.clone())],
+            Look::Traffic(name) => vec![Lane::Traffic(name.clone())],
+            Look::Database(_) | Look::Upstream(..) => Vec::new(),
+        };
+        // A look that began before the effect ended is followed by another one.
+        if !self.looks.is_due_again(&what) {
+            for lane in lanes {
+                if let Some(state) = self.lanes.get_mut(&lane) {
+                    state.unseen = false;
+                }
+            }
+        }
         match (what, found) {
             (Look::Workload(name), Found::Workload(view)) => {
                 self.seen.workloads.insert(name, *view);
@@ -168,7 +183,7 @@ impl State {
         let lane = self.lanes.entry(step.lane()).or_default();
         lane.busy = false;
         if outcome.is_done() {
-            *lane = LaneState::default();
+            *lane = LaneState { unseen: !matches!(step, Step::VerifyWrite { .. }), ..LaneState::default() };
             if let Step::VerifyWrite { database, epoch } = step {
                 self.seen.databases.entry(database.clone()).or_default().write_verified = Some(*epoch);
             }

@@ -1,0 +1,726 @@
+//! Two brains, one arbiter, two simple guards in virtual time: the engine's glue carries the stories to their end.
+//!
+//! The guard here is a stand-in with the rules' outline only; the real rules have their own tests.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bascule_core::decide::Installation;
+use bascule_core::facts::SiteFacts;
+use bascule_core::guard::wire::{
+    Cluster, ClusterState, Disk, Grant, HighWater, Hello, Instruction, Positions, Report, Role, ServerState, Stopped,
+    Upstream, UpstreamView,
+};
+use bascule_core::moves::{Move, MoveEnd, MoveHash, Order};
+use bascule_core::name::{ItemName, PolicyKey, SiteName};
+use bascule_core::observation::{Fact, FlagValue, PodsAsked, ReplicasSeen, TrafficAt, TrafficView, WorkloadView};
+use bascule_core::outcome::Outcome;
+use bascule_core::plan::Step;
+use bascule_core::policy::{
+    After, Database, Dns, Failover, FenceClass, FlagStore, Instance, MaxDataLoss, Policy, ReadOnlyFlag, Replicas,
+    Traffic, VerifyProbe, Workload, WorkloadKind,
+};
+use bascule_core::position::{Lsn, SystemId, Timeline};
+use bascule_core::record::{Phase, Record};
+use bascule_core::time::{Boottime, Millis};
+use bascule_core::timing::Profile;
+use bascule_engine::brain::{Brain, Command, Event, Found, Identity, Look};
+use bascule_engine::ports::{ArbiterChange, Cas, GuardEvent, GuardSession, Intent, JournalKind, Listed, Renewed};
+use jiff::Timestamp;
+
+fn site(name: &str) -> SiteName {
+    name.try_into().unwrap()
+}
+
+fn item(name: &str) -> ItemName {
+    name.try_into().unwrap()
+}
+
+fn key() -> PolicyKey {
+    PolicyKey::new("shop", "shop").unwrap()
+}
+
+fn policy(promote_after: After) -> Policy {
+    let sites = [site("paris"), site("lyon")];
+    let instance = |_: &SiteName| Instance {
+        stateful_set: "main".try_into().unwrap(),
+        host: "main".to_owned(),
+        port: 5432,
+        database: "postgres".to_owned(),
+        secret: "main-bascule".try_into().unwrap(),
+        replication_host: "main".to_owned(),
+        replication_port: 5432,
+        replication_secret: "main-replication".try_into().unwrap(),
+    };
+    Policy {
+        key: key(),
+        generation: 1,
+        spec_hash: "same".to_owned(),
+        revision: None,
+        sites: sites.to_vec(),
+        initial_site: site("paris"),
+        suspend: false,
+        failover: Failover {
+            serve_reads_after: After::Elapsed(Duration::from_secs(2)),
+            return_after: Duration::from_secs(5),
+            promote_after,
+            max_data_loss: MaxDataLoss { bytes: 1 << 24, seconds: Duration::from_secs(30) },
+            cooldown: Duration::ZERO,
+            switchover_deadline: Duration::from_mins(1),
+            offer_for: Duration::from_secs(3),
+            restart_grace: Duration::from_mins(2),
+        },
+        databases: BTreeMap::from([(
+            item("main"),
+            Database { fence: FenceClass::Guard, instances: sites.iter().map(|s| (s.clone(), instance(s))).collect() },
+        )]),
+        workloads: BTreeMap::from([(
+            item("web"),
+            Workload {
+                kind: WorkloadKind::Deployment,
+                name: "web".try_into().unwrap(),
+                replicas: Replicas { active: None, standby: Some(0), read_only: Some(1) },
+                read_only: Some(ReadOnlyFlag {
+                    store: FlagStore::ConfigMap,
+                    name: "web-flags".try_into().unwrap(),
+                    key: "READ_ONLY".to_owned(),
+                    read_only_value: "1".to_owned(),
+                    read_write_value: "0".to_owned(),
+                    verify: Some(VerifyProbe { path: "/mode".to_owned(), port: None, expect_body: "read-only".to_owned() }),
+                }),
+            },
+        )]),
+        traffic: BTreeMap::from([(
+            item("public"),
+            Traffic {
+                dns: Dns {
+                    name: "www.shop.example.".to_owned(),
+                    zone: "shop.example.".to_owned(),
+                    ttl: Duration::from_secs(5),
+                    update_servers: vec!["127.0.0.1:53".parse().unwrap()],
+                    verify_servers: vec![],
+                    tsig_secret: "dns-key".try_into().unwrap(),
+                    addresses: BTreeMap::from([
+                        (site("paris"), vec!["192.0.2.1".parse().unwrap()]),
+                        (site("lyon"), vec!["192.0.2.2".parse().unwrap()]),
+                    ]),
+                },
+            },
+        )]),
+    }
+}
+
+/// What a guard stands for: one server.
+struct Server {
+    state: ServerState,
+    disk: Disk,
+    timeline: u32,
+    lsn: u64,
+    serial: u64,
+    locked: Option<u64>,
+    stopped: Option<Stopped>,
+    checkpointed: Option<u64>,
+    opened: Option<u64>,
+    exited: Option<String>,
+    deadline: Option<Boottime>,
+    wanted: Option<Role>,
+    nonce: u64,
+    asked: BTreeMap<u64, Boottime>,
+    last_message: Boottime,
+    connected: bool,
+}
+
+impl Server {
+    fn new(primary: bool) -> Self {
+        let disk = if primary { cluster(1, false) } else { Disk::Empty };
+        Self {
+            state: ServerState::Down,
+            disk,
+            timeline: 1,
+            lsn: if primary { 1000 } else { 0 },
+            serial: 0,
+            locked: None,
+            stopped: None,
+            checkpointed: None,
+            opened: None,
+            exited: None,
+            deadline: None,
+            wanted: None,
+            nonce: 0,
+            asked: BTreeMap::new(),
+            last_message: Boottime::default(),
+            connected: false,
+        }
+    }
+}
+
+fn cluster(timeline: u32, standby: bool) -> Disk {
+    Disk::Cluster(Cluster {
+        system_id: SystemId(7),
+        timeline: Timeline(timeline),
+        state: ClusterState::ShutDown,
+        checkpoint: Lsn(1),
+        standby_signal: standby,
+        half_rewound: false,
+    })
+}
+
+struct Place {
+    brain: Brain,
+    server: Server,
+    alive: bool,
+    flag: bool,
+    replicas: u32,
+}
+
+struct World {
+    now: Boottime,
+    queue: BTreeMap<(Boottime, u64), (SiteName, Event)>,
+    seq: u64,
+    places: BTreeMap<SiteName, Place>,
+    record: Option<(Record, i64)>,
+    leases: BTreeMap<SiteName, i64>,
+    facts: BTreeMap<SiteName, SiteFacts>,
+    revision: i64,
+    traffic: (SiteName, u64, u64),
+    story: Vec<String>,
+    marks: BTreeMap<SiteName, BTreeMap<PolicyKey, bascule_core::observation::Marks>>,
+}
+
+const TICK: Duration = Duration::from_millis(10);
+
+impl World {
+    fn new(policy: &Policy) -> Self {
+        let installation = Installation { profile: Profile::Metro, timing: Profile::Metro.timing(), generation: 0 };
+        let now = Boottime::from_millis(1_000_000);
+        let place = |name: &str, question: u64, primary: bool| {
+            let id = Identity { site: site(name), question, installation: installation.clone() };
+            let server = Server::new(primary);
+            Place { brain: Brain::new(id, now), server, alive: true, flag: true, replicas: if primary { 2 } else { 0 } }
+        };
+        let mut world = Self {
+            now,
+            queue: BTreeMap::new(),
+            seq: 0,
+            places: BTreeMap::from([(site("paris"), place("paris", 1, true)), (site("lyon"), place("lyon", 2, false))]),
+            record: None,
+            leases: BTreeMap::new(),
+            facts: BTreeMap::new(),
+            revision: 0,
+            traffic: (site("paris"), 0, 0),
+            story: Vec::new(),
+            marks: BTreeMap::new(),
+        };
+        for name in ["paris", "lyon"] {
+            world.later(&site(name), 1, Event::Intent(Intent::Policy(Box::new(policy.clone()))));
+            world.later(&site(name), 2, Event::Intent(Intent::Listed));
+            world.connect(&site(name));
+        }
+        world
+    }
+
+    fn later(&mut self, to: &SiteName, ms: u64, event: Event) {
+        self.seq += 1;
+        self.queue.insert((self.now + Duration::from_millis(ms), self.seq), (to.clone(), event));
+    }
+
+    fn connect(&mut self, at: &SiteName) {
+        let hello = Hello {
+            protocol: 1,
+            policy: key(),
+            database: item("main"),
+            site: at.clone(),
+            instance: "main-0".try_into().unwrap(),
+            boot: "b".to_owned(),
+            postgres_version: "15.20".to_owned(),
+        };
+        self.seq += 1;
+        let number = self.seq;
+        let session = GuardSession(number);
+        self.later(at, 3, Event::Guard(GuardEvent::Connected { session, hello }));
+        let server = &mut self.places.get_mut(at).unwrap().server;
+        server.connected = true;
+        server.nonce = number << 20;
+    }
+
+    fn session(&self, at: &SiteName) -> GuardSession {
+        GuardSession(self.places[at].server.nonce >> 20)
+    }
+
+    /// Runs until `done`, or panics with the story so far.
+    fn until(&mut self, what: &str, limit_s: u64, done: impl Fn(&Self) -> bool) -> Duration {
+        let start = self.now;
+        while !done(self) {
+            assert!(
+                self.now.since(start) < Duration::from_secs(limit_s),
+                "{what} did not happen within {limit_s} s\nrecord: {:#?}\n{}",
+                self.record.as_ref().map(|(r, _)| (r.epoch, r.serial, &r.phase, &r.active, &r.moves)),
+                self.story.join("\n")
+            );
+            self.step();
+        }
+        self.now.since(start)
+    }
+
+    fn run(&mut self, ms: u64) {
+        let end = self.now + Duration::from_millis(ms);
+        while self.now < end {
+            self.step();
+        }
+    }
+
+    fn step(&mut self) {
+        self.now = self.now + TICK;
+        let names: Vec<SiteName> = self.places.keys().cloned().collect();
+        for name in &names {
+            self.serve(name);
+        }
+        while let Some((&at, _)) = self.queue.first_key_value() {
+            if at.0 > self.now {
+                break;
+            }
+            let (to, event) = self.queue.remove(&at).unwrap();
+            self.deliver(&to, event);
+        }
+        for name in &names {
+            if self.places[name].alive && self.places[name].brain.next_tick() <= self.now {
+                self.deliver(name, Event::Tick);
+            }
+        }
+        let open = self.places.values().filter(|p| p.server.state == ServerState::Primary { open: true }).count();
+        assert!(open <= 1, "two open primaries\n{}", self.story.join("\n"));
+    }
+
+    fn deliver(&mut self, to: &SiteName, event: Event) {
+        let place = self.places.get_mut(to).unwrap();
+        if !place.alive {
+            return;
+        }
+        let commands = place.brain.handle(event, self.now, Timestamp::UNIX_EPOCH + self.now.since_boot());
+        for command in commands {
+            self.obey(to, command);
+        }
+    }
+
+    fn obey(&mut self, me: &SiteName, command: Command) {
+        let sent = self.now;
+        match command {
+            Command::Renew => {
+                self.revision += 1;
+                self.leases.insert(me.clone(), self.revision);
+                self.later(me, 2, Event::Renewed { sent, result: Renewed::Applied });
+            }
+            Command::ReadLeases => {
+                let result = Ok(self.leases.clone());
+                let received = sent + Duration::from_millis(2);
+                self.later(me, 2, Event::Leases { sent, received, result });
+            }
+            Command::ReadRecord(policy) => {
+                let result = Ok(self.record.clone().map(|(r, rev)| (Box::new(r), rev)));
+                let received = sent + Duration::from_millis(2);
+                self.later(me, 2, Event::Record { policy, sent, received, result });
+            }
+            Command::Write { policy, expected, next, unchanged_lease } => {
+                let same = self.record.as_ref().map(|(_, rev)| *rev) == expected;
+                let silent = unchanged_lease.is_none_or(|(s, rev)| self.leases.get(&s).copied().unwrap_or(0) == rev);
+                let result = if same && silent {
+                    self.revision += 1;
+                    self.record = Some(((*next).clone(), self.revision));
+                    for other in ["paris", "lyon"] {
+                        let change = ArbiterChange::Record { policy: policy.clone(), revision: self.revision };
+                        self.later(&site(other), 2, Event::Changed(change));
+                    }
+                    Cas::Applied(self.revision)
+                } else {
+                    Cas::Conflict
+                };
+                self.later(me, 2, Event::Written { policy, next, result });
+            }
+            Command::WriteFacts { policy, facts } => {
+                self.facts.insert(me.clone(), (*facts).clone());
+                for other in ["paris", "lyon"] {
+                    let change =
+                        ArbiterChange::Facts { policy: policy.clone(), site: me.clone(), facts: facts.clone() };
+                    self.later(&site(other), 2, Event::Changed(change));
+                }
+                self.later(me, 2, Event::FactsWritten { policy, facts, outcome: Outcome::Done });
+            }
+            Command::ListAndWatch => {
+                let records = self.record.iter().map(|(_, rev)| (key(), *rev)).collect();
+                let facts = self.facts.iter().map(|(s, f)| ((key(), s.clone()), f.clone())).collect();
+                let listed = Listed { records, facts, unreadable: vec![], revision: self.revision };
+                self.later(me, 2, Event::Listed(Ok(listed)));
+            }
+            Command::Answer { session, nonce, instruction } if session == self.session(me) => {
+                self.instruct(me, Some(nonce), *instruction);
+            }
+            Command::Tell { session, instruction } if session == self.session(me) => {
+                self.instruct(me, None, *instruction);
+            }
+            Command::Answer { .. } | Command::Tell { .. } => {}
+            Command::ReadMarks => {
+                let marks = self.marks.get(me).cloned().unwrap_or_default();
+                self.later(me, 2, Event::Marks(Ok(marks)));
+            }
+            Command::RaiseMark { policy, marks } => {
+                self.marks.entry(me.clone()).or_default().insert(policy.clone(), marks);
+                self.later(me, 2, Event::MarkRaised { policy, marks, outcome: Outcome::Done });
+            }
+            Command::Look { policy, what, .. } => {
+                let found = self.look(me, &what);
+                self.later(me, 3, Event::Seen { policy: policy.key, what, found });
+            }
+            Command::Perform { policy, step, .. } => {
+                let place = self.places.get_mut(me).unwrap();
+                match &step {
+                    Step::SetReadOnly { on, .. } => place.flag = *on,
+                    Step::Scale { replicas, .. } => place.replicas = *replicas,
+                    Step::PointTraffic { site, epoch, serial, .. } => self.traffic = (site.clone(), *epoch, *serial),
+                    Step::VerifyWrite { .. } => {}
+                }
+                self.later(me, 5, Event::Done { policy: policy.key, step, outcome: Outcome::Done });
+            }
+            Command::Publish(shown) => {
+                self.later(me, 1, Event::Published { policy: shown.key, outcome: Outcome::Done });
+            }
+            Command::Journal(entry) => {
+                if entry.kind != JournalKind::Outcome {
+                    self.story.push(format!("{:>9.3} {me}: {}", self.now.since_boot().as_secs_f64(), entry.what));
+                }
+            }
+            Command::Refuse { reason, .. } | Command::Stop { reason } => panic!("{me}: {reason}"),
+        }
+    }
+
+    fn look(&self, me: &SiteName, what: &Look) -> Found {
+        let place = &self.places[me];
+        match what {
+            Look::Workload(_) => {
+                let asked = PodsAsked {
+                    pods: place.replicas,
+                    read_only: if place.flag { place.replicas } else { 0 },
+                    unknown: 0,
+                };
+                Found::Workload(Box::new(WorkloadView {
+                    flag: Fact::now(if place.flag { FlagValue::ReadOnly } else { FlagValue::ReadWrite }),
+                    effective: Fact::now(asked),
+                    replicas: Fact::now(ReplicasSeen { wanted: place.replicas, ready: place.replicas }),
+                    blockers: Fact::now(vec![]),
+                }))
+            }
+            Look::Traffic(_) => {
+                let (site, epoch, serial) = self.traffic.clone();
+                let at = TrafficAt { site: Some(site), serial, epoch, differing: vec![] };
+                Found::Traffic(Box::new(TrafficView { at: Fact::now(at), blockers: Fact::now(vec![]) }))
+            }
+            Look::Database(_) => Found::Database(Fact::now(vec![])),
+            Look::Upstream(_, of) => Found::Upstream(Ok(Upstream {
+                host: of.to_string(),
+                port: 5432,
+                user: "r".to_owned(),
+                password: "p".to_owned(),
+                slot: "s".to_owned(),
+                application_name: "a".to_owned(),
+                sslmode: "prefer".to_owned(),
+            })),
+        }
+    }
+
+    /// The server of a site lives on: writes, follows, stops at its deadline, asks.
+    fn serve(&mut self, at: &SiteName) {
+        if !self.places[at].alive {
+            return;
+        }
+        let now = self.now;
+        let other = self.places.iter().find(|(n, _)| *n != at).map(|(n, _)| n.clone()).unwrap();
+        let upstream = {
+            let o = &self.places[&other];
+            (o.alive && matches!(o.server.state, ServerState::Primary { .. })).then(|| (o.server.timeline, o.server.lsn))
+        };
+        let server = &mut self.places.get_mut(at).unwrap().server;
+        if server.deadline.is_some_and(|d| now >= d) && server.state.is_or_becomes_primary() {
+            server.state = ServerState::Down;
+            server.deadline = None;
+        }
+        match server.state {
+            ServerState::Primary { open: true } => server.lsn += 10,
+            ServerState::Standby { .. } => {
+                if let Some((timeline, lsn)) = upstream {
+                    server.timeline = timeline;
+                    server.lsn = lsn;
+                    server.last_message = now;
+                }
+            }
+            _ => {}
+        }
+        let period = now.since_boot().as_millis() % 100 == 0;
+        if server.connected && period {
+            server.nonce += 1;
+            let nonce = server.nonce;
+            server.asked.insert(nonce, now);
+            let fresh = matches!(server.wanted, Some(Role::Serve { .. }))
+                && server.state != (ServerState::Primary { open: true })
+                && server.exited.is_none();
+            let report = report(server, upstream.is_some(), now);
+            let session = self.session(at);
+            let asked = GuardEvent::Asked { session, nonce, fresh, report: Box::new(report), received: now + Duration::from_millis(1) };
+            self.later(at, 1, Event::Guard(asked));
+        }
+    }
+
+    fn instruct(&mut self, at: &SiteName, nonce: Option<u64>, i: Instruction) {
+        let now = self.now;
+        let server = &mut self.places.get_mut(at).unwrap().server;
+        if i.serial < server.serial {
+            return;
+        }
+        server.serial = i.serial;
+        if i.checkpoint {
+            server.checkpointed = Some(i.serial);
+        }
+        let unlocked = server.locked.is_none_or(|l| i.serial > l);
+        let asked = nonce.and_then(|n| server.asked.remove(&n));
+        match &i.role {
+            Role::Lock => {
+                if server.locked.is_none_or(|l| l < i.serial) {
+                    if !server.state.is_down() || server.stopped.is_none() {
+                        let clean = server.exited.is_none();
+                        server.stopped = Some(Stopped {
+                            serial: i.serial,
+                            system_id: SystemId(7),
+                            timeline: Timeline(server.timeline),
+                            checkpoint: Lsn(server.lsn.saturating_sub(1)),
+                            clean,
+                        });
+                        server.disk = Disk::Cluster(Cluster {
+                            system_id: SystemId(7),
+                            timeline: Timeline(server.timeline),
+                            state: if clean { ClusterState::ShutDown } else { ClusterState::InProduction },
+                            checkpoint: Lsn(server.lsn.saturating_sub(1)),
+                            standby_signal: false,
+                            half_rewound: false,
+                        });
+                    }
+                    server.state = ServerState::Down;
+                    server.locked = Some(i.serial);
+                    server.deadline = None;
+                }
+            }
+            Role::Follow { open, .. } if unlocked => {
+                server.locked = None;
+                server.exited = None;
+                server.disk = cluster(server.timeline, true);
+                server.state = ServerState::Standby { open: *open };
+            }
+            Role::Serve { open, .. } if unlocked => {
+                if let (Some(asked), Some(Grant::For { remaining })) = (asked, i.grant) {
+                    server.deadline = Some(asked + remaining.duration());
+                    server.locked = None;
+                    if i.fresh && !matches!(server.state, ServerState::Primary { .. }) {
+                        if matches!(server.state, ServerState::Standby { .. }) {
+                            server.timeline += 1;
+                        }
+                        server.exited = None;
+                        server.opened = Some(i.epoch);
+                        server.disk = cluster(server.timeline, false);
+                        server.state = ServerState::Primary { open: *open };
+                    }
+                }
+            }
+            _ => {}
+        }
+        server.wanted = Some(i.role);
+    }
+
+    fn phase(&self) -> Option<(&Phase, &str, u64)> {
+        self.record.as_ref().map(|(r, _)| (&r.phase, r.active.as_str(), r.epoch))
+    }
+
+    fn is(&self, phase: &Phase, active: &str, epoch: u64) -> bool {
+        self.phase() == Some((phase, active, epoch))
+    }
+
+    fn open(&self, at: &str) -> bool {
+        let p = &self.places[&site(at)];
+        p.alive && p.server.state == ServerState::Primary { open: true }
+    }
+
+    fn settled(&self, at: &str, epoch: u64) -> bool {
+        let other = if at == "paris" { "lyon" } else { "paris" };
+        self.is(&Phase::Steady, at, epoch)
+            && self.open(at)
+            && !self.places[&site(at)].flag
+            && self.places[&site(other)].flag
+            && self.traffic.0 == site(at)
+    }
+
+    fn moves(&mut self, moves: &[Move]) {
+        for name in ["paris", "lyon"] {
+            self.later(&site(name), 1, Event::Intent(Intent::Moves { policy: key(), moves: moves.to_vec() }));
+        }
+    }
+
+    fn kill(&mut self, at: &str) {
+        let place = self.places.get_mut(&site(at)).unwrap();
+        place.alive = false;
+        place.server.state = ServerState::Down;
+        self.queue.retain(|_, (to, _)| to.as_str() != at);
+    }
+
+    fn boot(&mut self, at: &str) {
+        let installation = Installation { profile: Profile::Metro, timing: Profile::Metro.timing(), generation: 0 };
+        let id = Identity { site: site(at), question: self.seq + 100, installation };
+        let now = self.now;
+        let place = self.places.get_mut(&site(at)).unwrap();
+        place.alive = true;
+        place.brain = Brain::new(id, now);
+        let policy = policy(After::Elapsed(Duration::from_secs(3)));
+        place.server.locked = None;
+        place.server.deadline = None;
+        place.server.wanted = None;
+        place.server.stopped = None;
+        self.later(&site(at), 1, Event::Intent(Intent::Policy(Box::new(policy))));
+        self.later(&site(at), 2, Event::Intent(Intent::Listed));
+        self.connect(&site(at));
+    }
+}
+
+fn report(server: &Server, streaming: bool, now: Boottime) -> Report {
+    let standby = matches!(server.state, ServerState::Standby { .. });
+    let up = !server.state.is_down();
+    Report {
+        serial: server.serial,
+        locked: server.locked,
+        boot: "b".to_owned(),
+        state: server.state.clone(),
+        disk: server.disk.clone(),
+        positions: up.then(|| Positions {
+            timeline: Some(Timeline(server.timeline)),
+            flush: (!standby).then_some(Lsn(server.lsn)),
+            receive: standby.then_some(Lsn(server.lsn)),
+            replay: standby.then_some(Lsn(server.lsn)),
+            upstream: standby.then(|| UpstreamView {
+                status: if streaming { "streaming" } else { "waiting" }.to_owned(),
+                timeline: Some(Timeline(server.timeline)),
+                reported_end: Some(Lsn(server.lsn)),
+                message_age: Some(Millis::from(now.since(server.last_message))),
+            }),
+            age: Millis(1),
+        }),
+        stopped: server.stopped.clone(),
+        checkpointed: server.checkpointed,
+        opened_epoch: server.opened,
+        diverged: None,
+        contact_lost: None,
+        high_water: HighWater::default(),
+        exited: server.exited.clone(),
+        sigterm: false,
+        fallback: false,
+        unlimited: false,
+        notes: vec![],
+    }
+}
+
+fn switchover(name: &str, from: &str, to: &str, epoch: u64) -> Move {
+    Move {
+        hash: MoveHash(format!("hash of {name}")),
+        name: name.try_into().unwrap(),
+        order: Order::Switchover { to: site(to) },
+        from: Some(site(from)),
+        epoch: Some(epoch),
+        serial: None,
+        not_before: None,
+        not_after: None,
+        reason: "kernel update".to_owned(),
+    }
+}
+
+#[test]
+fn two_sites_agree_on_the_first_record_and_the_initial_site_opens() {
+    let mut w = World::new(&policy(After::Never));
+    w.until("paris opens and lyon follows", 10, |w| w.settled("paris", 1));
+    w.until("lyon follows", 5, |w| matches!(w.places[&site("lyon")].server.state, ServerState::Standby { .. }));
+    let quiet = w.record.clone();
+    w.run(10_000);
+    assert_eq!(w.record, quiet, "a quiet fleet writes nothing");
+}
+
+#[test]
+fn a_move_takes_the_role_over_and_the_same_move_again_does_nothing() {
+    let mut w = World::new(&policy(After::Never));
+    w.until("paris opens", 10, |w| w.settled("paris", 1));
+    w.run(1_000);
+    let mv = switchover("to-lyon", "paris", "lyon", 1);
+    w.moves(std::slice::from_ref(&mv));
+    w.until("lyon opens", 20, |w| w.settled("lyon", 2));
+    let verdicts: Vec<MoveEnd> = w.record.as_ref().unwrap().0.moves.iter().map(|v| v.end).collect();
+    assert_eq!(verdicts, [MoveEnd::Done]);
+    w.moves(&[]);
+    w.run(500);
+    let before = w.record.clone();
+    w.moves(&[mv]);
+    w.run(5_000);
+    assert_eq!(w.record, before);
+    w.moves(&[switchover("back", "lyon", "paris", 2)]);
+    w.until("paris opens again", 20, |w| w.settled("paris", 3));
+}
+
+#[test]
+fn a_dead_site_is_read_only_elsewhere_first_and_then_replaced_for_good() {
+    let mut w = World::new(&policy(After::Elapsed(Duration::from_secs(3))));
+    w.until("paris opens", 10, |w| w.settled("paris", 1));
+    w.run(3_000);
+    w.kill("paris");
+    let silent = w.until("lyon serves reads", 6, |w| w.is(&Phase::ReadOnly, "paris", 1));
+    assert!(silent >= Duration::from_secs(2), "not before L: {silent:?}");
+    w.until("traffic goes to lyon", 3, |w| w.traffic.0 == site("lyon"));
+    w.until("lyon is promoted", 10, |w| w.settled("lyon", 2));
+    w.boot("paris");
+    w.until("paris follows", 10, |w| matches!(w.places[&site("paris")].server.state, ServerState::Standby { .. }));
+    w.run(5_000);
+    assert!(w.settled("lyon", 2));
+}
+
+#[test]
+fn a_site_that_comes_back_during_read_only_takes_its_role_back() {
+    let mut w = World::new(&policy(After::Elapsed(Duration::from_mins(5))));
+    w.until("paris opens", 10, |w| w.settled("paris", 1));
+    w.run(3_000);
+    w.kill("paris");
+    w.until("lyon serves reads", 6, |w| w.is(&Phase::ReadOnly, "paris", 1));
+    w.run(2_000);
+    w.boot("paris");
+    w.until("paris returns", 10, |w| w.is(&Phase::Returning, "paris", 1));
+    w.until("paris is steady", 20, |w| w.settled("paris", 1));
+}
+
+#[test]
+fn a_dead_database_is_offered_and_taken() {
+    let mut w = World::new(&policy(After::Elapsed(Duration::ZERO)));
+    w.until("paris opens", 10, |w| w.settled("paris", 1));
+    w.run(5_000);
+    let server = &mut w.places.get_mut(&site("paris")).unwrap().server;
+    server.state = ServerState::Down;
+    server.exited = Some("killed by signal 9".to_owned());
+    server.locked = Some(server.serial);
+    server.deadline = None;
+    w.until("lyon takes the offer", 5, |w| w.open("lyon"));
+    w.until("lyon settles", 15, |w| w.settled("lyon", 2));
+}
+
+#[test]
+fn a_restarted_operator_re_claims_and_its_database_goes_on() {
+    let mut w = World::new(&policy(After::Never));
+    w.until("paris opens", 10, |w| w.settled("paris", 1));
+    w.run(2_000);
+    let serial = w.record.as_ref().unwrap().0.serial;
+    let server_was_open = w.open("paris");
+    assert!(server_was_open);
+    w.boot("paris");
+    w.run(1_000);
+    assert!(w.open("paris"), "no restart of the operator stops a database\n{}", w.story.join("\n"));
+    let (record, _) = w.record.clone().unwrap();
+    assert_eq!(record.serial, serial + 1, "one re-claim");
+    let names: BTreeSet<&str> = w.leases.keys().map(SiteName::as_str).collect();
+    assert_eq!(names, BTreeSet::from(["lyon", "paris"]));
+}
