@@ -470,6 +470,13 @@ impl World {
 
     fn instruct(&mut self, at: &SiteName, nonce: Option<u64>, i: Instruction) {
         let now = self.now;
+        if i.role == Role::Lock && self.places[at].server.state == (ServerState::Primary { open: true }) {
+            // A clean stop sends everything, the shutdown checkpoint included.
+            let lsn = self.places[at].server.lsn;
+            for place in self.places.values_mut().filter(|p| matches!(p.server.state, ServerState::Standby { .. })) {
+                place.server.lsn = lsn;
+            }
+        }
         let server = &mut self.places.get_mut(at).unwrap().server;
         if i.serial < server.serial {
             return;
@@ -674,7 +681,7 @@ fn a_dead_site_is_read_only_elsewhere_first_and_then_replaced_for_good() {
     let silent = w.until("lyon serves reads", 6, |w| w.is(&Phase::ReadOnly, "paris", 1));
     assert!(silent >= Duration::from_secs(2), "not before L: {silent:?}");
     w.until("traffic goes to lyon", 3, |w| w.traffic.0 == site("lyon"));
-    w.until("lyon is promoted", 10, |w| w.settled("lyon", 2));
+    w.until("lyon is promoted", 10, |w| w.is(&Phase::Steady, "lyon", 2) && w.open("lyon"));
     w.boot("paris");
     w.until("paris follows", 10, |w| matches!(w.places[&site("paris")].server.state, ServerState::Standby { .. }));
     w.run(5_000);

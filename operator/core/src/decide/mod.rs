@@ -123,7 +123,13 @@ fn summary(s: &Situation<'_>, record: &crate::record::Record, plan: &Plan) -> St
     }
     let waiting = plan.first_blocker().map(|g| format!("; {}", g.words())).unwrap_or_default();
     match record.phase {
-        Phase::Steady => format!("{} is active (epoch {}){waiting}", record.active, record.epoch),
+        Phase::Steady if record.active == *s.me => {
+            format!("{} is active (epoch {}){waiting}", record.active, record.epoch)
+        }
+        Phase::Steady => {
+            let blocked = plan.blockers.first().map(|g| format!("; {} cannot be promoted: {}", s.me, g.words()));
+            format!("{} is active (epoch {}){}", record.active, record.epoch, blocked.unwrap_or_default())
+        }
         Phase::Unmanaged => format!("{} keeps its role; nobody acts", record.active),
         Phase::ReadOnly => {
             let by = record.target.as_ref().map_or_else(|| "nobody".to_owned(), ToString::to_string);
