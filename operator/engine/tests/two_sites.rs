@@ -8,24 +8,28 @@ use std::time::Duration;
 use bascule_core::decide::Installation;
 use bascule_core::facts::SiteFacts;
 use bascule_core::guard::wire::{
-    Cluster, ClusterState, Disk, Grant, HighWater, Hello, Instruction, Positions, Report, Role, ServerState, Stopped,
-    Upstream, UpstreamView,
+    Cluster, ClusterState, Disk, Grant, Hello, HighWater, Instruction, Positions, Report, Role, ServerState,
+    Stopped, Upstream, UpstreamView,
 };
 use bascule_core::moves::{Move, MoveEnd, MoveHash, Order};
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
-use bascule_core::observation::{Fact, FlagValue, PodsAsked, ReplicasSeen, TrafficAt, TrafficView, WorkloadView};
+use bascule_core::observation::{
+    Fact, FlagValue, PodsAsked, ReplicasSeen, TrafficAt, TrafficView, WorkloadView,
+};
 use bascule_core::outcome::Outcome;
 use bascule_core::plan::Step;
 use bascule_core::policy::{
-    After, Database, Dns, Failover, FenceClass, FlagStore, Instance, MaxDataLoss, Policy, ReadOnlyFlag, Replicas,
-    Traffic, VerifyProbe, Workload, WorkloadKind,
+    After, Database, Dns, Failover, FenceClass, FlagStore, Instance, MaxDataLoss, Policy, ReadOnlyFlag,
+    Replicas, Traffic, VerifyProbe, Workload, WorkloadKind,
 };
 use bascule_core::position::{Lsn, SystemId, Timeline};
 use bascule_core::record::{Phase, Record};
 use bascule_core::time::{Boottime, Millis};
 use bascule_core::timing::Profile;
 use bascule_engine::brain::{Brain, Command, Event, Found, Identity, Look};
-use bascule_engine::ports::{ArbiterChange, Cas, GuardEvent, GuardSession, Intent, JournalKind, Listed, Renewed};
+use bascule_engine::ports::{
+    ArbiterChange, Cas, GuardEvent, GuardSession, Intent, JournalKind, Listed, Renewed,
+};
 use jiff::Timestamp;
 
 fn site(name: &str) -> SiteName {
@@ -72,7 +76,10 @@ fn policy(promote_after: After) -> Policy {
         },
         databases: BTreeMap::from([(
             item("main"),
-            Database { fence: FenceClass::Guard, instances: sites.iter().map(|s| (s.clone(), instance(s))).collect() },
+            Database {
+                fence: FenceClass::Guard,
+                instances: sites.iter().map(|s| (s.clone(), instance(s))).collect(),
+            },
         )]),
         workloads: BTreeMap::from([(
             item("web"),
@@ -86,7 +93,11 @@ fn policy(promote_after: After) -> Policy {
                     key: "READ_ONLY".to_owned(),
                     read_only_value: "1".to_owned(),
                     read_write_value: "0".to_owned(),
-                    verify: Some(VerifyProbe { path: "/mode".to_owned(), port: None, expect_body: "read-only".to_owned() }),
+                    verify: Some(VerifyProbe {
+                        path: "/mode".to_owned(),
+                        port: None,
+                        expect_body: "read-only".to_owned(),
+                    }),
                 }),
             },
         )]),
@@ -191,18 +202,28 @@ const TICK: Duration = Duration::from_millis(10);
 
 impl World {
     fn new(policy: &Policy) -> Self {
-        let installation = Installation { profile: Profile::Metro, timing: Profile::Metro.timing(), generation: 0 };
+        let installation =
+            Installation { profile: Profile::Metro, timing: Profile::Metro.timing(), generation: 0 };
         let now = Boottime::from_millis(1_000_000);
         let place = |name: &str, question: u64, primary: bool| {
             let id = Identity { site: site(name), question, installation: installation.clone() };
             let server = Server::new(primary);
-            Place { brain: Brain::new(id, now), server, alive: true, flag: true, replicas: if primary { 2 } else { 0 } }
+            Place {
+                brain: Brain::new(id, now),
+                server,
+                alive: true,
+                flag: true,
+                replicas: if primary { 2 } else { 0 },
+            }
         };
         let mut world = Self {
             now,
             queue: BTreeMap::new(),
             seq: 0,
-            places: BTreeMap::from([(site("paris"), place("paris", 1, true)), (site("lyon"), place("lyon", 2, false))]),
+            places: BTreeMap::from([
+                (site("paris"), place("paris", 1, true)),
+                (site("lyon"), place("lyon", 2, false)),
+            ]),
             record: None,
             leases: BTreeMap::new(),
             facts: BTreeMap::new(),
@@ -287,7 +308,8 @@ impl World {
                 self.deliver(name, Event::Tick);
             }
         }
-        let open = self.places.values().filter(|p| p.server.state == ServerState::Primary { open: true }).count();
+        let open =
+            self.places.values().filter(|p| p.server.state == ServerState::Primary { open: true }).count();
         assert!(open <= 1, "two open primaries\n{}", self.story.join("\n"));
     }
 
@@ -322,12 +344,14 @@ impl World {
             }
             Command::Write { policy, expected, next, unchanged_lease } => {
                 let same = self.record.as_ref().map(|(_, rev)| *rev) == expected;
-                let silent = unchanged_lease.is_none_or(|(s, rev)| self.leases.get(&s).copied().unwrap_or(0) == rev);
+                let silent =
+                    unchanged_lease.is_none_or(|(s, rev)| self.leases.get(&s).copied().unwrap_or(0) == rev);
                 let result = if same && silent {
                     self.revision += 1;
                     self.record = Some(((*next).clone(), self.revision));
                     for other in ["paris", "lyon"] {
-                        let change = ArbiterChange::Record { policy: policy.clone(), revision: self.revision };
+                        let change =
+                            ArbiterChange::Record { policy: policy.clone(), revision: self.revision };
                         self.later(&site(other), 2, Event::Changed(change));
                     }
                     Cas::Applied(self.revision)
@@ -339,8 +363,11 @@ impl World {
             Command::WriteFacts { policy, facts } => {
                 self.facts.insert(me.clone(), (*facts).clone());
                 for other in ["paris", "lyon"] {
-                    let change =
-                        ArbiterChange::Facts { policy: policy.clone(), site: me.clone(), facts: facts.clone() };
+                    let change = ArbiterChange::Facts {
+                        policy: policy.clone(),
+                        site: me.clone(),
+                        facts: facts.clone(),
+                    };
                     self.later(&site(other), 2, Event::Changed(change));
                 }
                 self.later(me, 2, Event::FactsWritten { policy, facts, outcome: Outcome::Done });
@@ -375,7 +402,9 @@ impl World {
                 match &step {
                     Step::SetReadOnly { on, .. } => place.flag = *on,
                     Step::Scale { replicas, .. } => place.replicas = *replicas,
-                    Step::PointTraffic { site, epoch, serial, .. } => self.traffic = (site.clone(), *epoch, *serial),
+                    Step::PointTraffic { site, epoch, serial, .. } => {
+                        self.traffic = (site.clone(), *epoch, *serial)
+                    }
                     Step::VerifyWrite { .. } => {}
                 }
                 self.later(me, 5, Event::Done { policy: policy.key, step, outcome: Outcome::Done });
@@ -385,7 +414,11 @@ impl World {
             }
             Command::Journal(entry) => {
                 if entry.kind != JournalKind::Outcome {
-                    self.story.push(format!("{:>9.3} {me}: {}", self.now.since_boot().as_secs_f64(), entry.what));
+                    self.story.push(format!(
+                        "{:>9.3} {me}: {}",
+                        self.now.since_boot().as_secs_f64(),
+                        entry.what
+                    ));
                 }
             }
             Command::Refuse { reason, .. } | Command::Stop { reason } => panic!("{me}: {reason}"),
@@ -435,7 +468,8 @@ impl World {
         let other = self.places.iter().find(|(n, _)| *n != at).map(|(n, _)| n.clone()).unwrap();
         let upstream = {
             let o = &self.places[&other];
-            (o.alive && matches!(o.server.state, ServerState::Primary { .. })).then(|| (o.server.timeline, o.server.lsn))
+            (o.alive && matches!(o.server.state, ServerState::Primary { .. }))
+                .then(|| (o.server.timeline, o.server.lsn))
         };
         let server = &mut self.places.get_mut(at).unwrap().server;
         if server.deadline.is_some_and(|d| now >= d) && server.state.is_or_becomes_primary() {
@@ -463,17 +497,24 @@ impl World {
                 && server.exited.is_none();
             let report = report(server, upstream.is_some(), now);
             let session = self.session(at);
-            let asked = GuardEvent::Asked { session, nonce, fresh, report: Box::new(report), received: now + Duration::from_millis(1) };
+            let asked = GuardEvent::Asked {
+                session,
+                nonce,
+                fresh,
+                report: Box::new(report),
+                received: now + Duration::from_millis(1),
+            };
             self.later(at, 1, Event::Guard(asked));
         }
     }
 
     fn instruct(&mut self, at: &SiteName, nonce: Option<u64>, i: Instruction) {
-        let now = self.now;
         if i.role == Role::Lock && self.places[at].server.state == (ServerState::Primary { open: true }) {
             // A clean stop sends everything, the shutdown checkpoint included.
             let lsn = self.places[at].server.lsn;
-            for place in self.places.values_mut().filter(|p| matches!(p.server.state, ServerState::Standby { .. })) {
+            for place in
+                self.places.values_mut().filter(|p| matches!(p.server.state, ServerState::Standby { .. }))
+            {
                 place.server.lsn = lsn;
             }
         }
@@ -575,7 +616,8 @@ impl World {
     }
 
     fn boot(&mut self, at: &str) {
-        let installation = Installation { profile: Profile::Metro, timing: Profile::Metro.timing(), generation: 0 };
+        let installation =
+            Installation { profile: Profile::Metro, timing: Profile::Metro.timing(), generation: 0 };
         let id = Identity { site: site(at), question: self.seq + 100, installation };
         let now = self.now;
         let place = self.places.get_mut(&site(at)).unwrap();
@@ -646,7 +688,9 @@ fn switchover(name: &str, from: &str, to: &str, epoch: u64) -> Move {
 fn two_sites_agree_on_the_first_record_and_the_initial_site_opens() {
     let mut w = World::new(&policy(After::Never));
     w.until("paris opens and lyon follows", 10, |w| w.settled("paris", 1));
-    w.until("lyon follows", 5, |w| matches!(w.places[&site("lyon")].server.state, ServerState::Standby { .. }));
+    w.until("lyon follows", 5, |w| {
+        matches!(w.places[&site("lyon")].server.state, ServerState::Standby { .. })
+    });
     let quiet = w.record.clone();
     w.run(10_000);
     assert_eq!(w.record, quiet, "a quiet fleet writes nothing");
@@ -683,7 +727,9 @@ fn a_dead_site_is_read_only_elsewhere_first_and_then_replaced_for_good() {
     w.until("traffic goes to lyon", 3, |w| w.traffic.0 == site("lyon"));
     w.until("lyon is promoted", 10, |w| w.is(&Phase::Steady, "lyon", 2) && w.open("lyon"));
     w.boot("paris");
-    w.until("paris follows", 10, |w| matches!(w.places[&site("paris")].server.state, ServerState::Standby { .. }));
+    w.until("paris follows", 10, |w| {
+        matches!(w.places[&site("paris")].server.state, ServerState::Standby { .. })
+    });
     w.run(5_000);
     assert!(w.settled("lyon", 2));
 }

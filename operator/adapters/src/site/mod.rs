@@ -2,7 +2,6 @@
 //! adapters for Kubernetes, PostgreSQL and DNS.
 
 mod database;
-mod perform;
 mod traffic;
 
 use std::collections::BTreeMap;
@@ -18,15 +17,14 @@ use bascule_core::policy::Policy;
 use bascule_core::timing::Timing;
 use bascule_engine::ports::{Shown, Site};
 
-use crate::finding::{Finding, Severity};
 use crate::kube::client::Kube;
 use crate::kube::port::Workloads;
 
-/// How long one look at the cluster may take.
+/// How long one call of a look at the cluster or a database may take.
 const LOOK: Duration = Duration::from_secs(3);
 
 /// How long one look at or change of DNS may take: several servers, each with its own share.
-const DNS: Duration = Duration::from_secs(3);
+const DNS: Duration = Duration::from_secs(2);
 
 /// Shows people the state of a policy. The operator's own crate knows how.
 #[async_trait]
@@ -39,15 +37,25 @@ pub trait Publisher: Send + Sync + 'static {
 pub struct LocalSite {
     me: SiteName,
     kube: Kube,
-    workloads: Workloads,
     timing: Timing,
+    workloads: Workloads,
+    servers: database::Servers,
+    targets: traffic::Targets,
     publisher: Box<dyn Publisher>,
 }
 
 impl LocalSite {
     /// The site `me`, whose cluster `kube` reaches.
     pub fn new(me: SiteName, kube: Kube, timing: Timing, publisher: Box<dyn Publisher>) -> Self {
-        Self { me, workloads: Workloads::new(kube.within(LOOK)), kube, timing, publisher }
+        Self {
+            me,
+            workloads: Workloads::new(kube.within(LOOK)),
+            kube,
+            timing,
+            servers: database::Servers::default(),
+            targets: traffic::Targets::default(),
+            publisher,
+        }
     }
 }
 
@@ -58,11 +66,24 @@ impl Site for LocalSite {
     }
 
     async fn traffic(&self, policy: &Policy, name: &ItemName) -> TrafficView {
-        traffic::look(&self.kube, policy, name).await
+        let item = format!("traffic/{name}");
+        match self.targets.of(&self.kube, policy, name).await {
+            Ok(target) => target.look(&item, DNS).await,
+            Err(reason) => TrafficView {
+                at: Fact::unknown(&reason),
+                blockers: Fact::now(vec![Gate::new(&item, Answer::No, reason, "a target that can be moved")]),
+            },
+        }
     }
 
     async fn database(&self, policy: &Policy, name: &ItemName, active: bool) -> Fact<Vec<Gate>> {
-        database::preflight(&self.kube, &self.me, &self.timing, policy, name, active).await
+        let item = format!("database/{name}");
+        match self.servers.of(&self.kube, &self.me, policy, name).await {
+            Ok(server) => {
+                server.gates(&item, active, &database::limits(&self.timing, policy, name), LOOK).await
+            }
+            Err(reason) => Fact::now(vec![Gate::new(&item, Answer::No, reason, "the operator's role")]),
+        }
     }
 
     async fn upstream(&self, policy: &Policy, name: &ItemName, site: &SiteName) -> Result<Upstream, String> {
@@ -70,9 +91,24 @@ impl Site for LocalSite {
     }
 
     async fn perform(&self, policy: &Policy, step: &Step) -> Outcome {
-        match self.workloads.perform(policy, step).await {
-            Some(outcome) => outcome,
-            None => perform::perform(&self.kube, &self.me, policy, step).await,
+        match step {
+            Step::SetReadOnly { .. } | Step::Scale { .. } => self
+                .workloads
+                .perform(policy, step)
+                .await
+                .unwrap_or_else(|| Outcome::refused("this step is not about a workload")),
+            Step::PointTraffic { traffic, site, epoch, serial } => {
+                match self.targets.of(&self.kube, policy, traffic).await {
+                    Ok(target) => target.point(site, *epoch, *serial, DNS).await,
+                    Err(reason) => Outcome::Refused { reason },
+                }
+            }
+            Step::VerifyWrite { database, .. } => {
+                match self.servers.of(&self.kube, &self.me, policy, database).await {
+                    Ok(server) => server.prove_write(LOOK).await,
+                    Err(reason) => Outcome::Refused { reason },
+                }
+            }
         }
     }
 
@@ -87,25 +123,4 @@ impl Site for LocalSite {
     async fn publish(&self, shown: Shown) -> Outcome {
         self.publisher.publish(shown).await
     }
-}
-
-/// A finding as a gate: only what blocks is one that is not passed.
-fn gate(item: &str, finding: &Finding) -> Option<Gate> {
-    (finding.severity == Severity::Block).then(|| {
-        let needed = if finding.hint.is_empty() {
-            finding.expected.clone()
-        } else {
-            format!("{}; {}", finding.expected, finding.hint)
-        };
-        Gate::new(
-            &format!("{item}/{}", finding.code),
-            Answer::No,
-            format!("{}: {}", finding.field, finding.found),
-            needed,
-        )
-    })
-}
-
-fn no_entry<T>(name: &ItemName) -> Fact<T> {
-    Fact::unknown(format!("{name} is not in the policy"))
 }

@@ -127,7 +127,8 @@ fn summary(s: &Situation<'_>, record: &crate::record::Record, plan: &Plan) -> St
             format!("{} is active (epoch {}){waiting}", record.active, record.epoch)
         }
         Phase::Steady => {
-            let blocked = plan.blockers.first().map(|g| format!("; {} cannot be promoted: {}", s.me, g.words()));
+            let blocked =
+                plan.blockers.first().map(|g| format!("; {} cannot be promoted: {}", s.me, g.words()));
             format!("{} is active (epoch {}){}", record.active, record.epoch, blocked.unwrap_or_default())
         }
         Phase::Unmanaged => format!("{} keeps its role; nobody acts", record.active),

@@ -26,6 +26,9 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// The longest wait between two tries of a step.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
+/// How soon a traffic target is pointed again when some server still answers something else.
+const POINT_AGAIN: Duration = Duration::from_secs(5);
+
 /// How often people are shown a state that changes, at most.
 const SHOW_EVERY: Duration = Duration::from_secs(1);
 
@@ -184,6 +187,8 @@ impl State {
         lane.busy = false;
         if outcome.is_done() {
             *lane = LaneState { unseen: !matches!(step, Step::VerifyWrite { .. }), ..LaneState::default() };
+            // A name server that died with its site differs for as long as it is dead: no reason to hurry.
+            lane.not_before = matches!(step, Step::PointTraffic { .. }).then(|| now + POINT_AGAIN);
             if let Step::VerifyWrite { database, epoch } = step {
                 self.seen.databases.entry(database.clone()).or_default().write_verified = Some(*epoch);
             }
