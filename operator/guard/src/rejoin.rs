@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bascule_core::guard::lineage::{Fork, History, fork};
-use bascule_core::guard::wire::{Cluster, Diverged, Upstream};
+use bascule_core::guard::wire::{Cluster, ClusterState, Diverged, Upstream};
 use bascule_core::position::{Lsn, SystemId, Timeline};
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,8 @@ const QUESTION: Duration = Duration::from_secs(10);
 const SILENT: Duration = Duration::from_mins(10);
 /// How long the upstream's first checkpoint after its promotion is waited for.
 const CHECKPOINT: Duration = Duration::from_mins(1);
+/// How long the recovery of a crashed copy may take.
+const RECOVERY: Duration = Duration::from_hours(1);
 /// The user's files that belong to a site and not to the data: kept over a rewind.
 const OWN_FILES: [&str; 4] = ["postgresql.conf", "postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf"];
 
@@ -234,6 +236,7 @@ impl Rejoin<'_> {
                 }
                 _ => {}
             }
+            self.recover().await?;
             let mut command = self.server.tools.command("pg_rewind");
             command.arg("-D").arg(&self.server.data).arg(format!("--source-server={source}"));
             command.env("PATH", path_with(&self.server.tools.bin));
@@ -251,6 +254,23 @@ impl Rejoin<'_> {
         }
         self.server.standby_signal()?;
         store.remove(REWINDING).map_err(kept)
+    }
+
+    /// Brings a crashed copy to the clean end that `pg_rewind` needs. `pg_rewind` would do it too, but its recovery ends
+    /// with a checkpoint that may remove the WAL before the fork, which it then misses.
+    async fn recover(&self) -> Result<(), CannotFollow> {
+        if matches!(self.cluster.state, ClusterState::ShutDown | ClusterState::ShutDownInRecovery) {
+            return Ok(());
+        }
+        let mut command = self.server.tools.command("postgres");
+        command.arg("--single").arg("-D").arg(&self.server.data);
+        // Everything: the largest value there is, in megabytes.
+        command.args(["-c", "wal_keep_size=2147483647", "template1"]);
+        match self.server.tools.must(command, Patience::Within(RECOVERY)).await {
+            Ok(_) => Ok(()),
+            Err(e @ ToolError::Failed { .. }) => Err(self.impossible(format!("crash recovery: {e}"))),
+            Err(e) => Err(e.into()),
+        }
     }
 
     /// Before its first checkpoint on the new timeline a promoted server's control file still names the old one,

@@ -214,7 +214,7 @@ impl Server {
             .write_ident(Some(&settings.ident))
             .map_err(|e| StepError::file(&self.access.ident(), e))?;
         self.remove_trigger()?;
-        self.forget_stranger()?;
+        self.forget_strangers(&settings)?;
         let mut command = self.user_command();
         let option = |command: &mut Command, name: &str, value: &str| {
             command.arg("-c").arg(format!("{name}={value}"));
@@ -281,18 +281,21 @@ impl Server {
         }
     }
 
-    /// A `postmaster.pid` from before this container was restarted may name a process that is somebody else now;
-    /// the server would take it for another postmaster.
-    fn forget_stranger(&self) -> Result<(), StepError> {
-        let path = self.data.join("postmaster.pid");
-        let Ok(text) = std::fs::read_to_string(&path) else { return Ok(()) };
-        let Some(pid) = text.lines().next().and_then(|l| l.trim().parse::<i32>().ok()) else { return Ok(()) };
-        match std::fs::read_to_string(format!("/proc/{pid}/comm")) {
-            Ok(comm) if comm.trim() != "postgres" => {
-                std::fs::remove_file(&path).map_err(|e| StepError::file(&path, e))
+    /// Lock files from before this container was restarted may name a process, or a thread, that is somebody else
+    /// now: the server would take it for another postmaster.
+    fn forget_strangers(&self, settings: &Settings) -> Result<(), StepError> {
+        let own = std::iter::once(self.socket.clone());
+        let users = settings.sockets.split(',').map(|s| PathBuf::from(s.trim().trim_matches('"')));
+        let sockets = own.chain(users).map(|dir| dir.join(format!(".s.PGSQL.{}.lock", settings.port)));
+        for path in sockets.chain([self.data.join("postmaster.pid")]) {
+            let Ok(text) = std::fs::read_to_string(&path) else { continue };
+            let Some(pid) = text.lines().next().and_then(|l| l.trim().parse::<i32>().ok()) else { continue };
+            let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            if !comm.is_empty() && comm.trim() != "postgres" {
+                std::fs::remove_file(&path).map_err(|e| StepError::file(&path, e))?;
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
     /// Waits until the postmaster says it takes sessions. Recovery may take as long as it takes: whoever waits for

@@ -159,7 +159,8 @@ impl Session {
     /// What a person should set differently.
     pub(crate) async fn advice(&self) -> Result<Vec<String>, SessionError> {
         let sql = "SELECT current_setting('max_slot_wal_keep_size') = '-1', \
-            current_setting('wal_log_hints')::bool OR current_setting('data_checksums')::bool";
+            current_setting('wal_log_hints')::bool OR current_setting('data_checksums')::bool, \
+            current_setting('wal_keep_size') = '0'";
         let row = self.timed(STATEMENT, self.client.query_one(sql, &[])).await?;
         let mut notes = Vec::new();
         if row.get::<_, bool>(0) {
@@ -171,6 +172,12 @@ impl Session {
         if !row.get::<_, bool>(1) {
             notes.push(
                 "neither data checksums nor wal_log_hints is on: pg_rewind will refuse this copy after a failover"
+                    .to_owned(),
+            );
+        }
+        if row.get::<_, bool>(2) {
+            notes.push(
+                "wal_keep_size is 0: a checkpoint after a lost contact may remove the WAL that pg_rewind needs later"
                     .to_owned(),
             );
         }

@@ -195,7 +195,13 @@ impl Tools {
             return Ok(said.out);
         }
         let lines: Vec<&str> = said.err.lines().filter(|l| !l.trim().is_empty()).collect();
-        let last = lines[lines.len().saturating_sub(5)..].join(" | ");
+        let errors: Vec<&str> = lines
+            .iter()
+            .copied()
+            .filter(|l| ["error:", "ERROR:", "FATAL:"].iter().any(|e| l.contains(e)))
+            .collect();
+        let telling = if errors.is_empty() { lines } else { errors };
+        let last = telling[telling.len().saturating_sub(5)..].join(" | ");
         Err(ToolError::Failed { tool, how: said.how, said: last })
     }
 }

@@ -1,0 +1,5 @@
+//! The guard against real PostgreSQL servers.
+
+mod fence;
+mod roles;
+mod world;
