@@ -98,6 +98,7 @@ struct State {
     link_trouble: Option<String>,
     said_why: Option<Boottime>,
     was_primary: bool,
+    step_began: Option<Boottime>,
     exit: bool,
 }
 
@@ -228,7 +229,8 @@ impl Supervisor {
                     self.state.trouble = None;
                 }
                 self.state.was_primary |= state.is_or_becomes_primary();
-                tracing::info!(?state, "server");
+                let took = self.state.step_began.map(|began| clock::now().since(began));
+                tracing::info!(?state, ?took, "server");
                 if state.is_down() {
                     return self.read_disk_with(state);
                 }
@@ -316,7 +318,6 @@ impl Supervisor {
     /// Nothing of the server runs any more.
     fn gone(&mut self, why: String) -> Event {
         self.server.gone();
-        self.abort_step();
         self.state.seen = None;
         if self.contact.end(clock::now()) {
             self.write_contact();
@@ -335,12 +336,14 @@ impl Supervisor {
                 checkpoint: c.checkpoint,
                 clean: c.state == ClusterState::ShutDown,
             };
-            tracing::info!(?stopped, "the primary has stopped");
+            let took = self.state.step_began.map(|began| clock::now().since(began));
+            tracing::info!(?stopped, ?took, "the primary has stopped");
             if let Err(e) = self.server.store.write(STOPPED, &stopped) {
                 self.trouble(&e);
             }
             self.state.stopped = Some(stopped);
         }
+        self.abort_step();
         if !asked {
             tracing::error!(%why, "the server died");
         }
@@ -508,6 +511,7 @@ impl Supervisor {
     /// Ends the step that is under way. It may still be at work until the handle says that it has ended.
     fn abort_step(&mut self) -> Option<JoinHandle<()>> {
         self.state.step_number += 1;
+        self.state.step_began = Some(clock::now());
         let step = self.state.step.take();
         if let Some(step) = &step {
             step.abort();

@@ -185,7 +185,15 @@ impl Rules {
             Event::Told { instruction } => {
                 self.accept(&instruction, now, &mut out);
             }
-            Event::Server { state, died } => self.server_changed(state, died, now),
+            Event::Server { state, died } => {
+                // Only a promotion that was ordered here makes a primary of a standby.
+                let stranger =
+                    matches!(self.server, ServerState::Standby { .. }) && state.is_or_becomes_primary();
+                self.server_changed(state, died, now);
+                if stranger {
+                    self.kill(&mut out);
+                }
+            }
             Event::Disk(disk) => {
                 if disk != self.disk && matches!(self.server, ServerState::Failed { .. }) {
                     self.server = ServerState::Down;

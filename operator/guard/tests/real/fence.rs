@@ -237,3 +237,29 @@ async fn a_promotion_whose_grant_ends_is_given_up_and_nothing_was_opened() {
     b.follow(6, &a);
     b.until("a standby again", crate::roles::follows).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn closing_ends_a_connection_that_was_let_in_and_has_not_said_who_it_is() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let world = World::new().await;
+    let a = open_primary(&world).await;
+    // A client that has connected, under the open rules, and takes its time.
+    let mut dawdler = tokio::net::TcpStream::connect(("127.0.0.1", a.port)).await.unwrap();
+    let session = a.client().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    a.order(|o| {
+        o.role = Role::Serve { open: false, slots: vec![] };
+        o.serial = 3;
+    });
+    a.until("closed", |r| r.state == ServerState::Primary { open: false }).await;
+    assert!(session.simple_query("SELECT 1").await.is_err(), "sessions are ended");
+    let mut startup = Vec::new();
+    startup.extend(196_608u32.to_be_bytes());
+    startup.extend(b"user\0postgres\0database\0postgres\0\0");
+    let length = u32::try_from(startup.len() + 4).unwrap();
+    // It may find the connection reset at once, or at the first read: it never gets in.
+    let _ = dawdler.write_all(&[&length.to_be_bytes()[..], &startup].concat()).await;
+    let mut answer = [0u8; 1];
+    let read = tokio::time::timeout(PATIENCE, dawdler.read(&mut answer)).await.unwrap();
+    assert!(!matches!(read, Ok(1) if answer[0] == b'R'), "it was let in");
+}

@@ -1,5 +1,12 @@
 //! The guard against real PostgreSQL servers.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what helps a test may panic as a test does"
+)]
 
 mod fence;
 mod roles;
+mod timing;
 mod world;

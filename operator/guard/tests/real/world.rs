@@ -29,7 +29,7 @@ pub(crate) const BIN: &str = "/usr/lib/postgresql/15/bin";
 /// PostgreSQL refuses root: servers and guards run as `nobody`.
 const NOBODY: u32 = 65534;
 /// How long anything that must happen may take on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// The profile `metro`.
 pub(crate) const TIMING: Timing = Timing { p: Millis(250), tq: Millis(250), r: Millis(1250), f: Millis(300) };
 

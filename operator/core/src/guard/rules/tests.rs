@@ -5,6 +5,8 @@ use crate::guard::fallback::RecordView;
 use crate::guard::wire::{Cluster, ClusterState, Grant};
 use crate::position::{Lsn, SystemId, Timeline};
 
+mod properties;
+
 const TIMING: Timing = Timing { p: Millis(250), tq: Millis(250), r: Millis(1250), f: Millis(300) };
 
 const fn t(ms: u64) -> Boottime {
