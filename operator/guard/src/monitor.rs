@@ -13,7 +13,7 @@ use crate::server::Server;
 use crate::session::{Reading, Session};
 
 /// How often the server is looked at: a primary that nobody made one is found within this.
-const EVERY: Duration = Duration::from_millis(50);
+const EVERY: Duration = Duration::from_millis(20);
 
 /// A reading and when it was made.
 #[derive(Clone, Debug)]
@@ -83,6 +83,11 @@ impl Contact {
             let noticed = Boottime::from_millis(kept.noticed.0);
             ContactLost { since: here.then(|| Millis::from(now.since(noticed))), ..kept.evidence.clone() }
         })
+    }
+
+    /// Whether contact is lost.
+    pub(crate) const fn is_lost(&self) -> bool {
+        self.lost.is_some()
     }
 
     /// Takes a reading of a standby. `true`: contact was lost or found, so it has to be written and told.

@@ -377,9 +377,11 @@ impl Server {
         Ok(ended)
     }
 
-    /// Makes a standby a primary, closed. Returns when it has left recovery.
-    pub(crate) async fn promote(&self) -> Result<(), StepError> {
-        self.close().await?;
+    /// Makes a standby a primary, closed. Returns when it has left recovery. `close`: clients may be connected.
+    pub(crate) async fn promote(&self, close: bool) -> Result<(), StepError> {
+        if close {
+            self.close().await?;
+        }
         let session = self.session().await?;
         let (child, _) = self.running().ok_or(StepError::NotRunning)?;
         let trigger = self.data.join("promote");

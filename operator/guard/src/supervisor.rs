@@ -1,38 +1,35 @@
 //! The loop: what happens goes into the rules, what they order is carried out, one step of the server at a time.
 
+mod orders;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use bascule_core::guard::action::{Action, Event};
+use bascule_core::guard::action::Event;
 use bascule_core::guard::fallback::RecordView;
 use bascule_core::guard::grant::Deadline;
 use bascule_core::guard::rules::Rules;
 use bascule_core::guard::wire::{
-    Ask, Cluster, ClusterState, Disk, Diverged, FromGuard, FromOperator, Report, Role, ServerState, Stopped,
-    Upstream,
+    ClusterState, Disk, Diverged, FromGuard, FromOperator, Report, Role, ServerState, Stopped,
 };
 use bascule_core::time::{Boottime, Millis};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::arbiter::Arbiter;
-use crate::children::{describe, others};
 use crate::clock;
 use crate::link::FromLink;
 use crate::monitor::{Contact, Seen};
-use crate::rejoin::{CannotFollow, Rejoin, Standing};
-use crate::server::{Server, Start, StepError};
-use crate::store::{DIVERGED, MEMORY, OPENED, REWINDING, STOPPED, StoreError};
+use crate::server::Server;
+use crate::store::{DIVERGED, OPENED, REWINDING, STOPPED, StoreError};
 use crate::watch::Killed;
 
-/// How long a `CHECKPOINT` may take before its outcome counts as unknown.
-const CHECKPOINT: Duration = Duration::from_mins(10);
-/// Slots that the guard makes begin with this, and are dropped by it on a standby.
-const SLOT_PREFIX: &str = "bascule_";
 /// How often the guard says why it waits.
 const SAY_WHY: Duration = Duration::from_secs(10);
 /// How often the disk is looked at while no server runs.
 const LOOK_AT_DISK: Duration = Duration::from_secs(1);
+
+pub(crate) use orders::postmaster_ends;
 
 /// What the parts tell the loop.
 #[derive(Debug)]
@@ -197,6 +194,9 @@ impl Supervisor {
             tell = true;
             self.write_contact();
         }
+        // Without a primary only the rest of what was received is replayed: somebody waits for its end.
+        let replay = |seen: &Seen| seen.reading.positions.replay;
+        tell |= self.contact.is_lost() && self.state.seen.as_ref().map(replay) != Some(replay(&seen));
         self.state.seen = Some(seen);
         if stranger {
             tracing::error!("the standby was promoted by somebody else");
@@ -274,45 +274,6 @@ impl Supervisor {
                 Event::Tick { tell: true }
             }
         }
-    }
-
-    /// Work that nobody waits for, once a server is up.
-    fn after_start(&mut self, state: &ServerState) {
-        let (server, hear) = (self.server.clone(), self.hear.clone());
-        match state {
-            ServerState::Standby { .. } => {
-                tokio::spawn(async move {
-                    if let Ok(session) = server.session().await {
-                        // A slot left behind holds WAL back for nobody; its retention is bounded anyway.
-                        let _ = session.drop_idle_slots(SLOT_PREFIX).await;
-                        if let Ok(advice) = session.advice().await {
-                            let _ = hear.send(Heard::Advice(advice)).await;
-                        }
-                    }
-                });
-            }
-            ServerState::Primary { open: false } if self.rules.server().is_busy() => {
-                // The first checkpoint on a new timeline: nobody can be rewound to this server before it.
-                self.checkpoint(None);
-            }
-            _ => {}
-        }
-    }
-
-    fn checkpoint(&self, serial: Option<u64>) {
-        let (server, hear) = (self.server.clone(), self.hear.clone());
-        tokio::spawn(async move {
-            let done =
-                async { server.session().await?.checkpoint(CHECKPOINT).await.map_err(StepError::from) };
-            match done.await {
-                Ok(()) => {
-                    if let Some(serial) = serial {
-                        let _ = hear.send(Heard::Checkpointed(serial)).await;
-                    }
-                }
-                Err(e) => tracing::warn!(error = %e.in_full(), "CHECKPOINT"),
-            }
-        });
     }
 
     /// Nothing of the server runs any more.
@@ -400,202 +361,6 @@ impl Supervisor {
         tracing::info!(%why, "the server is down");
     }
 
-    fn carry_out(&mut self, action: Action) {
-        match action {
-            Action::Watch(deadline) => self.server.watch.arm(deadline, self.rules.timing().f.duration()),
-            Action::Kill => self.kill(),
-            Action::Stop { by } => self.stop(by),
-            Action::RemoveTrigger => {
-                if let Err(e) = self.server.remove_trigger() {
-                    self.trouble(&e);
-                }
-            }
-            Action::StartPrimary => {
-                self.state.was_primary = true;
-                self.step(|server, _| async move {
-                    let done = server.start(&Start::Primary).await;
-                    done.map(|()| ServerState::Primary { open: false })
-                });
-            }
-            Action::StartOrphan => self.step(|server, _| async move {
-                let done = server.start(&Start::Orphan).await;
-                done.map(|()| ServerState::Standby { open: false })
-            }),
-            Action::Join { upstream, open } => self.join(upstream, open),
-            Action::Clone { upstream } => self.step(|server, _| async move {
-                crate::clone::clone(&server, &upstream).await.map(|()| ServerState::Down)
-            }),
-            Action::Promote => {
-                self.state.was_primary = true;
-                if self.contact.end(clock::now()) {
-                    self.write_contact();
-                }
-                self.step(|server, _| async move {
-                    server.promote().await.map(|()| ServerState::Primary { open: false })
-                });
-            }
-            Action::Open { epoch, slots } => self.open(epoch, slots),
-            Action::OpenStandby => self.step(|server, _| async move {
-                server.open_standby().await.map(|()| ServerState::Standby { open: true })
-            }),
-            Action::Close => {
-                let state = match self.rules.server() {
-                    ServerState::Standby { .. } => ServerState::Standby { open: false },
-                    _ => ServerState::Primary { open: false },
-                };
-                self.step(|server, _| async move { server.close().await.map(|()| state) });
-            }
-            Action::Checkpoint { serial } => self.checkpoint(Some(serial)),
-            Action::Ask { nonce, fresh } => {
-                let ask = Ask { nonce, fresh, report: self.report() };
-                // A full queue means that the operator takes nothing: then this question was never asked.
-                let _ = self.say.try_send(FromGuard::Ask(Box::new(ask)));
-            }
-            Action::ReadRecord { number } => self.arbiter(
-                |arbiter, tq, hear| async move {
-                    let view = arbiter.read(tq).await;
-                    let _ = hear.send(Heard::Record { number, view }).await;
-                },
-                Heard::Record { number, view: None },
-            ),
-            Action::RenewLease { number } => self.arbiter(
-                |arbiter, tq, hear| async move {
-                    let done = arbiter.renew(number, tq).await;
-                    let _ = hear.send(Heard::Lease { number, done }).await;
-                },
-                Heard::Lease { number, done: false },
-            ),
-            Action::Remember(memory) => {
-                if let Err(e) = self.server.store.write(MEMORY, &memory) {
-                    self.trouble(&e);
-                }
-            }
-            Action::Exit => self.state.exit = true,
-        }
-    }
-
-    fn arbiter<F>(&self, ask: impl FnOnce(Arc<Arbiter>, Duration, mpsc::Sender<Heard>) -> F, without: Heard)
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let hear = self.hear.clone();
-        match &self.arbiter {
-            Some(arbiter) => {
-                tokio::spawn(ask(arbiter.clone(), self.rules.timing().tq.duration(), hear));
-            }
-            None => {
-                tokio::spawn(async move { drop(hear.send(without).await) });
-            }
-        }
-    }
-
-    /// Begins a step of the server. What the one before may still do counts for nothing.
-    fn step<F>(&mut self, work: impl FnOnce(Arc<Server>, Stages) -> F)
-    where
-        F: Future<Output = Result<ServerState, StepError>> + Send + 'static,
-    {
-        let before = self.abort_step();
-        let stages = Stages { number: self.state.step_number, hear: self.hear.clone() };
-        let work = work(self.server.clone(), stages.clone());
-        self.state.step = Some(tokio::spawn(async move {
-            ended(before).await;
-            let what = match work.await {
-                Ok(state) => StepEnd::Is(state),
-                Err(StepError::NoLeave(_)) => StepEnd::NoLeave,
-                Err(e) => StepEnd::Failed(e.in_full()),
-            };
-            stages.send(what).await;
-        }));
-    }
-
-    /// Ends the step that is under way. It may still be at work until the handle says that it has ended.
-    fn abort_step(&mut self) -> Option<JoinHandle<()>> {
-        self.state.step_number += 1;
-        self.state.step_began = Some(clock::now());
-        let step = self.state.step.take();
-        if let Some(step) = &step {
-            step.abort();
-        }
-        step
-    }
-
-    fn open(&mut self, epoch: u64, slots: Vec<String>) {
-        let hear = self.hear.clone();
-        self.step(move |server, _| async move {
-            server.open(epoch).await?;
-            let background = server.clone();
-            tokio::spawn(async move {
-                let Ok(session) = background.session().await else { return };
-                if let Err(e) = session.make_slots(&slots).await {
-                    tracing::warn!(error = %StepError::from(e).in_full(), "making the standbys' slots");
-                }
-                if let Ok(advice) = session.advice().await {
-                    let _ = hear.send(Heard::Advice(advice)).await;
-                }
-            });
-            Ok(ServerState::Primary { open: true })
-        });
-    }
-
-    fn join(&mut self, upstream: Upstream, open: bool) {
-        let Disk::Cluster(cluster) = self.read_disk() else {
-            return self.step(|_, _| async { Err(StepError::NotRunning) });
-        };
-        self.step(move |server, stages| async move {
-            match rejoin(&server, &upstream, &cluster, &stages).await {
-                Ok(true) => return Ok(ServerState::Down),
-                Ok(false) => {}
-                // A copy that never left recovery has nothing of its own: it serves reads without its upstream.
-                Err(CannotFollow::Later(why)) if cluster.standby_signal && !cluster.half_rewound => {
-                    tracing::info!(%why, "starting the standby without its upstream's word");
-                }
-                Err(CannotFollow::Later(reason)) => {
-                    return Ok(ServerState::Failed { reason, commands: Vec::new() });
-                }
-                Err(CannotFollow::Never { reason, commands }) => {
-                    return Ok(ServerState::Failed { reason, commands });
-                }
-            }
-            server.start(&Start::Standby(upstream)).await?;
-            if open {
-                server.open_standby().await?;
-            }
-            Ok(ServerState::Standby { open })
-        });
-    }
-
-    fn stop(&mut self, by: Boottime) {
-        let step = self.abort_step();
-        let (server, hear) = (self.server.clone(), self.hear.clone());
-        tokio::spawn(async move {
-            ended(step).await;
-            let patience = clock::now().until(by).unwrap_or_default();
-            if server.running().is_none() {
-                let _ = hear.send(Heard::Gone { why: "it was stopped before it ran".to_owned() }).await;
-            } else if server.stop_fast(patience).await.is_none() {
-                kill(server).await;
-            }
-        });
-    }
-
-    fn kill(&mut self) {
-        if self.server.running().is_none() && self.state.step.is_none() {
-            return;
-        }
-        let step = self.abort_step();
-        let server = self.server.clone();
-        tokio::spawn(async move {
-            kill(server.clone()).await;
-            // A start that was in the middle of its fork when the kill came is not forgotten.
-            if step.is_some() {
-                ended(step).await;
-                if server.running().is_some_and(|(child, _)| child.status().is_none()) {
-                    kill(server).await;
-                }
-            }
-        });
-    }
-
     fn report(&mut self) -> Report {
         let now = clock::now();
         let disk = match &self.state.disk_read {
@@ -630,80 +395,4 @@ impl Supervisor {
             notes,
         }
     }
-}
-
-/// Where a step says how far it is.
-#[derive(Clone, Debug)]
-struct Stages {
-    number: u64,
-    hear: mpsc::Sender<Heard>,
-}
-
-impl Stages {
-    async fn send(&self, what: StepEnd) {
-        // The loop ends only with the process.
-        let _ = self.hear.send(Heard::Step { number: self.number, what }).await;
-    }
-}
-
-/// Brings a copy back to the upstream's history. `true`: it was rewound, and is to be looked at anew.
-async fn rejoin(
-    server: &Server,
-    upstream: &Upstream,
-    cluster: &Cluster,
-    stages: &Stages,
-) -> Result<bool, CannotFollow> {
-    let rejoin = Rejoin { server, upstream, cluster };
-    if cluster.half_rewound {
-        stages.send(StepEnd::Is(ServerState::Rewinding)).await;
-        rejoin.rewind().await?;
-        return Ok(true);
-    }
-    match rejoin.standing().await? {
-        Standing::Follows => Ok(false),
-        Standing::Diverged(fork) => {
-            stages.send(StepEnd::Is(ServerState::Rewinding)).await;
-            stages.send(StepEnd::Saved(rejoin.save(fork).await?)).await;
-            rejoin.rewind().await?;
-            Ok(true)
-        }
-    }
-}
-
-/// Waits until an aborted step has really ended.
-async fn ended(step: Option<JoinHandle<()>>) {
-    if let Some(step) = step {
-        // Cancelled or done: either way it does nothing any more.
-        let _ = step.await;
-    }
-}
-
-async fn kill(server: Arc<Server>) {
-    // Waits for processes to go: not on the runtime's own threads.
-    let _ = tokio::task::spawn_blocking(move || server.watch.kill_now()).await;
-}
-
-/// Says that a postmaster has ended once everything of it is gone.
-pub(crate) async fn postmaster_ends(server: Arc<Server>, hear: mpsc::Sender<Heard>) {
-    let mut starts = server.starts();
-    loop {
-        let Ok(running) = starts.wait_for(Option::is_some).await.map(|r| r.clone()) else { return };
-        let Some((mut child, _)) = running else { continue };
-        let status = child.ended().await;
-        // A postmaster that was killed leaves backends that go on committing.
-        if others().into_iter().any(is_postgres) {
-            kill(server.clone()).await;
-        }
-        if hear.send(Heard::Gone { why: describe(status) }).await.is_err() {
-            return;
-        }
-        // The loop takes note, and only then can there be another one.
-        if starts.wait_for(Option::is_none).await.is_err() {
-            return;
-        }
-    }
-}
-
-fn is_postgres(pid: i32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == "postgres")
 }

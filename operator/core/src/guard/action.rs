@@ -90,8 +90,11 @@ pub enum Action {
         /// From whom.
         upstream: Upstream,
     },
-    /// Close, then promote by trigger file.
-    Promote,
+    /// Promote by trigger file; close before, when clients may be connected.
+    Promote {
+        /// Whether it is open for reads.
+        close: bool,
+    },
     /// Write the marker for this epoch, then let clients in, then make the slots.
     Open {
         /// The hold's epoch.

@@ -2,10 +2,12 @@
 //!
 //! Every call of [`Rules::step`] looks at the deadline first: a guard that wakes up late kills before anything else.
 
+mod talk;
+
 use std::time::Duration;
 
 use super::action::{Action, Event, Memory};
-use super::fallback::{Fallback, Step};
+use super::fallback::Fallback;
 use super::grant::{Deadline, Grants};
 use super::wire::{Disk, HighWater, Instruction, Role, ServerState, Timing, Upstream};
 use crate::time::{Boottime, Millis};
@@ -527,63 +529,14 @@ impl Rules {
                 self.set(ServerState::Starting { writer: true });
             }
             Need::Promote => {
-                out.push(Action::Promote);
+                let close = self.server != ServerState::Standby { open: false };
+                out.push(Action::Promote { close });
                 self.set(ServerState::Promoting);
             }
             Need::Open => {
                 out.push(Action::Open { epoch: self.role_epoch, slots });
                 self.access_pending = true;
             }
-        }
-    }
-
-    fn leave(&mut self, now: Boottime, out: &mut Vec<Action>) {
-        if !self.server.is_down() {
-            return;
-        }
-        let connected = self.connected;
-        let Some(leaving) = &mut self.leaving else { return };
-        match leaving.farewell {
-            _ if leaving.gone || !connected => out.push(Action::Exit),
-            Some((_, end)) if now >= end => out.push(Action::Exit),
-            Some(_) => {}
-            None => {
-                let nonce = self.grants.ask(false, now);
-                leaving.farewell = Some((nonce, now + FAREWELL));
-                out.push(Action::Ask { nonce, fresh: false });
-            }
-        }
-    }
-
-    fn ask(&mut self, now: Boottime, out: &mut Vec<Action>) {
-        if !self.connected || (!self.tell && now < self.ask_at) {
-            return;
-        }
-        self.tell = false;
-        self.ask_at = now + self.timing.ask_every();
-        self.silent_since.get_or_insert(now);
-        let fresh = self.need.is_some() || self.role.is_none();
-        let nonce = self.grants.ask(fresh, now);
-        out.push(Action::Ask { nonce, fresh });
-    }
-
-    fn is_silent(&self, now: Boottime) -> bool {
-        self.silent_since.is_some_and(|since| now.since(since) >= self.timing.tq.duration())
-    }
-
-    fn may_fall_back(&self, now: Boottime) -> bool {
-        self.memory.locked.is_none()
-            && self.leaving.is_none()
-            && self.server.is_or_becomes_primary()
-            && matches!(self.grants.deadline(), Deadline::At(end) if now < end)
-    }
-
-    fn fall_back(&mut self, step: Step, now: Boottime, out: &mut Vec<Action>) {
-        match step {
-            Step::Read(number) => out.push(Action::ReadRecord { number }),
-            Step::Renew(number) if self.may_fall_back(now) => out.push(Action::RenewLease { number }),
-            Step::Extend(until) if self.may_fall_back(now) => self.grants.extend(until, now),
-            Step::Nothing | Step::Renew(_) | Step::Extend(_) => {}
         }
     }
 }

@@ -6,6 +6,7 @@
     reason = "what helps a test may panic as a test does"
 )]
 
+mod fallback;
 mod fence;
 mod roles;
 mod timing;

@@ -182,17 +182,13 @@ async fn contact_lost_is_written_down_with_what_the_primary_had_last_reported() 
     let lost = b.until("contact lost", |r| r.contact_lost.is_some()).await.contact_lost.unwrap();
     assert!(lost.reported_end.is_some() && lost.received.is_some(), "{lost:?}");
     assert!(lost.report_age.is_some_and(|age| age.0 < 60_000), "{lost:?}");
+    let before = b.last_report().unwrap().boot;
     b.signal(Signal::SIGKILL);
     b.ended().await;
     b.start();
-    let again = b.until("a report of the new process", |r| r.boot != lost_boot(&b)).await;
+    let again = b.until("a report of the new process", |r| r.boot != before).await;
     let kept = again.contact_lost.expect("kept beside the data");
     assert_eq!((kept.reported_end, kept.received), (lost.reported_end, lost.received));
-}
-
-fn lost_boot(node: &Node) -> String {
-    // The log names nothing else like it: the first report of a process carries its own boot.
-    node.last_report().map(|_| String::new()).unwrap_or_default()
 }
 
 #[tokio::test(flavor = "multi_thread")]

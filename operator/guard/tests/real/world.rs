@@ -216,6 +216,7 @@ impl World {
             "shared_buffers=32MB".to_owned(),
             "wal_retrieve_retry_interval=10ms".to_owned(),
             "max_slot_wal_keep_size=1GB".to_owned(),
+            "wal_keep_size=64MB".to_owned(),
             "log_line_prefix=%m [%p] ".to_owned(),
         ] {
             command.extend(["-c".to_owned(), setting]);
@@ -378,16 +379,14 @@ impl Node {
     pub(crate) async fn until(&self, what: &str, is: impl Fn(&Report) -> bool) -> Report {
         let mut reports = self.desk.report.subscribe();
         let found = tokio::time::timeout(PATIENCE, reports.wait_for(|r| r.as_ref().is_some_and(&is))).await;
-        match found {
-            Ok(Ok(report)) => report.clone().unwrap(),
-            _ => {
-                let log = self.log();
-                let tail: Vec<&str> = log.lines().rev().take(40).collect();
-                let last = self.desk.report.borrow().clone();
-                let text: Vec<&str> = tail.into_iter().rev().collect();
-                panic!("{}: never {what}\nlast report: {last:#?}\nlog:\n{}", self.name, text.join("\n"))
-            }
+        if let Ok(Ok(report)) = found {
+            return report.clone().unwrap();
         }
+        let log = self.log();
+        let tail: Vec<&str> = log.lines().rev().take(40).collect();
+        let text: Vec<&str> = tail.into_iter().rev().collect();
+        let last = self.last_report();
+        panic!("{}: never {what}\nlast report: {last:#?}\nlog:\n{}", self.name, text.join("\n"))
     }
 
     pub(crate) fn last_report(&self) -> Option<Report> {

@@ -128,7 +128,7 @@ impl Guard {
         assert_eq!(g.tell(says(5, follow()), 0), [Action::Join { upstream: upstream(), open: true }]);
         g.server(ServerState::Standby { open: true }, 0);
         g.tell(says(6, serve(true)), 0);
-        assert_eq!(g.answer(grants(6, serve(true), 1250, true), 0), [Action::Promote]);
+        assert_eq!(g.answer(grants(6, serve(true), 1250, true), 0), [Action::Promote { close: true }]);
         g
     }
 }
@@ -487,5 +487,5 @@ fn a_standby_told_to_serve_after_a_restart_starts_without_an_upstream_and_is_the
     let mut g = Guard::new(cluster(true));
     assert_eq!(g.tell(says(6, serve(true)), 0), [Action::StartOrphan]);
     g.server(ServerState::Standby { open: false }, 10);
-    assert_eq!(g.answer(grants(6, serve(true), 1250, true), 20), [Action::Promote]);
+    assert_eq!(g.answer(grants(6, serve(true), 1250, true), 20), [Action::Promote { close: false }]);
 }

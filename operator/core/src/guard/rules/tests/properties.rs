@@ -127,16 +127,16 @@ impl Judge {
             assert!(self.rules.memory().high_water.serial > old, "only a higher serial unlocks");
         }
         for action in out {
-            self.judge(action);
+            self.judge(&action);
         }
         if self.rules.server().is_or_becomes_primary() {
             assert_ne!(self.watch, Deadline::None, "a writer runs and no watch is armed");
         }
     }
 
-    fn judge(&mut self, action: Action) {
+    fn judge(&mut self, action: &Action) {
         let live = self.rules.deadline().is_live(t(self.now));
-        if matches!(action, Action::StartPrimary | Action::Promote | Action::Open { .. }) {
+        if matches!(action, Action::StartPrimary | Action::Promote { .. } | Action::Open { .. }) {
             assert!(live, "{action:?} without a grant");
             assert!(self.rules.memory().locked.is_none(), "{action:?} while locked");
             assert!(self.watch.is_live(t(self.now)), "{action:?} unwatched");
@@ -144,9 +144,9 @@ impl Judge {
             assert!(fresh.is_some_and(|at| at >= self.need_since), "{action:?} without a fresh answer");
         }
         match action {
-            Action::Watch(deadline) => self.watch = deadline,
-            Action::Ask { nonce, fresh } => self.questions.push((nonce, self.now, fresh)),
-            Action::ReadRecord { number } => self.reads.push((number, self.now)),
+            Action::Watch(deadline) => self.watch = *deadline,
+            Action::Ask { nonce, fresh } => self.questions.push((*nonce, self.now, *fresh)),
+            Action::ReadRecord { number } => self.reads.push((*number, self.now)),
             Action::RenewLease { .. } => {
                 assert!(live && self.rules.memory().locked.is_none(), "renewed while locked or expired");
                 self.seen.renewals += 1;
@@ -155,7 +155,7 @@ impl Judge {
                 self.seen.starts += 1;
                 self.pending = Some(ServerState::Primary { open: false });
             }
-            Action::Promote => {
+            Action::Promote { .. } => {
                 self.seen.promotions += 1;
                 self.pending = Some(ServerState::Primary { open: false });
             }
@@ -164,7 +164,7 @@ impl Judge {
                 self.pending = Some(ServerState::Primary { open: true });
             }
             Action::StartOrphan => self.pending = Some(ServerState::Standby { open: false }),
-            Action::Join { open, .. } => self.pending = Some(ServerState::Standby { open }),
+            Action::Join { open, .. } => self.pending = Some(ServerState::Standby { open: *open }),
             Action::OpenStandby => self.pending = Some(ServerState::Standby { open: true }),
             Action::Close => {
                 let standby = matches!(self.rules.server(), ServerState::Standby { .. });
@@ -189,29 +189,29 @@ impl Judge {
         self.step(Event::Server { state, died });
     }
 
-    fn happens(&mut self, what: Happening) {
+    fn happens(&mut self, what: &Happening) {
         match what {
             Happening::Wait(ms) => {
                 self.now += ms;
                 self.step(Event::Tick { tell: false });
             }
             Happening::Answer { which, serial, role: r, remaining, fresh } => {
-                let question = self.questions.iter().rev().nth(usize::from(which)).copied();
+                let question = self.questions.iter().rev().nth(usize::from(*which)).copied();
                 let Some((nonce, at, asked_fresh)) = question else { return };
                 // Near the serial the guard knows, or most answers would be refused for their age alone.
                 let serial = self.rules.memory().high_water.serial + serial - 1;
                 let grant = remaining.map(|ms| Grant::For { remaining: Millis(ms) });
-                if let Some(ms) = remaining {
+                if let Some(ms) = *remaining {
                     self.latest_end = self.latest_end.max(at + ms);
-                    if fresh && asked_fresh {
+                    if *fresh && asked_fresh {
                         self.fresh_at = self.fresh_at.max(Some(at));
                     }
                 }
-                let instruction = Instruction { grant, fresh, ..says(serial, role(r)) };
+                let instruction = Instruction { grant, fresh: *fresh, ..says(serial, role(*r)) };
                 self.step(Event::Answered { nonce, instruction });
             }
             Happening::Tell { serial, role: r } => {
-                self.step(Event::Told { instruction: says(serial, role(r)) });
+                self.step(Event::Told { instruction: says(*serial, role(*r)) });
             }
             Happening::Obeys => {
                 if let Some(state) = self.pending.take() {
@@ -237,13 +237,13 @@ impl Judge {
                 let Some((number, _)) = self.reads.last().copied() else { return };
                 let serial = self.rules.memory().high_water.serial.saturating_sub(1) + serial;
                 let marks = HighWater { epoch: 1, serial, generation: 0 };
-                let view = Some(RecordView { active_here: mine, phase_grants: grants, marks });
+                let view = Some(RecordView { active_here: *mine, phase_grants: *grants, marks });
                 self.step(Event::RecordRead { number, view });
             }
             Happening::Renewed(done) => {
                 let Some((number, sent)) = self.reads.last().copied() else { return };
                 self.latest_end = self.latest_end.max(sent + TIMING.r.0);
-                self.step(Event::LeaseRenewed { number, done });
+                self.step(Event::LeaseRenewed { number, done: *done });
             }
             Happening::Restart => {
                 let (memory, seen) = (self.rules.memory().clone(), self.seen);
@@ -265,7 +265,7 @@ fn no_order_of_events_starts_promotes_or_opens_without_a_fresh_grant_or_leaves_a
         let mut judge = Judge::new(Memory::default(), 0, standby);
         judge.step(Event::Connected);
         for what in happenings {
-            judge.happens(what);
+            judge.happens(&what);
         }
         let (a, b) = (total.get(), judge.seen);
         total.set(Seen {
