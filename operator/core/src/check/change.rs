@@ -1,6 +1,6 @@
 //! Changes of the record.
 
-use super::{Case, Found, Rule, take, understood};
+use super::{Case, Found, Rule, effects, take, understood};
 use crate::guard::wire::Report;
 use crate::moves::{Move, Order};
 use crate::name::ItemName;
@@ -225,13 +225,8 @@ fn offered(case: &Case<'_>, before: &Record, next: &Record, found: &mut Found) {
 }
 
 fn finished_promotion(case: &Case<'_>, before: &Record, found: &mut Found) {
-    let names = case.present().into_iter().flat_map(|p| p.databases.keys());
-    for name in names {
-        let verified = case.s.seen.databases.get(name).and_then(|d| d.write_verified);
-        found.want(verified == Some(before.epoch), Rule::Proof, || {
-            format!("no write was verified in {name} at epoch {}", before.epoch)
-        });
-    }
+    let verified = case.present().is_some_and(|p| effects::all_verified(case, p, before));
+    found.want(verified, Rule::Proof, || format!("no write was verified at epoch {}", before.epoch));
 }
 
 /// Each database of the policy with its guard's report.

@@ -1,6 +1,7 @@
 //! Roles, locks and effects.
 
 use super::{Case, Found, Rule, understood};
+use crate::memory::Stamp;
 use crate::plan::{DatabaseRole, Plan, Step};
 use crate::policy::Policy;
 use crate::record::{Phase, Record};
@@ -109,11 +110,12 @@ fn serves_reads(case: &Case<'_>, record: &Record) -> bool {
         && case.s.claim.current().is_some()
 }
 
-fn all_verified(case: &Case<'_>, policy: &Policy, record: &Record) -> bool {
-    policy
-        .databases
-        .keys()
-        .all(|name| case.s.seen.databases.get(name).is_some_and(|d| d.write_verified == Some(record.epoch)))
+/// Whether a write was verified in every database in this hold: seen now, or noted since the record is as it is.
+pub(super) fn all_verified(case: &Case<'_>, policy: &Policy, record: &Record) -> bool {
+    case.s.memory.at(Stamp::WriteVerified).is_some()
+        || policy.databases.keys().all(|name| {
+            case.s.seen.databases.get(name).is_some_and(|d| d.write_verified == Some(record.epoch))
+        })
 }
 
 fn named(policy: &Policy, step: &Step) -> bool {
