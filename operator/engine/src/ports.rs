@@ -13,7 +13,7 @@ use bascule_core::facts::SiteFacts;
 use bascule_core::guard::wire::{Hello, Instruction, Report, Upstream};
 use bascule_core::moves::Move;
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
-use bascule_core::observation::{Fact, Marks, Observation, TrafficView, WorkloadView};
+use bascule_core::observation::{Fact, Marks, TrafficView, WorkloadView};
 use bascule_core::outcome::Outcome;
 use bascule_core::plan::{Gate, Step};
 use bascule_core::policy::Policy;
@@ -258,16 +258,12 @@ pub struct Shown {
     pub key: PolicyKey,
     /// Why the present object is not valid, if so.
     pub invalid: Option<String>,
-    /// What this site does next, with its reasons.
-    pub plan: bascule_core::plan::Plan,
+    /// What people are told.
+    pub report: bascule_core::project::Report,
     /// The Moves that exist, for their status.
     pub moves: Vec<Move>,
     /// The record.
     pub record: Option<Record>,
-    /// What was seen of this site and heard from the others.
-    pub seen: Observation,
-    /// Whether each other site was seen to live; `None` is unknown.
-    pub lives: BTreeMap<SiteName, Option<bool>>,
     /// What is wrong with this site's own standing: its lease, the arbiter.
     pub trouble: Option<String>,
 }

@@ -2,6 +2,8 @@
 //!
 //! The guard here is a stand-in with the rules' outline only; the real rules have their own tests.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -403,7 +405,7 @@ impl World {
                     Step::SetReadOnly { on, .. } => place.flag = *on,
                     Step::Scale { replicas, .. } => place.replicas = *replicas,
                     Step::PointTraffic { site, epoch, serial, .. } => {
-                        self.traffic = (site.clone(), *epoch, *serial)
+                        self.traffic = (site.clone(), *epoch, *serial);
                     }
                     Step::VerifyWrite { .. } => {}
                 }
@@ -469,7 +471,7 @@ impl World {
         let upstream = {
             let o = &self.places[&other];
             (o.alive && matches!(o.server.state, ServerState::Primary { .. }))
-                .then(|| (o.server.timeline, o.server.lsn))
+                .then_some((o.server.timeline, o.server.lsn))
         };
         let server = &mut self.places.get_mut(at).unwrap().server;
         if server.deadline.is_some_and(|d| now >= d) && server.state.is_or_becomes_primary() {
@@ -487,7 +489,7 @@ impl World {
             }
             _ => {}
         }
-        let period = now.since_boot().as_millis() % 100 == 0;
+        let period = now.since_boot().as_millis().is_multiple_of(100);
         if server.connected && period {
             server.nonce += 1;
             let nonce = server.nonce;
@@ -529,8 +531,8 @@ impl World {
         let unlocked = server.locked.is_none_or(|l| i.serial > l);
         let asked = nonce.and_then(|n| server.asked.remove(&n));
         match &i.role {
-            Role::Lock => {
-                if server.locked.is_none_or(|l| l < i.serial) {
+            Role::Lock
+                if server.locked.is_none_or(|l| l < i.serial) => {
                     if !server.state.is_down() || server.stopped.is_none() {
                         let clean = server.exited.is_none();
                         server.stopped = Some(Stopped {
@@ -553,7 +555,6 @@ impl World {
                     server.locked = Some(i.serial);
                     server.deadline = None;
                 }
-            }
             Role::Follow { open, .. } if unlocked => {
                 server.locked = None;
                 server.exited = None;

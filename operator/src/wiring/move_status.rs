@@ -74,13 +74,18 @@ pub fn history(t: &Transition, cause: &str) -> api::TransitionRecord {
         to: t.to.to_string(),
         finished_at: t.ended.map(Time),
         ms: Some(whole),
-        data_loss: t.loss_bound.as_ref().map(|bound| api::DataLoss {
-            bound_bytes: bound.bytes,
-            bound_ms: bound.unseen.map(|m| m.0),
-            bytes: t.measured_loss.as_ref().map(|m| m.bytes),
-            transactions: t.measured_loss.as_ref().map(|m| m.transactions),
-            seconds: None,
-            saved_at: t.measured_loss.as_ref().map(|m| m.saved.clone()),
-        }),
+        data_loss: loss(t),
     }
+}
+
+/// What a transition may have lost, and what was counted at the old site's return.
+pub fn loss(t: &Transition) -> Option<api::DataLoss> {
+    (t.loss_bound.is_some() || t.measured_loss.is_some()).then(|| api::DataLoss {
+        bound_bytes: t.loss_bound.and_then(|b| b.bytes),
+        bound_ms: t.loss_bound.and_then(|b| b.unseen).map(|m| m.0),
+        bytes: t.measured_loss.as_ref().map(|m| m.bytes),
+        transactions: t.measured_loss.as_ref().map(|m| m.transactions),
+        seconds: None,
+        saved_at: t.measured_loss.as_ref().map(|m| m.saved.clone()),
+    })
 }

@@ -1,11 +1,13 @@
 //! One policy, once: note, decide, check, commit, act, tell.
 
+use bascule_core::check::check;
 use bascule_core::decide::{PolicySeen, Situation, decide, note};
 use bascule_core::facts::{SCHEMA, SiteFacts};
 use bascule_core::guard::wire::Disk;
 use bascule_core::name::PolicyKey;
 use bascule_core::observation::{Fact, Marks};
-use bascule_core::plan::{Gate, Plan};
+use bascule_core::plan::{DatabaseRole, Gate, Plan};
+use bascule_core::project::{Report, project};
 use bascule_core::time::Boottime;
 use jiff::Timestamp;
 
@@ -43,7 +45,7 @@ impl Brain {
         }
         self.instruct(key, now);
         self.look(key, now);
-        self.show(key, now);
+        self.show(key, now, wall);
         self.raise_mark(key, now);
     }
 
@@ -109,12 +111,17 @@ impl Brain {
         let s =
             situation(&self.id, &self.holder, &self.observer, state, self.intent_listed, &memory, now, wall);
         let mut plan = decide(&s);
-        let frozen = state.frozen.clone();
+        let violations = check(s.claim.view().map(|v| &v.record), &plan, &s);
         state.memory = memory;
-        if let Some(why) = frozen {
+        state.frozen = violations.first().map(ToString::to_string);
+        if let Some(why) = &state.frozen {
+            // The rules and their second opinion disagree: a defect. Nothing is written or done on it; grants that
+            // stand go on, so that a mistake here stops no healthy database.
             plan.transition = None;
+            plan.lock = false;
             plan.steps.clear();
-            plan.summary = format!("frozen: {why}");
+            plan.databases.values_mut().for_each(|order| order.role = DatabaseRole::Keep);
+            plan.summary.clone_from(why);
         }
         (plan, true)
     }
@@ -194,26 +201,26 @@ impl Brain {
     }
 
     /// Shows people the state, when it says something new.
-    fn show(&mut self, key: &PolicyKey, now: Boottime) {
-        let l = self.id.installation.timing.l();
+    fn show(&mut self, key: &PolicyKey, now: Boottime, wall: Timestamp) {
         let alive = self.holder.remaining(now).is_some();
         let Some(state) = self.policies.get_mut(key) else { return };
         if state.policy.is_none() && state.invalid.is_none() {
             return;
         }
-        let others = state.policy.iter().flat_map(|p| p.sites.iter()).filter(|site| **site != self.id.site);
-        let lives: std::collections::BTreeMap<_, _> = others
-            .map(|site| (site.clone(), self.observer.window(site).map(|w| w.silent_for() < l)))
-            .collect();
-        let record = state.claim.view().map(|v| v.record.clone());
+        if state.publishing || state.show_at.is_some_and(|t| now < t) {
+            return;
+        }
+        let memory = state.memory.clone();
+        let s =
+            situation(&self.id, &self.holder, &self.observer, state, self.intent_listed, &memory, now, wall);
+        let report = project(&s, &state.plan);
         let trouble = match (&state.read_failed, alive) {
             (Some(why), _) => Some(format!("the record cannot be read: {why}")),
             (None, false) => Some("this site's lease is not renewed: the arbiter is not reached".to_owned()),
             (None, true) => state.frozen.clone(),
         };
-        let digest = digest(state, record.as_ref(), &lives, trouble.as_ref());
-        if state.shown.as_ref() == Some(&digest) || state.publishing || state.show_at.is_some_and(|t| now < t)
-        {
+        let digest = digest(state, &report, trouble.as_ref());
+        if state.shown.as_ref() == Some(&digest) {
             return;
         }
         state.shown = Some(digest);
@@ -222,11 +229,9 @@ impl Brain {
             policy: state.policy.clone(),
             key: key.clone(),
             invalid: state.invalid.clone(),
-            plan: state.plan.clone(),
+            report,
             moves: state.moves.clone(),
-            record,
-            seen: state.seen.clone(),
-            lives,
+            record: state.claim.view().map(|v| v.record.clone()),
             trouble,
         })));
     }
@@ -349,40 +354,18 @@ fn news(plan: &Plan) -> (bool, Option<(String, bascule_core::plan::Answer)>) {
 }
 
 /// What must change for people to be shown the state again: answers and states, not ages and positions.
-fn digest(
-    state: &State,
-    record: Option<&bascule_core::record::Record>,
-    lives: &std::collections::BTreeMap<bascule_core::name::SiteName, Option<bool>>,
-    trouble: Option<&String>,
-) -> String {
-    let gates: Vec<(&str, bascule_core::plan::Answer)> =
-        state.plan.gates.iter().chain(&state.plan.blockers).map(|g| (g.name.as_str(), g.answer)).collect();
-    let guards: Vec<_> = state
-        .seen
-        .databases
+fn digest(state: &State, report: &Report, trouble: Option<&String>) -> String {
+    let gates: Vec<_> = report.gates.iter().map(|g| (g.name.as_str(), g.answer)).collect();
+    let sites: Vec<_> = report
+        .sites
         .iter()
-        .map(|(n, d)| {
-            (n, d.guard.value().map(|r| (std::mem::discriminant(&r.state), r.diverged.is_some(), r.locked)))
-        })
+        .map(|s| (&s.name, s.role, s.lives, s.promotable, &s.spec_hash, &s.revision))
         .collect();
-    let workloads: Vec<_> = state
-        .seen
-        .workloads
-        .iter()
-        .map(|(n, w)| (n, w.flag.value(), w.effective.value(), w.replicas.value()))
-        .collect();
-    let traffic: Vec<_> =
-        state.seen.traffic.iter().map(|(n, t)| (n, t.at.value().map(|at| &at.site))).collect();
-    let heard: Vec<_> = state
-        .heard
-        .iter()
-        .map(|(site, (f, _))| (site, &f.spec_hash, f.blockers.len(), &f.revision, f.ready_for))
-        .collect();
+    let conditions: Vec<_> = report.conditions.iter().map(|c| (&c.kind, c.status, &c.reason)).collect();
     let moves: Vec<_> = state.moves.iter().map(|m| &m.hash).collect();
     let generation = state.policy.as_ref().map(|p| (p.generation, &p.revision));
     format!(
-        "{:?} {gates:?} {guards:?} {workloads:?} {traffic:?} {heard:?} {moves:?} {generation:?} {lives:?} {trouble:?} {:?}",
-        record.map(|r| (r.serial, &r.phase)),
-        state.invalid
+        "{:?} {:?} {gates:?} {sites:?} {conditions:?} {moves:?} {generation:?} {trouble:?} {:?}",
+        report.serial, report.phase, state.invalid
     )
 }
