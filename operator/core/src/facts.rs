@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::guard::wire::Disk;
+use crate::guard::wire::{Disk, Diverged};
 use crate::name::{ItemName, SiteName};
 use crate::plan::Gate;
 
@@ -35,6 +35,9 @@ pub struct SiteFacts {
     pub disks: BTreeMap<ItemName, Disk>,
     /// How far its replicas are behind, in bytes; for people.
     pub lag_bytes: BTreeMap<ItemName, u64>,
+    /// Log past the fork that its databases saved when they last came back on another history.
+    #[serde(default)]
+    pub diverged: BTreeMap<ItemName, Diverged>,
     /// Replicas of each workload as observed.
     pub sizes: BTreeMap<ItemName, u32>,
 }

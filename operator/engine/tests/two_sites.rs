@@ -531,30 +531,29 @@ impl World {
         let unlocked = server.locked.is_none_or(|l| i.serial > l);
         let asked = nonce.and_then(|n| server.asked.remove(&n));
         match &i.role {
-            Role::Lock
-                if server.locked.is_none_or(|l| l < i.serial) => {
-                    if !server.state.is_down() || server.stopped.is_none() {
-                        let clean = server.exited.is_none();
-                        server.stopped = Some(Stopped {
-                            serial: i.serial,
-                            system_id: SystemId(7),
-                            timeline: Timeline(server.timeline),
-                            checkpoint: Lsn(server.lsn.saturating_sub(1)),
-                            clean,
-                        });
-                        server.disk = Disk::Cluster(Cluster {
-                            system_id: SystemId(7),
-                            timeline: Timeline(server.timeline),
-                            state: if clean { ClusterState::ShutDown } else { ClusterState::InProduction },
-                            checkpoint: Lsn(server.lsn.saturating_sub(1)),
-                            standby_signal: false,
-                            half_rewound: false,
-                        });
-                    }
-                    server.state = ServerState::Down;
-                    server.locked = Some(i.serial);
-                    server.deadline = None;
+            Role::Lock if server.locked.is_none_or(|l| l < i.serial) => {
+                if !server.state.is_down() || server.stopped.is_none() {
+                    let clean = server.exited.is_none();
+                    server.stopped = Some(Stopped {
+                        serial: i.serial,
+                        system_id: SystemId(7),
+                        timeline: Timeline(server.timeline),
+                        checkpoint: Lsn(server.lsn.saturating_sub(1)),
+                        clean,
+                    });
+                    server.disk = Disk::Cluster(Cluster {
+                        system_id: SystemId(7),
+                        timeline: Timeline(server.timeline),
+                        state: if clean { ClusterState::ShutDown } else { ClusterState::InProduction },
+                        checkpoint: Lsn(server.lsn.saturating_sub(1)),
+                        standby_signal: false,
+                        half_rewound: false,
+                    });
                 }
+                server.state = ServerState::Down;
+                server.locked = Some(i.serial);
+                server.deadline = None;
+            }
             Role::Follow { open, .. } if unlocked => {
                 server.locked = None;
                 server.exited = None;

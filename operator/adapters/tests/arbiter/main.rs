@@ -453,6 +453,7 @@ async fn through_the_engines_port_a_site_renews_and_its_facts_are_listed_and_wat
     assert!(paris.leases(TQ).await.unwrap()[&site("paris")] > before);
 
     let facts = |question| SiteFacts {
+        diverged: BTreeMap::new(),
         schema: 1,
         site: site("paris"),
         question,

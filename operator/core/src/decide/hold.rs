@@ -1,7 +1,7 @@
 //! The active site's own duties: re-claim after a gap, keep, hand over, finish.
 
 use crate::decide::situation::Situation;
-use crate::decide::{finish, next, offer, planned};
+use crate::decide::{finish, measure, next, offer, planned};
 use crate::moves::MoveEnd;
 use crate::plan::{Answer, Gate, Plan};
 use crate::policy::Policy;
@@ -16,6 +16,7 @@ pub(super) fn decide(s: &Situation<'_>, policy: &Policy, record: &Record, plan: 
         Phase::Steady => {
             offer::watch(s, policy, record, plan);
             keep_promise(s, policy, record, plan);
+            measure::loss(s, policy, record, plan);
         }
         Phase::Requested => planned::prepare_to_stop(s, policy, record, plan),
         Phase::Handover => planned::wait_for_target(s, policy, record, plan),

@@ -12,12 +12,14 @@
 //! | `offer` | is the database dead, and who takes it? |
 //! | `finish` | has the new holder opened, and is the transition over? |
 //! | `release` | what becomes of a policy that is let go: suspended, deleted, or without this site? |
+//! | `measure` | how much was really lost, once the old site has returned? |
 //! | `posture` | what shall this site's databases, workloads and traffic be now? |
 
 mod eligible;
 mod finish;
 mod first;
 mod hold;
+mod measure;
 mod moves;
 mod next;
 mod note;

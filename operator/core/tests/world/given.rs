@@ -392,6 +392,7 @@ pub fn facts(name: &SiteName) -> SiteFacts {
     let Disk::Cluster(mut c) = replica(0).disk else { unreachable!("a replica has a cluster") };
     c.standby_signal = *name != site("paris");
     SiteFacts {
+        diverged: BTreeMap::new(),
         schema: SCHEMA,
         site: name.clone(),
         question: 7,

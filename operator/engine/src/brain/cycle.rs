@@ -318,6 +318,7 @@ fn facts(id: &Identity, state: &State, plan: &Plan) -> SiteFacts {
                 Some((name, end.ahead_of(p.replay?)))
             })
             .collect(),
+        diverged: reports().filter_map(|(name, r)| Some((name, r.diverged.clone()?))).collect(),
         sizes: state
             .seen
             .workloads
@@ -345,6 +346,7 @@ fn worth_saying(old: &SiteFacts, new: &SiteFacts) -> bool {
         || old.ready_for != new.ready_for
         || disks(old) != disks(new)
         || old.sizes != new.sizes
+        || old.diverged != new.diverged
 }
 
 /// What makes a plan different enough to be told: not the ages in it.
