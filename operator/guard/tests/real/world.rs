@@ -89,29 +89,47 @@ pub(crate) struct Node {
 }
 
 fn template() -> &'static Path {
-    static TEMPLATE: OnceLock<tempfile::TempDir> = OnceLock::new();
+    static TEMPLATE: OnceLock<PathBuf> = OnceLock::new();
     TEMPLATE
         .get_or_init(|| {
             assert!(nix::unistd::geteuid().is_root(), "these tests need root: they make pid namespaces");
-            let dir = tempfile::tempdir().unwrap();
-            open_dir(dir.path());
+            let dir = own_dir();
+            open_dir(&dir);
             let out = as_nobody(&format!("{BIN}/initdb"))
                 .args(["-U", "postgres", "-A", "trust", "--data-checksums", "-N", "-D"])
-                .arg(dir.path().join("data"))
+                .arg(dir.join("data"))
                 .output()
                 .unwrap();
             assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
             let mut hba = std::fs::OpenOptions::new()
                 .write(true)
                 .truncate(true)
-                .open(dir.path().join("data/pg_hba.conf"))
+                .open(dir.join("data/pg_hba.conf"))
                 .unwrap();
             hba.write_all(b"host all all 127.0.0.1/32 trust\n").unwrap();
             // Where the target directory lies, `nobody` may have no way in.
-            std::fs::copy(env!("CARGO_BIN_EXE_bascule-guard"), dir.path().join("guard")).unwrap();
+            std::fs::copy(env!("CARGO_BIN_EXE_bascule-guard"), dir.join("guard")).unwrap();
             dir
         })
-        .path()
+        .as_path()
+}
+
+/// A directory for the life of this process. Nothing runs at its end, so the next one removes what it left.
+fn own_dir() -> PathBuf {
+    const NAME: &str = "bascule-guard-test.";
+    let root = std::env::temp_dir();
+    for entry in std::fs::read_dir(&root).unwrap().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if let Some(pid) = name.strip_prefix(NAME)
+            && !Path::new("/proc").join(pid).exists()
+        {
+            // Another run may be removing it too.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+    let dir = root.join(format!("{NAME}{}", std::process::id()));
+    std::fs::create_dir(&dir).unwrap();
+    dir
 }
 
 fn open_dir(dir: &Path) {
@@ -182,7 +200,7 @@ impl World {
         });
         self.desks.lock().unwrap().insert(name.to_owned(), desk.clone());
         let port = free_port();
-        let mut command: Vec<String> = ["--pid", "--fork", "--kill-child", "--mount-proc", "--", "setpriv"]
+        let mut command: Vec<String> = ["--pid", "--fork", "--mount-proc", "--", "setpriv"]
             .into_iter()
             .chain(["--reuid=65534", "--regid=65534", "--clear-groups"])
             .map(str::to_owned)
@@ -296,11 +314,8 @@ impl Node {
         let parent = self.process.as_ref().expect("started").id();
         let began = Instant::now();
         loop {
-            let path = format!("/proc/{parent}/task/{parent}/children");
-            let child =
-                std::fs::read_to_string(path).unwrap().split_whitespace().next().map(|w| w.parse().unwrap());
-            if let Some(child) = child {
-                return Pid::from_raw(child);
+            if let Some(child) = child_of(parent) {
+                return child;
             }
             assert!(began.elapsed() < PATIENCE);
             std::thread::yield_now();
@@ -419,10 +434,19 @@ impl Node {
     }
 }
 
+fn child_of(parent: u32) -> Option<Pid> {
+    let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).ok()?;
+    children.split_whitespace().next()?.parse().ok().map(Pid::from_raw)
+}
+
 impl Drop for Node {
     fn drop(&mut self) {
         if let Some(mut process) = self.process.take() {
-            // The namespace's process 1 goes with it, and every process of the namespace with that.
+            // Process 1 of the namespace, and every process of the namespace with it. Killing its parent is not
+            // enough: a process that has changed its user does not die with its parent.
+            if let Some(guard) = child_of(process.id()) {
+                let _ = kill(guard, Signal::SIGKILL);
+            }
             let _ = process.kill();
             let _ = process.wait();
         }
