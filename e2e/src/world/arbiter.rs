@@ -4,6 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
+use serde::{Deserialize, Serialize};
 
 use super::parts::{Group, Part};
 use super::pki::{Identity, Pki};
@@ -19,7 +20,7 @@ const LEADER: Duration = Duration::from_mins(1);
 pub const PREFIX: &str = "/bascule/";
 
 /// Timing of the arbiter's elections.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct ArbiterTiming {
     /// How often a leader shows that it lives.
     pub heartbeat: Duration,

@@ -129,7 +129,12 @@ impl World {
         }
         teardown::take_down(&run)?;
         Self::check_machine()?;
-        run.save(&RunState { owner: Some(Recorded::this()?), ..RunState::default() })?;
+        run.save(&RunState {
+            owner: Some(Recorded::this()?),
+            binaries: binaries.clone(),
+            arbiter: options.arbiter,
+            ..RunState::default()
+        })?;
         // From here on, whatever happens to this process, somebody cleans up.
         let undertaker = Some(teardown::Undertaker::start(&run, &lock)?);
         drop(lock);
@@ -142,14 +147,13 @@ impl World {
     /// The world that another process has left, to play in. Dropping it leaves it up.
     pub fn open(folder: Option<PathBuf>) -> Result<Self> {
         let run = RunFolder::at(folder.map_or_else(RunFolder::default_path, Ok)?)?;
-        ensure!(
-            run.load()?.is_some(),
-            "no sandbox in {}: bring one up with bascule-sandbox up",
-            run.root().display()
-        );
-        let options = Options { progress: Progress::quiet(), ..Options::default() };
+        let state = run.load()?.with_context(|| {
+            format!("no sandbox in {}: bring one up with bascule-sandbox up", run.root().display())
+        })?;
+        let options = Options { progress: Progress::quiet(), arbiter: state.arbiter, ..Options::default() };
         let tools = Tools::ensure(&options.progress)?;
-        Ok(Self { run, tools, binaries: None, images: Images::default(), options, undertaker: None })
+        let binaries = state.binaries;
+        Ok(Self { run, tools, binaries, images: Images::default(), options, undertaker: None })
     }
 
     /// Gives the world up without taking it down: it stays until `bascule-sandbox down`.

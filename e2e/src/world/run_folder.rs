@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use super::arbiter::ArbiterTiming;
 use super::place::Place;
 use crate::process::Recorded;
+use crate::tools::StaticBinaries;
 
 /// Where a run keeps its files.
 #[derive(Clone, Debug)]
@@ -28,6 +30,10 @@ pub struct RunState {
     pub git: Option<Recorded>,
     /// Folders of the host that were made as mount points.
     pub made: Vec<PathBuf>,
+    /// The static binaries it was made with.
+    pub binaries: Option<StaticBinaries>,
+    /// Timing of the arbiter's elections.
+    pub arbiter: ArbiterTiming,
 }
 
 impl RunFolder {
