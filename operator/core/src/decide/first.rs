@@ -165,7 +165,10 @@ fn agree(s: &Situation<'_>, policy: &Policy, plan: &mut Plan) {
                 fresh,
                 Answer::NotYet,
                 &format!("site/{site}"),
-                format!("{site} answered question {:?}", facts.answers.get(s.me)),
+                facts.answers.get(s.me).map_or_else(
+                    || format!("{site} has answered no question"),
+                    |n| format!("{site} answered question {n}"),
+                ),
                 format!("an answer to question {}", s.question),
             )
             .aged(Some(age)),
@@ -174,7 +177,10 @@ fn agree(s: &Situation<'_>, policy: &Policy, plan: &mut Plan) {
             facts.spec_hash.as_ref() == Some(&policy.spec_hash),
             Answer::NotYet,
             &format!("site/{site}/spec"),
-            format!("{site} has spec {:?}", facts.spec_hash),
+            facts
+                .spec_hash
+                .as_ref()
+                .map_or_else(|| format!("{site} has no spec"), |h| format!("{site} has spec {h}")),
             format!("the same spec as here, {}", policy.spec_hash),
         ));
         for name in policy.databases.keys() {

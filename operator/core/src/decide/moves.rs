@@ -67,11 +67,12 @@ pub(super) fn is_urgent(s: &Situation<'_>, record: &Record) -> bool {
 }
 
 /// Whether the active site may write about Moves now: not before it has re-claimed its role, nor while its guards are
-/// being locked, for such a write would unlock them again. (In `Requested` only an `Abort` gets that far.)
+/// being locked, for such a write would unlock them again. (In `Requested` only an `Abort` gets that far, and a write
+/// into a phase that does not grant unlocks nothing.)
 fn speaks_for_itself(s: &Situation<'_>, record: &Record, plan: &Plan) -> bool {
     let locking = s.claim.locking().is_some() || plan.lock;
     !crate::decide::hold::reclaim_is_due(s, record)
-        && (record.phase == Phase::Requested || !locking)
+        && (record.phase == Phase::Requested || !record.phase.grants() || !locking)
         && (!record.phase.grants() || locking || s.grants())
 }
 

@@ -142,8 +142,11 @@ fn target_ready(s: &Situation<'_>, policy: &Policy, record: &Record, target: &cr
         Fact::Unknown { reason } => Gate::new("targetReady", Answer::Unknown, reason, needed),
         Fact::Known { value, age } => {
             if value.spec_hash.as_ref() != Some(&policy.spec_hash) {
-                let found =
-                    format!("{target} has spec {:?}, this site has {}", value.spec_hash, policy.spec_hash);
+                let found = format!(
+                    "{target} has {}, this site has spec {}",
+                    value.spec_hash.as_ref().map_or_else(|| "no spec".to_owned(), |h| format!("spec {h}")),
+                    policy.spec_hash
+                );
                 return Gate::new("spec", Answer::NotYet, found, "the same spec in both sites")
                     .aged(Some(age));
             }
@@ -155,7 +158,10 @@ fn target_ready(s: &Situation<'_>, policy: &Policy, record: &Record, target: &cr
                 value.ready_for == Some(record.serial),
                 Answer::NotYet,
                 "targetReady",
-                waiting.unwrap_or_else(|| format!("{target} is ready for serial {:?}", value.ready_for)),
+                waiting.unwrap_or_else(|| match value.ready_for {
+                    Some(serial) => format!("{target} is ready for serial {serial}"),
+                    None => format!("{target} gets ready"),
+                }),
                 needed,
             )
             .aged(Some(age))
@@ -195,7 +201,11 @@ pub(super) fn wait_for_target(s: &Situation<'_>, _policy: &Policy, record: &Reco
     plan.gates.push(Gate::new(
         "handover",
         Answer::NotYet,
-        format!("waiting for {:?} since {}", record.target.as_ref().map(AsRef::<str>::as_ref), human(passed)),
+        format!(
+            "waiting for {} since {}",
+            record.target.as_ref().map_or("nobody", AsRef::as_ref),
+            human(passed)
+        ),
         "the target's take",
     ));
     if passed < HANDOVER_DEADLINE {

@@ -27,7 +27,12 @@ pub(super) fn sentence(s: &Situation<'_>, plan: &Plan, record: Option<&Record>, 
     let active = &record.active;
     let target = record.target.as_ref().map_or_else(|| "nobody".to_owned(), ToString::to_string);
     let by = record.doing.as_ref().map(|d| format!(" (Move {})", d.name)).unwrap_or_default();
-    let waits = blocker.map(|why| format!(" Waits for {why}.")).unwrap_or_default();
+    // A site that has no part in it has its own questions, which are not what is waited for.
+    let part = *active == *s.me
+        || (record.target.as_ref() == Some(s.me)
+            && matches!(record.phase, Phase::Requested | Phase::Handover))
+        || record.phase == Phase::Offered;
+    let waits = blocker.filter(|_| part).map(|why| format!(" Waits for {why}.")).unwrap_or_default();
     match record.phase {
         Phase::Steady => steady(s, plan, record, sites),
         Phase::Unmanaged => format!("Not managed: {active} keeps its role and nobody acts.{waits}"),
@@ -44,7 +49,7 @@ pub(super) fn sentence(s: &Situation<'_>, plan: &Plan, record: Option<&Record>, 
         Phase::ReadOnly => read_only(s, plan, record),
         Phase::Returning => {
             format!(
-                "{active} came back and is open again. Reads served from {target} until it was stable for {}.{waits}",
+                "{active} came back. Reads served from {target} until {active} was open and stable for {}.{waits}",
                 human(policy.failover.return_after)
             )
         }
@@ -141,7 +146,8 @@ fn promotes(s: &Situation<'_>, plan: &Plan, record: &Record) -> String {
         return format!("Not promoted: {}.", gate.words());
     }
     if due > s.wall {
-        return format!("Promotes {} unless held.", clock(due, s.wall, false));
+        let soon = due.duration_since(s.wall) < jiff::SignedDuration::from_mins(2);
+        return format!("Promotes {} unless held.", clock(due, s.wall, soon));
     }
     match plan.first_blocker().filter(|_| own) {
         Some(gate) => format!("Promotion is due; waits for {}.", gate.words()),

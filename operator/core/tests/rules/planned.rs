@@ -158,6 +158,8 @@ fn the_new_holder_writes_its_own_promise() {
 #[case::handover(Given::at("paris").record(in_phase(Phase::Handover)).report(locked(10)).for_ms(21_000))]
 #[case::aborted(requested().moved(mv("stop", Order::Abort)))]
 #[case::aborted_in_handover(Given::at("paris").record(in_phase(Phase::Handover)).report(locked(10)).moved(mv("stop", Order::Abort)))]
+#[case::aborted_while_locked(stopped().report(primary(10)).moved(mv("stop", Order::Abort)))]
+#[case::aborted_in_handover_while_locked(Given::at("paris").record(in_phase(Phase::Handover)).locking().report(locked(10)).moved(mv("stop", Order::Abort)))]
 #[case::a_blocker(requested().facts("lyon", |f| f.blockers.push(Gate::new("secret", Answer::No, "gone", "a Secret"))))]
 #[case::after_a_restart(requested().lease(Lease::Regained))]
 #[case::after_a_restart_in_handover(Given::at("paris").record(in_phase(Phase::Handover)).lease(Lease::Regained))]

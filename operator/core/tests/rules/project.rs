@@ -76,11 +76,11 @@ fn hold(mut given: Given) -> Given {
     g.seen.databases.get_mut(&item("main")).unwrap().last_contact = None; g },
     "Reads served from lyon since 03:02. Not promoted: loss: an unknown number of bytes, an unknown time unseen (needed: at most 16777216 bytes and 30 s unseen). What is at risk is not known. Last heard 03:01:57.")]
 #[case::returning(Given::at("paris").record(in_phase(Phase::Returning)).report(waiting(false)),
-    "paris came back and is open again. Reads served from lyon until it was stable for 60 s. Waits for open: main is down (needed: every database is open again).")]
+    "paris came back. Reads served from lyon until paris was open and stable for 60 s. Waits for open: main is down (needed: every database is open again).")]
 #[case::promoting(Given::at("lyon").record(in_phase(Phase::Promoting)).report(replica(10)),
     "lyon takes over from paris (epoch 2). At most 2.1 MiB and what was written in 3.4 s at risk. Waits for open: main is a replica, open for reads (needed: every database is an open primary).")]
 #[case::requested(Given::at("paris").record(in_phase(Phase::Requested)),
-    "Switchover from paris to lyon (Move kernel) is being prepared. Waits for targetReady: lyon is ready for serial None (needed: lyon is ready for serial 10).")]
+    "Switchover from paris to lyon (Move kernel) is being prepared. Waits for targetReady: lyon gets ready (needed: lyon is ready for serial 10).")]
 #[case::unmanaged(Given::at("lyon").record(in_phase(Phase::Unmanaged)), "Not managed: paris keeps its role and nobody acts.")]
 #[case::suspended(Given::at("lyon").record(steady()).suspended(), "the policy is suspended; paris keeps its role.")]
 #[case::newer(Given::at("lyon").record(in_phase(Phase::Unknown("Levitating".to_owned()))),
