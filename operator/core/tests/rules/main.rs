@@ -10,6 +10,7 @@ mod world;
 mod expect;
 mod finish;
 mod first;
+mod matrix;
 mod model;
 mod moves;
 mod offer;
