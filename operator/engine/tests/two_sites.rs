@@ -735,6 +735,19 @@ fn a_dead_site_is_read_only_elsewhere_first_and_then_replaced_for_good() {
 }
 
 #[test]
+fn with_promote_after_zero_a_dead_site_is_replaced_after_l_without_serving_reads_first() {
+    let mut policy = policy(After::Elapsed(Duration::ZERO));
+    policy.failover.serve_reads_after = After::Elapsed(Duration::from_secs(20));
+    let mut w = World::new(&policy);
+    w.until("paris opens", 10, |w| w.settled("paris", 1));
+    w.run(3_000);
+    w.kill("paris");
+    let took = w.until("lyon opens", 4, |w| w.open("lyon"));
+    assert!(took >= Duration::from_secs(2), "not before L: {took:?}");
+    assert!(!w.story.iter().any(|line| line.contains("serves reads;")), "{}", w.story.join("\n"));
+}
+
+#[test]
 fn a_site_that_comes_back_during_read_only_takes_its_role_back() {
     let mut w = World::new(&policy(After::Elapsed(Duration::from_mins(5))));
     w.until("paris opens", 10, |w| w.settled("paris", 1));

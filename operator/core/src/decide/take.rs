@@ -56,8 +56,13 @@ fn lost(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     {
         plan.again(w.first_received + after);
     }
-    plan.gates.push(serve);
-    if !served {
+    // With `promote.after: 0s` nobody waits for reads to be served first: silence for `L` is enough.
+    let at_once = policy.failover.promote_after == After::Elapsed(std::time::Duration::ZERO)
+        && policy.failover.serve_reads_after != After::Never;
+    if !at_once || served {
+        plan.gates.push(serve);
+    }
+    if !served && !at_once {
         return;
     }
     let promote = promote_gates(s, policy, record, None);
@@ -76,7 +81,9 @@ fn lost(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
             return;
         }
     }
-    propose_read_only(s, policy, record, plan);
+    if served {
+        propose_read_only(s, policy, record, plan);
+    }
 }
 
 /// The living site that what goes on is meant for, if it is not this one.

@@ -148,7 +148,15 @@ impl Brain {
             Event::Renewed { sent, result } => self.renewed(sent, result, now),
             Event::Leases { sent, received, result } => {
                 match result {
-                    Ok(found) => self.observer.read(sent, received, &found),
+                    Ok(mut found) => {
+                        // A lease that was never written is seen too, as one that does not change.
+                        let sites =
+                            self.policies.values().filter_map(|s| s.policy.as_ref()).flat_map(|p| &p.sites);
+                        for site in sites {
+                            found.entry(site.clone()).or_insert(0);
+                        }
+                        self.observer.read(sent, received, &found);
+                    }
                     Err(_) => self.observer.failed(),
                 }
                 // Only a site that may have to act on another's silence decides at every beat.
