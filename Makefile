@@ -16,12 +16,16 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$$PATH")
 SERVERS = $(firstword $(wildcard $(CACHE)/servers-*))
 TEST_ENV = KUBEBUILDER_ASSETS="$(SERVERS)" BASCULE_ETCD="$(SERVERS)/etcd"
 
-.PHONY: help demo sandbox test test-unit test-world lint deny crds bench prepare packages
+.PHONY: help demo sandbox test test-unit test-world test-client lint deny crds bench prepare packages
+
+# need FILE,NAME: fails clearly when the file is not there.
+need = if [ ! -e "$(1)" ]; then echo "$(2) is not part of this checkout yet (looked for $(1))" >&2; exit 1; fi
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: packages ## Two real clusters, a real failover, from a git push (needs root; 20 minutes the first time, 2 later)
+	@$(call need,e2e/src/bin/bascule-demo.rs,the demo)
 	$(STATIC) -p bascule -p bascule-e2e
 	BASCULE_BIN=$(STATIC_BIN)/bascule BASCULE_WEB_BIN=$(STATIC_BIN)/demo-web $(SUDO) $(STATIC_BIN)/bascule-demo
 
@@ -37,7 +41,10 @@ test-unit: ## The tests of each crate: rules, and adapters on real API servers, 
 	$(TEST_ENV) $(CARGO) test --locked $(patsubst %,-p %,$(filter-out bascule-e2e,$(CRATES)))
 
 test-world: ## The tests on two real clusters
-	$(TEST_ENV) $(CARGO) test --locked -p bascule-e2e -- --test-threads 1
+	$(TEST_ENV) $(CARGO) test --locked -p bascule-e2e --lib --bins --test world -- --test-threads 1
+
+test-client: prepare ## The client against the demo's web application in both sites; builds static binaries first
+	$(CARGO) test --locked -p bascule-e2e --test client -- --nocapture
 
 prepare: packages ## Install and build what the tests and the sandbox need, cached outside the checkout (needs root)
 	$(CARGO) run --locked -q -p bascule-e2e --bin bascule-sandbox -- prepare --no-binaries
@@ -61,5 +68,6 @@ crds: ## Write crds/generated/ from the Rust types
 	$(CARGO) run --locked -q -p bascule-crds --bin crdgen
 
 bench: packages ## Measure failovers and write target/bench/failover.json (needs root)
+	@$(call need,e2e/src/bin/bascule-bench.rs,the bench)
 	$(STATIC) -p bascule -p bascule-e2e
 	BASCULE_BIN=$(STATIC_BIN)/bascule BASCULE_WEB_BIN=$(STATIC_BIN)/demo-web $(SUDO) $(STATIC_BIN)/bascule-bench
