@@ -33,9 +33,8 @@ sandbox: packages ## The same world to play in: builds target/…/bascule-sandbo
 	$(STATIC) -p bascule -p bascule-e2e
 	@echo "Now: $(SUDO) $(STATIC_BIN)/bascule-sandbox up"
 
-test: prepare ## All tests, on real servers (needs root)
+test: prepare ## The tests of every crate, on real servers (needs root)
 	@$(MAKE) --no-print-directory test-unit
-	@$(MAKE) --no-print-directory test-world
 
 test-unit: ## The tests of each crate: rules, and adapters on real API servers, etcd, PostgreSQL, Knot and git
 	$(TEST_ENV) $(CARGO) test --locked $(patsubst %,-p %,$(filter-out bascule-e2e,$(CRATES)))
