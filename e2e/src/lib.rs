@@ -2,6 +2,7 @@
 //!
 //! - [`tools`] installs and builds what the machine lacks: Debian packages, Kubernetes' own servers, static binaries.
 //! - [`world`] is the sandbox itself: two sites, a third place, the arbiter, DNS, git, and every fault.
+//! - [`shop`] is the application that the demo runs: its objects, its policy, and what its status says.
 //! - [`client`] writes and reads all the time through the published name and judges what it was told.
 //!
 //! Everything here needs root on a Linux machine of its own: it makes network namespaces, cgroups and mounts.
@@ -13,12 +14,17 @@
     reason = "configuration files are put together in the way that reads best; their speed does not matter"
 )]
 
+pub mod bench;
 pub mod client;
 pub mod command;
 pub mod image;
 pub mod init;
+pub mod kept;
 pub mod process;
 pub mod progress;
+pub mod scenario;
+pub mod shop;
+pub mod story;
 pub mod tools;
 pub mod waiting;
 pub mod world;

@@ -243,7 +243,7 @@ impl World {
         let class = "meta priority set 1:2";
         let own: Ipv4Addr = from.address();
         let mut batch = format!("add chain bridge {} {chain} {LIMIT_HOOK}\n", network::TABLE);
-        for net in [from.pods(), own.to_string()] {
+        for net in [from.pods(), from.services(), own.to_string()] {
             for side in ["sport", "dport"] {
                 batch += &format!("{} tcp {side} {port} {class}\n", source(&net));
             }

@@ -34,6 +34,7 @@ mod parts;
 pub mod pki;
 pub mod place;
 mod pods;
+mod restore;
 pub mod run_folder;
 mod status;
 pub mod teardown;

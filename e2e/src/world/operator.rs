@@ -1,5 +1,6 @@
 //! The operator of a site, as a process inside the site: what hits the site hits it.
 
+use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,25 +28,73 @@ pub struct OperatorOptions {
     pub env: Vec<(String, String)>,
 }
 
+/// Port on which each site's operator listens for the guards of the site's databases.
+const GUARD_PORT: u16 = 7443;
+/// Port of its health and metrics.
+const HTTP_PORT: u16 = 8081;
+
 /// What every operator of the sandbox is told: the one place that knows the operator's command line.
 fn command_line(world: &World, site: Place) -> Vec<String> {
     let arbiter = world.arbiter();
     let identity = arbiter.identity(&format!("operator-{site}"));
+    let own = world.operator_folder(site);
+    // The own member first: the nearest answers soonest.
+    let mut endpoints = arbiter.endpoints();
+    endpoints.sort_by_key(|url| !url.contains(&site.address().to_string()));
     vec![
         "operator".to_owned(),
         format!("--site={site}"),
         format!("--kubeconfig={}", world.kubeconfig_of(site, "bascule").display()),
-        format!("--arbiter-endpoints={}", arbiter.endpoints().join(",")),
+        format!("--arbiter-endpoints={}", endpoints.join(",")),
         format!("--arbiter-ca={}", world.pki().ca().display()),
         format!("--arbiter-cert={}", identity.cert.display()),
         format!("--arbiter-key={}", identity.key.display()),
+        format!("--arbiter-election={}ms", world.options().arbiter.election.as_millis()),
+        "--profile=metro".to_owned(),
+        format!("--guard-listen={}", world.guard_address(site)),
+        format!("--guard-certificates={}", own.join("guards").display()),
+        format!("--http-listen={}:{HTTP_PORT}", site.address()),
+        format!("--journal={}", world.journal(site).display()),
+        format!("--git-cache={}", own.join("git").display()),
     ]
 }
 
 impl World {
+    /// Where the site's operator listens for guards.
+    pub fn guard_address(&self, site: Place) -> String {
+        format!("{}:{GUARD_PORT}", site.address())
+    }
+
+    /// Folder of the site's journal, one file a day.
+    pub fn journal(&self, site: Place) -> PathBuf {
+        self.operator_folder(site).join("journal")
+    }
+
+    fn operator_folder(&self, site: Place) -> PathBuf {
+        self.run().place(site).join("operator")
+    }
+
+    /// The operator's certificate for its guards, laid out as a mounted Secret has it. Made once: a boot after a
+    /// power loss finds it on disk.
+    fn write_guard_certificates(&self, site: Place) -> Result<()> {
+        let folder = self.operator_folder(site).join("guards");
+        if folder.exists() {
+            return Ok(());
+        }
+        let identity = self.pki().issue(&format!("guards-of-{site}"), &[site.address().to_string()])?;
+        fs::create_dir_all(&folder)?;
+        for (from, name) in
+            [(self.pki().ca(), "ca.crt"), (identity.cert, "tls.crt"), (identity.key, "tls.key")]
+        {
+            fs::copy(&from, folder.join(name)).with_context(|| format!("cannot read {}", from.display()))?;
+        }
+        Ok(())
+    }
+
     /// Starts the site's operator. It runs when this returns; whether it is ready is its own to say.
     pub fn start_operator(&self, site: Place, options: &OperatorOptions) -> Result<()> {
         let binary = &self.binaries().context("this world was made without the bascule binary")?.bascule;
+        self.write_guard_certificates(site)?;
         Part::new(Group::Operator, OPERATOR, binary)
             .args(command_line(self, site))
             .args(options.args.iter().cloned())

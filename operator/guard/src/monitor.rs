@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bascule_core::guard::wire::{ContactLost, Positions};
+use bascule_core::position::Timeline;
 use bascule_core::time::{Boottime, Millis};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -25,12 +26,13 @@ pub(crate) struct Seen {
 /// Reads until the receiver goes away. Between two servers there is nothing to read, and it waits.
 pub(crate) async fn run(server: Arc<Server>, seen: mpsc::Sender<Seen>) {
     let mut session: Option<Session> = None;
+    let mut received = Received::default();
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while !seen.is_closed() {
         ticks.tick().await;
         if server.running().is_none() {
-            session = None;
+            (session, received) = (None, Received::default());
             continue;
         }
         if session.is_none() {
@@ -39,13 +41,34 @@ pub(crate) async fn run(server: Arc<Server>, seen: mpsc::Sender<Seen>) {
         let Some(open) = &session else { continue };
         let at = clock::now();
         match open.read().await {
-            Ok(reading) => {
+            Ok(mut reading) => {
+                received.complete(&mut reading);
                 if seen.send(Seen { reading, at }).await.is_err() {
                     return;
                 }
             }
             // The server went, or ended this session with the clients': looked at again with a new one.
             Err(_) => session = None,
+        }
+    }
+}
+
+/// The timeline on which a standby last received. The server itself forgets it when its primary stops, and that is
+/// just when a switchover asks for it.
+#[derive(Debug, Default)]
+struct Received(Option<Timeline>);
+
+impl Received {
+    /// Remembers the reading's timeline, or gives it the remembered one. Only while everything that was replayed had
+    /// been received: what comes from an archive may be of another timeline.
+    fn complete(&mut self, reading: &mut Reading) {
+        let at = &mut reading.positions;
+        if !reading.in_recovery {
+            self.0 = None;
+        } else if at.timeline.is_some() {
+            self.0 = at.timeline;
+        } else if at.replay.is_some() && at.replay <= at.receive {
+            at.timeline = self.0;
         }
     }
 }
@@ -130,7 +153,7 @@ impl Contact {
 #[cfg(test)]
 mod tests {
     use bascule_core::guard::wire::UpstreamView;
-    use bascule_core::position::{Lsn, Timeline};
+    use bascule_core::position::Lsn;
 
     use super::*;
 
@@ -152,6 +175,26 @@ mod tests {
 
     fn contact() -> Contact {
         Contact { streaming: None, lost: None, machine: "m".into() }
+    }
+
+    #[test]
+    fn a_standby_whose_primary_stopped_still_knows_the_timeline_that_it_received() {
+        let mut received = Received::default();
+        let reading = |in_recovery, status, replay| {
+            let mut p = positions(status, 1000);
+            (p.timeline, p.replay) = (status.map(|_| Timeline(3)), Some(Lsn(replay)));
+            Reading { in_recovery, positions: p }
+        };
+        let mut timeline = |mut r: Reading| {
+            received.complete(&mut r);
+            r.positions.timeline
+        };
+        assert_eq!(timeline(reading(true, None, 900)), None, "never received");
+        assert_eq!(timeline(reading(true, Some("streaming"), 800)), Some(Timeline(3)));
+        assert_eq!(timeline(reading(true, None, 900)), Some(Timeline(3)));
+        assert_eq!(timeline(reading(true, None, 901)), None, "replayed more than was received");
+        assert_eq!(timeline(reading(false, None, 900)), None);
+        assert_eq!(timeline(reading(true, None, 900)), None, "forgotten with the promotion");
     }
 
     #[test]

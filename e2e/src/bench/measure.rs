@@ -1,0 +1,227 @@
+//! The measurements. Each starts from a steady pair and leaves one.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use bascule_crds::Move;
+use kube::Api;
+use kube::api::{DeleteParams, PostParams};
+use serde_json::json;
+
+use super::Figure;
+use crate::client::{Client, ClientOptions, Kind, Stamp, Target};
+use crate::shop::{INSTALL, MoveText, NAMESPACE, POLICY, PolicyText, Shop};
+use crate::world::arbiter::PREFIX;
+use crate::world::{OperatorOptions, Place, World};
+
+/// How long the pair may take to be steady again.
+const STEADY: Duration = Duration::from_secs(90);
+/// How long a role may take to move.
+const MOVES: Duration = Duration::from_mins(1);
+/// How long an effect may take before it counts as none.
+const EFFECT: Duration = Duration::from_secs(5);
+
+/// The settings that every figure was measured under.
+fn settings() -> serde_json::Value {
+    let cores = std::thread::available_parallelism().map(usize::from).unwrap_or_default();
+    json!({
+        "profile": "metro", "arbiter": "etcd, three members, heartbeat 30 ms, election 300 ms",
+        "postgresql": "15; wal_sender_timeout 2s, wal_receiver_timeout 2s, wal_receiver_status_interval 1s, \
+                       wal_retrieve_retry_interval 100ms",
+        "client": "4 sessions straight to the databases, a write every 2 ms each",
+        "machine": format!("{cores} cores, both sites on it"),
+    })
+}
+
+/// Installs the application and waits for the steady pair.
+pub async fn prepare(world: &World) -> Result<()> {
+    let shop = Shop::of(world);
+    shop.install(&PolicyText::at_once()).await?;
+    shop.steady(Place::Paris, INSTALL).await.map(|_| ())
+}
+
+/// Sessions straight to the databases, so that neither DNS nor the web application is part of the figure.
+fn client(shop: &Shop<'_>) -> Result<Client> {
+    let options = ClientOptions {
+        target: Target::Databases(shop.databases()?),
+        writers: 4,
+        readers: 0,
+        pace: Duration::from_millis(2),
+    };
+    Ok(Client::start(&options))
+}
+
+/// Milliseconds without a write: from the last at the old site to the first at the new one.
+async fn pause(client: &Client, from: Place, to: Place, since: Stamp) -> Result<f64> {
+    let first = client.works_at(Kind::Write, to.name(), since, MOVES).await?;
+    let history = client.history();
+    let last = history.last_at(Kind::Write, from.name(), first.end).context("no write at the old site")?;
+    Ok(first.end.since(last.end).as_secs_f64() * 1000.0)
+}
+
+/// Who is active, once the pair is steady.
+async fn steady(shop: &Shop<'_>) -> Result<(Place, Place)> {
+    let active = shop.view(Place::Paris).await?.active().context("there is no record")?;
+    shop.steady(active, STEADY).await?;
+    Ok((active, active.other_site().context("a site")?))
+}
+
+/// Every round must have lost nothing.
+async fn nothing_lost(shop: &Shop<'_>, client: Client, at: Place) -> Result<()> {
+    let history = client.stop().await;
+    let rows = shop.rows(at).await?;
+    ensure!(history.lost(&rows).is_empty(), "a planned switchover has lost acknowledged rows");
+    Ok(())
+}
+
+/// Planned switchovers, there and back.
+pub async fn planned(world: &World, n: usize) -> Result<Figure> {
+    let shop = Shop::of(world);
+    let mut raw = Vec::new();
+    for round in 0..n {
+        let (from, to) = steady(&shop).await?;
+        let client = client(&shop)?;
+        client.works_at(Kind::Write, from.name(), Stamp::now(), MOVES).await?;
+        let epoch = shop.view(from).await?.epoch();
+        let since = Stamp::now();
+        shop.commit_move(&MoveText::switchover(&format!("bench-{round}"), from, to, epoch, "measured"))?;
+        raw.push(pause(&client, from, to, since).await?);
+        world.progress().done(&format!("planned {}/{n}: {:.1} ms", round + 1, raw[round]));
+        shop.steady(to, STEADY).await?;
+        nothing_lost(&shop, client, to).await?;
+    }
+    Ok(Figure::of("planned", raw, settings()))
+}
+
+/// Deaths of the active site, from the last write there to the first at the other.
+pub async fn kill_site(world: &World, n: usize) -> Result<Figure> {
+    let shop = Shop::of(world);
+    let mut raw = Vec::new();
+    for round in 0..n {
+        let (from, to) = steady(&shop).await?;
+        let client = client(&shop)?;
+        client.works_at(Kind::Write, from.name(), Stamp::now(), MOVES).await?;
+        let since = Stamp::now();
+        world.kill(from)?;
+        raw.push(pause(&client, from, to, since).await?);
+        world.progress().done(&format!("kill-metro {}/{n}: {:.1} ms", round + 1, raw[round]));
+        drop(client);
+        world.boot(from).await?;
+        world.start_operator(from, &OperatorOptions::default())?;
+    }
+    steady(&shop).await?;
+    Ok(Figure::of("kill-metro", raw, settings()))
+}
+
+/// Deaths of the server alone, its operator and guard alive.
+pub async fn database_killed(world: &World, n: usize) -> Result<Figure> {
+    let shop = Shop::of(world);
+    let mut raw = Vec::new();
+    for round in 0..n {
+        let (from, to) = steady(&shop).await?;
+        let client = client(&shop)?;
+        client.works_at(Kind::Write, from.name(), Stamp::now(), MOVES).await?;
+        let since = Stamp::now();
+        shop.kill_server(from).await?;
+        raw.push(pause(&client, from, to, since).await?);
+        world.progress().done(&format!("database-killed {}/{n}: {:.1} ms", round + 1, raw[round]));
+    }
+    steady(&shop).await?;
+    Ok(Figure::of("database-killed", raw, settings()))
+}
+
+/// From a Move that the API server has accepted to the record that it changes, as a watcher of the arbiter sees it.
+pub async fn event_to_effect(world: &World, n: usize) -> Result<Figure> {
+    let shop = Shop::of(world);
+    let (active, _) = steady(&shop).await?;
+    let moves: Api<Move> = Api::namespaced(world.kube(active).await?, NAMESPACE);
+    let watch = RecordWatch::start(world, active)?;
+    let mut raw = Vec::new();
+    for round in 0..n {
+        let hold = round % 2 == 0;
+        let epoch = shop.view(active).await?.epoch();
+        let name = format!("effect-{round}");
+        let mut spec = json!({
+            "policyRef": { "name": POLICY }, "type": if hold { "Hold" } else { "Resume" },
+            "epoch": epoch, "reason": "measured",
+        });
+        if hold {
+            spec["notAfter"] = json!("2099-01-01T00:00:00Z");
+        }
+        let object: Move = serde_json::from_value(json!({
+            "apiVersion": "bascule.dev/v1alpha1", "kind": "Move",
+            "metadata": { "name": name, "namespace": NAMESPACE }, "spec": spec,
+        }))?;
+        watch.drain();
+        let begin = Instant::now();
+        moves.create(&PostParams::default(), &object).await?;
+        let took = watch.next(begin)?;
+        raw.push(took.as_secs_f64() * 1000.0);
+        moves.delete(&name, &DeleteParams::default()).await?;
+    }
+    let mut settings = settings();
+    settings["event"] = json!("POST of a Move sent to the API server (its own time is part of the figure)");
+    settings["effect"] = json!("the changed record, seen by a watch of the arbiter");
+    Ok(Figure::of("event-to-effect", raw, settings))
+}
+
+/// `etcdctl watch` of the policy's record.
+struct RecordWatch {
+    child: Child,
+    seen: Receiver<Instant>,
+}
+
+impl RecordWatch {
+    fn start(world: &World, near: Place) -> Result<Self> {
+        let arbiter = world.arbiter();
+        let identity = arbiter.identity("root");
+        let mut child = Command::new(world.tools().server("etcdctl"))
+            .arg(format!("--endpoints={}", crate::world::arbiter::endpoint(near)))
+            .arg("--cacert")
+            .arg(world.pki().ca())
+            .arg("--cert")
+            .arg(identity.cert)
+            .arg("--key")
+            .arg(identity.key)
+            .args(["watch", "--prefix", "-w", "simple", PREFIX])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let out = child.stdout.take().context("no standard output")?;
+        let (send, seen) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(out).lines().map_while(Result::ok) {
+                let now = Instant::now();
+                // The key's own line, not the value's.
+                if line.starts_with(PREFIX) && line.contains("/record/") && send.send(now).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Self { child, seen })
+    }
+
+    fn drain(&self) {
+        while self.seen.try_recv().is_ok() {}
+    }
+
+    /// Time from `begin` to the next change of the record.
+    fn next(&self, begin: Instant) -> Result<Duration> {
+        match self.seen.recv_timeout(EFFECT) {
+            Ok(at) => Ok(at.saturating_duration_since(begin)),
+            Err(RecvTimeoutError::Timeout) => bail!("the record has not changed within {EFFECT:?}"),
+            Err(RecvTimeoutError::Disconnected) => bail!("the watch of the arbiter has ended"),
+        }
+    }
+}
+
+impl Drop for RecordWatch {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

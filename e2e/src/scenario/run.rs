@@ -1,0 +1,126 @@
+//! Runs scenarios one after the other in one world, as `cargo test` would show them.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use super::{Scene, Stage};
+use crate::kept::keep_logs;
+use crate::progress::seconds;
+use crate::shop::PolicyText;
+
+/// A scenario's work.
+pub type Play = for<'s, 'a> fn(&'s mut Scene<'a>) -> Pin<Box<dyn Future<Output = Result<()>> + 's>>;
+
+/// One scenario.
+pub struct Scenario {
+    /// The sentence that it proves, as a name.
+    pub name: &'static str,
+    /// The policy that it needs.
+    pub policy: fn() -> PolicyText,
+    /// What it does and sees.
+    pub play: Play,
+}
+
+/// Runs those whose name holds one of the arguments' words (all, without one): the `main` of a test without harness.
+pub fn main(scenarios: &[Scenario]) -> ExitCode {
+    let (options, words): (Vec<String>, Vec<String>) =
+        std::env::args().skip(1).partition(|arg| arg.starts_with("--"));
+    let chosen: Vec<&Scenario> = scenarios
+        .iter()
+        .filter(|s| words.is_empty() || words.iter().any(|w| s.name.contains(w.as_str())))
+        .collect();
+    if options.iter().any(|o| o == "--list") {
+        for scenario in chosen {
+            println!("{}: test", scenario.name);
+        }
+        return ExitCode::SUCCESS;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let played = runtime.context("no runtime").and_then(|rt| rt.block_on(interruptible(&chosen)));
+    match played {
+        Ok(failed) if failed.is_empty() => {
+            println!("\n{} scenarios passed", chosen.len());
+            ExitCode::SUCCESS
+        }
+        Ok(failed) => {
+            println!("\n{} of {} scenarios FAILED: {}", failed.len(), chosen.len(), failed.join(", "));
+            ExitCode::FAILURE
+        }
+        Err(e) => {
+            println!("\nthe scenarios were broken off: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Ctrl-C and SIGTERM end it, and the world with it.
+async fn interruptible(chosen: &[&Scenario]) -> Result<Vec<&'static str>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        failed = play_all(chosen) => failed,
+        _ = interrupt.recv() => anyhow::bail!("interrupted"),
+        _ = terminate.recv() => anyhow::bail!("terminated"),
+    }
+}
+
+async fn play_all(chosen: &[&Scenario]) -> Result<Vec<&'static str>> {
+    let mut stage: Option<Stage> = None;
+    let mut failed = Vec::new();
+    for scenario in chosen {
+        let ready = match stage.take() {
+            Some(stage) => stage,
+            None => Stage::up().await.context("no stage to play on")?,
+        };
+        let begin = Instant::now();
+        println!("scenario {} ...", scenario.name);
+        match play(&ready, scenario).await {
+            Ok(()) => {
+                println!("scenario {} ... ok ({})", scenario.name, seconds(begin.elapsed()));
+                stage = Some(ready);
+            }
+            Err((error, transcript)) => {
+                println!("scenario {} ... FAILED ({})", scenario.name, seconds(begin.elapsed()));
+                println!("{transcript}\n  error: {error:#}");
+                match keep_logs(ready.world(), scenario.name) {
+                    Ok(folder) => println!("  logs are kept in {}", folder.display()),
+                    Err(e) => println!("  logs could not be kept: {e:#}"),
+                }
+                failed.push(scenario.name);
+                ready.down()?;
+            }
+        }
+    }
+    if let Some(stage) = stage {
+        stage.down()?;
+    }
+    Ok(failed)
+}
+
+async fn play(stage: &Stage, scenario: &Scenario) -> Result<(), (anyhow::Error, String)> {
+    let scene = stage.scene(&(scenario.policy)()).await;
+    let mut scene = scene.map_err(|e| (e.context("before it began"), String::new()))?;
+    let played = (scenario.play)(&mut scene).await;
+    let finished = match played {
+        Ok(()) => scene.finish().await.map(|_| ()).context("at its end"),
+        Err(e) => Err(e),
+    };
+    finished.map_err(|e| (e, scene.transcript()))
+}
+
+/// A list of scenarios that need the same policy: `scenarios![policy; one, another]`.
+#[macro_export]
+macro_rules! scenarios {
+    ($policy:expr; $($play:ident),+ $(,)?) => {
+        vec![$($crate::scenario::Scenario {
+            name: stringify!($play),
+            policy: $policy,
+            play: |scene| Box::pin($play(scene)),
+        }),+]
+    };
+}
+pub use scenarios;

@@ -1,0 +1,190 @@
+//! What a scenario sees, most of it from the client's own record.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use bascule_crds::{MoveState, PolicySource};
+use kube::Api;
+
+use super::Scene;
+use crate::client::{Attempt, Kind, Outcome, Stamp};
+use crate::shop::{NAMESPACE, View, saved_commits};
+use crate::waiting::until;
+use crate::world::Place;
+
+/// How long something that must happen may take.
+pub(super) const SOON: Duration = Duration::from_secs(40);
+/// A write that takes longer was not "the database keeps writing".
+const HICCUP: Duration = Duration::from_millis(1500);
+
+impl Scene<'_> {
+    /// Writes go on at the present holder for so long, without a failed one and without a pause.
+    pub async fn writes_go_on_for(&self, time: Duration) -> Result<()> {
+        let (site, from) = (self.holder(), Stamp::now());
+        tokio::time::sleep(time).await;
+        self.client.works_at(Kind::Write, site.name(), Stamp::now(), SOON).await?;
+        let (history, to) = (self.client.history(), Stamp::now());
+        let (refused, unknown) = history.failed(from, to);
+        let gap = history.longest_gap(Kind::Write, from, to).length();
+        self.note(&format!("writes went on at {site} for {time:?}, longest gap {gap:?}"));
+        ensure!(refused + unknown == 0, "{refused} writes were refused, {unknown} are unknown: {}", {
+            let failed = history.of(Kind::Write).find(|a| a.start >= from && !a.worked());
+            failed.map(|a| format!("{:?}", a.outcome)).unwrap_or_default()
+        });
+        ensure!(gap < HICCUP, "no write worked for {gap:?}");
+        Ok(())
+    }
+
+    /// Writes stop, and stay away for so long.
+    pub async fn writes_stop_for(&self, time: Duration) -> Result<Stamp> {
+        let site = self.holder();
+        let last = crate::waiting::until("writes to stop", SOON, || async {
+            let history = self.client.history();
+            let last = history.last_at(Kind::Write, site.name(), Stamp::now()).map(|a| a.end);
+            let last = last.unwrap_or(Stamp(0));
+            ensure!(
+                Stamp::now().since(last) >= time,
+                "the last write worked {:?} ago",
+                Stamp::now().since(last)
+            );
+            Ok(last)
+        })
+        .await?;
+        self.note(&format!("writes stopped at {site}"));
+        Ok(last)
+    }
+
+    /// Writes come back at the present holder; answers how long there was none.
+    pub async fn writes_return(&self) -> Result<Duration> {
+        let (site, from) = (self.holder(), Stamp::now());
+        let before = self.client.history().last_at(Kind::Write, site.name(), from).map(|a| a.end);
+        let write = self.client.works_at(Kind::Write, site.name(), from, SOON).await?;
+        let gap = write.end.since(before.unwrap_or(from));
+        self.note(&format!("writes are back at {site} after {gap:?}"));
+        Ok(gap)
+    }
+
+    /// The role moves: writes are acknowledged by this site. From now on it is the holder.
+    pub async fn writes_move_to(&mut self, site: Place) -> Result<Attempt> {
+        let from = Stamp::now();
+        let write = self.client.works_at(Kind::Write, site.name(), from, SOON).await?;
+        self.note(&format!("{site} takes writes, {:?} after it was awaited", write.end.since(from)));
+        self.writers.push(site.name().to_owned());
+        Ok(write)
+    }
+
+    /// A site answers reads, and writes get the correct refusal.
+    pub async fn reads_only_at(&self, site: Place) -> Result<()> {
+        let from = Stamp::now();
+        self.client.works_at(Kind::Read, site.name(), from, SOON).await?;
+        let words = format!("{site}: read-only");
+        self.client
+            .wait_for(&format!("write that {site} refuses as read-only"), SOON, |a| {
+                a.kind == Kind::Write && matches!(&a.outcome, Outcome::Refused(why) if why.contains(&words))
+            })
+            .await?;
+        self.note(&format!("{site} answers reads and refuses writes"));
+        Ok(())
+    }
+
+    /// A site's status comes to say this.
+    pub async fn says(&self, site: Place, words: &str) -> Result<View> {
+        let said = |v: &View| {
+            let all = format!("{} {}", v.message(), v.blocking().join("; "));
+            ensure!(all.contains(words), "{site} says: {all}");
+            Ok(())
+        };
+        let view = self.shop.view_when(site, &format!("{site} to say {words:?}"), SOON, said).await?;
+        self.note(&format!("{site} says {words:?}: {}", view.message()));
+        Ok(view)
+    }
+
+    /// A site's status comes to show this phase.
+    pub async fn reaches(&self, site: Place, phase: &str) -> Result<View> {
+        let shows = |v: &View| {
+            ensure!(v.phase() == phase, "{site} is in {}: {}", v.phase(), v.message());
+            Ok(())
+        };
+        let view = self.shop.view_when(site, &format!("{site} to be in {phase}"), SOON, shows).await?;
+        self.note(&format!("{site} is in {phase}: {}", view.message()));
+        Ok(view)
+    }
+
+    /// A Move comes to this end.
+    pub async fn move_ends(&self, name: &str, end: MoveState) -> Result<String> {
+        let message = self.shop.move_ended(self.holder(), name, end, SOON).await?;
+        self.note(&format!("Move {name} is {end:?}: {message}"));
+        Ok(message)
+    }
+
+    /// Both sites have taken a commit.
+    pub async fn both_took(&self, commit: &str) -> Result<()> {
+        for site in Place::SITES {
+            self.shop.took(site, commit, SOON).await?;
+        }
+        self.note(&format!("both sites took {commit:.8}"));
+        Ok(())
+    }
+
+    /// Nothing has moved since the beginning: same site, same epoch as this.
+    pub async fn nothing_moved(&self, epoch: u64) -> Result<()> {
+        let view = self.shop.view(self.holder()).await?;
+        ensure!(
+            view.active() == Some(self.holder()) && view.epoch() == epoch,
+            "active {:?}, epoch {}; expected {} and {epoch}",
+            view.active(),
+            view.epoch(),
+            self.holder()
+        );
+        self.note(&format!("nothing moved: {} in epoch {epoch}", self.holder()));
+        Ok(())
+    }
+
+    /// The epoch now.
+    pub async fn epoch(&self) -> Result<u64> {
+        Ok(self.shop.view(self.holder()).await?.epoch())
+    }
+
+    /// What was not replicated when a site died may be lost; each lost row must then be in the saved log.
+    pub fn loss_is_allowed(&mut self) {
+        self.loss_allowed = true;
+    }
+
+    pub(super) fn lost_rows_are_saved(&self, lost: &[&Attempt]) -> Result<()> {
+        let from = lost.first().and_then(|a| a.site()).and_then(|s| s.parse::<Place>().ok());
+        let site = from.context("a lost row that no site acknowledged")?;
+        let saved = self.shop.saved(site)?.with_context(|| format!("{site} has saved nothing"))?;
+        let commits = saved_commits(&self.shop.saved_folder(site, &saved)?, &saved)?;
+        for row in lost {
+            let Outcome::Acked { xid, .. } = &row.outcome else { continue };
+            ensure!(commits.contains(xid), "lost row {} (transaction {xid}) is not saved", row.token);
+        }
+        ensure!(
+            saved.transactions >= lost.len() as u64,
+            "{} rows are lost, {} transactions were counted",
+            lost.len(),
+            saved.transactions
+        );
+        self.note(&format!("each of {} lost rows is in the saved log of {site}", lost.len()));
+        Ok(())
+    }
+}
+
+impl Scene<'_> {
+    /// Both sites refuse a commit, and their status names this.
+    pub async fn source_refuses(&self, commit: &str, words: &str) -> Result<()> {
+        for site in Place::SITES {
+            let api: Api<PolicySource> = Api::namespaced(self.world().kube(site).await?, NAMESPACE);
+            let what = format!("{site} to refuse commit {commit}");
+            let named = until(&what, SOON, || async {
+                let status = api.get("fleet").await?.status.unwrap_or_default();
+                let all = serde_json::to_string(&status)?;
+                ensure!(!status.errors.is_empty() && all.contains(words), "its status is {all}");
+                Ok(status.errors.into_iter().next().map(|e| format!("{e:?}")).unwrap_or_default())
+            })
+            .await?;
+            self.note(&format!("{site} refuses {commit:.8}: {named}"));
+        }
+        Ok(())
+    }
+}

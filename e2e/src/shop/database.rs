@@ -1,0 +1,211 @@
+//! The database of a site: a StatefulSet whose container runs the guard, and the guard the server.
+
+use serde_json::{Value, json};
+
+use super::{
+    APP, APP_PASSWORD, DATABASE, DATABASE_CONTAINER, NAMESPACE, OPERATOR_PASSWORD, POLICY,
+    REPLICATION_PASSWORD, Shop,
+};
+use crate::image;
+use crate::world::Place;
+use crate::world::place::POSTGRES_PORT;
+
+/// Where the volume is mounted, and the data below it.
+pub(super) const MOUNT: &str = "/var/lib/postgresql/data";
+const DATA: &str = "/var/lib/postgresql/data/pgdata";
+/// The owner of the data, in the image.
+pub(super) const UID: u32 = 999;
+
+/// The operator's role, as its own documentation says to make it.
+const ROLE_SQL: &str = include_str!("../../../operator/adapters/src/postgres/sql/bascule-role.sql");
+
+/// What preflight advises, for a server whose dead link must be seen within two seconds.
+const SETTINGS: [&str; 13] = [
+    "listen_addresses=*",
+    "wal_level=replica",
+    "wal_log_hints=on",
+    "max_wal_senders=5",
+    "max_replication_slots=5",
+    "max_slot_wal_keep_size=256MB",
+    "wal_sender_timeout=2s",
+    "wal_receiver_timeout=2s",
+    "wal_receiver_status_interval=1s",
+    "wal_retrieve_retry_interval=100ms",
+    "shared_buffers=64MB",
+    "max_connections=60",
+    "log_min_messages=info",
+];
+
+/// Makes the database from nothing: roles, the application's database and its table. Only ever run where it begins.
+fn init_script() -> String {
+    format!(
+        r#"set -eu
+test ! -s {DATA}/PG_VERSION || exit 0
+cd {MOUNT}
+rm -rf new
+initdb -D new --no-sync -U postgres -E UTF8 --locale=C.UTF-8 --auth-local=peer --auth-host=scram-sha-256
+echo 'host all all all scram-sha-256' >> new/pg_hba.conf
+pg_ctl -D new -w -o '-c listen_addresses= -c unix_socket_directories=/tmp -c fsync=off' -l /tmp/init.log start
+psql="psql -h /tmp -U postgres -X -q -v ON_ERROR_STOP=1"
+$psql -d postgres -v password={OPERATOR_PASSWORD} -f - < /init/bascule-role.sql
+$psql -d postgres -f - < /init/application.sql
+$psql -d {APP} -f - < /init/table.sql
+pg_ctl -D new -w stop
+sync
+mv new {DATA}
+"#
+    )
+}
+
+/// Roles of the application and of replication. `pg_rewind` reads the source's files with the latter.
+fn application_sql() -> String {
+    format!(
+        "CREATE ROLE {APP} LOGIN PASSWORD '{APP_PASSWORD}';
+CREATE ROLE replication LOGIN REPLICATION PASSWORD '{REPLICATION_PASSWORD}';
+GRANT EXECUTE ON FUNCTION pg_catalog.pg_ls_dir(text, boolean, boolean) TO replication;
+GRANT EXECUTE ON FUNCTION pg_catalog.pg_stat_file(text, boolean) TO replication;
+GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_binary_file(text) TO replication;
+GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean) TO replication;
+CREATE DATABASE {APP} OWNER {APP};
+"
+    )
+}
+
+fn table_sql() -> String {
+    format!(
+        "CREATE TABLE rows (id bigserial PRIMARY KEY, token text UNIQUE NOT NULL, site text NOT NULL,
+  at timestamptz NOT NULL DEFAULT clock_timestamp());
+ALTER TABLE rows OWNER TO {APP};
+"
+    )
+}
+
+/// What the application and the operator are told about the database.
+pub(super) fn secrets() -> Vec<Value> {
+    let secret = |name: &str, user: &str, password: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": { "name": name, "namespace": NAMESPACE },
+            "stringData": { "username": user, "password": password },
+        })
+    };
+    vec![
+        secret("main-bascule", "bascule", OPERATOR_PASSWORD),
+        secret("main-replication", "replication", REPLICATION_PASSWORD),
+    ]
+}
+
+/// How the web application reaches its own site's database.
+pub(super) fn application_url() -> String {
+    format!("host={DATABASE}.{NAMESPACE}.svc user={APP} password={APP_PASSWORD} dbname={APP}")
+}
+
+/// The database's objects in a site. Paris begins with data; every other site's place is empty and will be cloned
+/// into.
+pub(super) fn objects(shop: &Shop<'_>, site: Place, cluster: &str) -> Vec<Value> {
+    let begins = site == Place::Paris;
+    vec![
+        json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": { "name": "main-init", "namespace": NAMESPACE },
+            "data": {
+                "init.sh": init_script(), "bascule-role.sql": ROLE_SQL,
+                "application.sql": application_sql(), "table.sql": table_sql(),
+            },
+        }),
+        json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": { "name": DATABASE, "namespace": NAMESPACE },
+            "spec": { "selector": { "app": DATABASE }, "ports": [{ "name": "postgres", "port": POSTGRES_PORT }] },
+        }),
+        // The other site's way in. A closed server is not ready, and replicates all the same.
+        json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": { "name": "main-replication", "namespace": NAMESPACE },
+            "spec": {
+                "clusterIP": Shop::replication_address(site), "publishNotReadyAddresses": true,
+                "selector": { "app": DATABASE }, "ports": [{ "name": "postgres", "port": POSTGRES_PORT }],
+            },
+        }),
+        stateful_set(shop, site, cluster, begins),
+    ]
+}
+
+fn stateful_set(shop: &Shop<'_>, site: Place, cluster: &str, begins: bool) -> Value {
+    let world = shop.world();
+    let mut init = vec![json!({
+        "name": "bascule", "image": image::BASCULE, "imagePullPolicy": "Never",
+        "command": ["cp", "/bascule", "/opt/bascule/bascule"],
+        "volumeMounts": [{ "name": "bascule", "mountPath": "/opt/bascule" }],
+    })];
+    if begins {
+        init.push(json!({
+            "name": "init", "image": image::POSTGRES, "imagePullPolicy": "Never",
+            "command": ["bash", "/init/init.sh"],
+            "volumeMounts": [
+                { "name": "data", "mountPath": MOUNT }, { "name": "init", "mountPath": "/init" },
+                { "name": "tmp", "mountPath": "/tmp" },
+            ],
+        }));
+    }
+    let mut command: Vec<String> =
+        ["/opt/bascule/bascule", "guard", "postgres", "--", "postgres"].map(str::to_owned).to_vec();
+    for setting in SETTINGS {
+        command.extend(["-c".to_owned(), setting.to_owned()]);
+    }
+    let env = |name: &str, value: &str| json!({ "name": name, "value": value });
+    json!({
+        "apiVersion": "apps/v1", "kind": "StatefulSet",
+        "metadata": { "name": DATABASE, "namespace": NAMESPACE },
+        "spec": {
+            "replicas": 1, "serviceName": DATABASE,
+            "selector": { "matchLabels": { "app": DATABASE } },
+            "template": {
+                "metadata": { "labels": { "app": DATABASE } },
+                "spec": {
+                    "enableServiceLinks": false, "terminationGracePeriodSeconds": 30,
+                    "securityContext": { "runAsUser": UID, "runAsGroup": UID },
+                    "initContainers": init,
+                    "containers": [{
+                        "name": DATABASE_CONTAINER, "image": image::POSTGRES, "imagePullPolicy": "Never",
+                        "command": command,
+                        "env": [
+                            env("BASCULE_NAMESPACE", NAMESPACE),
+                            env("BASCULE_POLICY", POLICY),
+                            env("BASCULE_DATABASE", DATABASE),
+                            env("BASCULE_SITE", site.name()),
+                            { "name": "BASCULE_INSTANCE", "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } },
+                            env("BASCULE_OPERATOR", &world.guard_address(site)),
+                            env("BASCULE_CERTIFICATES", "/etc/bascule/guard"),
+                            env("BASCULE_ARBITER", &world.arbiter().endpoints().join(",")),
+                            env("BASCULE_ARBITER_CERTIFICATES", "/etc/bascule/arbiter"),
+                            env("BASCULE_CLUSTER_UID", cluster),
+                            env("PGDATA", DATA),
+                        ],
+                        // Ready is the server's; there is no liveness probe on it, for its back-off would outlast a
+                        // failover.
+                        "readinessProbe": {
+                            "tcpSocket": { "port": POSTGRES_PORT }, "periodSeconds": 1, "failureThreshold": 1,
+                        },
+                        "ports": [{ "containerPort": POSTGRES_PORT }],
+                        "volumeMounts": [
+                            { "name": "data", "mountPath": MOUNT },
+                            { "name": "bascule", "mountPath": "/opt/bascule", "readOnly": true },
+                            { "name": "guard", "mountPath": "/etc/bascule/guard", "readOnly": true },
+                            { "name": "arbiter", "mountPath": "/etc/bascule/arbiter", "readOnly": true },
+                            { "name": "tmp", "mountPath": "/tmp" },
+                        ],
+                    }],
+                    "volumes": [
+                        { "name": "bascule", "emptyDir": {} },
+                        { "name": "tmp", "emptyDir": {} },
+                        { "name": "init", "configMap": { "name": "main-init" } },
+                        { "name": "guard", "secret": { "secretName": "main-guard" } },
+                        { "name": "arbiter", "secret": { "secretName": "main-arbiter" } },
+                        { "name": "data", "hostPath": { "path": shop.volume(site), "type": "Directory" } },
+                    ],
+                },
+            },
+        },
+    })
+}

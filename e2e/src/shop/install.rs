@@ -1,0 +1,119 @@
+//! Puts the application into both sites and waits until it works.
+
+use std::os::unix::fs::chown;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
+use serde_json::Value;
+
+use super::{NAMESPACE, PolicyText, SYSTEM, Shop, database, objects, policy};
+use crate::waiting::until;
+use crate::world::{OperatorOptions, Place};
+
+/// How long everything may take from the first object to a steady pair.
+pub const INSTALL: Duration = Duration::from_mins(2);
+/// How long an API server may take to serve a new kind.
+const ESTABLISHED: Duration = Duration::from_secs(20);
+/// In whose name objects are applied.
+const MANAGER: &str = "shop-team";
+
+/// The definitions of Bascule's kinds, as they are checked in.
+const DEFINITIONS: [&str; 3] = [
+    include_str!("../../../crds/generated/failoverpolicies.bascule.dev.yaml"),
+    include_str!("../../../crds/generated/moves.bascule.dev.yaml"),
+    include_str!("../../../crds/generated/policysources.bascule.dev.yaml"),
+];
+
+impl Shop<'_> {
+    /// Everything: Bascule's kinds, the policy in git, an operator in each site, the application. Returns when the
+    /// objects are there; [`Shop::steady`] waits until they work.
+    pub async fn install(&self, text: &PolicyText) -> Result<()> {
+        for site in Place::SITES {
+            let volume = self.volume(site);
+            std::fs::create_dir_all(&volume)?;
+            chown(&volume, Some(database::UID), Some(database::UID))
+                .with_context(|| format!("cannot give {} to the database", volume.display()))?;
+        }
+        self.commit_policy("the shop's policy", text)?;
+        tokio::try_join!(self.install_at(Place::Paris), self.install_at(Place::Lyon))?;
+        Ok(())
+    }
+
+    async fn install_at(&self, site: Place) -> Result<()> {
+        let client = self.world().kube(site).await?;
+        for text in DEFINITIONS {
+            // Generated as JSON-compatible YAML; the API server takes it as it is.
+            let object: Value = serde_yaml::from_str(text).context("a checked-in definition")?;
+            apply(&client, &object).await?;
+        }
+        for name in [SYSTEM, NAMESPACE] {
+            apply(&client, &objects::namespace(name)).await?;
+        }
+        let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+        until("Bascule's kinds", ESTABLISHED, || async {
+            for name in ["failoverpolicies", "moves", "policysources"] {
+                let found = definitions.get(&format!("{name}.bascule.dev")).await?;
+                let conditions = found.status.and_then(|s| s.conditions).unwrap_or_default();
+                ensure!(
+                    conditions.iter().any(|c| c.type_ == "Established" && c.status == "True"),
+                    "{name} is not established"
+                );
+            }
+            Ok(())
+        })
+        .await?;
+        self.world().start_operator(site, &OperatorOptions::default())?;
+        let uid = Api::<Namespace>::all(client.clone()).get("kube-system").await?.metadata.uid;
+        let uid = uid.context("kube-system has no UID")?;
+        for object in objects::application(self, site, &uid)? {
+            apply(&client, &object).await?;
+        }
+        apply(&client, &objects::source(self)).await
+    }
+
+    /// Commits the policy; answers the commit.
+    pub fn commit_policy(&self, message: &str, text: &PolicyText) -> Result<String> {
+        self.world().git().commit(message, &[(&policy::path(), &text.yaml(self.world()))])
+    }
+
+    /// Commits a Move; answers the commit.
+    pub fn commit_move(&self, text: &super::MoveText) -> Result<String> {
+        let message = format!("{} to {}: {}", text.kind, text.to, text.reason);
+        self.world().git().commit(&message, &[(&text.path(), &text.yaml())])
+    }
+
+    /// Applies objects of the application's to a site by hand.
+    pub async fn apply(&self, site: Place, object: &Value) -> Result<()> {
+        apply(&self.world().kube(site).await?, object).await
+    }
+}
+
+/// Server-side apply of one object, its kind as it says.
+async fn apply(client: &kube::Client, object: &Value) -> Result<()> {
+    let text = |field: &str| object[field].as_str().unwrap_or_default();
+    let (group, version) = match text("apiVersion").split_once('/') {
+        Some((group, version)) => (group, version),
+        None => ("", text("apiVersion")),
+    };
+    let kind = text("kind");
+    let plural = match kind {
+        "" => bail!("an object without a kind"),
+        "FailoverPolicy" => "failoverpolicies".to_owned(),
+        kind => format!("{}s", kind.to_lowercase()),
+    };
+    let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), &plural);
+    let name = object["metadata"]["name"].as_str().context("an object without a name")?;
+    let api: Api<DynamicObject> = match object["metadata"]["namespace"].as_str() {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    };
+    let parameters = PatchParams::apply(MANAGER).force();
+    api.patch(name, &parameters, &Patch::Apply(object))
+        .await
+        .with_context(|| format!("cannot apply {kind} {name}"))?;
+    Ok(())
+}

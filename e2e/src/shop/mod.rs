@@ -1,0 +1,131 @@
+//! The demo's application as two sites run it: a guarded PostgreSQL, a web application with a read-only flag, and the
+//! policy that keeps both in their roles. Everything is what a user would write; nothing here knows a decision.
+
+mod database;
+mod install;
+mod lag;
+mod objects;
+mod policy;
+mod view;
+mod wal;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+
+pub use install::INSTALL;
+pub use policy::{MoveText, PolicyText};
+pub use view::{Seen, View};
+pub use wal::{Saved, saved_commits};
+
+use crate::client::{ClientOptions, Database, Published, Target};
+use crate::world::dns::WEB_NAME;
+use crate::world::place::{POSTGRES_PORT, WEB_PORT};
+use crate::world::{Place, World};
+
+/// Namespace of the application.
+pub const NAMESPACE: &str = "shop";
+/// Name of the policy.
+pub const POLICY: &str = "shop";
+/// Name of the database's StatefulSet, of its Service and of the policy's entry.
+pub const DATABASE: &str = "main";
+/// The database's pod.
+pub const DATABASE_POD: &str = "main-0";
+/// The container with guard and server.
+pub const DATABASE_CONTAINER: &str = "postgres";
+/// Name of the web application's Deployment and of the policy's entry.
+pub const WEB: &str = "web";
+/// Namespace that the operators keep their own objects in.
+pub const SYSTEM: &str = "bascule-system";
+/// Folder in the git repository that the policies are read from.
+pub const FOLDER: &str = "shop";
+
+/// The application's own database and role.
+const APP: &str = "shop";
+const APP_PASSWORD: &str = "the-shop-s-own";
+const OPERATOR_PASSWORD: &str = "only-facts";
+const REPLICATION_PASSWORD: &str = "copy-me";
+
+/// The application in a world.
+#[derive(Clone, Copy, Debug)]
+pub struct Shop<'a> {
+    world: &'a World,
+}
+
+impl<'a> Shop<'a> {
+    /// The application of this world, installed or not.
+    pub fn of(world: &'a World) -> Self {
+        Self { world }
+    }
+
+    /// The world.
+    pub fn world(&self) -> &'a World {
+        self.world
+    }
+
+    /// The fixed address under which a site's server is reached for replication.
+    pub fn replication_address(site: Place) -> String {
+        format!("10.96.{}.10", site.number())
+    }
+
+    /// Folder of a site's disk that holds the database and the guard's marks.
+    pub fn volume(&self, site: Place) -> PathBuf {
+        self.world.run().place(site).join("volume/main")
+    }
+
+    /// A published client, two writers and two readers.
+    pub fn published(&self) -> ClientOptions {
+        ClientOptions::new(Target::Web(Published {
+            servers: self.world.dns().servers(),
+            name: WEB_NAME.to_owned(),
+            port: WEB_PORT,
+        }))
+    }
+
+    /// Both databases, reached directly at their pods' present addresses.
+    pub fn databases(&self) -> Result<Vec<Database>> {
+        let mut found = Vec::new();
+        for site in Place::SITES {
+            found.push(self.database(site)?);
+        }
+        Ok(found)
+    }
+
+    /// One site's database, reached directly: by the replication Service's fixed address, which outlives its pod.
+    pub fn database(&self, site: Place) -> Result<Database> {
+        let address = Self::replication_address(site).parse().context("an address")?;
+        let parameters =
+            format!("user={APP} password={APP_PASSWORD} dbname={APP} port={POSTGRES_PORT} connect_timeout=2");
+        Database::new(site.name(), address, &parameters)
+    }
+
+    /// Every row in a site's database.
+    pub async fn rows(&self, site: Place) -> Result<Vec<crate::client::Row>> {
+        crate::waiting::until(&format!("the rows of {site}"), Duration::from_secs(20), || async {
+            crate::client::rows(&self.database(site)?).await
+        })
+        .await
+    }
+
+    /// Kills the server's first process, under its guard.
+    pub async fn kill_server(&self, site: Place) -> Result<()> {
+        let pod = self.world.pod(site, NAMESPACE, DATABASE_POD).await?;
+        let processes = self.world.processes(&pod)?;
+        // The guard's own command line ends with the server's.
+        let server = processes.iter().find(|p| p.command.starts_with("postgres -c"));
+        let server = server.with_context(|| format!("no server runs in {site}"))?;
+        ensure!(server.recorded.signal(Signal::KILL)?, "the server of {site} ended by itself meanwhile");
+        Ok(())
+    }
+
+    /// The lines that a site's operator has written into its journal.
+    pub fn journal(&self, site: Place) -> Vec<String> {
+        let Ok(files) = std::fs::read_dir(self.world.journal(site)) else { return Vec::new() };
+        let mut paths: Vec<PathBuf> = files.filter_map(|f| Some(f.ok()?.path())).collect();
+        paths.sort();
+        let text = |p: &PathBuf| std::fs::read_to_string(p).unwrap_or_default();
+        paths.iter().flat_map(|p| text(p).lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+    }
+}

@@ -1,0 +1,172 @@
+//! The files that a person would commit: the policy, and Moves.
+
+use std::fmt::Write;
+
+use super::objects::WEB_TARGET_PORT;
+use super::{DATABASE, NAMESPACE, POLICY, Shop, WEB};
+use crate::world::dns::{WEB_NAME, ZONE};
+use crate::world::place::DNS_PORT;
+use crate::world::{Place, World};
+
+/// The parts of the policy that a story or a scenario chooses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyText {
+    /// Silence before reads are served.
+    pub serve_reads: String,
+    /// Stability before a site that came back gets its users again.
+    pub return_after: String,
+    /// Reads first for so long; `Never`.
+    pub promote: String,
+    /// The most that may be lost.
+    pub max_bytes: String,
+    /// The most unseen time.
+    pub max_time: String,
+    /// Time without another automatic transition.
+    pub cooldown: String,
+    /// How long a dead database is offered.
+    pub offer_for: String,
+    /// How long a stop by Kubernetes is no loss.
+    pub restart_grace: String,
+}
+
+impl Default for PolicyText {
+    /// Short holds, so that a story is told in a minute.
+    fn default() -> Self {
+        let text = str::to_owned;
+        Self {
+            serve_reads: text("2s"),
+            return_after: text("2s"),
+            promote: text("3s"),
+            max_bytes: text("16Mi"),
+            max_time: text("20s"),
+            cooldown: text("0s"),
+            offer_for: text("5s"),
+            restart_grace: text("2m"),
+        }
+    }
+}
+
+impl PolicyText {
+    /// Promotion at once, without serving reads first.
+    pub fn at_once() -> Self {
+        Self { promote: "0s".to_owned(), ..Self::default() }
+    }
+
+    /// The file.
+    pub fn yaml(&self, world: &World) -> String {
+        let Self { serve_reads, return_after, promote, max_bytes, max_time, .. } = self;
+        let Self { cooldown, offer_for, restart_grace, .. } = self;
+        let mut instances = String::new();
+        let mut addresses = String::new();
+        for site in Place::SITES {
+            let host = Shop::replication_address(site);
+            let _ = write!(
+                instances,
+                "          - site: {site}
+            statefulSet: {DATABASE}
+            host: {DATABASE}.{NAMESPACE}.svc
+            replicationHost: {host}
+            secretRef: {{ name: main-bascule }}
+            replicationSecretRef: {{ name: main-replication }}
+"
+            );
+            let _ = writeln!(addresses, "          - {{ site: {site}, values: [\"{}\"] }}", site.address());
+        }
+        let servers = world.dns().servers();
+        let primary = format!("\"{}:{DNS_PORT}\"", servers[0].ip());
+        let all = servers.iter().map(|s| format!("\"{s}\"")).collect::<Vec<_>>().join(", ");
+        format!(
+            "apiVersion: bascule.dev/v1alpha1
+kind: FailoverPolicy
+metadata:
+  name: {POLICY}
+  namespace: {NAMESPACE}
+spec:
+  sites: [{{ name: paris }}, {{ name: lyon }}]
+  initialSite: paris
+  failover:
+    serveReads: {{ after: {serve_reads}, returnAfter: {return_after} }}
+    promote:
+      after: {promote}
+      maxDataLoss: {{ bytes: {max_bytes}, time: {max_time} }}
+    databaseLost: {{ offerFor: {offer_for}, restartGrace: {restart_grace} }}
+    cooldown: {cooldown}
+  databases:
+    - name: {DATABASE}
+      postgresql:
+        fence: Guard
+        instances:
+{instances}  workloads:
+    - name: {WEB}
+      targetRef: {{ apiVersion: apps/v1, kind: Deployment, name: {WEB} }}
+      replicas: {{ active: 1, readOnly: 1, standby: 1 }}
+      readOnly:
+        configMapKey: {{ name: web-flags, key: READ_ONLY, readOnlyValue: \"1\", readWriteValue: \"0\" }}
+        verify:
+          httpGet: {{ port: {WEB_TARGET_PORT}, path: /mode, expectBody: read-only }}
+  traffic:
+    - name: public
+      dns:
+        name: {WEB_NAME}
+        zone: {ZONE}
+        ttl: 1s
+        updateServers: [{primary}]
+        verifyServers: [{all}]
+        tsigSecretRef: {{ name: dns-key }}
+        addresses:
+{addresses}"
+        )
+    }
+}
+
+/// A Move as a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MoveText {
+    /// Its name.
+    pub name: String,
+    /// `Switchover`, `Failover`, …
+    pub kind: &'static str,
+    /// The site that is active.
+    pub from: Place,
+    /// The site that shall be.
+    pub to: Place,
+    /// The epoch in which it is meant.
+    pub epoch: u64,
+    /// Why.
+    pub reason: String,
+}
+
+impl MoveText {
+    /// A planned switchover.
+    pub fn switchover(name: &str, from: Place, to: Place, epoch: u64, reason: &str) -> Self {
+        Self { name: name.to_owned(), kind: "Switchover", from, to, epoch, reason: reason.to_owned() }
+    }
+
+    /// Its path in the repository.
+    pub fn path(&self) -> String {
+        format!("{}/moves/{}.yaml", super::FOLDER, self.name)
+    }
+
+    /// The file.
+    pub fn yaml(&self) -> String {
+        let Self { name, kind, from, to, epoch, reason } = self;
+        format!(
+            "apiVersion: bascule.dev/v1alpha1
+kind: Move
+metadata: {{ name: {name}, namespace: {NAMESPACE} }}
+spec:
+  policyRef: {{ name: {POLICY} }}
+  type: {kind}
+  from: {from}
+  to: {to}
+  epoch: {epoch}
+  reason: \"{reason}\"
+"
+        )
+    }
+}
+
+/// The policy's path in the repository.
+pub(super) fn path() -> String {
+    format!("{}/{POLICY}.yaml", super::FOLDER)
+}

@@ -1,0 +1,43 @@
+//! Takes every fault back, whatever it was.
+
+use anyhow::Result;
+
+use super::cgroup::Cgroups;
+use super::{OPERATOR, OperatorOptions, Place, World, control};
+use crate::process::Recorded;
+
+impl World {
+    /// Power, frozen parts, cuts, limits, arbiter members, operators and git: all of it is as after
+    /// [`World::up`], with an operator in each site.
+    pub async fn restore(&self) -> Result<()> {
+        let powered = self.powered()?;
+        let cgroups = Cgroups::detect()?;
+        for place in &powered {
+            cgroups.thaw_all(&place.link())?;
+        }
+        self.heal()?;
+        for place in Place::ALL {
+            if !powered.contains(&place) {
+                self.boot(place).await?;
+            } else if !self.runs(place, "arbiter")? {
+                self.restart_arbiter_member(place)?;
+                self.arbiter().ready(place.alone()).await?;
+            }
+        }
+        for site in Place::SITES {
+            if !self.runs(site, OPERATOR)? {
+                self.start_operator(site, &OperatorOptions::default())?;
+            }
+        }
+        if !self.run().load()?.and_then(|state| state.git).is_some_and(Recorded::alive) {
+            self.git().start()?;
+        }
+        Ok(())
+    }
+
+    /// Whether a part of a place runs now.
+    pub fn runs(&self, place: Place, part: &str) -> Result<bool> {
+        let parts = control::parts(self.run(), place)?;
+        Ok(parts.iter().any(|p| p.name == part && p.ended.is_none()))
+    }
+}

@@ -1,0 +1,24 @@
+//! Scenarios on real clusters, databases, DNS and git; each asserts from the client's own record. Needs root.
+//!
+//! `cargo test -p bascule-e2e --test scenarios` plays all of them in one world; words choose by name.
+
+mod scenarios {
+    pub(crate) mod databases;
+    pub(crate) mod intent;
+    pub(crate) mod links;
+    pub(crate) mod places;
+}
+
+use std::process::ExitCode;
+
+use bascule_e2e::scenario;
+
+fn main() -> ExitCode {
+    let lists = [
+        scenarios::links::all(),
+        scenarios::places::all(),
+        scenarios::databases::all(),
+        scenarios::intent::all(),
+    ];
+    scenario::main(&lists.into_iter().flatten().collect::<Vec<_>>())
+}

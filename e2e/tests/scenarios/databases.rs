@@ -1,0 +1,55 @@
+//! Dead servers, deleted pods, lagging standbys.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use bascule_e2e::scenario::{Scenario, Scene, scenarios};
+use bascule_e2e::shop::PolicyText;
+
+const A_WHILE: Duration = Duration::from_secs(6);
+
+pub(crate) fn all() -> Vec<Scenario> {
+    let mut all = scenarios![
+        PolicyText::at_once;
+        a_killed_server_is_offered_and_the_standby_takes_it,
+        a_pod_deleted_by_a_rollout_is_no_failover,
+    ];
+    all.extend(scenarios![
+        hardly_any_loss;
+        a_standby_that_lags_too_far_behind_holds_and_says_why,
+    ]);
+    all
+}
+
+/// A bound that a lagging standby cannot keep.
+fn hardly_any_loss() -> PolicyText {
+    PolicyText { max_bytes: "64Ki".to_owned(), max_time: "2s".to_owned(), ..PolicyText::at_once() }
+}
+
+async fn a_killed_server_is_offered_and_the_standby_takes_it(s: &mut Scene<'_>) -> Result<()> {
+    s.loss_is_allowed();
+    s.kill_server(s.active).await?;
+    s.writes_move_to(s.standby).await?;
+    Ok(())
+}
+
+async fn a_pod_deleted_by_a_rollout_is_no_failover(s: &mut Scene<'_>) -> Result<()> {
+    let epoch = s.epoch().await?;
+    s.delete_pod(s.active)?;
+    s.writes_stop_for(Duration::from_millis(300)).await?;
+    s.writes_return().await?;
+    s.nothing_moved(epoch).await
+}
+
+async fn a_standby_that_lags_too_far_behind_holds_and_says_why(s: &mut Scene<'_>) -> Result<()> {
+    let epoch = s.epoch().await?;
+    s.thin_line(s.standby, 8_000)?;
+    s.shop.falls_behind(s.active, 100_000, Duration::from_secs(40)).await?;
+    s.kill(s.active)?;
+    s.reads_only_at(s.standby).await?;
+    s.says(s.standby, "loss").await?;
+    s.writes_stop_for(A_WHILE).await?;
+    s.boot(s.active).await?;
+    s.writes_return().await?;
+    s.nothing_moved(epoch).await
+}
