@@ -160,7 +160,7 @@ pub struct TrafficView {
 /// The answer of the authoritative servers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrafficAt {
-    /// The site whose addresses every server answers; `None` while they differ or answer something else.
+    /// The site whose addresses every server that answers has; `None` while they differ or answer something else.
     pub site: Option<SiteName>,
     /// The serial that the record set carries.
     pub serial: u64,
@@ -168,4 +168,7 @@ pub struct TrafficAt {
     pub epoch: u64,
     /// Which servers differ, in words.
     pub differing: Vec<String>,
+    /// Which servers do not answer, in words. A dead site's own server is often among them, and resolvers ask
+    /// another: nothing waits for it, but nobody calls the target converged either.
+    pub silent: Vec<String>,
 }

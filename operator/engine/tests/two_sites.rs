@@ -445,7 +445,7 @@ impl World {
             }
             Look::Traffic(_) => {
                 let (site, epoch, serial) = self.traffic.clone();
-                let at = TrafficAt { site: Some(site), serial, epoch, differing: vec![] };
+                let at = TrafficAt { site: Some(site), serial, epoch, ..TrafficAt::default() };
                 Found::Traffic(Box::new(TrafficView { at: Fact::now(at), blockers: Fact::now(vec![]) }))
             }
             Look::Database(_) => Found::Database(Fact::now(vec![])),

@@ -4,13 +4,17 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use futures::future::join_all;
-use tokio::time::Instant;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::time::{Instant, timeout_at};
 
 use super::read::{MarkFound, published};
 use super::servers::{Server, authoritative, share};
 use super::target::DnsTarget;
 use bascule_core::observation::Fact;
+
+/// What slow servers get on top.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// What one server publishes, all of it from one version of the zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +45,9 @@ pub struct Answer {
 }
 
 impl DnsTarget {
-    /// Asks every authoritative server directly, all at the same time, and returns within `deadline`.
+    /// Asks every authoritative server directly, all at the same time, and returns within `deadline`. Once one has
+    /// answered, the others get three times as long as it took, and a little: a dead site's server must not hold up
+    /// what is known about the others.
     ///
     /// Ages count from before the first question. Unknown as a whole only when no servers are named and the zone's own cannot be found.
     pub async fn observe(&self, deadline: Duration) -> Fact<Vec<Answer>> {
@@ -49,11 +55,34 @@ impl DnsTarget {
         let deadline = start + deadline;
         match authoritative(self, deadline).await {
             Fact::Unknown { reason } => Fact::Unknown { reason },
-            Fact::Known { value: servers, .. } => Fact::Known {
-                value: join_all(servers.into_iter().map(|s| self.answer_of(s, deadline))).await,
-                age: start.elapsed(),
-            },
+            Fact::Known { value: servers, .. } => {
+                Fact::Known { value: self.answers(servers, start, deadline).await, age: start.elapsed() }
+            }
         }
+    }
+
+    async fn answers(&self, servers: Vec<Server>, start: Instant, deadline: Instant) -> Vec<Answer> {
+        let silent = |server: &Server| Answer {
+            server: server.clone(),
+            from: None,
+            result: Fact::unknown("no answer while others answered"),
+        };
+        let mut answers: Vec<Answer> = servers.iter().map(silent).collect();
+        let mut asked: FuturesUnordered<_> = servers
+            .into_iter()
+            .enumerate()
+            .map(|(i, server)| async move { (i, self.answer_of(server, deadline).await) })
+            .collect();
+        let mut until = deadline;
+        while let Ok(Some((i, answer))) = timeout_at(until, asked.next()).await {
+            if answer.from.is_some() {
+                until = until.min(start + start.elapsed() * 3 + GRACE);
+            }
+            if let Some(place) = answers.get_mut(i) {
+                *place = answer;
+            }
+        }
+        answers
     }
 
     async fn answer_of(&self, server: Server, deadline: Instant) -> Answer {

@@ -78,8 +78,15 @@ impl DnsTraffic {
     /// The answers held against the newest mark among them.
     fn at(&self, answers: &[Asked]) -> Result<TrafficAt, String> {
         let known = || answers.iter().filter_map(|a| a.result.value());
+        let silent: Vec<String> = answers
+            .iter()
+            .filter_map(|a| match &a.result {
+                Fact::Unknown { reason } => Some(format!("{}: {reason}", a.server)),
+                Fact::Known { .. } => None,
+            })
+            .collect();
         if known().next().is_none() {
-            return Err(self.differing(answers, None).join("; "));
+            return Err(silent.join("; "));
         }
         let marks = known().filter_map(|state| match &state.mark {
             MarkFound::Mark(mark) => Some(mark),
@@ -89,13 +96,13 @@ impl DnsTraffic {
         let differing = self.differing(answers, newest);
         let site = newest.filter(|_| differing.is_empty()).map(|mark| mark.site.clone());
         let (epoch, serial) = newest.map_or((0, 0), |mark| (mark.epoch, mark.serial));
-        Ok(TrafficAt { site, serial, epoch, differing })
+        Ok(TrafficAt { site, serial, epoch, differing, silent })
     }
 
     fn differing(&self, answers: &[Asked], newest: Option<&Mark>) -> Vec<String> {
         let one = |answer: &Asked| {
             let words = match (&answer.result, newest) {
-                (Fact::Unknown { reason }, _) => reason.clone(),
+                (Fact::Unknown { .. }, _) => return None,
                 (Fact::Known { value, .. }, None) => {
                     let addresses: Vec<String> = value.addresses.iter().map(ToString::to_string).collect();
                     format!("addresses {}, and no mark of Bascule", addresses.join(", "))

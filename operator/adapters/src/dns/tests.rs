@@ -350,7 +350,7 @@ async fn nothing_is_known_without_servers() {
 }
 
 #[tokio::test]
-async fn the_view_names_the_site_only_when_every_server_agrees() {
+async fn the_view_names_the_site_when_every_server_that_answers_agrees_and_says_who_is_silent() {
     let first = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port(Ipv4Addr::LOCALHOST)));
     let second = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port(Ipv4Addr::LOCALHOST)));
     let _primary = Knot::start(first, &Role::Primary { notify: &[] }, "www A 192.0.2.10\n");
@@ -388,7 +388,9 @@ async fn the_view_names_the_site_only_when_every_server_agrees() {
     let stale = traffic.point(&site("paris"), 1, 6, WAIT).await;
     assert!(matches!(&stale, Outcome::Refused { reason } if reason.contains("newer")), "{stale:?}");
     secondary.kill();
-    assert_eq!(at().await.site, None);
+    let alone = at().await;
+    assert_eq!(alone.site, Some(site("lyon")), "nothing waits for a dead site's own server");
+    assert!(matches!(alone.silent.as_slice(), [one] if one.contains(&second.to_string())), "{alone:?}");
 }
 
 /// What a relay does with an update that comes by TCP.

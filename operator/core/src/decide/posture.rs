@@ -227,7 +227,8 @@ pub(super) fn read_only_words(policy: &Policy, seen: &Observation) -> String {
 pub(super) fn traffic_words(policy: &Policy, seen: &Observation) -> String {
     let words = policy.traffic.keys().map(|name| match seen.traffic.get(name).map(|t| &t.at) {
         Some(crate::observation::Fact::Known { value, .. }) => match &value.site {
-            Some(site) => format!("{name} answers {site}"),
+            Some(site) if value.silent.is_empty() => format!("{name} answers {site}"),
+            Some(site) => format!("{name} answers {site} ({})", value.silent.join(", ")),
             None => format!("{name}: {}", value.differing.join(", ")),
         },
         Some(crate::observation::Fact::Unknown { reason }) => format!("{name}: {reason}"),

@@ -158,7 +158,13 @@ fn traffic(s: &Situation<'_>, policy: &Policy, record: &Record) -> Option<Condit
     let wanted = super::serving(record)?;
     for name in policy.traffic.keys() {
         match s.seen.traffic.get(name).map(|t| &t.at) {
-            Some(Fact::Known { value, .. }) if value.site.as_ref() == Some(&wanted) => {}
+            Some(Fact::Known { value, .. }) if value.site.as_ref() == Some(&wanted) => {
+                if !value.silent.is_empty() {
+                    let message =
+                        format!("{name} answers {wanted} where it answers; {}", value.silent.join(", "));
+                    return Some(one(kind, None, "ServerSilent", message));
+                }
+            }
             Some(Fact::Known { value, age }) => {
                 let found = value.site.as_ref().map_or_else(
                     || format!("differs: {}", value.differing.join(", ")),

@@ -321,7 +321,7 @@ impl Sim {
             traffic: BTreeMap::from([(
                 item("public"),
                 TrafficView {
-                    at: Fact::now(TrafficAt { site: Some(at), serial, epoch, differing: vec![] }),
+                    at: Fact::now(TrafficAt { site: Some(at), serial, epoch, ..TrafficAt::default() }),
                     blockers: Fact::now(vec![]),
                 },
             )]),

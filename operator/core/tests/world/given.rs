@@ -382,7 +382,7 @@ pub fn web(flag: FlagValue, wanted: u32) -> WorkloadView {
 
 pub fn public(at: &SiteName, epoch: u64, serial: u64) -> TrafficView {
     TrafficView {
-        at: Fact::now(TrafficAt { site: Some(at.clone()), serial, epoch, differing: vec![] }),
+        at: Fact::now(TrafficAt { site: Some(at.clone()), serial, epoch, ..TrafficAt::default() }),
         blockers: Fact::now(vec![]),
     }
 }
