@@ -27,12 +27,25 @@ pub struct Scenario {
 
 /// Runs those whose name holds one of the arguments' words (all, without one): the `main` of a test without harness.
 pub fn main(scenarios: &[Scenario]) -> ExitCode {
-    let (options, words): (Vec<String>, Vec<String>) =
-        std::env::args().skip(1).partition(|arg| arg.starts_with("--"));
+    let (mut options, mut words) = (Vec::new(), Vec::new());
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        if arg == "--test-threads" {
+            // Said to every test program; scenarios are played one after the other in any case.
+            args.next();
+        } else if arg.starts_with("--") {
+            options.push(arg);
+        } else {
+            words.push(arg);
+        }
+    }
     let chosen: Vec<&Scenario> = scenarios
         .iter()
         .filter(|s| words.is_empty() || words.iter().any(|w| s.name.contains(w.as_str())))
         .collect();
+    if chosen.is_empty() {
+        return ExitCode::SUCCESS;
+    }
     if options.iter().any(|o| o == "--list") {
         for scenario in chosen {
             println!("{}: test", scenario.name);
