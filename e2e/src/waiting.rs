@@ -9,19 +9,25 @@ use anyhow::{Result, bail};
 /// Pause between two looks. Only what has no event to wait for is waited for in this way.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 
+/// How long one look may take: one that hangs is given up and asked anew.
+const ONE_LOOK: Duration = Duration::from_secs(5);
+
 /// Asks until the answer is `Ok`; past the deadline fails with the last refusal.
 pub async fn until<T, F>(what: &str, deadline: Duration, mut look: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,
 {
     let begin = Instant::now();
+    let mut last = "no answer".to_owned();
     loop {
         let left = deadline.saturating_sub(begin.elapsed());
-        let last = match tokio::time::timeout(left.max(LOOK_EVERY), look()).await {
+        match tokio::time::timeout(left.clamp(LOOK_EVERY, ONE_LOOK), look()).await {
             Ok(Ok(value)) => return Ok(value),
-            Ok(Err(e)) => format!("{e:#}"),
-            Err(_) => "no answer".to_owned(),
-        };
+            Ok(Err(e)) => last = format!("{e:#}"),
+            // A look that the deadline cuts short says less than the one before it.
+            Err(_) if left < ONE_LOOK => {}
+            Err(_) => last = format!("no answer within {ONE_LOOK:?}"),
+        }
         if begin.elapsed() + LOOK_EVERY > deadline {
             bail!("waited {:?} for {what}; last seen: {last}", begin.elapsed());
         }
@@ -40,5 +46,25 @@ pub fn until_blocking<T>(what: &str, deadline: Duration, mut look: impl FnMut() 
             }
             Err(_) => std::thread::sleep(Duration::from_millis(2)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::bail;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_last_look_that_is_cut_short_does_not_hide_what_was_seen_before() {
+        let begin = Instant::now();
+        let answer = until("it", Duration::from_millis(100), || async {
+            if begin.elapsed() > Duration::from_millis(50) {
+                std::future::pending::<()>().await;
+            }
+            bail!("not yet: 3 of 4") as Result<()>
+        });
+        let error = answer.await.unwrap_err();
+        assert!(format!("{error:#}").contains("3 of 4"), "{error:#}");
     }
 }
