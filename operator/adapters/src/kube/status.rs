@@ -81,11 +81,24 @@ async fn apply(kube: &Kube, key: &StatusKey, status: &Value) -> Result<(), Failu
         "apiVersion": key.api_version,
         "kind": key.kind,
         "metadata": { "name": key.name, "namespace": key.namespace, "uid": key.uid },
-        "status": status,
+        "status": without_empty(status),
     });
     let params = PatchParams::apply(STATUS_MANAGER).force();
     let api = kube.dynamic(&key.namespace, &key.resource());
     kube.call(&key.subject(), api.patch_status(&key.name, &params, &Patch::Apply(&body))).await.map(drop)
+}
+
+/// The same without objects that have nothing in them: when a field manager gives up the last field of an object and
+/// applies the object itself, the API server makes it `null` and refuses that as not being an object.
+fn without_empty(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let kept = fields.iter().map(|(name, v)| (name.clone(), without_empty(v)));
+            Value::Object(kept.filter(|(_, v)| !matches!(v, Value::Object(o) if o.is_empty())).collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(without_empty).collect()),
+        other => other.clone(),
+    }
 }
 
 /// Why a status was not taken.
@@ -231,7 +244,11 @@ fn settle(
             if matches!(failure, Failure::Refused { .. }) {
                 entry.waiting.take_if(|waiting| *waiting == status);
             }
-            entry.trouble = Some(failure.to_string());
+            let trouble = failure.to_string();
+            if entry.trouble.as_ref() != Some(&trouble) {
+                tracing::warn!(object = %key.subject(), %trouble, "a status was not written");
+            }
+            entry.trouble = Some(trouble);
         }
     }
 }

@@ -4,6 +4,7 @@ use bascule_adapters::kube::apply::{
     Creation, GIT_MANAGER, Kind, Manifest, Origin, REVISION_ANNOTATION, Standing, apply, compare,
     create_move, delete, heal, owned,
 };
+use bascule_adapters::kube::status::{StatusKey, write};
 use bascule_adapters::kube::watch::Key;
 use bascule_adapters::kube::{Failure, Kube};
 use bascule_core::outcome::Outcome;
@@ -227,4 +228,27 @@ async fn a_refusal_keeps_the_fields_apart_from_the_words() {
     let failure = compare(&kube, &broken, &origin(ns, "main", "a")).await.unwrap_err();
     let Failure::Refused { fields, .. } = &failure else { panic!("{failure:?}") };
     assert!(fields.iter().any(|f| f == "spec.sites"), "{failure:?}");
+}
+
+#[tokio::test]
+async fn a_status_in_which_a_part_becomes_unknown_is_taken() {
+    let ns = "status-unknown";
+    let (kube, client) = git_place(ns).await;
+    let source = origin(ns, "main", "aaaa");
+    assert!(apply(&kube, &policy(ns, "1h"), &source).await.is_ok());
+    let object = policies(&client, ns).get("shop").await.unwrap();
+    let key = StatusKey {
+        api_version: "bascule.dev/v1alpha1".to_owned(),
+        kind: "FailoverPolicy".to_owned(),
+        plural: "failoverpolicies".to_owned(),
+        namespace: ns.to_owned(),
+        name: "shop".to_owned(),
+        uid: object.metadata.uid.clone().unwrap(),
+    };
+    let known = json!({ "sites": [{ "name": "lyon", "lag": { "bytes": 0 } }] });
+    assert_eq!(write(&kube, &key, &known).await, Outcome::Done);
+    let unknown = json!({ "sites": [{ "name": "lyon", "lag": {} }] });
+    assert_eq!(write(&kube, &key, &unknown).await, Outcome::Done);
+    let status = &policies(&client, ns).get("shop").await.unwrap().data["status"];
+    assert_eq!(status["sites"], json!([{ "name": "lyon" }]));
 }
