@@ -263,7 +263,9 @@ impl Rejoin<'_> {
             return Ok(());
         }
         let mut command = self.server.tools.command("postgres");
-        command.arg("--single").arg("-D").arg(&self.server.data);
+        // With the user's settings: they may be on the command line only, and this start writes into the control file
+        // whether `wal_log_hints` is on, which `pg_rewind` insists on.
+        command.arg("--single").args(self.server.user_arguments()).arg("-D").arg(&self.server.data);
         // Everything: the largest value there is, in megabytes.
         command.args(["-c", "wal_keep_size=2147483647", "template1"]);
         match self.server.tools.must(command, Patience::Within(RECOVERY)).await {

@@ -180,8 +180,13 @@ impl Server {
     /// A command line of the user's command, with its data directory.
     fn user_command(&self) -> Command {
         let mut command = Command::new(self.command.first().map_or("postgres", String::as_str));
-        command.args(self.command.iter().skip(1)).env("PGDATA", &self.data).stdin(Stdio::null());
+        command.args(self.user_arguments()).env("PGDATA", &self.data).stdin(Stdio::null());
         command
+    }
+
+    /// What the user's command line says after the program.
+    pub(crate) fn user_arguments(&self) -> impl Iterator<Item = &String> {
+        self.command.iter().skip(1)
     }
 
     async fn setting(&self, name: &str) -> Result<String, ToolError> {

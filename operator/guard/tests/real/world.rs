@@ -96,7 +96,7 @@ fn template() -> &'static Path {
             let dir = own_dir();
             open_dir(&dir);
             let out = as_nobody(&format!("{BIN}/initdb"))
-                .args(["-U", "postgres", "-A", "trust", "--data-checksums", "-N", "-D"])
+                .args(["-U", "postgres", "-A", "trust", "-N", "-D"])
                 .arg(dir.join("data"))
                 .output()
                 .unwrap();
@@ -232,6 +232,7 @@ impl World {
             format!("unix_socket_directories={own}"),
             "listen_addresses=127.0.0.1".to_owned(),
             "shared_buffers=32MB".to_owned(),
+            "wal_log_hints=on".to_owned(),
             "wal_retrieve_retry_interval=10ms".to_owned(),
             "max_slot_wal_keep_size=1GB".to_owned(),
             "wal_keep_size=64MB".to_owned(),
