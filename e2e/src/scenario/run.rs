@@ -92,7 +92,8 @@ async fn play_all(chosen: &[&Scenario]) -> Result<Vec<&'static str>> {
         let begin = Instant::now();
         println!("scenario {} ...", scenario.name);
         match play(&ready, scenario).await {
-            Ok(()) => {
+            Ok(transcript) => {
+                println!("{transcript}");
                 println!("scenario {} ... ok ({})", scenario.name, seconds(begin.elapsed()));
                 stage = Some(ready);
             }
@@ -114,7 +115,8 @@ async fn play_all(chosen: &[&Scenario]) -> Result<Vec<&'static str>> {
     Ok(failed)
 }
 
-async fn play(stage: &Stage, scenario: &Scenario) -> Result<(), (anyhow::Error, String)> {
+/// Answers what was done and seen; an error comes with it.
+async fn play(stage: &Stage, scenario: &Scenario) -> Result<String, (anyhow::Error, String)> {
     let scene = stage.scene(&(scenario.policy)()).await;
     let mut scene = scene.map_err(|e| (e.context("before it began"), String::new()))?;
     let played = (scenario.play)(&mut scene).await;
@@ -122,7 +124,10 @@ async fn play(stage: &Stage, scenario: &Scenario) -> Result<(), (anyhow::Error, 
         Ok(()) => scene.finish().await.map(|_| ()).context("at its end"),
         Err(e) => Err(e),
     };
-    finished.map_err(|e| (e, scene.transcript()))
+    match finished {
+        Ok(()) => Ok(scene.transcript()),
+        Err(e) => Err((e, scene.transcript())),
+    }
 }
 
 /// A list of scenarios that need the same policy: `scenarios![policy; one, another]`.

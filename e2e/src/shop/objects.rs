@@ -102,7 +102,9 @@ fn web(site: Place) -> Vec<Value> {
             "apiVersion": "v1", "kind": "Service",
             "metadata": { "name": WEB, "namespace": NAMESPACE },
             "spec": {
-                "type": "NodePort", "selector": { "app": WEB },
+                // Local: without masquerading two connections never compete for one tuple of conntrack, which drops
+                // the later one's first packet.
+                "type": "NodePort", "externalTrafficPolicy": "Local", "selector": { "app": WEB },
                 "ports": [{ "port": 80, "targetPort": WEB_TARGET_PORT, "nodePort": WEB_PORT }],
             },
         }),

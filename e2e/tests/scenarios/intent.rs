@@ -6,6 +6,7 @@ use anyhow::Result;
 use bascule_crds::MoveState;
 use bascule_e2e::scenario::{Scenario, Scene, scenarios};
 use bascule_e2e::shop::PolicyText;
+use k8s_openapi::api::core::v1::Secret;
 
 const A_WHILE: Duration = Duration::from_secs(5);
 
@@ -18,6 +19,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         a_git_server_that_is_gone_changes_nothing,
         a_broken_policy_file_changes_nothing_and_is_named,
         a_missing_secret_blocks_its_site_and_is_named,
+        a_wrong_secret_blocks_its_site_and_is_named,
         a_broken_policy_leaves_another_ones_writer_alone,
     ]
 }
@@ -82,6 +84,21 @@ async fn a_missing_secret_blocks_its_site_and_is_named(s: &mut Scene<'_>) -> Res
     s.writes_go_on_for(A_WHILE).await?;
     s.nothing_moved(epoch).await?;
     s.give_secret(s.standby, &secret).await
+}
+
+async fn a_wrong_secret_blocks_its_site_and_is_named(s: &mut Scene<'_>) -> Result<()> {
+    let epoch = s.epoch().await?;
+    let right = s.take_secret(s.standby, "main-bascule").await?;
+    let wrong = [("username", "bascule"), ("password", "not-the-password")];
+    let wrong = wrong.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    s.give_secret(s.standby, &Secret { data: None, string_data: Some(wrong), ..right.clone() }).await?;
+    s.says(s.standby, "main-bascule").await?;
+    s.commit_switchover("with-a-wrong-secret").await?;
+    s.move_ends("with-a-wrong-secret", MoveState::Refused).await?;
+    s.writes_go_on_for(A_WHILE).await?;
+    s.nothing_moved(epoch).await?;
+    s.take_secret(s.standby, "main-bascule").await?;
+    s.give_secret(s.standby, &right).await
 }
 
 async fn a_broken_policy_leaves_another_ones_writer_alone(s: &mut Scene<'_>) -> Result<()> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::guard::wire::{Disk, Diverged};
+use crate::guard::wire::{Behind, Disk, Diverged};
 use crate::name::{ItemName, SiteName};
 use crate::plan::Gate;
 
@@ -35,6 +35,11 @@ pub struct SiteFacts {
     pub disks: BTreeMap<ItemName, Disk>,
     /// How far its replicas are behind, in bytes; for people.
     pub lag_bytes: BTreeMap<ItemName, u64>,
+    /// How far the other sites' replicas are behind this site's databases while it is active, as last worth saying
+    /// ([`Behind::to_say`]); a replica that keeps up is absent. Where a line is slow the standby learns of its own lag
+    /// too late, so what the active site said counts in the loss gate.
+    #[serde(default)]
+    pub behind: BTreeMap<ItemName, BTreeMap<SiteName, Behind>>,
     /// Log past the fork that its databases saved when they last came back on another history.
     #[serde(default)]
     pub diverged: BTreeMap<ItemName, Diverged>,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::guard::wire::Behind;
 use crate::policy::MaxDataLoss;
 use crate::position::Lsn;
 use crate::time::{Boottime, Millis, human};
@@ -42,6 +43,16 @@ impl LossBound {
         Self {
             bytes: both(self.bytes, other.bytes),
             unseen: both(self.unseen.map(|m| m.0), other.unseen.map(|m| m.0)).map(Millis),
+        }
+    }
+
+    /// The bound when the lost site itself had said how far the standby was behind: at least so many bytes, and what
+    /// came last from it had been on the way for so long.
+    pub fn and_said(self, said: Option<&Behind>) -> Self {
+        let Some(said) = said else { return self };
+        Self {
+            bytes: self.bytes.map(|b| b.max(said.bytes)),
+            unseen: self.unseen.zip(said.time).map(|(a, b)| Millis(a.0.saturating_add(b.0))),
         }
     }
 
@@ -135,6 +146,17 @@ mod tests {
         let rf = Duration::from_millis(1550);
         let bound = silent_site(Some(&contact(7, 7, 9_000)), Some(Boottime::from_millis(8_000)), rf);
         assert_eq!(bound, LossBound { bytes: Some(0), unseen: Some(Millis(1550)) });
+    }
+
+    #[test]
+    fn what_the_lost_site_said_of_the_standbys_lag_is_added() {
+        let bound = LossBound { bytes: Some(10), unseen: Some(Millis(1_550)) };
+        let said = |time| Behind { bytes: 4_096, time };
+        assert_eq!(bound.and_said(None), bound);
+        let more = bound.and_said(Some(&said(Some(Millis(2_000)))));
+        assert_eq!(more, LossBound { bytes: Some(4_096), unseen: Some(Millis(3_550)) });
+        assert_eq!(bound.and_said(Some(&said(None))).unseen, None, "longer than anybody remembers");
+        assert_eq!(LossBound::UNKNOWN.and_said(Some(&said(Some(Millis(1))))), LossBound::UNKNOWN);
     }
 
     #[test]

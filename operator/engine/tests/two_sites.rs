@@ -656,6 +656,7 @@ fn report(server: &Server, streaming: bool, now: Boottime) -> Report {
             }),
             age: Millis(1),
         }),
+        replicas: std::collections::BTreeMap::new(),
         stopped: server.stopped.clone(),
         checkpointed: server.checkpointed,
         opened_epoch: server.opened,

@@ -13,6 +13,7 @@ mod control;
 mod link;
 mod monitor;
 mod rejoin;
+mod replicas;
 mod server;
 mod session;
 mod store;

@@ -1,15 +1,17 @@
 //! Looks at the running server, several times a second, and notes what it knew when it lost its primary.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bascule_core::guard::wire::{ContactLost, Positions};
+use bascule_core::guard::wire::{Behind, ContactLost, Positions};
 use bascule_core::position::Timeline;
 use bascule_core::time::{Boottime, Millis};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::clock;
+use crate::replicas::Flushed;
 use crate::server::Server;
 use crate::session::{Reading, Session};
 
@@ -20,19 +22,21 @@ const EVERY: Duration = Duration::from_millis(20);
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) reading: Reading,
+    /// How far each replica of this primary is behind, by its slot.
+    pub(crate) replicas: BTreeMap<String, Behind>,
     pub(crate) at: Boottime,
 }
 
 /// Reads until the receiver goes away. Between two servers there is nothing to read, and it waits.
 pub(crate) async fn run(server: Arc<Server>, seen: mpsc::Sender<Seen>) {
     let mut session: Option<Session> = None;
-    let mut received = Received::default();
+    let (mut received, mut flushed) = (Received::default(), Flushed::default());
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while !seen.is_closed() {
         ticks.tick().await;
         if server.running().is_none() {
-            (session, received) = (None, Received::default());
+            (session, received, flushed) = (None, Received::default(), Flushed::default());
             continue;
         }
         if session.is_none() {
@@ -43,7 +47,9 @@ pub(crate) async fn run(server: Arc<Server>, seen: mpsc::Sender<Seen>) {
         match open.read().await {
             Ok(mut reading) => {
                 received.complete(&mut reading);
-                if seen.send(Seen { reading, at }).await.is_err() {
+                let own = reading.positions.flush;
+                let replicas = own.map(|own| flushed.take(own, &reading.confirmed, at)).unwrap_or_default();
+                if seen.send(Seen { reading, replicas, at }).await.is_err() {
                     return;
                 }
             }
@@ -183,7 +189,7 @@ mod tests {
         let reading = |in_recovery, status, replay| {
             let mut p = positions(status, 1000);
             (p.timeline, p.replay) = (status.map(|_| Timeline(3)), Some(Lsn(replay)));
-            Reading { in_recovery, positions: p }
+            Reading { in_recovery, positions: p, confirmed: Vec::new() }
         };
         let mut timeline = |mut r: Reading| {
             received.complete(&mut r);

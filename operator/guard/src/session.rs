@@ -35,6 +35,8 @@ pub(crate) struct Reading {
     pub(crate) in_recovery: bool,
     /// Where it stands.
     pub(crate) positions: Positions,
+    /// What each connected replica has confirmed to have flushed, by its slot.
+    pub(crate) confirmed: Vec<(String, Lsn)>,
 }
 
 const READ: &str = "SELECT pg_is_in_recovery(), \
@@ -42,7 +44,9 @@ const READ: &str = "SELECT pg_is_in_recovery(), \
     pg_last_wal_receive_lsn()::text, pg_last_wal_replay_lsn()::text, \
     CASE WHEN NOT pg_is_in_recovery() THEN substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END, \
     r.status, r.received_tli, r.latest_end_lsn::text, \
-    (extract(epoch FROM clock_timestamp() - r.last_msg_receipt_time) * 1000)::float8 \
+    (extract(epoch FROM clock_timestamp() - r.last_msg_receipt_time) * 1000)::float8, \
+    ARRAY(SELECT s.slot_name || ' ' || w.flush_lsn FROM pg_stat_replication w \
+        JOIN pg_replication_slots s ON s.active_pid = w.pid WHERE w.flush_lsn IS NOT NULL) \
     FROM (SELECT 1) one LEFT JOIN pg_stat_wal_receiver r ON true";
 
 impl Session {
@@ -88,8 +92,13 @@ impl Session {
             reported_end: lsn(7),
             message_age: row.get::<_, Option<f64>>(8).map(|ms| Millis(ms.max(0.0) as u64)),
         });
+        let confirmed = row.get::<_, Vec<String>>(9).into_iter().filter_map(|text| {
+            let (slot, lsn) = text.split_once(' ')?;
+            Some((slot.to_owned(), lsn.parse().ok()?))
+        });
         Ok(Reading {
             in_recovery: row.get(0),
+            confirmed: confirmed.collect(),
             positions: Positions {
                 timeline: own.or(received),
                 flush: lsn(1),

@@ -382,6 +382,7 @@ impl Supervisor {
             state: self.rules.server().clone(),
             disk,
             positions,
+            replicas: self.state.seen.as_ref().map(|seen| seen.replicas.clone()).unwrap_or_default(),
             stopped: self.state.stopped.clone(),
             checkpointed: self.state.checkpointed,
             opened_epoch: store.read(OPENED).ok().flatten(),

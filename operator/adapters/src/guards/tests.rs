@@ -121,6 +121,7 @@ fn ask(nonce: u64, notes: Vec<String>) -> FromGuard {
         state: ServerState::Down,
         disk: Disk::Empty,
         positions: None,
+        replicas: std::collections::BTreeMap::new(),
         stopped: None,
         checkpointed: None,
         opened_epoch: None,

@@ -463,6 +463,7 @@ async fn through_the_engines_port_a_site_renews_and_its_facts_are_listed_and_wat
         blockers: Vec::new(),
         ready_for: None,
         disks: BTreeMap::new(),
+        behind: BTreeMap::new(),
         lag_bytes: BTreeMap::new(),
         sizes: BTreeMap::new(),
     };

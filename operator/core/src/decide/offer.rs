@@ -213,7 +213,7 @@ pub(super) fn take(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &m
             "a running replica",
         ));
     }
-    let bound = if handed_back { LossBound::NOTHING } else { offered_loss(s, policy, offer) };
+    let bound = if handed_back { LossBound::NOTHING } else { offered_loss(s, policy, record, offer) };
     let max = &policy.failover.max_data_loss;
     if !handed_back {
         gates.push(s.not_held(record));
@@ -247,7 +247,7 @@ pub(super) fn take(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &m
     next::propose(s, plan, next, format!("{} takes the offered role; loss at most: {}", s.me, bound.words()));
 }
 
-fn offered_loss(s: &Situation<'_>, policy: &Policy, offer: &Offer) -> LossBound {
+fn offered_loss(s: &Situation<'_>, policy: &Policy, record: &Record, offer: &Offer) -> LossBound {
     let seen = s.memory.phase_seen().unwrap_or(s.now);
     policy.databases.keys().fold(LossBound::NOTHING, |worst, name| {
         let view = s.seen.databases.get(name);
@@ -256,6 +256,7 @@ fn offered_loss(s: &Situation<'_>, policy: &Policy, offer: &Offer) -> LossBound 
             .and_then(|r| r.positions.as_ref())
             .and_then(|p| p.receive.max(p.replay));
         let end = offer.ends.get(name).map(|p| p.lsn);
-        worst.worst(offered(view.and_then(|d| d.last_contact.as_ref()), end, received, seen))
+        let bound = offered(view.and_then(|d| d.last_contact.as_ref()), end, received, seen);
+        worst.worst(bound.and_said(take::said_behind(s, record, name)))
     })
 }

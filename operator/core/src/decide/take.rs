@@ -6,8 +6,9 @@
 
 use crate::decide::situation::Situation;
 use crate::decide::{next, planned};
-use crate::guard::wire::{Disk, Report, ServerState};
+use crate::guard::wire::{Behind, Disk, Report, ServerState};
 use crate::loss::{LossBound, silent_site};
+use crate::name::ItemName;
 use crate::plan::{Answer, Change, Gate, Plan, all_passed};
 use crate::policy::{After, Policy};
 use crate::position::{Lsn, Position};
@@ -297,11 +298,17 @@ pub(super) fn loss(s: &Situation<'_>, policy: &Policy, record: &Record) -> LossB
                 view.and_then(|d| d.last_contact.as_ref()),
                 window.map(|w| w.first_received),
                 stops_within,
-            ),
+            )
+            .and_said(said_behind(s, record, name)),
         };
         worst = worst.worst(bound);
     }
     worst
+}
+
+/// How far the active site last said that this site's replica is behind.
+pub(super) fn said_behind<'a>(s: &'a Situation<'_>, record: &Record, name: &ItemName) -> Option<&'a Behind> {
+    s.seen.sites.get(&record.active)?.value()?.behind.get(name)?.get(s.me)
 }
 
 /// What this replica has received of the history that `stop` is on.

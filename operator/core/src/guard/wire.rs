@@ -3,6 +3,7 @@
 //! The guard asks, the operator answers; the operator may also tell at any time. No message carries a moment of
 //! either machine's clock: times are relative, and the one who asked counts from the moment it asked.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -225,6 +226,9 @@ pub struct Report {
     pub disk: Disk,
     /// The server's positions as last read; absent while no server answers.
     pub positions: Option<Positions>,
+    /// How far each connected replica is behind this primary, by the name of its replication slot.
+    #[serde(default)]
+    pub replicas: BTreeMap<String, Behind>,
     /// How the last stop of a primary by this guard ended.
     pub stopped: Option<Stopped>,
     /// The serial of the last instruction whose `CHECKPOINT` is done.
@@ -394,6 +398,42 @@ pub struct UpstreamView {
     pub message_age: Option<Millis>,
 }
 
+/// How far a replica is behind its primary, as the primary knows it: by its own log and its own clock. The replica
+/// itself cannot tell while what it would learn it from is still on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Behind {
+    /// Bytes that the primary has flushed and the replica has not confirmed to have flushed.
+    pub bytes: u64,
+    /// How long ago the primary had flushed no more than the replica has confirmed by now, rounded up; `None`: longer
+    /// than anybody remembers.
+    pub time: Option<Millis>,
+}
+
+impl Behind {
+    /// A replica that is behind by less than this is not worth saying: every one is, while something is written.
+    pub const NOTICE: Millis = Millis(500);
+
+    /// What is to be said of a replica to the other sites, after `said` was said before: in powers of two, so that a
+    /// lag that grows or shrinks is said a few times and one that stays about as it is only once. A replica that went
+    /// away (`now` is none) is still as far behind as it was.
+    pub fn to_say(said: Option<Self>, now: Option<Self>) -> Option<Self> {
+        let Some(now) = now else { return said };
+        if now.time.is_some_and(|t| t < Self::NOTICE) {
+            return None;
+        }
+        let whole_seconds = |t: Millis| Millis(t.0.div_ceil(1000).next_power_of_two().saturating_mul(1000));
+        let next = Self { bytes: now.bytes.next_power_of_two(), time: now.time.map(whole_seconds) };
+        let unknown_is_most = |b: Self| b.time.map_or(u64::MAX, |t| t.0);
+        // One step down is no news: it would be said again and again at the edge.
+        let about_the_same = |old: &Self| {
+            let within = |old: u64, new: u64| new <= old && new >= old / 2;
+            within(old.bytes, next.bytes) && within(unknown_is_most(*old), unknown_is_most(next))
+        };
+        Some(said.filter(about_the_same).unwrap_or(next))
+    }
+}
+
 /// How a stop ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -470,4 +510,34 @@ impl HighWater {
 /// `_` in it.
 pub fn slot_of(site: &SiteName) -> String {
     format!("bascule_{}", site.as_str().replace('-', "_"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn behind(bytes: u64, ms: u64) -> Option<Behind> {
+        Some(Behind { bytes, time: Some(Millis(ms)) })
+    }
+
+    #[test]
+    fn a_lag_is_said_in_powers_of_two_when_it_grows_and_again_when_it_has_shrunk_by_more_than_a_half() {
+        assert_eq!(Behind::to_say(None, behind(70_000, 499)), None, "every replica is a little behind");
+        let said = Behind::to_say(None, behind(70_000, 1_500));
+        assert_eq!(said, behind(131_072, 2_000));
+        assert_eq!(Behind::to_say(said, behind(100_000, 1_900)), said);
+        assert_eq!(Behind::to_say(said, behind(60_000, 900)), said, "half is about the same");
+        assert_eq!(Behind::to_say(said, behind(60_000, 2_100)), behind(65_536, 4_000), "it grew in time");
+        assert_eq!(Behind::to_say(said, behind(20_000, 900)), behind(32_768, 1_000));
+        assert_eq!(Behind::to_say(said, behind(0, 0)), None);
+    }
+
+    #[test]
+    fn a_replica_that_went_away_is_as_far_behind_as_it_was_and_unknown_is_the_most() {
+        let said = behind(65_536, 4_000);
+        assert_eq!(Behind::to_say(said, None), said);
+        let unknown = Some(Behind { bytes: 65_536, time: None });
+        assert_eq!(Behind::to_say(said, unknown), unknown);
+        assert_eq!(Behind::to_say(unknown, said), said);
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bascule_core::guard::wire::Behind;
 use bascule_core::loss::LossBound;
 use bascule_core::moves::MoveEnd;
 use bascule_core::observation::Fact;
@@ -162,6 +163,24 @@ fn a_loss_that_was_unknown_at_first_is_judged_again_from_what_the_standby_kept()
     let mut given = reads_served().contact(0, 60_200);
     given.record.as_mut().unwrap().transition.as_mut().unwrap().loss_bound = Some(LossBound::UNKNOWN);
     assert_eq!(goes_to(&given.plan()), Some(Phase::Promoting));
+}
+
+#[test]
+fn a_lag_that_the_lost_site_itself_had_said_counts_though_the_standby_knows_of_none() {
+    let behind = |bytes| {
+        let said = Behind { bytes, time: Some(Millis(4_000)) };
+        lost_at_once(steady())
+            .facts("paris", move |f| drop(f.behind.insert(item("main"), [(site("lyon"), said)].into())))
+    };
+    let knows_of_none = next(&lost_at_once(steady()).plan()).transition.as_ref().unwrap().loss_bound.unwrap();
+    let plan = behind(4_096).plan();
+    assert_eq!(next(&plan).phase, Phase::Promoting);
+    let bound = next(&plan).transition.as_ref().unwrap().loss_bound.unwrap();
+    assert_eq!(bound.bytes, Some(4_096));
+    assert_eq!(bound.unseen, knows_of_none.unseen.map(|t| Millis(t.0 + 4_000)));
+    let plan = behind(1 << 30).plan();
+    assert_eq!(answer(&plan, "loss"), Answer::No);
+    assert_eq!(next(&plan).phase, Phase::ReadOnly);
 }
 
 #[test]

@@ -206,6 +206,7 @@ impl Database {
                 }),
                 age: Millis(0),
             }),
+            replicas: std::collections::BTreeMap::new(),
             stopped: self.stopped.clone(),
             checkpointed: self.checkpointed,
             opened_epoch: self.opened_epoch,

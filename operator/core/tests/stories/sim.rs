@@ -389,6 +389,7 @@ impl Sim {
                 blockers: plan.blockers.clone(),
                 ready_for: plan.ready_for,
                 disks: BTreeMap::from([(item("main"), self.sites[i].db.report().disk)]),
+                behind: BTreeMap::new(),
                 lag_bytes: self.lag(i),
                 sizes: BTreeMap::from([(item("web"), self.sites[i].replicas)]),
                 diverged: BTreeMap::new(),

@@ -402,6 +402,7 @@ pub fn facts(name: &SiteName) -> SiteFacts {
         blockers: vec![],
         ready_for: None,
         disks: BTreeMap::from([(item("main"), Disk::Cluster(c))]),
+        behind: BTreeMap::new(),
         lag_bytes: BTreeMap::from([(item("main"), 0)]),
         sizes: BTreeMap::from([(item("web"), if *name == site("paris") { 3 } else { 0 })]),
     }

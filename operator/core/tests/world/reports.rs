@@ -27,6 +27,7 @@ fn report(serial: u64, state: ServerState, disk: Disk) -> Report {
         state,
         disk,
         positions: None,
+        replicas: std::collections::BTreeMap::new(),
         stopped: None,
         checkpointed: None,
         opened_epoch: None,

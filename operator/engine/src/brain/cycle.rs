@@ -1,10 +1,12 @@
 //! One policy, once: note, decide, check, commit, act, tell.
 
+use std::collections::BTreeMap;
+
 use bascule_core::check::check;
 use bascule_core::decide::{PolicySeen, Situation, decide, note};
 use bascule_core::facts::{SCHEMA, SiteFacts};
-use bascule_core::guard::wire::Disk;
-use bascule_core::name::PolicyKey;
+use bascule_core::guard::wire::{Behind, Disk, slot_of};
+use bascule_core::name::{ItemName, PolicyKey, SiteName};
 use bascule_core::observation::{Fact, Marks};
 use bascule_core::plan::{DatabaseRole, Gate, Plan};
 use bascule_core::project::{Report, project};
@@ -318,6 +320,7 @@ fn facts(id: &Identity, state: &State, plan: &Plan) -> SiteFacts {
                 Some((name, end.ahead_of(p.replay?)))
             })
             .collect(),
+        behind: behind(id, state),
         diverged: reports().filter_map(|(name, r)| Some((name, r.diverged.clone()?))).collect(),
         sizes: state
             .seen
@@ -326,6 +329,22 @@ fn facts(id: &Identity, state: &State, plan: &Plan) -> SiteFacts {
             .filter_map(|(name, w)| Some((name.clone(), w.replicas.value()?.wanted)))
             .collect(),
     }
+}
+
+/// How far the other sites' replicas are behind this site's open databases, as it is to be said.
+fn behind(id: &Identity, state: &State) -> BTreeMap<ItemName, BTreeMap<SiteName, Behind>> {
+    let active = state.claim.view().is_some_and(|v| v.record.active == id.site);
+    let Some(policy) = state.policy.as_ref().filter(|_| active) else { return BTreeMap::new() };
+    let of = |name: &ItemName, site: &SiteName| {
+        let said = state.facts.as_ref().and_then(|f| f.behind.get(name)?.get(site).copied());
+        let report = state.guards.get(name).and_then(|g| g.report.as_ref()).map(|(report, _)| report);
+        Behind::to_say(said, report.and_then(|r| r.replicas.get(&slot_of(site)).copied()))
+    };
+    let databases = policy.databases.iter().map(|(name, database)| {
+        let others = database.instances.keys().filter(|site| **site != id.site);
+        (name.clone(), others.filter_map(|site| Some((site.clone(), of(name, site)?))).collect())
+    });
+    databases.filter(|(_, sites): &(_, BTreeMap<_, _>)| !sites.is_empty()).collect()
 }
 
 /// Whether the new facts say something that the old ones do not. Positions and ages change all the time and are no
@@ -347,6 +366,7 @@ fn worth_saying(old: &SiteFacts, new: &SiteFacts) -> bool {
         || disks(old) != disks(new)
         || old.sizes != new.sizes
         || old.diverged != new.diverged
+        || old.behind != new.behind
 }
 
 /// What makes a plan different enough to be told: not the ages in it.
