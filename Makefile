@@ -12,38 +12,44 @@ CRATES := bascule-core bascule-crds bascule-engine bascule-adapters bascule-guar
 STATIC := RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked --profile demo --target x86_64-unknown-linux-gnu
 STATIC_BIN := $(CARGO_TARGET_DIR)/x86_64-unknown-linux-gnu/demo
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$$PATH")
-# The real API server and etcd of the tests, once `make prepare` has built them.
-SERVERS = $(firstword $(wildcard $(CACHE)/servers-*))
+# The real API server and etcd of the tests, once `make prepare` has built them: a folder for each set of versions.
+SERVERS = $(CACHE)/servers-$(shell cat e2e/servers/go.mod e2e/servers/go.sum | sha256sum | cut -c1-12)
 TEST_ENV = KUBEBUILDER_ASSETS="$(SERVERS)" BASCULE_ETCD="$(SERVERS)/etcd"
 
-.PHONY: help demo sandbox test test-unit test-world test-client lint deny crds bench prepare packages
-
-# need FILE,NAME: fails clearly when the file is not there.
-need = if [ ! -e "$(1)" ]; then echo "$(2) is not part of this checkout yet (looked for $(1))" >&2; exit 1; fi
+.PHONY: help demo sandbox binaries test test-unit test-world test-client test-story test-scenarios lint deny crds bench prepare packages
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: packages ## Two real clusters, a real failover, from a git push (needs root; 20 minutes the first time, 2 later)
-	@$(call need,e2e/src/bin/bascule-demo.rs,the demo)
-	$(STATIC) -p bascule -p bascule-e2e
-	BASCULE_BIN=$(STATIC_BIN)/bascule BASCULE_WEB_BIN=$(STATIC_BIN)/demo-web $(SUDO) $(STATIC_BIN)/bascule-demo
+demo: binaries ## Two real clusters, a real failover, from a git push (needs root; 20 minutes the first time, 2 later)
+	$(BINARIES) $(SUDO) $(STATIC_BIN)/bascule-demo
 
-sandbox: packages ## The same world to play in: builds target/…/bascule-sandbox and prints how to use it
-	$(STATIC) -p bascule -p bascule-e2e
+sandbox: binaries ## The same world to play in: builds target/…/bascule-sandbox and prints how to use it
 	@echo "Now: $(SUDO) $(STATIC_BIN)/bascule-sandbox up"
 
-test: prepare ## The tests of every crate, on real servers (needs root)
-	@$(MAKE) --no-print-directory test-unit
+test: prepare ## Every test, on real servers and real clusters (needs root; half an hour the first time)
+	@$(MAKE) --no-print-directory test-unit test-world test-client test-story test-scenarios
 
 test-unit: ## The tests of each crate: rules, and adapters on real API servers, etcd, PostgreSQL, Knot and git
 	$(TEST_ENV) $(CARGO) test --locked $(patsubst %,-p %,$(filter-out bascule-e2e,$(CRATES)))
 
-test-world: ## The tests on two real clusters
+test-world: prepare ## The sandbox's own tests: two real clusters, faults, what is left behind (nothing)
 	$(TEST_ENV) $(CARGO) test --locked -p bascule-e2e --lib --bins --test world -- --test-threads 1
 
-test-client: prepare ## The client against the demo's web application in both sites; builds static binaries first
-	$(CARGO) test --locked -p bascule-e2e --test client -- --nocapture
+# What runs in the sandbox's sites and containers, for the targets below.
+BINARIES = BASCULE_BIN=$(STATIC_BIN)/bascule BASCULE_WEB_BIN=$(STATIC_BIN)/demo-web
+
+binaries: packages
+	$(STATIC) -p bascule -p bascule-e2e
+
+test-client: prepare binaries ## The client that judges the scenarios, against the demo's web application in both sites
+	$(BINARIES) $(CARGO) test --locked -p bascule-e2e --test client -- --nocapture
+
+test-story: prepare binaries ## The demo's story as a test
+	$(BINARIES) $(CARGO) test --locked -p bascule-e2e --test story -- --nocapture
+
+test-scenarios: prepare binaries ## Faults on real parts, judged by a client's record; SCENARIOS="words" chooses by name
+	$(BINARIES) $(CARGO) test --locked -p bascule-e2e --test scenarios -- $(SCENARIOS)
 
 prepare: packages ## Install and build what the tests and the sandbox need, cached outside the checkout (needs root)
 	$(CARGO) run --locked -q -p bascule-e2e --bin bascule-sandbox -- prepare --no-binaries
@@ -66,7 +72,5 @@ deny: ## Licences, bans and sources of the dependencies
 crds: ## Write crds/generated/ from the Rust types
 	$(CARGO) run --locked -q -p bascule-crds --bin crdgen
 
-bench: packages ## Measure failovers and write target/bench/failover.json (needs root)
-	@$(call need,e2e/src/bin/bascule-bench.rs,the bench)
-	$(STATIC) -p bascule -p bascule-e2e
-	BASCULE_BIN=$(STATIC_BIN)/bascule BASCULE_WEB_BIN=$(STATIC_BIN)/demo-web $(SUDO) $(STATIC_BIN)/bascule-bench
+bench: binaries ## Measure failovers and write target/bench/failover.json (needs root)
+	$(BINARIES) $(SUDO) $(STATIC_BIN)/bascule-bench

@@ -56,11 +56,12 @@ pub fn main(scenarios: &[Scenario]) -> ExitCode {
     let played = runtime.context("no runtime").and_then(|rt| rt.block_on(interruptible(&chosen)));
     match played {
         Ok(failed) if failed.is_empty() => {
-            println!("\n{} scenarios passed", chosen.len());
+            println!("\nscenarios: {} passed, 0 failed", chosen.len());
             ExitCode::SUCCESS
         }
         Ok(failed) => {
-            println!("\n{} of {} scenarios FAILED: {}", failed.len(), chosen.len(), failed.join(", "));
+            println!("\nFAILED: {}", failed.join(", "));
+            println!("scenarios: {} passed, {} failed", chosen.len() - failed.len(), failed.len());
             ExitCode::FAILURE
         }
         Err(e) => {
