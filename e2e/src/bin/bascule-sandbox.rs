@@ -5,9 +5,10 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
 use bascule_e2e::progress::Progress;
+use bascule_e2e::shop::{INSTALL, MoveText, PolicyText, Shop};
 use bascule_e2e::world::git_server::GitServer;
 use bascule_e2e::world::run_folder::RunFolder;
-use bascule_e2e::world::{Cut, End, Options, Place, Scope, World, teardown};
+use bascule_e2e::world::{Cut, End, OperatorOptions, Options, Place, Scope, World, teardown};
 use bascule_e2e::{image, init, tools};
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -41,6 +42,21 @@ enum What {
     Down,
     /// Show places, parts, cuts
     Status,
+    /// Put the demo's shop into both sites: operators, databases, web application, the policy in git
+    Shop,
+    /// Ask for a planned switchover of the shop: commit a Move, as a pull request would
+    Switch {
+        /// paris or lyon
+        to: Place,
+        /// Why, for those who read the journal
+        #[arg(long, default_value = "tried out by hand")]
+        reason: String,
+    },
+    /// What the operator of a site wrote into its journal
+    Journal {
+        /// paris or lyon
+        site: Place,
+    },
     /// Drop every packet between two ends (a place or `host`), as a broken cable would
     Cut {
         /// paris, lyon, third or host
@@ -92,7 +108,7 @@ enum What {
         /// arbiter, knot, operator
         part: Option<String>,
     },
-    /// Power again: boot a place from its disk
+    /// Power again: boot a place from its disk, its operator too when it had one
     Boot {
         /// paris, lyon or third
         place: Place,
@@ -260,7 +276,13 @@ fn play(world: &World, what: What) -> Result<ExitCode> {
         What::Thaw { place, scope } => world.thaw(place, scope.into())?,
         What::Kill { place, part: None } => world.kill(place)?,
         What::Kill { place, part: Some(part) } => world.kill_part(place, &part)?,
-        What::Boot { place } => runtime()?.block_on(world.boot(place))?,
+        What::Boot { place } => runtime()?.block_on(boot(world, place))?,
+        What::Shop => runtime()?.block_on(shop(world))?,
+        What::Switch { to, reason } => runtime()?.block_on(switch(world, to, &reason))?,
+        What::Journal { site } => {
+            world.cluster(site)?;
+            Shop::of(world).journal(site).iter().for_each(|line| println!("{line}"));
+        }
         What::Kubeconfig { site } => {
             world.cluster(site)?;
             println!("{}", world.kubeconfig(site).display());
@@ -281,6 +303,49 @@ fn play(world: &World, what: What) -> Result<ExitCode> {
         _ => bail!("this command is not for a running sandbox"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn boot(world: &World, place: Place) -> Result<()> {
+    world.boot(place).await?;
+    if place.is_site() && world.journal(place).exists() {
+        world.start_operator(place, &OperatorOptions::default())?;
+    }
+    Ok(())
+}
+
+async fn shop(world: &World) -> Result<()> {
+    let (shop, progress) = (Shop::of(world), Progress::shown());
+    ensure!(!world.journal(Place::Paris).exists(), "the shop is there already");
+    progress.done("installing the shop in both sites");
+    shop.install(&PolicyText::default()).await?;
+    progress.done("waiting until paris writes and lyon follows");
+    for view in shop.steady(Place::Paris, INSTALL).await?.views {
+        println!("{} says: {}", view.site, view.message());
+    }
+    println!(
+        "
+bascule-sandbox kubectl paris get fop -A        # the policy's status; the same in lyon
+bascule-sandbox switch lyon                     # commits a Move to {}
+bascule-sandbox kill paris                      # or take a site's power away, cut it off, freeze it …
+bascule-sandbox journal paris                   # what was done and why",
+        world.git().url()
+    );
+    Ok(())
+}
+
+async fn switch(world: &World, to: Place, reason: &str) -> Result<()> {
+    let from = to.other_site().with_context(|| format!("{to} is not a site"))?;
+    let shop = Shop::of(world);
+    let view = match shop.view(from).await {
+        Ok(view) => view,
+        Err(_) => shop.view(to).await.context("neither site shows the policy; is the shop there?")?,
+    };
+    let active = view.active().context("there is no record yet")?;
+    ensure!(active == from, "{active} is the active site, so there is nothing to switch to {to}");
+    let name = format!("to-{to}-in-epoch-{}-{}", view.epoch(), view.status.serial.unwrap_or_default());
+    let commit = shop.commit_move(&MoveText::switchover(&name, from, to, view.epoch(), reason))?;
+    println!("commit {commit} adds the Move {name}; see: bascule-sandbox kubectl {to} get moves -A");
+    Ok(())
 }
 
 fn cut(from: End, to: &str, one_way: bool) -> Result<Cut> {

@@ -34,12 +34,15 @@ pub struct ClientOptions {
     pub readers: usize,
     /// Time from the start of one attempt to the start of the next; a worker that is late starts at once.
     pub pace: Duration,
+    /// How long a worker waits after an attempt that did not work, at least.
+    pub retry: Duration,
 }
 
 impl ClientOptions {
     /// Two writers and two readers, each fifty times a second.
     pub fn new(target: Target) -> Self {
-        Self { target, writers: 2, readers: 2, pace: Duration::from_millis(20) }
+        let pace = Duration::from_millis(20);
+        Self { target, writers: 2, readers: 2, pace, retry: pace }
     }
 }
 
@@ -82,7 +85,8 @@ impl Client {
                     Target::Web(published) => Session::Web(Web::new(published.clone())),
                     Target::Databases(databases) => Session::Sql(Sql::new(databases.clone())),
                 };
-                tokio::spawn(work(Arc::clone(&shared), stop.clone(), session, kind, options.pace))
+                let pauses = (options.pace, options.retry);
+                tokio::spawn(work(Arc::clone(&shared), stop.clone(), session, kind, pauses))
             })
             .collect();
         Self { shared, stop, workers }
@@ -159,7 +163,7 @@ async fn work(
     stop: CancellationToken,
     mut session: Session,
     kind: Kind,
-    pace: Duration,
+    (pace, retry): (Duration, Duration),
 ) {
     let mut tick = interval(pace);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -178,6 +182,9 @@ async fn work(
             Session::Sql(sql) => sql.attempt(kind, &token).await,
         };
         let attempt = Attempt { kind, token, start, end: Stamp::now(), outcome, address };
+        if !attempt.worked() {
+            tick.reset_after(retry.saturating_sub(attempt.end.since(attempt.start)));
+        }
         let mut history = shared.history.lock().unwrap_or_else(PoisonError::into_inner);
         history.attempts.push(attempt);
         shared.count.send_replace(history.attempts.len());
