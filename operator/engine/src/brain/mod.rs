@@ -343,10 +343,11 @@ impl Brain {
             Intent::Policy(policy) => {
                 let key = policy.key.clone();
                 let state = self.state(&key);
-                state.invalid = None;
+                let was_invalid = state.invalid.take().is_some();
                 state.gone = false;
-                state.set_policy(*policy);
-                self.dirty.insert(key);
+                if state.set_policy(*policy) || was_invalid {
+                    self.dirty.insert(key);
+                }
             }
             Intent::Invalid { policy, reason } => {
                 let state = self.state(&policy);
@@ -363,8 +364,11 @@ impl Brain {
                 }
             }
             Intent::Moves { policy, moves } => {
-                self.state(&policy).moves = moves;
-                self.dirty.insert(policy);
+                let state = self.state(&policy);
+                if state.moves != moves {
+                    state.moves = moves;
+                    self.dirty.insert(policy);
+                }
             }
             Intent::Listed => {
                 self.intent_listed = true;

@@ -136,15 +136,28 @@ impl State {
         self.claim.view().map_or((0, 0), |v| (v.record.epoch, v.record.serial))
     }
 
-    pub(super) fn set_policy(&mut self, policy: Policy) {
+    /// Takes the policy as it is now; returns whether it differs from the last one. What was seen of a part that is
+    /// the same stays known: a guard that is told to wait for a moment forgets why it had given up.
+    pub(super) fn set_policy(&mut self, policy: Policy) -> bool {
+        if self.policy.as_ref() == Some(&policy) {
+            return false;
+        }
         self.seen.workloads.retain(|name, _| policy.workloads.contains_key(name));
         self.seen.traffic.retain(|name, _| policy.traffic.contains_key(name));
         self.seen
             .databases
             .retain(|name, _| policy.databases.contains_key(name) || self.guards.contains_key(name));
-        self.upstreams.clear();
-        self.looks.forget();
+        let old = self.policy.as_ref();
+        let same_database =
+            |name: &ItemName| old.is_some_and(|o| o.databases.get(name) == policy.databases.get(name));
+        self.upstreams.retain(|(name, _), _| same_database(name));
+        self.looks.forget(|look| match look {
+            Look::Workload(name) => old.is_none_or(|o| o.workloads.get(name) != policy.workloads.get(name)),
+            Look::Traffic(name) => old.is_none_or(|o| o.traffic.get(name) != policy.traffic.get(name)),
+            Look::Database(name) | Look::Upstream(name, _) => !same_database(name),
+        });
         self.policy = Some(policy);
+        true
     }
 
     pub(super) fn heard(&mut self, site: SiteName, facts: SiteFacts, now: Boottime) {
