@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::decide::Situation;
 use crate::moves::Verdict;
 use crate::name::SiteName;
-use crate::plan::{Answer, Gate, Plan};
+use crate::plan::{Answer, Gate, Plan, merged};
 use crate::policy::FenceClass;
 use crate::record::{Phase, Record, Transition};
 
@@ -190,8 +190,7 @@ pub fn project(s: &Situation<'_>, plan: &Plan) -> Report {
     let record = s.claim.view().map(|v| &v.record);
     let state = State::of(s, plan, record);
     let sites = rows::sites(s, plan, record);
-    let mut gates = plan.gates.clone();
-    gates.extend(plan.blockers.iter().filter(|b| !plan.gates.contains(b)).cloned());
+    let gates = merged(plan.gates.iter().chain(&plan.blockers).cloned());
     Report {
         sentence: sentence::sentence(s, plan, record, &sites),
         ready: state.ready,

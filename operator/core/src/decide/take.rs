@@ -259,7 +259,7 @@ fn not_promotable(s: &Situation<'_>, policy: &Policy, record: &Record) -> Vec<Ga
         let key = format!("database/{name}/replica");
         if state.is_some_and(|st| matches!(st, ServerState::Standby { .. })) {
             gates.push(Gate::new(&key, Answer::Yes, "a running replica", "a running replica"));
-        } else if !gates.iter().any(|g| g.name.starts_with(&format!("database/{name}"))) {
+        } else if !gates.iter().any(|g| g.name.starts_with(&format!("database/{name}/"))) {
             gates.push(Gate::new(&key, Answer::Unknown, "no running replica", "a running replica"));
         }
     }

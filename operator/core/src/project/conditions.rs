@@ -184,9 +184,9 @@ fn traffic(s: &Situation<'_>, policy: &Policy, record: &Record) -> Option<Condit
 
 fn contended(s: &Situation<'_>) -> Option<Condition> {
     let gates = s.seen.workloads.values().filter_map(|w| w.blockers.value()).flatten();
-    let gate =
-        gates.into_iter().find(|g| g.name.starts_with("contended") || g.found.starts_with("Contended"))?;
-    Some(one("Contended", Some(true), "OwnedByAnother", gate.words()))
+    let words: Vec<String> =
+        gates.filter(|g| g.name.starts_with("contended/") && !g.passed()).map(Gate::words).collect();
+    (!words.is_empty()).then(|| one("Contended", Some(true), "OwnedByAnother", words.join("; ")))
 }
 
 fn failover(record: &Record, sites: &[SiteRow]) -> Condition {

@@ -133,7 +133,7 @@ fn condition(r: &Report, kind: &str) -> (Option<bool>, String) {
 #[case::traffic_unknown({ let mut g = Given::at("paris").record(steady()); g.seen.traffic.clear(); g }, "TrafficConverged", None, "NotKnown")]
 #[case::agrees(Given::at("paris").record(steady()), "ArbiterAgrees", Some(true), "Agrees")]
 #[case::contended({ let mut g = Given::at("paris").record(steady()); g.seen.workloads.get_mut(&item("web")).unwrap().blockers =
-    Fact::now(vec![Gate::new("web", Answer::No, "Contended: argocd owns spec.replicas", "nobody")]); g }, "Contended", Some(true), "OwnedByAnother")]
+    Fact::now(vec![crate::take::contended("replicas")]); g }, "Contended", Some(true), "OwnedByAnother")]
 fn a_condition_has_a_stable_reason(
     #[case] given: Given,
     #[case] kind: &str,
@@ -230,4 +230,30 @@ fn bytes_read_like_words() {
     ] {
         assert_eq!(size(bytes), words);
     }
+}
+
+#[test]
+fn every_reason_is_told_under_a_name_of_its_own() {
+    let mut given = Given::at("lyon").record(steady()).report(waiting(true));
+    let finding = |found: &str| Gate::new("database/main/Grant", Answer::No, found, "the grant");
+    given.seen.databases.get_mut(&item("main")).unwrap().preflight =
+        Fact::now(vec![finding("pg_read_all_stats"), finding("pg_checkpoint")]);
+    given.seen.workloads.get_mut(&item("web")).unwrap().blockers =
+        Fact::now(vec![crate::take::contended("replicas"), crate::take::contended("readOnlyFlag")]);
+    let r = told(&given);
+    let mut names: Vec<&str> = r.gates.iter().map(|g| g.name.as_str()).collect();
+    for name in [
+        "database/main/server",
+        "database/main/Grant",
+        "contended/web/replicas",
+        "contended/web/readOnlyFlag",
+    ] {
+        assert!(names.contains(&name), "{name} in {names:?}");
+    }
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count, "a repeated name is dropped on the way to status: {:#?}", r.gates);
+    let grant = r.gates.iter().find(|g| g.name == "database/main/Grant").unwrap();
+    assert_eq!(grant.found, "pg_read_all_stats; pg_checkpoint");
 }

@@ -20,6 +20,16 @@ use crate::world::record::{doing, finished, in_phase, never_fences, small_loss, 
 use crate::world::reports::{orphan, proof, replica, waiting};
 use crate::world::{item, site};
 
+/// As the workloads' adapter says it.
+pub fn contended(what: &str) -> Gate {
+    Gate::new(
+        &format!("contended/web/{what}"),
+        Answer::No,
+        ".spec.replicas is owned by \"argocd-controller\"",
+        "argocd: ignoreDifferences for /spec/replicas\nkubectl patch deployment web",
+    )
+}
+
 /// Lyon, for which paris has been silent for a minute.
 fn lost(record: Record) -> Given {
     let orphan = orphan(record.serial);
@@ -119,12 +129,12 @@ fn without_the_ballot_nothing_is_proposed(#[case] given: Given) {
     r.positions.as_mut().unwrap().upstream.as_mut().unwrap().message_age = None;
     reads_served().report(r)
 }, "veto", Answer::Unknown)]
-#[case::guard_unknown(reads_served().guard_unknown(), "database/main", Answer::Unknown)]
-#[case::not_a_replica(reads_served().report(waiting(true)), "database/main", Answer::NotYet)]
+#[case::guard_unknown(reads_served().guard_unknown(), "database/main/guard", Answer::Unknown)]
+#[case::not_a_replica(reads_served().report(waiting(true)), "database/main/server", Answer::NotYet)]
 #[case::preflight({ let mut g = reads_served(); g.seen.databases.get_mut(&item("main")).unwrap().preflight =
     Fact::now(vec![Gate::new("wal_level", Answer::No, "minimal", "replica")]); g }, "wal_level", Answer::No)]
 #[case::contended({ let mut g = reads_served(); g.seen.workloads.get_mut(&item("web")).unwrap().blockers =
-    Fact::now(vec![Gate::new("contended", Answer::No, "argocd owns spec.replicas", "nobody")]); g }, "contended", Answer::No)]
+    Fact::now(vec![contended("replicas")]); g }, "contended/web/replicas", Answer::No)]
 #[case::workload_unknown({ let mut g = reads_served(); g.seen.workloads.clear(); g }, "workload/web", Answer::Unknown)]
 #[case::traffic_unknown({ let mut g = reads_served(); g.seen.traffic.clear(); g }, "traffic/public", Answer::Unknown)]
 #[case::marks({ let mut g = reads_served(); g.seen.high_water = Fact::unknown("read-only file system"); g }, "marks", Answer::Unknown)]
