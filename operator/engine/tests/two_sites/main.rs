@@ -4,4 +4,5 @@
 
 mod quiet;
 mod stories;
+mod trouble;
 mod world;

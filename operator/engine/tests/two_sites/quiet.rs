@@ -10,7 +10,7 @@ use bascule_engine::ports::Intent;
 use crate::world::{World, item, policy, site};
 
 /// Paris active, lyon following, everything quiet.
-fn quiet() -> World {
+pub fn quiet() -> World {
     let mut w = World::new(&policy(After::Never));
     w.until("paris opens", 10, |w| w.settled("paris", 1));
     w.until("lyon follows", 5, |w| {
@@ -62,4 +62,54 @@ fn what_changed_in_the_policy_is_looked_at_again() {
     w.run(100);
     let wanted = w.places[&site("lyon")].server.wanted.clone();
     assert!(matches!(wanted, Some(Role::Follow { .. })), "{wanted:?}");
+}
+
+/// How often lyon ordered `what` since `from` orders of both sites.
+fn count(w: &World, from: usize, what: &str) -> usize {
+    w.log[from..].iter().filter(|(_, at, order)| *at == site("lyon") && *order == what).count()
+}
+
+#[test]
+fn a_quiet_fleet_writes_no_record_and_no_facts_and_shows_its_state_with_fresh_ages() {
+    let mut w = quiet();
+    w.run(40_000);
+    let (from, record) = (w.log.len(), w.record.clone());
+    w.run(300_000);
+    assert_eq!(w.record, record);
+    assert_eq!(count(&w, from, "write facts"), 0);
+    let shown = count(&w, from, "publish");
+    assert!((9..=11).contains(&shown), "every thirty seconds in five minutes: {shown}");
+}
+
+#[test]
+fn a_lag_that_grows_is_said_by_its_magnitude_and_not_with_every_byte() {
+    let mut w = quiet();
+    let from = w.log.len();
+    for behind in 0..600_u64 {
+        w.places.get_mut(&site("lyon")).unwrap().server.behind = behind * 10_000;
+        w.run(100);
+    }
+    let written = count(&w, from, "write facts");
+    assert!((4..=8).contains(&written), "seven magnitudes in a minute: {written}");
+    let lag = w.shown[&site("paris")].report.sites[1].lag.bytes;
+    assert!(lag.is_some_and(|bytes| bytes > 4_000_000), "{lag:?}");
+}
+
+#[test]
+fn a_replica_that_is_cut_off_from_its_primary_is_told_by_both_sites() {
+    let mut w = quiet();
+    w.link = false;
+    w.run(10_000);
+    for name in ["paris", "lyon"] {
+        let report = &w.shown[&site(name)].report;
+        let status = |kind: &str| report.conditions.iter().find(|c| c.kind == kind).unwrap().status;
+        for kind in ["ReplicationHealthy", "FailoverPossible", "SwitchoverPossible"] {
+            assert_eq!(status(kind), Some(false), "{kind} in {name}: {:#?}", report.conditions);
+        }
+        assert_eq!(report.lag.bytes, None);
+    }
+    w.link = true;
+    w.run(10_000);
+    let report = &w.shown[&site("paris")].report;
+    assert!(report.conditions.iter().any(|c| c.kind == "ReplicationHealthy" && c.status == Some(true)));
 }

@@ -28,7 +28,8 @@ use bascule_core::time::{Boottime, Millis};
 use bascule_core::timing::Profile;
 use bascule_engine::brain::{Brain, Command, Event, Found, Identity, Look};
 use bascule_engine::ports::{
-    ArbiterChange, Cas, GuardEvent, GuardSession, Intent, JournalEntry, JournalKind, Listed, Renewed, Shown,
+    ArbiterChange, Cas, GuardEvent, GuardSession, Intent, JournalEntry, JournalKind, Listed, NoUpstream,
+    Renewed, Shown,
 };
 use jiff::Timestamp;
 
@@ -196,7 +197,7 @@ pub struct Faults {
     pub leases: Option<String>,
     pub list: Option<String>,
     pub facts: Option<String>,
-    pub upstream: Option<String>,
+    pub upstream: Option<NoUpstream>,
     pub unreadable: Vec<String>,
     /// The watch of the arbiter breaks as soon as it is opened.
     pub watch: bool,
