@@ -117,6 +117,8 @@ pub struct SiteRow {
     pub not_streaming: Option<String>,
     /// How far it is behind.
     pub lag: Lag,
+    /// Bytes of the active site's log that it is not known to have: what would be lost if the active site were lost now.
+    pub missing: Option<u64>,
     /// How old its own report is, in milliseconds; absent for the site that speaks, and while it said nothing.
     pub age_ms: Option<u64>,
 }

@@ -299,12 +299,12 @@ fn within_loss(s: &Situation<'_>, policy: &Policy, record: &Record, row: &SiteRo
             false => Err((Some(false), "LossTooLarge", format!("{name}: {}", bound.words()))),
         };
     }
-    match (row.streaming, row.lag.bytes) {
+    match (row.streaming, row.missing) {
         (Some(false), _) => Err((Some(false), "NotStreaming", not_streaming(row))),
-        (Some(true), Some(lag)) if automatic && lag > max.bytes => Err((
+        (Some(true), Some(missing)) if automatic && missing > max.bytes => Err((
             Some(false),
             "LagTooLarge",
-            format!("{name} is {} behind; maxDataLoss.bytes allows {}", size(lag), size(max.bytes)),
+            format!("{name} lacks {}; maxDataLoss.bytes allows {}", size(missing), size(max.bytes)),
         )),
         (Some(true), Some(_)) => Ok(()),
         _ => Err((None, "LagUnknown", format!("how far {name} is behind is not known"))),

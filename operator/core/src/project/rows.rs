@@ -3,7 +3,7 @@
 use super::{Lag, SiteRole, SiteRow, TransitionRow, size};
 use crate::decide::{PolicySeen, Situation};
 use crate::facts::{Following, SiteFacts, following};
-use crate::guard::wire::{Disk, Report, ServerState};
+use crate::guard::wire::{Disk, Report, ServerState, slot_of};
 use crate::name::{ItemName, SiteName};
 use crate::observation::Fact;
 use crate::plan::{Gate, Plan};
@@ -47,6 +47,7 @@ fn row(s: &Situation<'_>, plan: &Plan, record: Option<&Record>, name: SiteName) 
         streaming: follows.streaming,
         not_streaming: follows.why,
         lag: follows.lag,
+        missing: follows.missing,
         age_ms: facts.age().filter(|_| !me).map(|a| Millis::from(a).0),
         name,
     }
@@ -95,6 +96,11 @@ fn said_role(facts: &Fact<&SiteFacts>, active: bool, lives: Option<bool>) -> Sit
     }
 }
 
+/// The largest of all; unknown when one of them is.
+fn worst(all: impl Iterator<Item = Option<u64>>) -> Option<u64> {
+    all.reduce(|a, b| a.zip(b).map(|(a, b)| a.max(b))).flatten()
+}
+
 /// How a site's replicas follow, all of them together.
 struct Follows {
     /// Whether every one of them streams; `None` is unknown.
@@ -102,10 +108,12 @@ struct Follows {
     /// Why not.
     why: Option<String>,
     lag: Lag,
+    missing: Option<u64>,
 }
 
 impl Follows {
-    const UNKNOWN: Self = Self { streaming: None, why: None, lag: Lag { bytes: None, age_ms: None } };
+    const UNKNOWN: Self =
+        Self { streaming: None, why: None, lag: Lag { bytes: None, age_ms: None }, missing: None };
 }
 
 fn follows(s: &Situation<'_>, name: &SiteName, facts: &Fact<&SiteFacts>) -> Follows {
@@ -119,7 +127,13 @@ fn follows(s: &Situation<'_>, name: &SiteName, facts: &Fact<&SiteFacts>) -> Foll
 }
 
 fn own(s: &Situation<'_>, databases: &[&ItemName]) -> Follows {
-    let mut all = Follows { streaming: Some(true), why: None, lag: Lag { bytes: Some(0), age_ms: Some(0) } };
+    let missing = |n: &&ItemName| {
+        let contact = s.seen.databases.get(*n)?.last_contact?;
+        Some(contact.reported_end.ahead_of(contact.received))
+    };
+    let missing = worst(databases.iter().map(missing));
+    let lag = Lag { bytes: Some(0), age_ms: Some(0) };
+    let mut all = Follows { streaming: Some(true), why: None, lag, missing };
     for name in databases {
         let guard = s.seen.databases.get(*name).map(|d| &d.guard);
         let seen = guard.and_then(Fact::age).unwrap_or_default();
@@ -134,6 +148,7 @@ fn own(s: &Situation<'_>, databases: &[&ItemName]) -> Follows {
                     streaming: Some(false),
                     why: Some(format!("{name}: {why}")),
                     lag: Lag::default(),
+                    missing,
                 };
             }
             None => {
@@ -151,16 +166,20 @@ fn said(s: &Situation<'_>, name: &SiteName, facts: &Fact<&SiteFacts>, databases:
     let Fact::Known { value, age } = facts else { return Follows::UNKNOWN };
     let lives = s.lives(name) == Some(true);
     let age = if lives { s.silent_for(name).map_or(*age, |silent| silent.min(*age)) } else { *age };
-    let lags: Option<Vec<u64>> = databases.iter().map(|n| value.lag_bytes.get(*n).copied()).collect();
-    let broken = databases.iter().find_map(|n| value.not_streaming.get_key_value(*n));
-    let lag = Lag {
-        bytes: lags.as_ref().and_then(|all| all.iter().max().copied()),
-        age_ms: lags.as_ref().map(|_| Millis::from(age).0),
+    // A primary knows of a lag that the replica cannot know of while the line is slow.
+    let known_here = |n: &ItemName| {
+        let report = s.seen.databases.get(n).and_then(|d| d.guard.value())?;
+        report.replicas.get(&slot_of(name)).map(|b| b.bytes)
     };
-    let streaming = if broken.is_some() { Some(false) } else { lags.map(|_| true) };
+    let lag_of = |n: &ItemName| known_here(n).max(Some(*value.lag_bytes.get(n)?));
+    let bytes = worst(databases.iter().map(|n| lag_of(n)));
+    let broken = databases.iter().find_map(|n| value.not_streaming.get_key_value(*n));
+    let lag = Lag { bytes, age_ms: bytes.map(|_| Millis::from(age).0) };
+    let streaming = if broken.is_some() { Some(false) } else { bytes.map(|_| true) };
     Follows {
         streaming: streaming.filter(|_| lives),
         why: broken.map(|(name, why)| format!("{name}: {why}")),
+        missing: worst(databases.iter().map(|n| known_here(n).or_else(|| lag_of(n)))),
         lag,
     }
 }

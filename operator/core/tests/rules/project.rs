@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use bascule_core::guard::wire::Behind;
 use bascule_core::loss::LossBound;
 use bascule_core::moves::MoveHash;
 use bascule_core::observation::{Fact, FlagValue, PodsAsked, ReplicasSeen};
 use bascule_core::plan::{Answer, Gate};
 use bascule_core::policy::After;
+use bascule_core::position::Lsn;
 use bascule_core::project::{Lag, Report, SiteRole, project, size};
 use bascule_core::record::{Cause, HoldUntil, MeasuredLoss, Phase, PhaseTime};
 use bascule_core::time::Millis;
@@ -118,6 +120,14 @@ fn lag(bytes: u64) -> Given {
     })
 }
 
+/// Lyon has everything and has so many bytes still to replay.
+fn replays(bytes: u64) -> Given {
+    let mut report = replica(10);
+    let positions = report.positions.as_mut().unwrap();
+    positions.replay = positions.receive.map(|at| Lsn(at.0 - bytes));
+    Given::at("lyon").record(steady()).report(report)
+}
+
 /// `maxDataLoss.time` in milliseconds; a lost site has stopped after 1.55 s.
 fn bound(ms: u64) -> Given {
     let seconds = Duration::from_millis(ms);
@@ -175,6 +185,7 @@ fn condition(r: &Report, kind: &str) -> (Option<bool>, String) {
 #[case::switchover_without_replication(link_cut(), "SwitchoverPossible", Some(false), "NotStreaming")]
 #[case::failover_lag_unknown(Given::at("paris").record(steady()).facts("lyon", |f| f.lag_bytes.clear()), "FailoverPossible", None, "LagUnknown")]
 #[case::failover_too_far_behind(lag(17 << 20), "FailoverPossible", Some(false), "LagTooLarge")]
+#[case::failover_with_much_to_replay(replays(20 << 20), "FailoverPossible", Some(true), "SiteCanTake")]
 #[case::failover_a_bit_behind(lag(16 << 20), "FailoverPossible", Some(true), "SiteCanTake")]
 #[case::switchover_too_far_behind(lag(17 << 20), "SwitchoverPossible", Some(true), "Ready")]
 #[case::a_bound_that_can_never_hold(bound(1_549), "FailoverPossible", Some(false), "DataLossTimeTooShort")]
@@ -337,6 +348,15 @@ fn what_a_promotion_would_need_is_shown_all_year_with_its_age() {
     }
     let active = told(&Given::at("paris").record(steady()));
     assert!(!active.gates.iter().any(|g| g.name == "loss"), "the active site is not promoted");
+}
+
+#[test]
+fn a_lag_that_only_the_primary_knows_of_is_shown() {
+    let mut report = primary(10);
+    report.replicas.insert("bascule_lyon".to_owned(), Behind { bytes: 20 << 20, time: None });
+    let r = told(&Given::at("paris").record(steady()).report(report));
+    assert_eq!(r.lag.bytes, Some(20 << 20), "lyon itself says 0");
+    assert_eq!(condition(&r, "FailoverPossible"), (Some(false), "LagTooLarge".to_owned()));
 }
 
 #[test]
