@@ -242,7 +242,7 @@ impl Gate {
             self.answer = other.answer;
         }
         for (mine, theirs) in [(&mut self.found, other.found), (&mut self.needed, other.needed)] {
-            if *mine != theirs {
+            if !mine.split("; ").any(|said| said == theirs) {
                 mine.push_str("; ");
                 mine.push_str(&theirs);
             }
@@ -277,4 +277,24 @@ pub fn merged(gates: impl IntoIterator<Item = Gate>) -> Vec<Gate> {
 /// Whether every gate is passed.
 pub fn all_passed<'a>(gates: impl IntoIterator<Item = &'a Gate>) -> bool {
     gates.into_iter().all(Gate::passed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gates_of_one_name_become_one_with_the_worst_answer_and_the_words_of_all() {
+        let gate = |answer, found: &str| Gate::new("veto", answer, found, "silence");
+        let all = [
+            gate(Answer::Yes, "old"),
+            gate(Answer::NotYet, "main is silent for 1 s"),
+            gate(Answer::No, "cache still receives"),
+            Gate::new("loss", Answer::Yes, "nothing", "nothing"),
+            gate(Answer::No, "cache still receives"),
+        ];
+        let merged = merged(all);
+        assert_eq!(merged.len(), 2);
+        assert_eq!(merged[0], gate(Answer::No, "main is silent for 1 s; cache still receives"));
+    }
 }

@@ -100,7 +100,10 @@ fn steady(s: &Situation<'_>, plan: &Plan, record: &Record, sites: &[SiteRow]) ->
                 let ago = age.map(|a| format!(" {} ago", human(a))).unwrap_or_default();
                 format!("{} follows, {} behind{ago}", row.name, size(bytes))
             }
-            (Some(true), None) => format!("{} lives, its lag is not known", row.name),
+            (Some(true), None) => match &row.not_streaming {
+                Some(why) => format!("{} lives and does not stream ({why})", row.name),
+                None => format!("{} lives, its lag is not known", row.name),
+            },
         })
         .collect();
     let held = held(s, record).map(|h| format!(" {h}")).unwrap_or_default();

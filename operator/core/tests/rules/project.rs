@@ -56,6 +56,10 @@ fn hold(mut given: Given) -> Given {
     "paris writes (epoch 1); lyon follows, 1.2 MiB behind.")]
 #[case::lag_unknown(Given::at("paris").record(steady()).facts("lyon", |f| f.lag_bytes.clear()),
     "paris writes (epoch 1); lyon lives, its lag is not known.")]
+#[case::link_cut(
+    link_cut(),
+    "paris writes (epoch 1); lyon lives and does not stream (main: it receives nothing from its primary)."
+)]
 #[case::standby_lost(Given::at("paris").record(steady()).silent("lyon", 60_000),
     "paris writes (epoch 1); lyon has been silent for 59.7 s.")]
 #[case::just_started({ let mut g = Given::at("lyon").record(steady()); g.observed = 0; g },
