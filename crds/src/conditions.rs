@@ -26,6 +26,8 @@ pub const READ_ONLY_EFFECTIVE: &str = "ReadOnlyEffective";
 pub const TRAFFIC_CONVERGED: &str = "TrafficConverged";
 /// Policy: another controller owns a field that Bascule must write; only there while true.
 pub const CONTENDED: &str = "Contended";
+/// Policy: something that a person should know stands in nobody's way yet; only there while true.
+pub const ADVICE: &str = "Advice";
 /// Policy: at least one standby could take over now; if not, the message says why not.
 pub const FAILOVER_POSSIBLE: &str = "FailoverPossible";
 /// Policy: a planned switchover would pass its preflight now.

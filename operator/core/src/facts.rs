@@ -1,10 +1,11 @@
 //! What a site tells the others about itself: information, never authority.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::guard::wire::{Behind, Disk, Diverged};
+use crate::guard::wire::{Behind, Disk, Diverged, Report, ServerState};
 use crate::name::{ItemName, SiteName};
 use crate::plan::Gate;
 
@@ -33,16 +34,73 @@ pub struct SiteFacts {
     pub ready_for: Option<u64>,
     /// What lies on its databases' disks; absent while no guard is connected.
     pub disks: BTreeMap<ItemName, Disk>,
-    /// How far its replicas are behind, in bytes; for people.
+    /// How far its replicas that stream are behind, in bytes; for people.
     pub lag_bytes: BTreeMap<ItemName, u64>,
     /// How far the other sites' replicas are behind this site's databases while it is active, as last worth saying
     /// ([`Behind::to_say`]); a replica that keeps up is absent. Where a line is slow the standby learns of its own lag
     /// too late, so what the active site said counts in the loss gate.
     #[serde(default)]
     pub behind: BTreeMap<ItemName, BTreeMap<SiteName, Behind>>,
+    /// Why its other replicas do not stream; nothing is known of a database that is in neither of the two.
+    #[serde(default)]
+    pub not_streaming: BTreeMap<ItemName, String>,
     /// Log past the fork that its databases saved when they last came back on another history.
     #[serde(default)]
     pub diverged: BTreeMap<ItemName, Diverged>,
     /// Replicas of each workload as observed.
     pub sizes: BTreeMap<ItemName, u32>,
+}
+
+/// How a replica follows its primary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Following {
+    /// It streams.
+    Streaming {
+        /// Reported by the primary, or received, and not replayed yet; `None` is unknown.
+        lag: Option<u64>,
+        /// How old the primary's last message was when the guard reported; `None` is unknown.
+        age: Option<Duration>,
+    },
+    /// It does not, and why.
+    Broken(String),
+}
+
+/// How the replica behind `report` follows; `None`: it is a primary, or nothing is known of its receiver.
+pub fn following(report: &Report) -> Option<Following> {
+    match &report.state {
+        ServerState::Standby { .. } => {}
+        ServerState::Primary { .. } | ServerState::Promoting => return None,
+        other => {
+            return Some(Following::Broken(format!("its server is {}", crate::decide::state_words(other))));
+        }
+    }
+    let positions = report.positions.as_ref()?;
+    let Some(upstream) = &positions.upstream else {
+        return Some(Following::Broken("it receives nothing from its primary".to_owned()));
+    };
+    if upstream.status != "streaming" {
+        return Some(Following::Broken(format!("its receiver is {}", upstream.status)));
+    }
+    let end = upstream.reported_end.max(positions.receive);
+    Some(Following::Streaming {
+        lag: end.zip(positions.replay).map(|(end, replay)| end.ahead_of(replay)),
+        age: upstream.message_age.map(|age| age.duration() + positions.age.duration()),
+    })
+}
+
+/// The order of magnitude of a lag: the same number for everything below 64 KiB, then one more with every doubling.
+/// Lag changes all the time; this changes when a person would want to know.
+pub const fn magnitude(lag: u64) -> u32 {
+    u64::BITS - (lag >> 16).leading_zeros()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_lags_are_alike_and_larger_ones_differ_by_doublings() {
+        assert_eq!([0, 1, 65_535].map(magnitude), [0, 0, 0]);
+        assert_eq!([65_536, 131_071, 131_072, u64::MAX].map(magnitude), [1, 1, 2, 48]);
+    }
 }

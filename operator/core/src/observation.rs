@@ -75,6 +75,8 @@ pub struct Observation {
     pub sites: BTreeMap<SiteName, Fact<SiteFacts>>,
     /// The highest epoch, serial and generation this site has ever seen for this policy.
     pub high_water: Fact<Marks>,
+    /// What a person should know that stands in nobody's way, as gates that are passed.
+    pub advice: Vec<Gate>,
 }
 
 /// High-water marks kept outside the arbiter.
@@ -96,7 +98,8 @@ pub struct DatabaseView {
     pub guard: Fact<Report>,
     /// What this standby last knew of its primary.
     pub last_contact: Option<LastContact>,
-    /// What is wrong with its settings, grants and Secrets.
+    /// What is wrong with its settings, grants and Secrets. A gate that is passed stands in nobody's way and is told
+    /// as advice.
     pub preflight: Fact<Vec<Gate>>,
     /// The epoch in which a write was verified through the operator's role.
     pub write_verified: Option<u64>,
@@ -111,7 +114,7 @@ pub struct WorkloadView {
     pub effective: Fact<PodsAsked>,
     /// Its replicas.
     pub replicas: Fact<ReplicasSeen>,
-    /// What cannot be written here because somebody else owns it, or does not exist.
+    /// What cannot be written here because somebody else owns it, or does not exist. A gate that is passed is advice.
     pub blockers: Fact<Vec<Gate>>,
 }
 
@@ -153,7 +156,7 @@ pub struct ReplicasSeen {
 pub struct TrafficView {
     /// As every authoritative server answers.
     pub at: Fact<TrafficAt>,
-    /// What prevents this site from moving it.
+    /// What prevents this site from moving it. A gate that is passed is advice.
     pub blockers: Fact<Vec<Gate>>,
 }
 

@@ -220,6 +220,36 @@ impl Gate {
         self
     }
 
+    /// Takes in another answer to the question of the same name.
+    fn take_in(&mut self, other: Self) {
+        let rank = |answer| match answer {
+            Answer::No => 0,
+            Answer::Unknown => 1,
+            Answer::NotYet => 2,
+            Answer::Yes => 3,
+        };
+        if *self == other || (self.passed() && other.passed() && self.found == other.found) {
+            return;
+        }
+        // What is passed already is no part of why the whole is not.
+        if self.passed() != other.passed() {
+            if self.passed() {
+                *self = other;
+            }
+            return;
+        }
+        if rank(other.answer) < rank(self.answer) {
+            self.answer = other.answer;
+        }
+        for (mine, theirs) in [(&mut self.found, other.found), (&mut self.needed, other.needed)] {
+            if !mine.split("; ").any(|said| said == theirs) {
+                mine.push_str("; ");
+                mine.push_str(&theirs);
+            }
+        }
+        self.age_ms = self.age_ms.max(other.age_ms);
+    }
+
     /// Whether it is passed.
     pub const fn passed(&self) -> bool {
         matches!(self.answer, Answer::Yes)
@@ -231,7 +261,40 @@ impl Gate {
     }
 }
 
+/// The gates with each name once: gates that share one become one gate with the worst answer and the words of all.
+/// A name is a key in status and a label of a metric, where a second gate with it would be lost.
+pub fn merged(gates: impl IntoIterator<Item = Gate>) -> Vec<Gate> {
+    let mut found: Vec<Gate> = Vec::new();
+    for gate in gates {
+        match found.iter_mut().find(|g| g.name == gate.name) {
+            None => found.push(gate),
+            Some(first) => first.take_in(gate),
+        }
+    }
+    found
+}
+
 /// Whether every gate is passed.
 pub fn all_passed<'a>(gates: impl IntoIterator<Item = &'a Gate>) -> bool {
     gates.into_iter().all(Gate::passed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gates_of_one_name_become_one_with_the_worst_answer_and_the_words_of_all() {
+        let gate = |answer, found: &str| Gate::new("veto", answer, found, "silence");
+        let all = [
+            gate(Answer::Yes, "old"),
+            gate(Answer::NotYet, "main is silent for 1 s"),
+            gate(Answer::No, "cache still receives"),
+            Gate::new("loss", Answer::Yes, "nothing", "nothing"),
+            gate(Answer::No, "cache still receives"),
+        ];
+        let merged = merged(all);
+        assert_eq!(merged.len(), 2);
+        assert_eq!(merged[0], gate(Answer::No, "main is silent for 1 s; cache still receives"));
+    }
 }

@@ -182,14 +182,14 @@ pub enum WorkloadKind {
     StatefulSet,
 }
 
-/// Replicas per role; `None` means: leave the number alone in that role.
+/// Replicas per role. While none is written, the number belongs to somebody else in every role.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replicas {
     /// While its site is active; `None`: what was observed while active.
     pub active: Option<u32>,
-    /// While its site stands by.
+    /// While its site stands by; `None`: left as it is.
     pub standby: Option<u32>,
-    /// While its site serves reads only.
+    /// While its site serves reads only; `None`: as while active.
     pub read_only: Option<u32>,
 }
 

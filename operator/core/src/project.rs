@@ -3,6 +3,7 @@
 //! A projection only: nothing here decides anything, and what is not known is shown as unknown. All times are UTC.
 
 mod conditions;
+mod gates;
 mod rows;
 mod sentence;
 
@@ -44,7 +45,8 @@ pub struct Report {
     pub fence: Option<Fence>,
     /// Until when a person holds automatic promotions.
     pub held_until: Option<Timestamp>,
-    /// Every question that was asked, and every reason why this site could not be promoted.
+    /// Every question that was asked, every one that stands between this site and a promotion, every reason why it
+    /// could not be promoted, and advice. No two have the same name.
     pub gates: Vec<Gate>,
     /// One row for each site of the policy.
     pub sites: Vec<SiteRow>,
@@ -109,8 +111,14 @@ pub struct SiteRow {
     pub spec_hash: Option<String>,
     /// The git revision it acts by.
     pub revision: Option<String>,
+    /// Whether its replicas stream from the active site's databases; `None` for the active site, and while unknown.
+    pub streaming: Option<bool>,
+    /// Why they do not.
+    pub not_streaming: Option<String>,
     /// How far it is behind.
     pub lag: Lag,
+    /// Bytes of the active site's log that it is not known to have: what would be lost if the active site were lost now.
+    pub missing: Option<u64>,
     /// How old its own report is, in milliseconds; absent for the site that speaks, and while it said nothing.
     pub age_ms: Option<u64>,
 }
@@ -190,8 +198,6 @@ pub fn project(s: &Situation<'_>, plan: &Plan) -> Report {
     let record = s.claim.view().map(|v| &v.record);
     let state = State::of(s, plan, record);
     let sites = rows::sites(s, plan, record);
-    let mut gates = plan.gates.clone();
-    gates.extend(plan.blockers.iter().filter(|b| !plan.gates.contains(b)).cloned());
     Report {
         sentence: sentence::sentence(s, plan, record, &sites),
         ready: state.ready,
@@ -209,7 +215,7 @@ pub fn project(s: &Situation<'_>, plan: &Plan) -> Report {
         }),
         held_until: record.and_then(|r| r.hold.as_ref()).map(|h| h.until).filter(|t| *t > s.wall),
         conditions: conditions::conditions(s, plan, record, &state, &sites),
-        gates,
+        gates: gates::gates(s, plan, record),
         sites,
         last: record.and_then(rows::last),
         history: record.map(|r| r.history.clone()).unwrap_or_default(),

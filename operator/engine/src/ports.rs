@@ -228,6 +228,21 @@ pub enum JournalKind {
     Observed,
 }
 
+/// Why the way to a database is not known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoUpstream {
+    /// What describes it is not there, or cannot be used: a way that was known before is gone.
+    Missing {
+        /// What, and what to do.
+        reason: String,
+    },
+    /// It could not be looked up: a way that was known before still holds.
+    Unknown {
+        /// Why.
+        reason: String,
+    },
+}
+
 /// This site's own cluster, and the traffic.
 #[async_trait]
 pub trait Site: Send + Sync + 'static {
@@ -238,7 +253,12 @@ pub trait Site: Send + Sync + 'static {
     /// Looks at one database through the operator's own role: settings, grants, Secrets.
     async fn database(&self, policy: &Policy, name: &ItemName, active: bool) -> Fact<Vec<Gate>>;
     /// How a replica here reaches the database of `site`.
-    async fn upstream(&self, policy: &Policy, name: &ItemName, site: &SiteName) -> Result<Upstream, String>;
+    async fn upstream(
+        &self,
+        policy: &Policy,
+        name: &ItemName,
+        site: &SiteName,
+    ) -> Result<Upstream, NoUpstream>;
     /// Does one step, once, under its deadline.
     async fn perform(&self, policy: &Policy, step: &Step) -> Outcome;
     /// This site's high-water marks.

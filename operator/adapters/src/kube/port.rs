@@ -148,10 +148,10 @@ impl Workloads {
             Ok(facts) => facts,
             Err(failure @ Failure::Missing { .. }) => {
                 return Ok(vec![Gate::new(
-                    "workload",
+                    &format!("workload/{name}/exists"),
                     Answer::No,
                     failure.to_string(),
-                    format!("workload {name}: create it in this site, or take it out of the policy"),
+                    "create it in this site, or take it out of the policy",
                 )]);
             }
             Err(failure) => return Err(failure.to_string()),
@@ -270,22 +270,23 @@ fn counts(spec: &Workload, now: i32) -> BTreeSet<u32> {
 }
 
 fn add(blockers: &mut Vec<Gate>, what: &str, name: &ItemName, rehearsal: Rehearsal) -> Result<(), String> {
-    let (found, needed) = match rehearsal {
+    let (gate, found, needed) = match rehearsal {
         Rehearsal::Possible => return Ok(()),
         Rehearsal::Unknown { reason } => return Err(reason),
         Rehearsal::Contended { contentions } => {
             let found: Vec<String> = contentions.iter().map(Contention::to_string).collect();
             let lines: Vec<&str> =
                 contentions.iter().flat_map(|c| c.release.iter().map(String::as_str)).collect();
-            (format!("workload {name}: {}", found.join("; ")), lines.join("\n"))
+            (format!("contended/{name}/{what}"), found.join("; "), lines.join("\n"))
         }
         Rehearsal::Refused { reason } => {
-            (format!("workload {name}: {reason}"), "a write that this site's API server accepts".to_owned())
+            let needed = "a write that this site's API server accepts".to_owned();
+            (format!("workload/{name}/{what}"), reason, needed)
         }
     };
     // Several values may meet the same owner; it is told once.
-    if !blockers.iter().any(|gate| gate.found == found) {
-        blockers.push(Gate::new(what, Answer::No, found, needed));
+    if !blockers.iter().any(|g| g.name == gate && g.found == found) {
+        blockers.push(Gate::new(&gate, Answer::No, found, needed));
     }
     Ok(())
 }

@@ -7,12 +7,13 @@ use bascule_core::guard::wire::{Upstream, slot_of};
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
 use bascule_core::policy::{Instance, Policy};
 use bascule_core::timing::Timing;
+use bascule_engine::ports::NoUpstream;
 use secrecy::ExposeSecret;
 
 use super::LOOK;
 use crate::kube::client::Kube;
 use crate::kube::failure::chain;
-use crate::kube::secret;
+use crate::kube::secret::{self, SecretError};
 use crate::postgres::{Postgres, PostgresTarget, Thresholds, Tls};
 
 /// The keys that the operator's and the replication Secret must have.
@@ -90,18 +91,26 @@ pub(super) async fn upstream(
     policy: &Policy,
     name: &ItemName,
     site: &SiteName,
-) -> Result<Upstream, String> {
-    let primary = instance(policy, name, site)?;
+) -> Result<Upstream, NoUpstream> {
+    let missing = |reason| NoUpstream::Missing { reason };
+    let primary = instance(policy, name, site).map_err(missing)?;
     // The Secret is this site's own: a site holds replication credentials of the others, and nothing else of theirs.
-    let own = instance(policy, name, me)?;
+    let own = instance(policy, name, me).map_err(missing)?;
     let field = format!("spec.databases[{name}].postgresql.instances[{me}].replicationSecretRef");
     let namespace = policy.key.namespace.as_str();
     let found = secret::read(&kube.within(LOOK), namespace, own.replication_secret.as_str(), &CREDENTIALS)
         .await
-        .map_err(|e| format!("{field}: {}", chain(&e)))?;
+        .map_err(|e| {
+            let reason = format!("{field}: {}", chain(&e));
+            match e {
+                // The API server refused or could not be asked: what it said before still holds.
+                SecretError::Call(_) => NoUpstream::Unknown { reason },
+                _ => NoUpstream::Missing { reason },
+            }
+        })?;
     let text = |key| {
-        let value = found.text(key).map_err(|e| format!("{field}: {e}"))?;
-        Ok::<String, String>(value.expose_secret().to_owned())
+        let value = found.text(key).map_err(|e| missing(format!("{field}: {e}")))?;
+        Ok::<String, NoUpstream>(value.expose_secret().to_owned())
     };
     Ok(Upstream {
         host: primary.replication_host.clone(),

@@ -15,7 +15,7 @@ use bascule_core::outcome::Outcome;
 use bascule_core::plan::{Answer, Gate, Step};
 use bascule_core::policy::Policy;
 use bascule_core::timing::Timing;
-use bascule_engine::ports::{Shown, Site};
+use bascule_engine::ports::{NoUpstream, Shown, Site};
 
 use crate::kube::client::Kube;
 use crate::kube::port::Workloads;
@@ -86,7 +86,12 @@ impl Site for LocalSite {
         }
     }
 
-    async fn upstream(&self, policy: &Policy, name: &ItemName, site: &SiteName) -> Result<Upstream, String> {
+    async fn upstream(
+        &self,
+        policy: &Policy,
+        name: &ItemName,
+        site: &SiteName,
+    ) -> Result<Upstream, NoUpstream> {
         database::upstream(&self.kube, &self.me, policy, name, site).await
     }
 

@@ -465,6 +465,7 @@ async fn through_the_engines_port_a_site_renews_and_its_facts_are_listed_and_wat
         disks: BTreeMap::new(),
         behind: BTreeMap::new(),
         lag_bytes: BTreeMap::new(),
+        not_streaming: BTreeMap::new(),
         sizes: BTreeMap::new(),
     };
     assert_eq!(paris.put_facts(&shop(), &facts(1), TQ).await, Outcome::Done);

@@ -79,7 +79,8 @@ async fn what_others_own_is_a_blocker_with_the_lines_that_release_it() {
     let policy = policy(ns);
     let seen = Workloads::new(kube.clone()).look(&policy, &web()).await;
     let blockers = seen.blockers.value().unwrap();
-    assert_eq!(blockers.len(), 2, "{blockers:#?}");
+    let names: Vec<&str> = blockers.iter().map(|g| g.name.as_str()).collect();
+    assert_eq!(names, ["contended/web/readOnlyFlag", "contended/web/replicas"], "{blockers:#?}");
     assert!(
         blockers[0].found.contains("kustomize-controller") && blockers[0].needed.contains("/data/READ_ONLY")
     );
@@ -97,7 +98,9 @@ async fn a_workload_that_is_missing_blocks_and_is_not_created() {
     let (kube, _, _) = place(ns).await;
     let site = Workloads::new(kube);
     let seen = site.look(&policy(ns), &web()).await;
-    assert!(seen.blockers.value().unwrap()[0].found.contains("does not exist"));
+    let blocker = &seen.blockers.value().unwrap()[0];
+    assert_eq!(blocker.name, "workload/web/exists");
+    assert!(blocker.found.contains("does not exist"));
     let step = Step::Scale { workload: web(), replicas: 2 };
     assert!(matches!(site.perform(&policy(ns), &step).await, Some(Outcome::Refused { .. })));
 }

@@ -4,7 +4,7 @@ use crate::decide::situation::Situation;
 use crate::guard::wire::{Disk, ServerState};
 use crate::name::ItemName;
 use crate::observation::{DatabaseView, Fact};
-use crate::plan::{Answer, Gate};
+use crate::plan::{Answer, Gate, merged};
 use crate::policy::Policy;
 use crate::record::Record;
 
@@ -14,7 +14,7 @@ pub(super) fn blockers(s: &Situation<'_>, policy: &Policy, record: &Record) -> V
     for (name, database) in &policy.databases {
         if !database.instances.contains_key(s.me) {
             found.push(Gate::new(
-                &format!("database/{name}"),
+                &format!("database/{name}/instance"),
                 Answer::No,
                 format!("spec.databases[{name}] has no instance for site {}", s.me),
                 "an instance in every site",
@@ -42,43 +42,45 @@ pub(super) fn blockers(s: &Situation<'_>, policy: &Policy, record: &Record) -> V
             "a writable high-water mark in this site",
         ));
     }
-    found
+    merged(found)
 }
 
 fn take_in(name: &str, gates: Fact<Vec<Gate>>, found: &mut Vec<Gate>) {
     match gates {
-        Fact::Known { value, .. } => found.extend(value.into_iter().filter(|g| !g.passed())),
+        Fact::Known { value, age } => {
+            found.extend(value.into_iter().filter(|g| !g.passed()).map(|g| match g.age_ms {
+                None => g.aged(Some(age)),
+                Some(_) => g,
+            }));
+        }
         Fact::Unknown { reason } => found.push(Gate::new(name, Answer::Unknown, reason, "a look at it")),
     }
 }
 
 fn unknown(name: &ItemName, why: impl Into<String>) -> Gate {
-    Gate::new(&format!("database/{name}"), Answer::Unknown, why, "a report of its guard")
+    Gate::new(&format!("database/{name}/guard"), Answer::Unknown, why, "a report of its guard")
 }
 
 fn database_blockers(name: &ItemName, view: &DatabaseView, active: bool, found: &mut Vec<Gate>) {
-    let gate =
-        |answer, what: String, needed: &str| Gate::new(&format!("database/{name}"), answer, what, needed);
+    let server = |answer, what: String, age| {
+        Gate::new(&format!("database/{name}/server"), answer, what, "a running replica").aged(Some(age))
+    };
     match &view.guard {
         Fact::Unknown { reason } => found.push(unknown(name, reason.clone())),
         Fact::Known { value: report, age } => {
             match &report.state {
                 ServerState::Standby { .. } => {}
-                ServerState::Failed { reason, .. } => {
-                    found.push(gate(Answer::No, reason.clone(), "a running replica").aged(Some(*age)));
-                }
+                ServerState::Failed { reason, .. } => found.push(server(Answer::No, reason.clone(), *age)),
                 _ if active => {}
-                other => found.push(
-                    gate(
-                        Answer::NotYet,
-                        format!("its server is {}", state_words(other)),
-                        "a running replica",
-                    )
-                    .aged(Some(*age)),
-                ),
+                other => {
+                    let what = format!("its server is {}", state_words(other));
+                    found.push(server(Answer::NotYet, what, *age));
+                }
             }
             if let Disk::Unreadable { reason } = &report.disk {
-                found.push(gate(Answer::No, reason.clone(), "a cluster of a tested version"));
+                let disk = format!("database/{name}/disk");
+                let needed = "a cluster of a tested version";
+                found.push(Gate::new(&disk, Answer::No, reason.clone(), needed).aged(Some(*age)));
             }
         }
     }
@@ -86,7 +88,7 @@ fn database_blockers(name: &ItemName, view: &DatabaseView, active: bool, found: 
 }
 
 /// The state of a server in words.
-pub(super) fn state_words(state: &ServerState) -> String {
+pub(crate) fn state_words(state: &ServerState) -> String {
     match state {
         ServerState::Down => "down".to_owned(),
         ServerState::Starting { .. } => "starting".to_owned(),

@@ -75,6 +75,9 @@ pub(super) fn promotion(s: &Situation<'_>, policy: &Policy, record: &Record, pla
     next::took(s, &mut next, "open", between(s.memory.at(Stamp::Promoted), Some(opened)));
     next::took(s, &mut next, "verify", between(Some(opened), Some(verified)));
     next::took(s, &mut next, "traffic", between(Some(verified), traffic));
+    if flags_off && policy.workloads.values().any(|w| w.read_only.is_some()) {
+        next::took(s, &mut next, "flagsOff", between(Some(traffic.unwrap_or(verified)), Some(s.now)));
+    }
     pause(s, &mut next, seen, verified);
     let words = next.transition.as_ref().map_or_else(|| format!("{} is open", s.me), describe);
     let end = match next.transition.as_ref().map(|t| t.cause) {

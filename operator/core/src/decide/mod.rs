@@ -30,11 +30,14 @@ mod release;
 mod situation;
 mod take;
 
+pub(crate) use eligible::state_words;
 pub use note::note;
 pub use situation::{Installation, PolicySeen, Situation};
 
+use crate::loss::LossBound;
 use crate::plan::{Answer, Gate, Plan};
-use crate::record::Phase;
+use crate::policy::Policy;
+use crate::record::{Phase, Record};
 
 /// Decides what this site does next.
 ///
@@ -117,6 +120,17 @@ pub fn decide(s: &Situation<'_>) -> Plan {
         plan.summary = summary(s, record, &plan);
     }
     plan
+}
+
+/// Every gate between the situation and a promotion of this site that nobody asks for, for people: the answers decide
+/// nothing here.
+pub(crate) fn promotion_gates(s: &Situation<'_>, policy: &Policy, record: &Record) -> Vec<Gate> {
+    take::promote_gates(s, policy, record, None)
+}
+
+/// What a promotion of this site would lose at most, if it were done now.
+pub(crate) fn loss_now(s: &Situation<'_>, policy: &Policy, record: &Record) -> LossBound {
+    take::loss(s, policy, record)
 }
 
 fn summary(s: &Situation<'_>, record: &crate::record::Record, plan: &Plan) -> String {

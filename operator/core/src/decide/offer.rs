@@ -51,7 +51,7 @@ pub(super) fn watch(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &
         let guard = s.seen.databases.get(name).map(|d| &d.guard);
         if let Some(Fact::Unknown { reason }) = guard {
             plan.gates.push(Gate::new(
-                &format!("database/{name}"),
+                &format!("database/{name}/guard"),
                 Answer::Unknown,
                 reason.clone(),
                 "a report of its guard",
@@ -200,7 +200,8 @@ pub(super) fn take(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &m
     )];
     // A server that is not running yet is no obstacle to handing a role back: everything is on its disk.
     let own_state = |g: &Gate| {
-        g.answer == Answer::NotYet && policy.databases.keys().any(|n| g.name == format!("database/{n}"))
+        g.answer == Answer::NotYet
+            && policy.databases.keys().any(|n| g.name == format!("database/{n}/server"))
     };
     gates.extend(plan.blockers.iter().filter(|g| !(handed_back && own_state(g))).cloned());
     for name in policy.databases.keys() {

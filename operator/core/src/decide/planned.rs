@@ -106,12 +106,9 @@ pub(super) fn prepare_to_stop(s: &Situation<'_>, policy: &Policy, record: &Recor
     };
     let mut next = next::phase(s, record, Phase::Handover);
     next.positions = positions(s, policy);
-    next::took(
-        s,
-        &mut next,
-        "readOnly",
-        between(s.memory.at(Stamp::TargetReady), s.memory.at(Stamp::LockOrdered)),
-    );
+    let (ready, seen) = (s.memory.at(Stamp::TargetReady), s.memory.at(Stamp::ReadOnlySeen));
+    next::took(s, &mut next, "flagsSeen", between(ready, seen));
+    next::took(s, &mut next, "checkpoint", between(seen.max(ready), s.memory.at(Stamp::LockOrdered)));
     next::took(s, &mut next, "stop", between(s.memory.at(Stamp::LockOrdered), Some(stopped)));
     next::propose(s, plan, next, format!("{} has stopped cleanly; {target} may prove and take", s.me));
 }

@@ -7,10 +7,17 @@ use crate::decide::situation::Situation;
 use crate::guard::wire::Report;
 use crate::memory::Stamp;
 use crate::name::ItemName;
-use crate::observation::{FlagValue, Observation};
-use crate::plan::{DatabaseOrder, DatabaseRole, Plan, Step};
-use crate::policy::Policy;
+use crate::observation::{Fact, FlagValue, Observation, TrafficView};
+use crate::plan::{Answer, DatabaseOrder, DatabaseRole, Gate, Plan, Step};
+use crate::policy::{Policy, Replicas};
 use crate::record::{Phase, Record};
+use crate::time::human;
+
+/// How long traffic waits for a workload that has no ready pod: long enough for an image to be pulled.
+const READY_DEADLINE: Duration = Duration::from_mins(2);
+
+/// How long traffic waits for a workload of which nothing is known.
+const UNKNOWN_DEADLINE: Duration = Duration::from_secs(15);
 
 /// Nothing changes: every database keeps its role.
 pub(super) fn keep_everything(s: &Situation<'_>, plan: &mut Plan) {
@@ -125,14 +132,29 @@ pub(super) fn active_sizes(policy: &Policy, record: &Record) -> BTreeMap<ItemNam
     policy
         .workloads
         .iter()
+        .filter(|(_, w)| is_scaled(&w.replicas))
         .filter_map(|(name, w)| size(name, w.replicas.active).map(|n| (name.clone(), n)))
         .collect()
+}
+
+/// The replicas that each workload has while its site serves reads: as written, or as while active.
+fn read_only_sizes(policy: &Policy, record: &Record) -> BTreeMap<ItemName, u32> {
+    let written = policy.workloads.iter().filter_map(|(name, w)| Some((name.clone(), w.replicas.read_only?)));
+    let mut sizes = active_sizes(policy, record);
+    sizes.extend(written);
+    sizes
+}
+
+/// Whether the policy says anything about how many replicas the workload has.
+fn is_scaled(replicas: &Replicas) -> bool {
+    *replicas != Replicas::default()
 }
 
 fn sizes(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     let mine = record.active == *s.me;
     let target = record.target.as_ref() == Some(s.me);
     let running = active_sizes(policy, record);
+    let reading = read_only_sizes(policy, record);
     for (name, w) in &policy.workloads {
         let Some(seen) = s.seen.workloads.get(name).and_then(|w| w.replicas.value()) else { continue };
         let wanted = match record.phase {
@@ -145,7 +167,7 @@ fn sizes(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
             Phase::Steady => w.replicas.standby,
             Phase::Requested | Phase::Handover if target => running.get(name).copied(),
             Phase::Promoting | Phase::Returning if mine => running.get(name).copied(),
-            Phase::ReadOnly | Phase::Returning if target => w.replicas.read_only,
+            Phase::ReadOnly | Phase::Returning if target => reading.get(name).copied(),
             _ => None,
         };
         if let Some(replicas) = wanted.filter(|n| *n != seen.wanted) {
@@ -170,9 +192,47 @@ fn wants_traffic(s: &Situation<'_>, policy: &Policy, record: &Record) -> bool {
     record.phase == Phase::ReadOnly && record.target.as_ref() == Some(s.me) && s.claim.current().is_some()
 }
 
+/// Which workloads cannot serve the reads that the traffic would bring, as gates. Nobody waits for ever: the site that
+/// the traffic comes from is silent, so that late is worse than incomplete.
+fn not_serving(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) -> Vec<Gate> {
+    let passed = s.in_phase(record);
+    let reading = read_only_sizes(policy, record);
+    let mut gates = Vec::new();
+    for name in policy.workloads.keys() {
+        let replicas = s.seen.workloads.get(name).map(|w| &w.replicas);
+        let seen = replicas.and_then(Fact::value);
+        let wanted = reading.get(name).copied().or_else(|| seen.map(|r| r.wanted));
+        if wanted == Some(0) || seen.is_some_and(|r| r.ready > 0) {
+            continue;
+        }
+        let (answer, found, patience) = match (seen, replicas) {
+            (Some(_), _) => {
+                let found = format!("0 of {} ready", wanted.unwrap_or_default());
+                (Answer::NotYet, found, READY_DEADLINE)
+            }
+            (None, Some(Fact::Unknown { reason })) => (Answer::Unknown, reason.clone(), UNKNOWN_DEADLINE),
+            (None, _) => (Answer::Unknown, "not looked at yet".to_owned(), UNKNOWN_DEADLINE),
+        };
+        if passed < patience {
+            plan.again(s.now + patience.saturating_sub(passed));
+            let needed = format!("a ready replica before users are sent here, or {}", human(patience));
+            gates.push(Gate::new(&format!("workload/{name}/serving"), answer, found, needed));
+        }
+    }
+    gates
+}
+
 fn traffic(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     if !wants_traffic(s, policy, record) {
         return;
+    }
+    let elsewhere = |t: &TrafficView| t.at.value().is_some_and(|at| at.site.as_ref() != Some(s.me));
+    if record.phase == Phase::ReadOnly && s.seen.traffic.values().any(elsewhere) {
+        let mut waits = not_serving(s, policy, record, plan);
+        if !waits.is_empty() {
+            plan.gates.append(&mut waits);
+            return;
+        }
     }
     for (name, t) in &policy.traffic {
         let Some(at) = s.seen.traffic.get(name).and_then(|t| t.at.value()) else { continue };
@@ -204,20 +264,18 @@ pub(super) fn read_only_words(policy: &Policy, seen: &Observation) -> String {
             continue;
         };
         let flag = match &w.flag {
-            crate::observation::Fact::Known { value: FlagValue::ReadOnly, .. } => None,
-            crate::observation::Fact::Known { value, .. } => Some(format!("{name}'s flag is {value:?}")),
-            crate::observation::Fact::Unknown { reason } => {
-                Some(format!("{name}'s flag is unknown: {reason}"))
-            }
+            Fact::Known { value: FlagValue::ReadOnly, .. } => None,
+            Fact::Known { value, .. } => Some(format!("{name}'s flag is {value:?}")),
+            Fact::Unknown { reason } => Some(format!("{name}'s flag is unknown: {reason}")),
         };
         words.push(flag.unwrap_or_else(|| match &w.effective {
-            crate::observation::Fact::Known { value: p, .. } => {
+            Fact::Known { value: p, .. } => {
                 format!(
                     "{name}: {} of {} pods have seen it, {} did not answer",
                     p.read_only, p.pods, p.unknown
                 )
             }
-            crate::observation::Fact::Unknown { reason } => format!("{name}: {reason}"),
+            Fact::Unknown { reason } => format!("{name}: {reason}"),
         }));
     }
     if words.is_empty() { "no workload has a flag".to_owned() } else { words.join("; ") }
@@ -226,12 +284,12 @@ pub(super) fn read_only_words(policy: &Policy, seen: &Observation) -> String {
 /// Where the traffic targets point, in words.
 pub(super) fn traffic_words(policy: &Policy, seen: &Observation) -> String {
     let words = policy.traffic.keys().map(|name| match seen.traffic.get(name).map(|t| &t.at) {
-        Some(crate::observation::Fact::Known { value, .. }) => match &value.site {
+        Some(Fact::Known { value, .. }) => match &value.site {
             Some(site) if value.silent.is_empty() => format!("{name} answers {site}"),
             Some(site) => format!("{name} answers {site} ({})", value.silent.join(", ")),
             None => format!("{name}: {}", value.differing.join(", ")),
         },
-        Some(crate::observation::Fact::Unknown { reason }) => format!("{name}: {reason}"),
+        Some(Fact::Unknown { reason }) => format!("{name}: {reason}"),
         None => format!("{name} was not looked at yet"),
     });
     let words: Vec<String> = words.collect();

@@ -113,6 +113,7 @@ pub(super) fn silence(s: &Situation<'_>, record: &Record) -> Gate {
             human(record.promise.lease.duration())
         ),
     )
+    .aged(s.observer.window(&record.active).map(|w| s.now.since(w.last_sent)))
 }
 
 fn serve_reads(s: &Situation<'_>, policy: &Policy, record: &Record) -> Gate {
@@ -149,13 +150,10 @@ pub(super) fn promote_gates(
     record: &Record,
     forced: Option<Forced<'_>>,
 ) -> Vec<Gate> {
-    let mut gates = vec![Gate::when(
-        s.lease_alive(),
-        Answer::NotYet,
-        "ownLease",
-        "this site's own lease",
-        "renewed in time",
-    )];
+    let mut gates = vec![
+        Gate::when(s.lease_alive(), Answer::NotYet, "ownLease", "this site's own lease", "renewed in time")
+            .aged(s.holder.last_sent().map(|t| s.now.since(t))),
+    ];
     gates.push(match (record.promise.fences, forced) {
         (Fences::Within { .. }, _) => Gate::new(
             "promise",
@@ -208,14 +206,27 @@ pub(super) fn promote_gates(
     let bound = loss(s, policy, record);
     let max = &policy.failover.max_data_loss;
     let accepted = forced.is_some_and(|f| f.accept_data_loss);
-    gates.push(Gate::when(
-        accepted || bound.within(max),
-        if bound == LossBound::UNKNOWN { Answer::Unknown } else { Answer::No },
-        "loss",
-        if accepted { format!("{}; accepted by a person", bound.words()) } else { bound.words() },
-        format!("at most {} bytes and {} unseen", max.bytes, human(max.seconds)),
-    ));
+    gates.push(
+        Gate::when(
+            accepted || bound.within(max),
+            if bound == LossBound::UNKNOWN { Answer::Unknown } else { Answer::No },
+            "loss",
+            if accepted { format!("{}; accepted by a person", bound.words()) } else { bound.words() },
+            format!("at most {} bytes and {} unseen", max.bytes, human(max.seconds)),
+        )
+        .aged(last_contact_age(s, policy)),
+    );
     gates
+}
+
+/// How old the oldest of the replicas' last contacts is; unknown when one had none.
+fn last_contact_age(s: &Situation<'_>, policy: &Policy) -> Option<std::time::Duration> {
+    let contact = |name| Some(s.now.since(s.seen.databases.get(name)?.last_contact.as_ref()?.reported_at));
+    policy
+        .databases
+        .keys()
+        .map(contact)
+        .try_fold(std::time::Duration::ZERO, |worst, age| age.map(|a| worst.max(a)))
 }
 
 /// Replication that still delivers comes from a server that was not stopped: a veto.
@@ -237,16 +248,19 @@ fn veto(s: &Situation<'_>, policy: &Policy) -> Vec<Gate> {
             continue;
         };
         let age = message.duration() + p.age.duration() + seen;
-        gates.push(Gate::when(
-            age >= limit,
-            Answer::No,
-            "veto",
-            format!(
-                "{name} still receives: the last message is {} old, so a server lives without its guard",
-                human(age)
-            ),
-            format!("no message younger than {}", human(limit)),
-        ));
+        gates.push(
+            Gate::when(
+                age >= limit,
+                Answer::No,
+                "veto",
+                format!(
+                    "{name} still receives: the last message is {} old, so a server lives without its guard",
+                    human(age)
+                ),
+                format!("no message younger than {}", human(limit)),
+            )
+            .aged(Some(age)),
+        );
     }
     gates
 }
@@ -259,7 +273,7 @@ fn not_promotable(s: &Situation<'_>, policy: &Policy, record: &Record) -> Vec<Ga
         let key = format!("database/{name}/replica");
         if state.is_some_and(|st| matches!(st, ServerState::Standby { .. })) {
             gates.push(Gate::new(&key, Answer::Yes, "a running replica", "a running replica"));
-        } else if !gates.iter().any(|g| g.name.starts_with(&format!("database/{name}"))) {
+        } else if !gates.iter().any(|g| g.name.starts_with(&format!("database/{name}/"))) {
             gates.push(Gate::new(&key, Answer::Unknown, "no running replica", "a running replica"));
         }
     }

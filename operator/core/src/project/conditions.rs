@@ -1,14 +1,15 @@
 //! Judgements with stable reasons.
 
-use super::{Condition, SiteRow, State};
-use crate::decide::{PolicySeen, Situation};
+use super::{Condition, SiteRow, State, size};
+use crate::decide::{PolicySeen, Situation, loss_now};
+use crate::loss::LossBound;
 use crate::observation::{Fact, FlagValue};
-use crate::plan::{Answer, Gate, Plan};
-use crate::policy::Policy;
-use crate::record::{Phase, Record};
+use crate::plan::{Answer, Gate, Plan, merged};
+use crate::policy::{After, Policy};
+use crate::record::{Fences, Phase, Record};
 use crate::time::human;
 
-/// All judgements. `Reconciling`, `Stalled` and `Contended` are there only while they are true.
+/// All judgements. `Reconciling`, `Stalled`, `Contended` and `Advice` are there only while they are true.
 pub(super) fn conditions(
     s: &Situation<'_>,
     plan: &Plan,
@@ -27,14 +28,18 @@ pub(super) fn conditions(
     all.push(arbiter(s, plan));
     all.push(reachable(s, sites));
     let Some(record) = record else { return all };
-    all.push(replication(record, sites));
-    let PolicySeen::Present(policy) = &s.policy else { return all };
+    let policy = match &s.policy {
+        PolicySeen::Present(policy) => Some(*policy),
+        PolicySeen::NotListed | PolicySeen::Absent => None,
+    };
+    all.push(replication(record, policy, sites));
+    let Some(policy) = policy else { return all };
     all.extend(flags(s, policy, record));
     all.extend(traffic(s, policy, record));
     all.extend(contended(s));
-    let failover = failover(record, sites);
-    all.push(switchover(&failover, record, sites));
-    all.push(failover);
+    all.extend(advice(s));
+    all.push(switchover(policy, record, sites));
+    all.push(failover(s, policy, record, sites));
     all
 }
 
@@ -85,13 +90,23 @@ fn reachable(s: &Situation<'_>, sites: &[SiteRow]) -> Condition {
     one(kind, Some(true), "AllLive", "every site renews its lease")
 }
 
-fn replication(record: &Record, sites: &[SiteRow]) -> Condition {
+fn replication(record: &Record, policy: Option<&Policy>, sites: &[SiteRow]) -> Condition {
     let kind = "ReplicationHealthy";
-    let behind = sites.iter().filter(|r| r.name != record.active).find(|r| r.lag.bytes.is_none());
-    match behind {
+    if policy.is_some_and(|p| p.databases.is_empty()) {
+        return one(kind, Some(true), "NoDatabase", "the policy has no database");
+    }
+    let followers = || sites.iter().filter(|r| r.name != record.active);
+    if let Some(row) = followers().find(|r| r.streaming == Some(false)) {
+        return one(kind, Some(false), "NotStreaming", not_streaming(row));
+    }
+    match followers().find(|r| r.streaming.is_none() || r.lag.bytes.is_none()) {
         Some(row) => one(kind, None, "LagUnknown", format!("how far {} is behind is not known", row.name)),
         None => one(kind, Some(true), "Streaming", "every replica reports how far it is"),
     }
+}
+
+fn not_streaming(row: &SiteRow) -> String {
+    format!("{} does not stream: {}", row.name, row.not_streaming.as_deref().unwrap_or("why is not known"))
 }
 
 /// Whether this site's flags have the effect that they should have.
@@ -182,36 +197,138 @@ fn traffic(s: &Situation<'_>, policy: &Policy, record: &Record) -> Option<Condit
     Some(one(kind, Some(true), "Converged", format!("every authoritative server answers {wanted}")))
 }
 
+/// What a person should know although it stands in nobody's way.
+fn advice(s: &Situation<'_>) -> Option<Condition> {
+    let words: Vec<String> = merged(super::gates::advice(s).cloned()).iter().map(Gate::words).collect();
+    (!words.is_empty()).then(|| one("Advice", Some(true), "Findings", words.join("; ")))
+}
+
 fn contended(s: &Situation<'_>) -> Option<Condition> {
     let gates = s.seen.workloads.values().filter_map(|w| w.blockers.value()).flatten();
-    let gate =
-        gates.into_iter().find(|g| g.name.starts_with("contended") || g.found.starts_with("Contended"))?;
-    Some(one("Contended", Some(true), "OwnedByAnother", gate.words()))
+    let words: Vec<String> =
+        gates.filter(|g| g.name.starts_with("contended/") && !g.passed()).map(Gate::words).collect();
+    (!words.is_empty()).then(|| one("Contended", Some(true), "OwnedByAnother", words.join("; ")))
 }
 
-fn failover(record: &Record, sites: &[SiteRow]) -> Condition {
+/// Why a site could not take over: the judgement, its stable reason, and the words.
+type Denied = (Option<bool>, &'static str, String);
+
+fn failover(s: &Situation<'_>, policy: &Policy, record: &Record, sites: &[SiteRow]) -> Condition {
     let kind = "FailoverPossible";
-    let others: Vec<&SiteRow> = sites.iter().filter(|r| r.name != record.active).collect();
-    if let Some(row) = others.iter().find(|r| r.promotable == Some(true) && r.lives == Some(true)) {
-        return one(kind, Some(true), "SiteCanTake", format!("{} can take over", row.name));
+    let mut denied: Vec<Denied> = Vec::new();
+    for row in sites.iter().filter(|r| r.name != record.active) {
+        match can_take(row).and_then(|()| within_loss(s, policy, record, row)) {
+            Ok(()) => return one(kind, Some(true), "SiteCanTake", how(policy, record, row)),
+            Err(why) => denied.push(why),
+        }
     }
-    let why: Vec<String> = others
-        .iter()
-        .map(|r| match (r.lives, &r.reason) {
-            (Some(false), _) => format!("{} is silent", r.name),
-            (_, Some(why)) => format!("{}: {why}", r.name),
-            (_, None) => format!("whether {} lives is not known", r.name),
-        })
-        .collect();
-    let unknown = others.iter().any(|r| r.promotable.is_none() || r.lives.is_none());
-    let status = if unknown { None } else { Some(false) };
-    one(kind, status, if unknown { "NotKnown" } else { "NoSiteCanTake" }, why.join("; "))
+    let words: Vec<String> = denied.iter().map(|(.., why)| why.clone()).collect();
+    let unknown = denied.iter().any(|(status, ..)| status.is_none());
+    let reason = match denied.first() {
+        Some((_, reason, _)) if denied.iter().all(|(_, r, _)| r == reason) => reason,
+        _ if unknown => "NotKnown",
+        _ => "NoSiteCanTake",
+    };
+    one(kind, if unknown { None } else { Some(false) }, reason, words.join("; "))
 }
 
-fn switchover(failover: &Condition, record: &Record, sites: &[SiteRow]) -> Condition {
+/// Who has to do what for the role to move.
+fn how(policy: &Policy, record: &Record, row: &SiteRow) -> String {
+    match (policy.failover.promote_after, record.promise.fences) {
+        (After::Elapsed(_), Fences::Within { .. }) => format!("{} can take over", row.name),
+        (After::Never, Fences::Within { .. }) => {
+            format!("{} can take over by a Move of type Failover", row.name)
+        }
+        (_, Fences::Never) => {
+            format!("{} can take over by a Move of type Failover with sourceStopped", row.name)
+        }
+    }
+}
+
+/// Whether the site lives and nothing blocks it.
+fn can_take(row: &SiteRow) -> Result<(), Denied> {
+    let name = &row.name;
+    match (row.lives, row.promotable, &row.reason) {
+        (Some(false), ..) => Err((Some(false), "NoSiteCanTake", format!("{name} is silent"))),
+        (None, ..) => Err((None, "NotKnown", format!("whether {name} lives is not known"))),
+        (_, Some(true), _) => Ok(()),
+        (_, promotable, why) => {
+            let why = why.as_deref().unwrap_or("why is not known");
+            let reason = if promotable.is_none() { "NotKnown" } else { "NoSiteCanTake" };
+            Err((promotable, reason, format!("{name}: {why}")))
+        }
+    }
+}
+
+/// Whether the loss gate would agree to a promotion of the site if the active one were lost now.
+fn within_loss(s: &Situation<'_>, policy: &Policy, record: &Record, row: &SiteRow) -> Result<(), Denied> {
+    if policy.databases.is_empty() {
+        return Ok(());
+    }
+    let max = &policy.failover.max_data_loss;
+    let automatic = policy.failover.promote_after != After::Never;
+    if let Fences::Within { holder, fence } = record.promise.fences
+        && automatic
+    {
+        let stops = holder.duration() + fence.duration();
+        if max.seconds < stops {
+            return Err((
+                Some(false),
+                "DataLossTimeTooShort",
+                format!(
+                    "spec.failover.promote.maxDataLoss.time is {} and can never hold: a lost site is certain to have stopped only {} after its last sign of life; at least that is needed",
+                    human(max.seconds),
+                    human(stops)
+                ),
+            ));
+        }
+    }
+    let name = &row.name;
+    let lives = if record.active == *s.me { Some(s.lease_alive()) } else { s.lives(&record.active) };
+    if lives == Some(false) {
+        // What another site would lose is known there only.
+        if *name != *s.me || !automatic {
+            return Ok(());
+        }
+        let bound = loss_now(s, policy, record);
+        return match bound.within(max) {
+            true => Ok(()),
+            false if bound == LossBound::UNKNOWN => {
+                Err((None, "LossUnknown", format!("{name}: what is at risk is not known")))
+            }
+            false => Err((Some(false), "LossTooLarge", format!("{name}: {}", bound.words()))),
+        };
+    }
+    match (row.streaming, row.missing) {
+        (Some(false), _) => Err((Some(false), "NotStreaming", not_streaming(row))),
+        (Some(true), Some(missing)) if automatic && missing > max.bytes => Err((
+            Some(false),
+            "LagTooLarge",
+            format!("{name} lacks {}; maxDataLoss.bytes allows {}", size(missing), size(max.bytes)),
+        )),
+        (Some(true), Some(_)) => Ok(()),
+        _ => Err((None, "LagUnknown", format!("how far {name} is behind is not known"))),
+    }
+}
+
+fn switchover(policy: &Policy, record: &Record, sites: &[SiteRow]) -> Condition {
     let kind = "SwitchoverPossible";
-    if failover.status != Some(true) {
-        return one(kind, failover.status, &failover.reason, failover.message.clone());
+    let followers = || sites.iter().filter(|r| r.name != record.active);
+    let ready = |row: &SiteRow| {
+        can_take(row)?;
+        match row.streaming {
+            _ if policy.databases.is_empty() => Ok(()),
+            Some(true) => Ok(()),
+            Some(false) => Err((Some(false), "NotStreaming", not_streaming(row))),
+            None => Err((None, "LagUnknown", format!("how far {} is behind is not known", row.name))),
+        }
+    };
+    let denied: Vec<Denied> = followers().filter_map(|row| ready(row).err()).collect();
+    if denied.len() == followers().count() {
+        let words: Vec<String> = denied.iter().map(|(.., why)| why.clone()).collect();
+        let unknown = denied.iter().any(|(status, ..)| status.is_none());
+        let reason = denied.first().map_or("NoSiteCanTake", |(_, reason, _)| reason);
+        return one(kind, if unknown { None } else { Some(false) }, reason, words.join("; "));
     }
     if record.phase != Phase::Steady {
         return one(kind, Some(false), "NotSteady", format!("the record is in {}", record.phase));

@@ -2,8 +2,9 @@
 
 use super::{Lag, SiteRole, SiteRow, TransitionRow, size};
 use crate::decide::{PolicySeen, Situation};
-use crate::guard::wire::{Disk, Report, ServerState};
-use crate::name::SiteName;
+use crate::facts::{Following, SiteFacts, following};
+use crate::guard::wire::{Disk, Report, ServerState, slot_of};
+use crate::name::{ItemName, SiteName};
 use crate::observation::Fact;
 use crate::plan::{Gate, Plan};
 use crate::record::{Cause, Record, Transition};
@@ -34,6 +35,7 @@ fn row(s: &Situation<'_>, plan: &Plan, record: Option<&Record>, name: SiteName) 
         _ => None,
     };
     let silent = s.silent_for(&name).filter(|_| !me);
+    let follows = if active { Follows::UNKNOWN } else { follows(s, &name, &facts) };
     SiteRow {
         role: if me { own_role(s) } else { said_role(&facts, active, s.lives(&name)) },
         lives: if me { Some(s.lease_alive()) } else { s.lives(&name) },
@@ -42,7 +44,10 @@ fn row(s: &Situation<'_>, plan: &Plan, record: Option<&Record>, name: SiteName) 
         reason,
         spec_hash: policy.map(|p| p.spec_hash.clone()).or_else(|| said.and_then(|f| f.spec_hash.clone())),
         revision: policy.map_or_else(|| said.and_then(|f| f.revision.clone()), |p| p.revision.clone()),
-        lag: if active { Lag::default() } else { lag(s, &name, &facts) },
+        streaming: follows.streaming,
+        not_streaming: follows.why,
+        lag: follows.lag,
+        missing: follows.missing,
         age_ms: facts.age().filter(|_| !me).map(|a| Millis::from(a).0),
         name,
     }
@@ -80,7 +85,7 @@ fn server_role(report: &Report) -> SiteRole {
 }
 
 /// Another site's role, as far as its disks tell it. A site that is silent is not known to be anything.
-fn said_role(facts: &Fact<&crate::facts::SiteFacts>, active: bool, lives: Option<bool>) -> SiteRole {
+fn said_role(facts: &Fact<&SiteFacts>, active: bool, lives: Option<bool>) -> SiteRole {
     let Some(facts) = facts.value().filter(|_| lives == Some(true)) else { return SiteRole::Unknown };
     let replica = |d: &Disk| matches!(d, Disk::Cluster(c) if c.standby_signal);
     match (active, facts.disks.is_empty()) {
@@ -91,31 +96,92 @@ fn said_role(facts: &Fact<&crate::facts::SiteFacts>, active: bool, lives: Option
     }
 }
 
-fn lag(s: &Situation<'_>, name: &SiteName, facts: &Fact<&crate::facts::SiteFacts>) -> Lag {
-    if name == s.me {
-        let mut worst = Lag { bytes: Some(0), age_ms: Some(0) };
-        if s.seen.databases.is_empty() {
-            return Lag::default();
-        }
-        for view in s.seen.databases.values() {
-            let one = view.guard.value().and_then(|r| own_lag(r, view.guard.age().unwrap_or_default()));
-            let Some(one) = one else { return Lag::default() };
-            worst.bytes = worst.bytes.max(one.bytes);
-            worst.age_ms = worst.age_ms.max(one.age_ms);
-        }
-        return worst;
-    }
-    let Some(said) = facts.value().filter(|f| !f.lag_bytes.is_empty()) else { return Lag::default() };
-    Lag { bytes: said.lag_bytes.values().max().copied(), age_ms: facts.age().map(|a| Millis::from(a).0) }
+/// The largest of all; unknown when one of them is.
+fn worst(all: impl Iterator<Item = Option<u64>>) -> Option<u64> {
+    all.reduce(|a, b| a.zip(b).map(|(a, b)| a.max(b))).flatten()
 }
 
-/// What a replica has still to replay, by its primary's last report; unknown without one.
-fn own_lag(report: &Report, seen: std::time::Duration) -> Option<Lag> {
-    let p = report.positions.as_ref()?;
-    let upstream = p.upstream.as_ref()?;
-    let bytes = upstream.reported_end?.ahead_of(p.replay?);
-    let age = seen + p.age.duration() + upstream.message_age?.duration();
-    Some(Lag { bytes: Some(bytes), age_ms: Some(Millis::from(age).0) })
+/// How a site's replicas follow, all of them together.
+struct Follows {
+    /// Whether every one of them streams; `None` is unknown.
+    streaming: Option<bool>,
+    /// Why not.
+    why: Option<String>,
+    lag: Lag,
+    missing: Option<u64>,
+}
+
+impl Follows {
+    const UNKNOWN: Self =
+        Self { streaming: None, why: None, lag: Lag { bytes: None, age_ms: None }, missing: None };
+}
+
+fn follows(s: &Situation<'_>, name: &SiteName, facts: &Fact<&SiteFacts>) -> Follows {
+    let PolicySeen::Present(policy) = &s.policy else { return Follows::UNKNOWN };
+    let here = policy.databases.iter().filter(|(_, d)| d.instances.contains_key(name));
+    let databases: Vec<&ItemName> = here.map(|(n, _)| n).collect();
+    if databases.is_empty() {
+        return Follows::UNKNOWN;
+    }
+    if name == s.me { own(s, &databases) } else { said(s, name, facts, &databases) }
+}
+
+fn own(s: &Situation<'_>, databases: &[&ItemName]) -> Follows {
+    let missing = |n: &&ItemName| {
+        let contact = s.seen.databases.get(*n)?.last_contact?;
+        Some(contact.reported_end.ahead_of(contact.received))
+    };
+    let missing = worst(databases.iter().map(missing));
+    let lag = Lag { bytes: Some(0), age_ms: Some(0) };
+    let mut all = Follows { streaming: Some(true), why: None, lag, missing };
+    for name in databases {
+        let guard = s.seen.databases.get(*name).map(|d| &d.guard);
+        let seen = guard.and_then(Fact::age).unwrap_or_default();
+        match guard.and_then(Fact::value).and_then(following) {
+            Some(Following::Streaming { lag, age }) => {
+                let age_ms = age.map(|age| Millis::from(seen + age).0);
+                all.lag.bytes = all.lag.bytes.zip(lag).map(|(a, b)| a.max(b));
+                all.lag.age_ms = all.lag.age_ms.zip(age_ms).map(|(a, b)| a.max(b));
+            }
+            Some(Following::Broken(why)) => {
+                return Follows {
+                    streaming: Some(false),
+                    why: Some(format!("{name}: {why}")),
+                    lag: Lag::default(),
+                    missing,
+                };
+            }
+            None => {
+                all.streaming = None;
+                all.lag = Lag::default();
+            }
+        }
+    }
+    all
+}
+
+/// What another site said last. It says so at once when the order of magnitude changes or is no longer known, so that
+/// while it lives its word is as old as its last sign of life; a silent site's word says nothing about now.
+fn said(s: &Situation<'_>, name: &SiteName, facts: &Fact<&SiteFacts>, databases: &[&ItemName]) -> Follows {
+    let Fact::Known { value, age } = facts else { return Follows::UNKNOWN };
+    let lives = s.lives(name) == Some(true);
+    let age = if lives { s.silent_for(name).map_or(*age, |silent| silent.min(*age)) } else { *age };
+    // A primary knows of a lag that the replica cannot know of while the line is slow.
+    let known_here = |n: &ItemName| {
+        let report = s.seen.databases.get(n).and_then(|d| d.guard.value())?;
+        report.replicas.get(&slot_of(name)).map(|b| b.bytes)
+    };
+    let lag_of = |n: &ItemName| known_here(n).max(Some(*value.lag_bytes.get(n)?));
+    let bytes = worst(databases.iter().map(|n| lag_of(n)));
+    let broken = databases.iter().find_map(|n| value.not_streaming.get_key_value(*n));
+    let lag = Lag { bytes, age_ms: bytes.map(|_| Millis::from(age).0) };
+    let streaming = if broken.is_some() { Some(false) } else { bytes.map(|_| true) };
+    Follows {
+        streaming: streaming.filter(|_| lives),
+        why: broken.map(|(name, why)| format!("{name}: {why}")),
+        missing: worst(databases.iter().map(|n| known_here(n).or_else(|| lag_of(n)))),
+        lag,
+    }
 }
 
 /// The worst lag of the sites that follow; unknown when one of them is.
@@ -137,10 +203,19 @@ pub(super) fn last(record: &Record) -> Option<TransitionRow> {
     Some(TransitionRow {
         by_move: by_move.map(|d| d.name.to_string()),
         write_pause_ms: took("writePause"),
-        read_only_ms: took("readOnly"),
+        read_only_ms: read_only(transition),
         words: words(transition),
         transition: transition.clone(),
     })
+}
+
+/// For how long users were read-only: the parts that are known, one after the other, from the moment the old site's
+/// flags went on, or its reads were served elsewhere, until the new site's went off.
+fn read_only(t: &Transition) -> Option<u64> {
+    let mut parts =
+        t.phases.iter().filter(|p| !matches!(p.name.as_str(), "detect" | "writePause")).peekable();
+    parts.peek().filter(|p| matches!(p.name.as_str(), "flagsSeen" | "checkpoint" | "readOnly"))?;
+    Some(parts.map(|p| p.took.0).sum())
 }
 
 /// A transition in one line.

@@ -8,6 +8,9 @@ use crate::policy::After;
 use crate::record::{Fences, Phase, Record};
 use crate::time::human;
 
+/// How the gates end that hold back traffic and not the promotion.
+const SERVING: &str = "/serving";
+
 pub(super) fn sentence(s: &Situation<'_>, plan: &Plan, record: Option<&Record>, sites: &[SiteRow]) -> String {
     let blocker = plan.first_blocker().map(Gate::words);
     let Some(record) = record else {
@@ -97,7 +100,10 @@ fn steady(s: &Situation<'_>, plan: &Plan, record: &Record, sites: &[SiteRow]) ->
                 let ago = age.map(|a| format!(" {} ago", human(a))).unwrap_or_default();
                 format!("{} follows, {} behind{ago}", row.name, size(bytes))
             }
-            (Some(true), None) => format!("{} lives, its lag is not known", row.name),
+            (Some(true), None) => match &row.not_streaming {
+                Some(why) => format!("{} lives and does not stream ({why})", row.name),
+                None => format!("{} lives, its lag is not known", row.name),
+            },
         })
         .collect();
     let held = held(s, record).map(|h| format!(" {h}")).unwrap_or_default();
@@ -114,8 +120,10 @@ fn silent(s: &Situation<'_>, plan: &Plan, record: &Record) -> String {
 fn read_only(s: &Situation<'_>, plan: &Plan, record: &Record) -> String {
     let target = record.target.as_ref().map_or_else(|| "nobody".to_owned(), ToString::to_string);
     let since = clock(record.entered.at, s.wall, false);
+    let waits = plan.gates.iter().find(|g| g.name.ends_with(SERVING) && !g.passed());
+    let waits = waits.map(|g| format!(" Traffic waits for {}.", g.words())).unwrap_or_default();
     format!(
-        "Reads served from {target} since {since}. {}{} {}.",
+        "Reads served from {target} since {since}.{waits} {}{} {}.",
         promotes(s, plan, record),
         risk(record),
         capital(&last_heard(s, record))
@@ -138,10 +146,11 @@ fn promotes(s: &Situation<'_>, plan: &Plan, record: &Record) -> String {
     };
     let own = record.target.as_ref() == Some(s.me);
     let due = record.entered.at.checked_add(after).unwrap_or(record.entered.at);
-    let other = plan
-        .gates
-        .iter()
-        .find(|g| !g.passed() && !matches!(g.name.as_str(), "promote" | "silence" | "serveReads" | "hold"));
+    let other = plan.gates.iter().find(|g| {
+        !g.passed()
+            && !matches!(g.name.as_str(), "promote" | "silence" | "serveReads" | "hold")
+            && !g.name.ends_with(SERVING)
+    });
     if let Some(gate) = other.filter(|_| own) {
         return format!("Not promoted: {}.", gate.words());
     }
@@ -149,7 +158,8 @@ fn promotes(s: &Situation<'_>, plan: &Plan, record: &Record) -> String {
         let soon = due.duration_since(s.wall) < jiff::SignedDuration::from_mins(2);
         return format!("Promotes {} unless held.", clock(due, s.wall, soon));
     }
-    match plan.first_blocker().filter(|_| own) {
+    let blocker = plan.gates.iter().find(|g| !g.passed() && !g.name.ends_with(SERVING));
+    match blocker.filter(|_| own) {
         Some(gate) => format!("Promotion is due; waits for {}.", gate.words()),
         None => "Promotion is due.".to_owned(),
     }

@@ -51,7 +51,7 @@ fn a_lock_that_nobody_confirms_says_for_whom_it_waits() {
 fn a_guard_that_says_nothing_is_named() {
     let plan = Given::at("paris").record(steady()).guard_unknown().plan();
     stays(&plan);
-    assert_eq!(answer(&plan, "database/main"), Answer::Unknown);
+    assert_eq!(answer(&plan, "database/main/guard"), Answer::Unknown);
     assert!(!plan.lock, "nobody asked the guard: that is never a dead database");
 }
 

@@ -248,11 +248,27 @@ fn a_finished_switchover_reports_its_pause_and_is_done() {
         .stamped(Stamp::Promoted, 900)
         .stamped(Stamp::Opened, 880)
         .stamped(Stamp::WriteVerified, 860)
+        .stamped(Stamp::TrafficMoved, 300)
         .plan();
     let record = next(&plan);
     assert_eq!(record.phase, Phase::Steady);
     assert!(record.settled);
     let pause = record.history[0].phases.iter().find(|p| p.name == "writePause").unwrap();
     assert_eq!(pause.took.0, 60 + 20 + 140);
+    let flags = record.history[0].phases.iter().find(|p| p.name == "flagsOff").unwrap();
+    assert_eq!(flags.took.0, 300, "from the traffic's move until the flags were seen to be off");
     assert_eq!(record.moves[0].end, MoveEnd::Done);
+}
+
+#[test]
+fn the_flags_way_to_the_pods_is_measured_by_itself() {
+    let plan = stopped()
+        .stamped(Stamp::TargetReady, 900)
+        .stamped(Stamp::ReadOnlySeen, 650)
+        .stamped(Stamp::LockOrdered, 600)
+        .stamped(Stamp::Stopped, 540)
+        .plan();
+    let phases = &next(&plan).transition.as_ref().unwrap().phases;
+    let phases: Vec<(&str, u64)> = phases.iter().map(|p| (p.name.as_str(), p.took.0)).collect();
+    assert_eq!(phases, [("flagsSeen", 250), ("checkpoint", 50), ("stop", 60)]);
 }

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use bascule_core::guard::wire::Behind;
 use bascule_core::loss::LossBound;
 use bascule_core::moves::MoveHash;
-use bascule_core::observation::{Fact, FlagValue, PodsAsked};
+use bascule_core::observation::{Fact, FlagValue, PodsAsked, ReplicasSeen};
 use bascule_core::plan::{Answer, Gate};
 use bascule_core::policy::After;
+use bascule_core::position::Lsn;
 use bascule_core::project::{Lag, Report, SiteRole, project, size};
 use bascule_core::record::{Cause, HoldUntil, MeasuredLoss, Phase, PhaseTime};
 use bascule_core::time::Millis;
@@ -25,7 +27,14 @@ fn told(given: &Given) -> Report {
 fn reads() -> Given {
     let mut record = in_phase(Phase::ReadOnly);
     record.entered.at = wall();
-    Given::at("lyon").record(record).report(orphan(10)).contact(0, 2_200).silent("paris", 3_000)
+    let given = Given::at("lyon").record(record).report(orphan(10)).contact(0, 2_200);
+    pods_ready(given.silent("paris", 3_000), 2)
+}
+
+fn pods_ready(mut given: Given, ready: u32) -> Given {
+    given.seen.workloads.get_mut(&item("web")).unwrap().replicas =
+        Fact::now(ReplicasSeen { wanted: 2, ready });
+    given
 }
 
 fn hold(mut given: Given) -> Given {
@@ -40,13 +49,17 @@ fn hold(mut given: Given) -> Given {
 #[rstest]
 #[case::quiet(Given::at("paris").record(steady()), "paris writes (epoch 1); lyon follows, 0 B behind.")]
 #[case::quiet_from_the_other_side(Given::at("lyon").record(steady()), "paris writes (epoch 1); lyon follows, 0 B behind.")]
-#[case::old_lag(
+#[case::said_a_while_ago_by_a_site_that_lives(
     { let mut g = Given::at("paris").record(steady());
       let mut f = crate::world::given::facts(&site("lyon")); f.lag_bytes.insert(item("main"), 1_258_291);
       g.seen.sites.insert(site("lyon"), Fact::Known { value: f, age: Duration::from_secs(7) }); g },
-    "paris writes (epoch 1); lyon follows, 1.2 MiB behind 7 s ago.")]
+    "paris writes (epoch 1); lyon follows, 1.2 MiB behind.")]
 #[case::lag_unknown(Given::at("paris").record(steady()).facts("lyon", |f| f.lag_bytes.clear()),
     "paris writes (epoch 1); lyon lives, its lag is not known.")]
+#[case::link_cut(
+    link_cut(),
+    "paris writes (epoch 1); lyon lives and does not stream (main: it receives nothing from its primary)."
+)]
 #[case::standby_lost(Given::at("paris").record(steady()).silent("lyon", 60_000),
     "paris writes (epoch 1); lyon has been silent for 59.7 s.")]
 #[case::just_started({ let mut g = Given::at("lyon").record(steady()); g.observed = 0; g },
@@ -60,6 +73,10 @@ fn hold(mut given: Given) -> Given {
 #[case::reads_served(
     reads(),
     "Reads served from lyon since 03:02. Promotes 03:32 unless held. At most 2.1 MiB and what was written in 3.4 s at risk, last heard 03:01:57."
+)]
+#[case::reads_cannot_be_served_yet(
+    pods_ready(reads(), 0),
+    "Reads served from lyon since 03:02. Traffic waits for workload/web/serving: 0 of 2 ready (needed: a ready replica before users are sent here, or 2 m). Promotes 03:32 unless held. At most 2.1 MiB and what was written in 3.4 s at risk, last heard 03:01:57."
 )]
 #[case::reads_for_ever(reads().policy(|p| p.failover.promote_after = After::Never),
     "Reads served from lyon since 03:02. Promotes only by a Move of type Failover. At most 2.1 MiB and what was written in 3.4 s at risk, last heard 03:01:57.")]
@@ -93,6 +110,50 @@ fn the_sentence_says_what_is_and_who_is_waited_for(#[case] given: Given, #[case]
     assert_eq!(told(&given).sentence, expected);
 }
 
+/// Paris and lyon see the arbiter and not each other.
+fn link_cut() -> Given {
+    Given::at("paris").record(steady()).facts("lyon", |f| {
+        f.lag_bytes.clear();
+        f.not_streaming.insert(item("main"), "it receives nothing from its primary".to_owned());
+    })
+}
+
+fn lag(bytes: u64) -> Given {
+    Given::at("paris").record(steady()).facts("lyon", |f| {
+        f.lag_bytes.insert(item("main"), bytes);
+    })
+}
+
+/// Lyon has everything and has so many bytes still to replay.
+fn replays(bytes: u64) -> Given {
+    let mut report = replica(10);
+    let positions = report.positions.as_mut().unwrap();
+    positions.replay = positions.receive.map(|at| Lsn(at.0 - bytes));
+    Given::at("lyon").record(steady()).report(report)
+}
+
+/// `maxDataLoss.time` in milliseconds; a lost site has stopped after 1.55 s.
+fn bound(ms: u64) -> Given {
+    let seconds = Duration::from_millis(ms);
+    Given::at("paris").record(steady()).policy(|p| p.failover.max_data_loss.seconds = seconds)
+}
+
+/// Lyon serves reads and would lose more than the policy allows.
+fn reads_behind() -> Given {
+    let mut given = reads();
+    given.record.as_mut().unwrap().transition.as_mut().unwrap().loss_bound =
+        Some(LossBound { bytes: Some(1 << 30), unseen: Some(Millis(3_400)) });
+    given
+}
+
+/// A finding that stands in nobody's way.
+fn advised() -> Given {
+    let mut given = Given::at("lyon").record(steady());
+    let found = Gate::new("database/main/WalSenderTimeout", Answer::Yes, "wal_sender_timeout: 60 s", "4 s");
+    given.seen.databases.get_mut(&item("main")).unwrap().preflight = Fact::now(vec![found]);
+    given
+}
+
 fn condition(r: &Report, kind: &str) -> (Option<bool>, String) {
     let c = r
         .conditions
@@ -120,7 +181,24 @@ fn condition(r: &Report, kind: &str) -> (Option<bool>, String) {
 #[case::reachable(Given::at("paris").record(steady()), "SitesReachable", Some(true), "AllLive")]
 #[case::silent(Given::at("paris").record(steady()).silent("lyon", 60_000), "SitesReachable", Some(false), "SiteSilent")]
 #[case::streaming(Given::at("paris").record(steady()), "ReplicationHealthy", Some(true), "Streaming")]
-#[case::lag_unknown(Given::at("lyon").record(steady()).report(orphan(10)), "ReplicationHealthy", None, "LagUnknown")]
+#[case::lag_unknown(Given::at("paris").record(steady()).facts("lyon", |f| f.lag_bytes.clear()), "ReplicationHealthy", None, "LagUnknown")]
+#[case::a_silent_site_s_lag(Given::at("paris").record(steady()).silent("lyon", 60_000), "ReplicationHealthy", None, "LagUnknown")]
+#[case::cut_off_replica(Given::at("lyon").record(steady()).report(orphan(10)), "ReplicationHealthy", Some(false), "NotStreaming")]
+#[case::cut_off_replica_elsewhere(link_cut(), "ReplicationHealthy", Some(false), "NotStreaming")]
+#[case::failover_without_replication(link_cut(), "FailoverPossible", Some(false), "NotStreaming")]
+#[case::switchover_without_replication(link_cut(), "SwitchoverPossible", Some(false), "NotStreaming")]
+#[case::failover_lag_unknown(Given::at("paris").record(steady()).facts("lyon", |f| f.lag_bytes.clear()), "FailoverPossible", None, "LagUnknown")]
+#[case::failover_too_far_behind(lag(17 << 20), "FailoverPossible", Some(false), "LagTooLarge")]
+#[case::failover_with_much_to_replay(replays(20 << 20), "FailoverPossible", Some(true), "SiteCanTake")]
+#[case::failover_a_bit_behind(lag(16 << 20), "FailoverPossible", Some(true), "SiteCanTake")]
+#[case::switchover_too_far_behind(lag(17 << 20), "SwitchoverPossible", Some(true), "Ready")]
+#[case::a_bound_that_can_never_hold(bound(1_549), "FailoverPossible", Some(false), "DataLossTimeTooShort")]
+#[case::a_bound_that_can_just_hold(bound(1_550), "FailoverPossible", Some(true), "SiteCanTake")]
+#[case::a_bound_that_binds_no_switchover(bound(1_549), "SwitchoverPossible", Some(true), "Ready")]
+#[case::a_bound_that_nobody_uses(bound(0).policy(|p| p.failover.promote_after = After::Never), "FailoverPossible", Some(true), "SiteCanTake")]
+#[case::a_lost_site_s_replica(reads(), "FailoverPossible", Some(true), "SiteCanTake")]
+#[case::a_lost_site_s_replica_that_is_behind(reads_behind(), "FailoverPossible", Some(false), "LossTooLarge")]
+#[case::advice(advised(), "Advice", Some(true), "Findings")]
 #[case::writes(Given::at("paris").record(steady()), "ReadOnlyEffective", Some(true), "ReadWrite")]
 #[case::read_only(Given::at("lyon").record(steady()), "ReadOnlyEffective", Some(true), "ReadOnly")]
 #[case::flag_wrong(Given::at("lyon").record(steady()).flag(FlagValue::ReadWrite), "ReadOnlyEffective", Some(false), "FlagDiffers")]
@@ -133,7 +211,7 @@ fn condition(r: &Report, kind: &str) -> (Option<bool>, String) {
 #[case::traffic_unknown({ let mut g = Given::at("paris").record(steady()); g.seen.traffic.clear(); g }, "TrafficConverged", None, "NotKnown")]
 #[case::agrees(Given::at("paris").record(steady()), "ArbiterAgrees", Some(true), "Agrees")]
 #[case::contended({ let mut g = Given::at("paris").record(steady()); g.seen.workloads.get_mut(&item("web")).unwrap().blockers =
-    Fact::now(vec![Gate::new("web", Answer::No, "Contended: argocd owns spec.replicas", "nobody")]); g }, "Contended", Some(true), "OwnedByAnother")]
+    Fact::now(vec![crate::take::contended("replicas")]); g }, "Contended", Some(true), "OwnedByAnother")]
 fn a_condition_has_a_stable_reason(
     #[case] given: Given,
     #[case] kind: &str,
@@ -146,7 +224,7 @@ fn a_condition_has_a_stable_reason(
 #[test]
 fn what_is_true_only_sometimes_is_absent_otherwise() {
     let r = told(&Given::at("paris").record(steady()));
-    for kind in ["Reconciling", "Stalled", "Contended"] {
+    for kind in ["Reconciling", "Stalled", "Contended", "Advice"] {
         assert!(!r.conditions.iter().any(|c| c.kind == kind), "{kind}");
     }
 }
@@ -230,4 +308,100 @@ fn bytes_read_like_words() {
     ] {
         assert_eq!(size(bytes), words);
     }
+}
+
+#[test]
+fn every_reason_is_told_under_a_name_of_its_own() {
+    let mut given = Given::at("lyon").record(steady()).report(waiting(true));
+    let finding = |found: &str| Gate::new("database/main/Grant", Answer::No, found, "the grant");
+    given.seen.databases.get_mut(&item("main")).unwrap().preflight =
+        Fact::now(vec![finding("pg_read_all_stats"), finding("pg_checkpoint")]);
+    given.seen.workloads.get_mut(&item("web")).unwrap().blockers =
+        Fact::now(vec![crate::take::contended("replicas"), crate::take::contended("readOnlyFlag")]);
+    let r = told(&given);
+    let mut names: Vec<&str> = r.gates.iter().map(|g| g.name.as_str()).collect();
+    for name in [
+        "database/main/server",
+        "database/main/Grant",
+        "contended/web/replicas",
+        "contended/web/readOnlyFlag",
+    ] {
+        assert!(names.contains(&name), "{name} in {names:?}");
+    }
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count, "a repeated name is dropped on the way to status: {:#?}", r.gates);
+    let grant = r.gates.iter().find(|g| g.name == "database/main/Grant").unwrap();
+    assert_eq!(grant.found, "pg_read_all_stats; pg_checkpoint");
+}
+
+#[test]
+fn what_a_promotion_would_need_is_shown_all_year_with_its_age() {
+    let given = Given::at("lyon").record(steady());
+    let plan = given.plan();
+    let r = told(&given);
+    for name in ["ownLease", "promise", "hold", "cooldown", "promote", "veto", "loss"] {
+        assert!(!plan.gates.iter().any(|g| g.name == name), "{name} decides nothing yet");
+        assert!(r.gates.iter().any(|g| g.name == name), "{name} in {:#?}", r.gates);
+    }
+    let gate = |name: &str| r.gates.iter().find(|g| g.name == name).unwrap();
+    assert_eq!(gate("loss").found, "0 bytes known, 1.6 s unseen");
+    for name in ["loss", "veto", "silence", "ownLease"] {
+        assert!(gate(name).age_ms.is_some(), "{name}");
+    }
+    let active = told(&Given::at("paris").record(steady()));
+    assert!(!active.gates.iter().any(|g| g.name == "loss"), "the active site is not promoted");
+}
+
+#[test]
+fn a_lag_that_only_the_primary_knows_of_is_shown() {
+    let mut report = primary(10);
+    report.replicas.insert("bascule_lyon".to_owned(), Behind { bytes: 20 << 20, time: None });
+    let r = told(&Given::at("paris").record(steady()).report(report));
+    assert_eq!(r.lag.bytes, Some(20 << 20), "lyon itself says 0");
+    assert_eq!(condition(&r, "FailoverPossible"), (Some(false), "LagTooLarge".to_owned()));
+}
+
+#[test]
+fn advice_is_shown_and_blocks_nothing() {
+    let given = advised();
+    assert!(given.plan().blockers.is_empty());
+    let r = told(&given);
+    assert_eq!(r.sites[1].promotable, Some(true));
+    let advice = r.gates.iter().find(|g| g.name == "database/main/WalSenderTimeout").unwrap();
+    assert!(advice.passed());
+    let c = r.conditions.iter().find(|c| c.kind == "Advice").unwrap();
+    assert_eq!(c.message, "database/main/WalSenderTimeout: wal_sender_timeout: 60 s (needed: 4 s)");
+}
+
+#[test]
+fn users_are_read_only_from_the_old_site_s_flags_until_the_new_site_s_are_off() {
+    let took = |parts: &[(&str, u64)]| {
+        let mut t = finished(Cause::Planned, 60);
+        let phase = |(name, ms): &(&str, u64)| PhaseTime {
+            name: (*name).to_owned(),
+            site: site("lyon"),
+            took: Millis(*ms),
+        };
+        t.phases = parts.iter().map(phase).collect();
+        let mut record = steady();
+        record.history = vec![t];
+        told(&Given::at("paris").record(record)).last.unwrap().read_only_ms
+    };
+    let planned = [
+        ("flagsSeen", 240),
+        ("checkpoint", 10),
+        ("stop", 60),
+        ("prove", 20),
+        ("promote", 100),
+        ("open", 5),
+        ("verify", 3),
+        ("traffic", 30),
+        ("flagsOff", 12),
+        ("writePause", 188),
+    ];
+    assert_eq!(took(&planned), Some(480));
+    assert_eq!(took(&[("detect", 2_000), ("readOnly", 10_000), ("promote", 100)]), Some(10_100));
+    assert_eq!(took(&[("promote", 100), ("open", 5)]), None, "nobody served reads before");
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use bascule_core::guard::wire::Behind;
 use bascule_core::loss::LossBound;
 use bascule_core::moves::MoveEnd;
-use bascule_core::observation::Fact;
-use bascule_core::plan::{Answer, DatabaseRole, Gate};
-use bascule_core::policy::After;
+use bascule_core::observation::{Fact, ReplicasSeen};
+use bascule_core::plan::{Answer, DatabaseRole, Gate, Step};
+use bascule_core::policy::{After, Replicas};
 use bascule_core::position::Timeline;
 use bascule_core::record::{Cause, Phase, Record};
 use bascule_core::time::Millis;
@@ -19,6 +19,16 @@ use crate::world::policy::{database, policy_in, switchover};
 use crate::world::record::{doing, finished, in_phase, never_fences, small_loss, steady};
 use crate::world::reports::{orphan, proof, replica, waiting};
 use crate::world::{item, site};
+
+/// As the workloads' adapter says it.
+pub fn contended(what: &str) -> Gate {
+    Gate::new(
+        &format!("contended/web/{what}"),
+        Answer::No,
+        ".spec.replicas is owned by \"argocd-controller\"",
+        "argocd: ignoreDifferences for /spec/replicas\nkubectl patch deployment web",
+    )
+}
 
 /// Lyon, for which paris has been silent for a minute.
 fn lost(record: Record) -> Given {
@@ -119,12 +129,12 @@ fn without_the_ballot_nothing_is_proposed(#[case] given: Given) {
     r.positions.as_mut().unwrap().upstream.as_mut().unwrap().message_age = None;
     reads_served().report(r)
 }, "veto", Answer::Unknown)]
-#[case::guard_unknown(reads_served().guard_unknown(), "database/main", Answer::Unknown)]
-#[case::not_a_replica(reads_served().report(waiting(true)), "database/main", Answer::NotYet)]
+#[case::guard_unknown(reads_served().guard_unknown(), "database/main/guard", Answer::Unknown)]
+#[case::not_a_replica(reads_served().report(waiting(true)), "database/main/server", Answer::NotYet)]
 #[case::preflight({ let mut g = reads_served(); g.seen.databases.get_mut(&item("main")).unwrap().preflight =
     Fact::now(vec![Gate::new("wal_level", Answer::No, "minimal", "replica")]); g }, "wal_level", Answer::No)]
 #[case::contended({ let mut g = reads_served(); g.seen.workloads.get_mut(&item("web")).unwrap().blockers =
-    Fact::now(vec![Gate::new("contended", Answer::No, "argocd owns spec.replicas", "nobody")]); g }, "contended", Answer::No)]
+    Fact::now(vec![contended("replicas")]); g }, "contended/web/replicas", Answer::No)]
 #[case::workload_unknown({ let mut g = reads_served(); g.seen.workloads.clear(); g }, "workload/web", Answer::Unknown)]
 #[case::traffic_unknown({ let mut g = reads_served(); g.seen.traffic.clear(); g }, "traffic/public", Answer::Unknown)]
 #[case::marks({ let mut g = reads_served(); g.seen.high_water = Fact::unknown("read-only file system"); g }, "marks", Answer::Unknown)]
@@ -235,11 +245,66 @@ fn a_new_silence_while_returning_starts_over() {
 
 #[test]
 fn the_target_serves_reads_and_gets_the_traffic() {
-    let plan = lost(in_phase(Phase::ReadOnly)).plan();
+    let plan = serving(2).plan();
     assert!(points_traffic(&plan));
     assert_eq!(role(&plan), &DatabaseRole::Follow { site: site("paris"), open: true });
-    assert!(!points_traffic(&lost(in_phase(Phase::ReadOnly)).view(View::Outdated).plan()));
-    assert!(!points_traffic(&lost(in_phase(Phase::ReadOnly)).lease(Lease::Lapsed).plan()));
+    assert!(!points_traffic(&serving(2).view(View::Outdated).plan()));
+    assert!(!points_traffic(&serving(2).lease(Lease::Lapsed).plan()));
+}
+
+/// Lyon serves reads by two pods, so many of them ready.
+fn serving(ready: u32) -> Given {
+    let mut given = lost(in_phase(Phase::ReadOnly));
+    given.seen.workloads.get_mut(&item("web")).unwrap().replicas =
+        Fact::now(ReplicasSeen { wanted: 2, ready });
+    given
+}
+
+#[test]
+fn reads_are_served_by_as_many_replicas_as_writes_where_nothing_else_is_written() {
+    let scaled = |given: Given| {
+        given.plan().steps.iter().find_map(|s| match s {
+            Step::Scale { replicas, .. } => Some(*replicas),
+            _ => None,
+        })
+    };
+    let reads = |change: fn(&mut Replicas)| {
+        lost(in_phase(Phase::ReadOnly))
+            .policy(|p| change(&mut p.workloads.get_mut(&item("web")).unwrap().replicas))
+    };
+    assert_eq!(scaled(reads(|_| {})), Some(2));
+    assert_eq!(scaled(reads(|r| r.read_only = None)), Some(3), "as observed while active");
+    assert_eq!(scaled(reads(|r| *r = Replicas { active: Some(5), read_only: None, ..*r })), Some(5));
+    assert_eq!(scaled(reads(|r| *r = Replicas::default())), None, "the policy does not scale it");
+}
+
+#[test]
+fn traffic_waits_for_a_pod_that_is_ready_to_serve_reads() {
+    let plan = serving(0).plan();
+    assert!(!points_traffic(&plan));
+    assert_eq!(answer(&plan, "workload/web/serving"), Answer::NotYet);
+    assert!(plan.look_again.is_some());
+    assert!(points_traffic(&serving(1).plan()));
+    assert!(points_traffic(&serving(0).for_ms(120_000).plan()), "nobody waits for ever");
+}
+
+#[test]
+fn traffic_does_not_wait_long_for_what_is_not_known() {
+    let unknown = |ms| {
+        let mut given = lost(in_phase(Phase::ReadOnly)).for_ms(ms);
+        given.seen.workloads.get_mut(&item("web")).unwrap().replicas = Fact::unknown("timed out");
+        given.plan()
+    };
+    assert!(!points_traffic(&unknown(14_000)));
+    assert_eq!(answer(&unknown(14_000), "workload/web/serving"), Answer::Unknown);
+    assert!(points_traffic(&unknown(15_000)));
+}
+
+#[test]
+fn a_workload_that_serves_no_reads_holds_no_traffic_back() {
+    let mut given = serving(0);
+    given = given.policy(|p| p.workloads.get_mut(&item("web")).unwrap().replicas.read_only = Some(0));
+    assert!(points_traffic(&given.plan()));
 }
 
 /// Milan as a third site, with lyon the target of what goes on.

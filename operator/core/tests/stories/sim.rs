@@ -332,6 +332,7 @@ impl Sim {
                 .map(|(name, f)| (name.clone(), Fact::now(f.clone())))
                 .collect(),
             high_water: Fact::now(me.marks),
+            advice: vec![],
         }
     }
 
@@ -391,6 +392,7 @@ impl Sim {
                 disks: BTreeMap::from([(item("main"), self.sites[i].db.report().disk)]),
                 behind: BTreeMap::new(),
                 lag_bytes: self.lag(i),
+                not_streaming: BTreeMap::new(),
                 sizes: BTreeMap::from([(item("web"), self.sites[i].replicas)]),
                 diverged: BTreeMap::new(),
             },

@@ -404,6 +404,7 @@ pub fn facts(name: &SiteName) -> SiteFacts {
         disks: BTreeMap::from([(item("main"), Disk::Cluster(c))]),
         behind: BTreeMap::new(),
         lag_bytes: BTreeMap::from([(item("main"), 0)]),
+        not_streaming: BTreeMap::new(),
         sizes: BTreeMap::from([(item("web"), if *name == site("paris") { 3 } else { 0 })]),
     }
 }

@@ -1,25 +1,30 @@
 //! One policy, once: note, decide, check, commit, act, tell.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bascule_core::check::check;
 use bascule_core::decide::{PolicySeen, Situation, decide, note};
-use bascule_core::facts::{SCHEMA, SiteFacts};
+use bascule_core::facts::{Following, SCHEMA, SiteFacts, following, magnitude};
 use bascule_core::guard::wire::{Behind, Disk, slot_of};
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
 use bascule_core::observation::{Fact, Marks};
-use bascule_core::plan::{DatabaseRole, Gate, Plan};
+use bascule_core::plan::{Answer, DatabaseRole, Gate, Plan};
 use bascule_core::project::{Report, project};
 use bascule_core::time::Boottime;
 use jiff::Timestamp;
 
 use super::event::Command;
 use super::policy::State;
+use super::trouble::Call;
 use super::{Brain, Identity};
 use crate::ports::{JournalEntry, JournalKind};
 
 /// A guard that has not asked for so many of its own periods is not known to live.
 const MISSED_QUESTIONS: u32 = 8;
+
+/// How often a changing lag is said and shown, at most.
+const LAG_EVERY: Duration = Duration::from_secs(5);
 
 impl Brain {
     pub(super) fn cycle(&mut self, key: &PolicyKey, now: Boottime, wall: Timestamp) {
@@ -29,7 +34,7 @@ impl Brain {
         if situation_ready {
             self.commit(key, &plan, now);
             self.act(key, &plan, now);
-            self.say(key, &plan);
+            self.say(key, &plan, now);
         }
         if let Some(state) = self.policies.get_mut(key) {
             if plan.transition.is_none() && news(&state.plan) != news(&plan) {
@@ -58,11 +63,17 @@ impl Brain {
             Fact::Unknown { reason } => Fact::unknown(reason.clone()),
         };
         let Some(state) = self.policies.get_mut(key) else { return };
+        if state.show_again_at.is_some_and(|t| now >= t) {
+            state.shown = None;
+        }
         for due in [
             &mut state.read_again_at,
             &mut state.write_facts_at,
+            &mut state.say_at,
             &mut state.raise_again_at,
             &mut state.show_at,
+            &mut state.show_later_at,
+            &mut state.show_again_at,
         ] {
             if due.is_some_and(|t| now >= t) {
                 *due = None;
@@ -74,6 +85,7 @@ impl Brain {
             }
         }
         state.refresh(now, stale_after);
+        state.seen.advice = advice(&self.unreadable, state);
         state.seen.high_water = match &state.mark_unwritable {
             Some(reason) => Fact::unknown(format!("this site's high-water mark cannot be written: {reason}")),
             None => marks,
@@ -218,12 +230,27 @@ impl Brain {
         let report = project(&s, &state.plan);
         let trouble = match (&state.read_failed, alive) {
             (Some(why), _) => Some(format!("the record cannot be read: {why}")),
-            (None, false) => Some("this site's lease is not renewed: the arbiter is not reached".to_owned()),
-            (None, true) => state.frozen.clone(),
+            (None, false) => {
+                let why = self.troubles.reason(Call::Renew).unwrap_or("the arbiter was not reached yet");
+                Some(format!("this site's lease is not renewed: {why}"))
+            }
+            (None, true) => {
+                let lasting = || self.troubles.words().or_else(|| state.troubles.words());
+                state.frozen.clone().or_else(lasting)
+            }
         };
-        let digest = digest(state, &report, trouble.as_ref());
-        if state.shown.as_ref() == Some(&digest) {
-            return;
+        let digest = (digest(state, &report, trouble.as_ref()), often(&report));
+        if let Some((what, often)) = &state.shown
+            && *what == digest.0
+        {
+            let due = state.shown_at.map_or(now, |t| t + LAG_EVERY);
+            if *often == digest.1 {
+                return;
+            }
+            if now < due {
+                state.show_later_at = Some(due);
+                return;
+            }
         }
         state.shown = Some(digest);
         state.publishing = true;
@@ -254,16 +281,26 @@ impl Brain {
     }
 
     /// Tells the other sites what has changed here, or what they asked.
-    fn say(&mut self, key: &PolicyKey, plan: &Plan) {
+    fn say(&mut self, key: &PolicyKey, plan: &Plan, now: Boottime) {
         let Some(state) = self.policies.get_mut(key) else { return };
         if state.policy.is_none() || state.writing_facts || state.write_facts_at.is_some() {
             return;
         }
         let facts = facts(&self.id, state, plan);
-        if state.facts.as_ref().is_none_or(|old| worth_saying(old, &facts)) {
-            state.writing_facts = true;
-            self.out.push(Command::WriteFacts { policy: key.clone(), facts: Box::new(facts) });
+        if let Some(old) = &state.facts
+            && !worth_saying(old, &facts)
+        {
+            let due = state.facts_at.map_or(now, |t| t + LAG_EVERY);
+            if !lag_changed(old, &facts) {
+                return;
+            }
+            if now < due {
+                state.say_at = Some(due);
+                return;
+            }
         }
+        state.writing_facts = true;
+        self.out.push(Command::WriteFacts { policy: key.clone(), facts: Box::new(facts) });
     }
 }
 
@@ -303,6 +340,10 @@ fn situation<'a>(
 fn facts(id: &Identity, state: &State, plan: &Plan) -> SiteFacts {
     let policy = state.policy.as_ref();
     let reports = || state.guards.iter().filter_map(|(name, g)| Some((name.clone(), &g.report.as_ref()?.0)));
+    let active = state.claim.view().is_none_or(|v| v.record.active == id.site);
+    let followers = state.seen.databases.iter().filter(|_| !active);
+    let follows: Vec<(ItemName, Following)> =
+        followers.filter_map(|(name, d)| Some((name.clone(), following(d.guard.value()?)?))).collect();
     SiteFacts {
         schema: SCHEMA,
         site: id.site.clone(),
@@ -313,11 +354,18 @@ fn facts(id: &Identity, state: &State, plan: &Plan) -> SiteFacts {
         blockers: plan.blockers.clone(),
         ready_for: plan.ready_for,
         disks: reports().map(|(name, r)| (name, r.disk.clone())).collect(),
-        lag_bytes: reports()
-            .filter_map(|(name, r)| {
-                let p = r.positions.as_ref()?;
-                let end = p.upstream.as_ref()?.reported_end.max(p.receive)?;
-                Some((name, end.ahead_of(p.replay?)))
+        lag_bytes: follows
+            .iter()
+            .filter_map(|(name, f)| match f {
+                Following::Streaming { lag, .. } => Some((name.clone(), (*lag)?)),
+                Following::Broken(_) => None,
+            })
+            .collect(),
+        not_streaming: follows
+            .iter()
+            .filter_map(|(name, f)| match f {
+                Following::Streaming { .. } => None,
+                Following::Broken(why) => Some((name.clone(), why.clone())),
             })
             .collect(),
         behind: behind(id, state),
@@ -347,8 +395,8 @@ fn behind(id: &Identity, state: &State) -> BTreeMap<ItemName, BTreeMap<SiteName,
     databases.filter(|(_, sites): &(_, BTreeMap<_, _>)| !sites.is_empty()).collect()
 }
 
-/// Whether the new facts say something that the old ones do not. Positions and ages change all the time and are no
-/// reason to write.
+/// Whether the new facts say something that the old ones do not and that cannot wait. Positions and ages change all the
+/// time and are no reason to write.
 fn worth_saying(old: &SiteFacts, new: &SiteFacts) -> bool {
     let gates = |gates: &[Gate]| gates.iter().map(|g| (g.name.clone(), g.answer)).collect::<Vec<_>>();
     let disk = |disk: &Disk| match disk {
@@ -369,19 +417,49 @@ fn worth_saying(old: &SiteFacts, new: &SiteFacts) -> bool {
         || old.behind != new.behind
 }
 
+/// Whether a replica's lag has another order of magnitude, or has become known or unknown.
+fn lag_changed(old: &SiteFacts, new: &SiteFacts) -> bool {
+    let lags = |f: &SiteFacts| -> Vec<(ItemName, u32)> {
+        f.lag_bytes.iter().map(|(name, lag)| (name.clone(), magnitude(*lag))).collect()
+    };
+    lags(old) != lags(new) || old.not_streaming != new.not_streaming
+}
+
+/// What is known of the ways here and elsewhere that stands in nobody's way.
+fn advice(unreadable: &[String], state: &State) -> Vec<Gate> {
+    let mut gates = Vec::new();
+    for ((name, site), way) in &state.upstreams {
+        if let (Some(_), Some(why)) = (&way.upstream, &way.failed) {
+            gates.push(Gate::new(
+                &format!("database/{name}/upstream/{site}"),
+                Answer::Yes,
+                format!("the way to {site} could not be looked up, the last known one holds: {why}"),
+                "a look at it",
+            ));
+        }
+    }
+    if !unreadable.is_empty() {
+        let what = unreadable.join("; ");
+        gates.push(Gate::new("arbiter/unreadable", Answer::Yes, what, "entries that this version can read"));
+    }
+    gates
+}
+
 /// What makes a plan different enough to be told: not the ages in it.
 fn news(plan: &Plan) -> (bool, Option<(String, bascule_core::plan::Answer)>) {
     let blocker = plan.first_blocker().map(|g| (g.name.clone(), g.answer));
     (plan.transition.is_some(), blocker)
 }
 
-/// What must change for people to be shown the state again: answers and states, not ages and positions.
+/// What must change for people to be shown the state again at once: answers and states, not ages and positions. What a
+/// promotion would need although nobody asks for one is shown with the rest.
 fn digest(state: &State, report: &Report, trouble: Option<&String>) -> String {
-    let gates: Vec<_> = report.gates.iter().map(|g| (g.name.as_str(), g.answer)).collect();
+    let asked = state.plan.gates.iter().chain(&state.plan.blockers).chain(&state.seen.advice);
+    let gates: Vec<_> = asked.map(|g| (g.name.as_str(), g.answer)).collect();
     let sites: Vec<_> = report
         .sites
         .iter()
-        .map(|s| (&s.name, s.role, s.lives, s.promotable, &s.spec_hash, &s.revision))
+        .map(|s| (&s.name, s.role, s.lives, s.promotable, s.streaming, &s.spec_hash, &s.revision))
         .collect();
     let conditions: Vec<_> = report.conditions.iter().map(|c| (&c.kind, c.status, &c.reason)).collect();
     let moves: Vec<_> = state.moves.iter().map(|m| &m.hash).collect();
@@ -390,4 +468,10 @@ fn digest(state: &State, report: &Report, trouble: Option<&String>) -> String {
         "{:?} {:?} {gates:?} {sites:?} {conditions:?} {moves:?} {generation:?} {trouble:?} {:?}",
         report.serial, report.phase, state.invalid
     )
+}
+
+/// What of the state changes often without being urgent: how far the replicas are behind.
+fn often(report: &Report) -> String {
+    let lags: Vec<_> = report.sites.iter().map(|s| s.lag.bytes.map(magnitude)).collect();
+    format!("{lags:?}")
 }

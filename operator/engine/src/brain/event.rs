@@ -15,7 +15,7 @@ use bascule_core::record::Record;
 use bascule_core::time::Boottime;
 
 use crate::ports::{
-    ArbiterChange, Cas, GuardEvent, GuardSession, Intent, JournalEntry, Listed, Renewed, Shown,
+    ArbiterChange, Cas, GuardEvent, GuardSession, Intent, JournalEntry, Listed, NoUpstream, Renewed, Shown,
 };
 
 /// Something that happened.
@@ -137,7 +137,7 @@ pub enum Found {
     /// A database's findings.
     Database(Fact<Vec<Gate>>),
     /// A way to a database.
-    Upstream(Result<Upstream, String>),
+    Upstream(Result<Upstream, NoUpstream>),
 }
 
 /// Something to be done by the runner.

@@ -8,7 +8,7 @@ use bascule_core::record::{Fences, Phase};
 use bascule_core::time::{Boottime, Millis};
 
 use super::event::Command;
-use super::policy::{Guard, Pending, State};
+use super::policy::{Guard, Pending, State, Way};
 use super::{Brain, Identity};
 use crate::ports::{GuardEvent, GuardSession, JournalEntry, JournalKind};
 
@@ -167,9 +167,11 @@ fn instruction(
         Some(DatabaseRole::Serve { open }) => Role::Serve { open: *open, slots: slots(id, state, database) },
         Some(DatabaseRole::Follow { site, open }) => {
             match state.upstreams.get(&(database.clone(), site.clone())) {
-                Some(Ok(upstream)) => Role::Follow { upstream: upstream.clone(), open: *open },
-                Some(Err(why)) => Role::Wait { why: why.clone() },
-                None => Role::Wait { why: format!("the way to {site} is being looked up") },
+                Some(Way { upstream: Some(upstream), .. }) => {
+                    Role::Follow { upstream: upstream.clone(), open: *open }
+                }
+                Some(Way { failed: Some(why), .. }) => Role::Wait { why: why.clone() },
+                Some(_) | None => Role::Wait { why: format!("the way to {site} is being looked up") },
             }
         }
     };

@@ -37,9 +37,10 @@ struct Entry {
 }
 
 impl Looks {
-    /// Everything must be looked at again.
-    pub(super) fn forget(&mut self) {
-        for entry in self.entries.values_mut() {
+    /// What `changed` must be looked at again; a look that is under way may have seen the old state.
+    pub(super) fn forget(&mut self, changed: impl Fn(&Look) -> bool) {
+        for (_, entry) in self.entries.iter_mut().filter(|(look, _)| changed(look)) {
+            entry.again = entry.busy;
             entry.last = None;
             entry.due = None;
         }

@@ -15,6 +15,7 @@ mod event;
 mod guards;
 mod looks;
 mod policy;
+mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -28,11 +29,15 @@ use bascule_core::time::Boottime;
 use jiff::Timestamp;
 
 pub use self::event::{Command, Event, Found, Look};
-use self::policy::State;
+use self::policy::{State, wait_after};
+use self::trouble::{Call, News, Troubles};
 use crate::ports::{ArbiterChange, Cas, GuardSession, Intent, JournalEntry, JournalKind, Renewed};
 
-/// How long to wait before the arbiter is listed again after a failure.
-const LIST_AGAIN: Duration = Duration::from_secs(1);
+/// The longest wait before the arbiter is listed again after a failure: meanwhile nothing is heard of the other sites.
+const LIST_AGAIN: Duration = Duration::from_secs(4);
+
+/// A watch that has held for so long is a good one: when it breaks, the arbiter is listed again at once.
+const GOOD_WATCH: Duration = Duration::from_secs(10);
 
 /// How long to wait before the marks are read again after a failure.
 const MARKS_AGAIN: Duration = Duration::from_secs(2);
@@ -62,6 +67,13 @@ pub struct Brain {
     next_renewal: Boottime,
     next_lease_read: Boottime,
     list_at: Option<Boottime>,
+    /// When the listing that is being watched from succeeded.
+    listed_at: Option<Boottime>,
+    /// How often the arbiter had to be listed again since the last good watch.
+    relists: u32,
+    /// What the last listing could not read.
+    unreadable: Vec<String>,
+    troubles: Troubles,
     read_marks_at: Option<Boottime>,
     dirty: BTreeSet<PolicyKey>,
     out: Vec<Command>,
@@ -82,6 +94,10 @@ impl Brain {
             next_renewal: now,
             next_lease_read: now,
             list_at: Some(now),
+            listed_at: None,
+            relists: 0,
+            unreadable: Vec::new(),
+            troubles: Troubles::default(),
             read_marks_at: Some(now),
             dirty: BTreeSet::new(),
             out: Vec::new(),
@@ -128,7 +144,13 @@ impl Brain {
         }
         if self.list_at.is_some_and(|t| now >= t) {
             self.list_at = None;
+            self.listed_at = None;
             self.out.push(Command::ListAndWatch);
+        }
+        if self.relists > 0 && self.watch_is_good(now) {
+            self.relists = 0;
+            let news = self.troubles.went_well(Call::Watch, now);
+            self.take_news(news, None);
         }
         if self.read_marks_at.is_some_and(|t| now >= t) {
             self.read_marks_at = None;
@@ -156,8 +178,14 @@ impl Brain {
                             found.entry(site.clone()).or_insert(0);
                         }
                         self.observer.read(sent, received, &found);
+                        let news = self.troubles.went_well(Call::Leases, now);
+                        self.take_news(news, None);
                     }
-                    Err(_) => self.observer.failed(),
+                    Err(reason) => {
+                        self.observer.failed();
+                        let news = self.troubles.failed(Call::Leases, &reason, now);
+                        self.take_news(news, None);
+                    }
                 }
                 // Only a site that may have to act on another's silence decides at every beat.
                 let due = self
@@ -173,8 +201,9 @@ impl Brain {
             Event::Written { policy, next, result } => self.written(&policy, *next, &result, now),
             Event::FactsWritten { policy, facts, outcome } => {
                 if let Some(state) = self.policies.get_mut(&policy) {
-                    state.facts_written(*facts, &outcome, now);
-                    self.dirty.insert(policy);
+                    let news = state.facts_written(*facts, &outcome, now);
+                    self.dirty.insert(policy.clone());
+                    self.take_news(news, Some(policy));
                 }
             }
             Event::Listed(result) => self.listed(result, now),
@@ -211,6 +240,8 @@ impl Brain {
     fn renewed(&mut self, sent: Boottime, result: Renewed, now: Boottime) {
         match result {
             Renewed::Applied => {
+                let news = self.troubles.went_well(Call::Renew, now);
+                self.take_news(news, None);
                 if self.holder.renewed(sent, now) {
                     self.note_site("this site's lease was regained after a gap; every role is re-claimed");
                     for (key, state) in &mut self.policies {
@@ -226,7 +257,10 @@ impl Brain {
                 );
                 self.out.push(Command::Stop { reason });
             }
-            Renewed::Unknown { .. } => {}
+            Renewed::Unknown { reason } => {
+                let news = self.troubles.failed(Call::Renew, &reason, now);
+                self.take_news(news, None);
+            }
         }
     }
 
@@ -297,9 +331,18 @@ impl Brain {
 
     fn listed(&mut self, result: Result<crate::ports::Listed, String>, now: Boottime) {
         match result {
-            Err(_) => self.list_at = Some(now + LIST_AGAIN),
+            Err(reason) => {
+                self.relists = self.relists.max(1);
+                self.list_again(now);
+                let news = self.troubles.failed(Call::List, &reason, now);
+                self.take_news(news, None);
+            }
             Ok(listed) => {
                 self.arbiter_listed = true;
+                self.listed_at = Some(now);
+                let news = self.troubles.went_well(Call::List, now);
+                self.take_news(news, None);
+                self.could_not_read(listed.unreadable);
                 for (key, revision) in listed.records {
                     let state = self.state(&key);
                     if state.claim.view().is_none_or(|v| v.revision != revision) {
@@ -334,7 +377,60 @@ impl Brain {
                     self.dirty.insert(policy);
                 }
             }
-            ArbiterChange::Broken { .. } => self.list_at = Some(now),
+            ArbiterChange::Broken { reason } => {
+                if self.watch_is_good(now) {
+                    self.relists = 0;
+                }
+                self.list_again(now);
+                let news = self.troubles.failed(Call::Watch, &reason, now);
+                self.take_news(news, None);
+            }
+        }
+    }
+
+    /// Whether the watch has held for long enough to be trusted.
+    fn watch_is_good(&self, now: Boottime) -> bool {
+        self.listed_at.is_some_and(|t| now.since(t) >= GOOD_WATCH)
+    }
+
+    /// The arbiter is listed again: at once after a good watch, then later and later.
+    fn list_again(&mut self, now: Boottime) {
+        let wait = self.relists.checked_sub(1).map_or(Duration::ZERO, wait_after);
+        self.relists = self.relists.saturating_add(1);
+        self.list_at = Some(now + wait.min(LIST_AGAIN));
+    }
+
+    fn could_not_read(&mut self, what: Vec<String>) {
+        if what == self.unreadable {
+            return;
+        }
+        let line = if what.is_empty() {
+            "everything in the arbiter can be read again".to_owned()
+        } else {
+            format!("unreadable in the arbiter: {}", what.join("; "))
+        };
+        self.unreadable = what;
+        self.take_news(News { line: Some(line), shows: true }, None);
+    }
+
+    /// Journals what has become of a call, and shows it where it shows.
+    fn take_news(&mut self, news: News, policy: Option<PolicyKey>) {
+        if news.shows {
+            match &policy {
+                Some(key) => self.dirty.extend([key.clone()]),
+                None => self.dirty.extend(self.policies.keys().cloned()),
+            }
+        }
+        if let Some(what) = news.line {
+            let known = policy.as_ref().and_then(|key| self.policies.get(key));
+            let (epoch, serial) = known.map_or((0, 0), State::epoch_serial);
+            self.out.push(Command::Journal(JournalEntry {
+                policy,
+                epoch,
+                serial,
+                kind: JournalKind::Observed,
+                what,
+            }));
         }
     }
 
@@ -343,10 +439,11 @@ impl Brain {
             Intent::Policy(policy) => {
                 let key = policy.key.clone();
                 let state = self.state(&key);
-                state.invalid = None;
+                let was_invalid = state.invalid.take().is_some();
                 state.gone = false;
-                state.set_policy(*policy);
-                self.dirty.insert(key);
+                if state.set_policy(*policy) || was_invalid {
+                    self.dirty.insert(key);
+                }
             }
             Intent::Invalid { policy, reason } => {
                 let state = self.state(&policy);
@@ -363,8 +460,11 @@ impl Brain {
                 }
             }
             Intent::Moves { policy, moves } => {
-                self.state(&policy).moves = moves;
-                self.dirty.insert(policy);
+                let state = self.state(&policy);
+                if state.moves != moves {
+                    state.moves = moves;
+                    self.dirty.insert(policy);
+                }
             }
             Intent::Listed => {
                 self.intent_listed = true;

@@ -18,7 +18,8 @@ use bascule_core::time::Boottime;
 
 use super::event::{Found, Look};
 use super::looks::Looks;
-use crate::ports::GuardSession;
+use super::trouble::{Call, News, Troubles};
+use crate::ports::{GuardSession, NoUpstream};
 
 /// The first wait after a step that was not done; doubled up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(250);
@@ -28,6 +29,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// How soon a traffic target is pointed again when some server still answers something else.
 const POINT_AGAIN: Duration = Duration::from_secs(5);
+
+/// How soon people are shown the same state again, so that the ages in it are true.
+const SHOW_AGAIN: Duration = Duration::from_secs(30);
 
 /// How often people are shown a state that changes, at most.
 const SHOW_EVERY: Duration = Duration::from_secs(1);
@@ -43,7 +47,7 @@ pub(super) struct State {
     pub(super) memory: Memory,
     pub(super) seen: Observation,
     pub(super) guards: BTreeMap<ItemName, Guard>,
-    pub(super) upstreams: BTreeMap<(ItemName, SiteName), Result<Upstream, String>>,
+    pub(super) upstreams: BTreeMap<(ItemName, SiteName), Way>,
     pub(super) heard: BTreeMap<SiteName, (SiteFacts, Boottime)>,
     pub(super) looks: Looks,
     pub(super) lanes: BTreeMap<Lane, LaneState>,
@@ -64,13 +68,34 @@ pub(super) struct State {
     pub(super) facts: Option<SiteFacts>,
     pub(super) writing_facts: bool,
     pub(super) write_facts_at: Option<Boottime>,
+    /// When this site's facts were last written.
+    pub(super) facts_at: Option<Boottime>,
+    /// When a change that can wait is due to be said.
+    pub(super) say_at: Option<Boottime>,
+    pub(super) facts_failures: u32,
+    pub(super) troubles: Troubles,
     pub(super) raising: bool,
     pub(super) raise_again_at: Option<Boottime>,
     pub(super) mark_unwritable: Option<String>,
     pub(super) frozen: Option<String>,
-    pub(super) shown: Option<String>,
+    /// What people were shown last, and what of it may change often.
+    pub(super) shown: Option<(String, String)>,
+    pub(super) shown_at: Option<Boottime>,
     pub(super) show_at: Option<Boottime>,
+    /// When a change that can wait is due to be shown.
+    pub(super) show_later_at: Option<Boottime>,
+    /// When the same is shown again, for the ages in it.
+    pub(super) show_again_at: Option<Boottime>,
     pub(super) publishing: bool,
+}
+
+/// How a replica here reaches a database elsewhere.
+#[derive(Debug, Default)]
+pub(super) struct Way {
+    /// As it was last looked up.
+    pub(super) upstream: Option<Upstream>,
+    /// Why the last look failed.
+    pub(super) failed: Option<String>,
 }
 
 /// A guard of this site.
@@ -109,7 +134,10 @@ impl State {
             self.read_again_at,
             self.raise_again_at,
             self.write_facts_at,
+            self.say_at,
             self.show_at,
+            self.show_later_at,
+            self.show_again_at,
             self.looks.next(),
         ]
         .into_iter()
@@ -136,15 +164,28 @@ impl State {
         self.claim.view().map_or((0, 0), |v| (v.record.epoch, v.record.serial))
     }
 
-    pub(super) fn set_policy(&mut self, policy: Policy) {
+    /// Takes the policy as it is now; returns whether it differs from the last one. What was seen of a part that is
+    /// the same stays known: a guard that is told to wait for a moment forgets why it had given up.
+    pub(super) fn set_policy(&mut self, policy: Policy) -> bool {
+        if self.policy.as_ref() == Some(&policy) {
+            return false;
+        }
         self.seen.workloads.retain(|name, _| policy.workloads.contains_key(name));
         self.seen.traffic.retain(|name, _| policy.traffic.contains_key(name));
         self.seen
             .databases
             .retain(|name, _| policy.databases.contains_key(name) || self.guards.contains_key(name));
-        self.upstreams.clear();
-        self.looks.forget();
+        let old = self.policy.as_ref();
+        let same_database =
+            |name: &ItemName| old.is_some_and(|o| o.databases.get(name) == policy.databases.get(name));
+        self.upstreams.retain(|(name, _), _| same_database(name));
+        self.looks.forget(|look| match look {
+            Look::Workload(name) => old.is_none_or(|o| o.workloads.get(name) != policy.workloads.get(name)),
+            Look::Traffic(name) => old.is_none_or(|o| o.traffic.get(name) != policy.traffic.get(name)),
+            Look::Database(name) | Look::Upstream(name, _) => !same_database(name),
+        });
         self.policy = Some(policy);
+        true
     }
 
     pub(super) fn heard(&mut self, site: SiteName, facts: SiteFacts, now: Boottime) {
@@ -176,7 +217,16 @@ impl State {
                 self.seen.databases.entry(name).or_default().preflight = found;
             }
             (Look::Upstream(name, site), Found::Upstream(found)) => {
-                self.upstreams.insert((name, site), found);
+                let way = self.upstreams.entry((name, site)).or_default();
+                match found {
+                    Ok(upstream) => *way = Way { upstream: Some(upstream), failed: None },
+                    Err(NoUpstream::Missing { reason }) => {
+                        *way = Way { upstream: None, failed: Some(reason) };
+                    }
+                    // A guard that is told nothing better goes on by what is known: its server may have to start again
+                    // while nothing can be looked up.
+                    Err(NoUpstream::Unknown { reason }) => way.failed = Some(reason),
+                }
             }
             _ => {}
         }
@@ -193,9 +243,8 @@ impl State {
                 self.seen.databases.entry(database.clone()).or_default().write_verified = Some(*epoch);
             }
         } else {
-            let wait = FIRST_WAIT * 2_u32.saturating_pow(lane.failures.min(8));
+            lane.not_before = Some(now + wait_after(lane.failures));
             lane.failures = lane.failures.saturating_add(1);
-            lane.not_before = Some(now + wait.min(LONGEST_WAIT));
         }
         match step {
             Step::SetReadOnly { workload, .. } | Step::Scale { workload, .. } => {
@@ -206,12 +255,20 @@ impl State {
         }
     }
 
-    pub(super) fn facts_written(&mut self, facts: SiteFacts, outcome: &Outcome, now: Boottime) {
+    pub(super) fn facts_written(&mut self, facts: SiteFacts, outcome: &Outcome, now: Boottime) -> News {
         self.writing_facts = false;
-        if outcome.is_done() {
-            self.facts = Some(facts);
-        } else {
-            self.write_facts_at = Some(now + FIRST_WAIT);
+        match outcome {
+            Outcome::Done => {
+                self.facts = Some(facts);
+                self.facts_at = Some(now);
+                self.facts_failures = 0;
+                self.troubles.went_well(Call::Facts, now)
+            }
+            Outcome::Refused { reason } | Outcome::Unknown { reason } => {
+                self.write_facts_at = Some(now + wait_after(self.facts_failures));
+                self.facts_failures = self.facts_failures.saturating_add(1);
+                self.troubles.failed(Call::Facts, reason, now)
+            }
         }
     }
 
@@ -220,7 +277,9 @@ impl State {
         if !outcome.is_done() {
             self.shown = None;
         }
+        self.shown_at = Some(now);
         self.show_at = Some(now + SHOW_EVERY);
+        self.show_again_at = Some(now + SHOW_AGAIN);
     }
 
     /// Brings the facts with an age up to `now`.
@@ -247,6 +306,11 @@ impl State {
             self.seen.sites.insert(site.clone(), Fact::Known { value: facts.clone(), age: now.since(*at) });
         }
     }
+}
+
+/// How long to wait after so many failures before the one that has just come.
+pub(super) fn wait_after(failures: u32) -> Duration {
+    (FIRST_WAIT * 2_u32.saturating_pow(failures.min(8))).min(LONGEST_WAIT)
 }
 
 /// What a standby's report says of its last contact with the primary, on this machine's clock. A report that says

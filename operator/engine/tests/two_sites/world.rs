@@ -1,10 +1,8 @@
-//! Two brains, one arbiter, two simple guards in virtual time: the engine's glue carries the stories to their end.
+//! Two brains, one arbiter, two simple guards in virtual time.
 //!
 //! The guard here is a stand-in with the rules' outline only; the real rules have their own tests.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
-
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bascule_core::decide::Installation;
@@ -13,7 +11,7 @@ use bascule_core::guard::wire::{
     Cluster, ClusterState, Disk, Grant, Hello, HighWater, Instruction, Positions, Report, Role, ServerState,
     Stopped, Upstream, UpstreamView,
 };
-use bascule_core::moves::{Move, MoveEnd, MoveHash, Order};
+use bascule_core::moves::{Move, MoveHash, Order};
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
 use bascule_core::observation::{
     Fact, FlagValue, PodsAsked, ReplicasSeen, TrafficAt, TrafficView, WorkloadView,
@@ -30,23 +28,24 @@ use bascule_core::time::{Boottime, Millis};
 use bascule_core::timing::Profile;
 use bascule_engine::brain::{Brain, Command, Event, Found, Identity, Look};
 use bascule_engine::ports::{
-    ArbiterChange, Cas, GuardEvent, GuardSession, Intent, JournalKind, Listed, Renewed,
+    ArbiterChange, Cas, GuardEvent, GuardSession, Intent, JournalEntry, JournalKind, Listed, NoUpstream,
+    Renewed, Shown,
 };
 use jiff::Timestamp;
 
-fn site(name: &str) -> SiteName {
+pub fn site(name: &str) -> SiteName {
     name.try_into().unwrap()
 }
 
-fn item(name: &str) -> ItemName {
+pub fn item(name: &str) -> ItemName {
     name.try_into().unwrap()
 }
 
-fn key() -> PolicyKey {
+pub fn key() -> PolicyKey {
     PolicyKey::new("shop", "shop").unwrap()
 }
 
-fn policy(promote_after: After) -> Policy {
+pub fn policy(promote_after: After) -> Policy {
     let sites = [site("paris"), site("lyon")];
     let instance = |_: &SiteName| Instance {
         stateful_set: "main".try_into().unwrap(),
@@ -124,27 +123,29 @@ fn policy(promote_after: After) -> Policy {
 }
 
 /// What a guard stands for: one server.
-struct Server {
-    state: ServerState,
-    disk: Disk,
-    timeline: u32,
-    lsn: u64,
-    serial: u64,
-    locked: Option<u64>,
-    stopped: Option<Stopped>,
-    checkpointed: Option<u64>,
-    opened: Option<u64>,
-    exited: Option<String>,
-    deadline: Option<Boottime>,
-    wanted: Option<Role>,
-    nonce: u64,
-    asked: BTreeMap<u64, Boottime>,
-    last_message: Boottime,
-    connected: bool,
+pub struct Server {
+    pub state: ServerState,
+    pub disk: Disk,
+    pub timeline: u32,
+    pub lsn: u64,
+    pub serial: u64,
+    pub locked: Option<u64>,
+    pub stopped: Option<Stopped>,
+    pub checkpointed: Option<u64>,
+    pub opened: Option<u64>,
+    pub exited: Option<String>,
+    pub deadline: Option<Boottime>,
+    pub wanted: Option<Role>,
+    pub nonce: u64,
+    pub asked: BTreeMap<u64, Boottime>,
+    pub last_message: Boottime,
+    pub connected: bool,
+    /// Bytes that it has received and not replayed.
+    pub behind: u64,
 }
 
 impl Server {
-    fn new(primary: bool) -> Self {
+    pub fn new(primary: bool) -> Self {
         let disk = if primary { cluster(1, false) } else { Disk::Empty };
         Self {
             state: ServerState::Down,
@@ -163,11 +164,12 @@ impl Server {
             asked: BTreeMap::new(),
             last_message: Boottime::default(),
             connected: false,
+            behind: 0,
         }
     }
 }
 
-fn cluster(timeline: u32, standby: bool) -> Disk {
+pub fn cluster(timeline: u32, standby: bool) -> Disk {
     Disk::Cluster(Cluster {
         system_id: SystemId(7),
         timeline: Timeline(timeline),
@@ -178,32 +180,52 @@ fn cluster(timeline: u32, standby: bool) -> Disk {
     })
 }
 
-struct Place {
-    brain: Brain,
-    server: Server,
-    alive: bool,
-    flag: bool,
-    replicas: u32,
+pub struct Place {
+    pub brain: Brain,
+    pub server: Server,
+    pub alive: bool,
+    pub flag: bool,
+    pub replicas: u32,
+    pub ready: Option<u32>,
+    pub faults: Faults,
 }
 
-struct World {
-    now: Boottime,
-    queue: BTreeMap<(Boottime, u64), (SiteName, Event)>,
-    seq: u64,
-    places: BTreeMap<SiteName, Place>,
-    record: Option<(Record, i64)>,
-    leases: BTreeMap<SiteName, i64>,
-    facts: BTreeMap<SiteName, SiteFacts>,
-    revision: i64,
-    traffic: (SiteName, u64, u64),
-    story: Vec<String>,
-    marks: BTreeMap<SiteName, BTreeMap<PolicyKey, bascule_core::observation::Marks>>,
+/// What does not work at a site, with what is said about it.
+#[derive(Default)]
+pub struct Faults {
+    pub renew: Option<String>,
+    pub leases: Option<String>,
+    pub list: Option<String>,
+    pub facts: Option<String>,
+    pub upstream: Option<NoUpstream>,
+    pub unreadable: Vec<String>,
+    /// The watch of the arbiter breaks as soon as it is opened.
+    pub watch: bool,
 }
 
-const TICK: Duration = Duration::from_millis(10);
+pub struct World {
+    pub now: Boottime,
+    pub queue: BTreeMap<(Boottime, u64), (SiteName, Event)>,
+    pub seq: u64,
+    pub places: BTreeMap<SiteName, Place>,
+    pub record: Option<(Record, i64)>,
+    pub leases: BTreeMap<SiteName, i64>,
+    pub facts: BTreeMap<SiteName, SiteFacts>,
+    pub revision: i64,
+    pub traffic: (SiteName, u64, u64),
+    pub story: Vec<String>,
+    pub log: Vec<(Boottime, SiteName, &'static str)>,
+    pub journal: Vec<(SiteName, JournalEntry)>,
+    pub shown: BTreeMap<SiteName, Shown>,
+    /// The link between the databases; the arbiter is reached without it.
+    pub link: bool,
+    pub marks: BTreeMap<SiteName, BTreeMap<PolicyKey, bascule_core::observation::Marks>>,
+}
+
+pub const TICK: Duration = Duration::from_millis(10);
 
 impl World {
-    fn new(policy: &Policy) -> Self {
+    pub fn new(policy: &Policy) -> Self {
         let installation =
             Installation { profile: Profile::Metro, timing: Profile::Metro.timing(), generation: 0 };
         let now = Boottime::from_millis(1_000_000);
@@ -216,6 +238,8 @@ impl World {
                 alive: true,
                 flag: true,
                 replicas: if primary { 2 } else { 0 },
+                ready: None,
+                faults: Faults::default(),
             }
         };
         let mut world = Self {
@@ -232,6 +256,10 @@ impl World {
             revision: 0,
             traffic: (site("paris"), 0, 0),
             story: Vec::new(),
+            log: Vec::new(),
+            journal: Vec::new(),
+            shown: BTreeMap::new(),
+            link: true,
             marks: BTreeMap::new(),
         };
         for name in ["paris", "lyon"] {
@@ -242,12 +270,12 @@ impl World {
         world
     }
 
-    fn later(&mut self, to: &SiteName, ms: u64, event: Event) {
+    pub fn later(&mut self, to: &SiteName, ms: u64, event: Event) {
         self.seq += 1;
         self.queue.insert((self.now + Duration::from_millis(ms), self.seq), (to.clone(), event));
     }
 
-    fn connect(&mut self, at: &SiteName) {
+    pub fn connect(&mut self, at: &SiteName) {
         let hello = Hello {
             protocol: 1,
             policy: key(),
@@ -266,12 +294,12 @@ impl World {
         server.nonce = number << 20;
     }
 
-    fn session(&self, at: &SiteName) -> GuardSession {
+    pub fn session(&self, at: &SiteName) -> GuardSession {
         GuardSession(self.places[at].server.nonce >> 20)
     }
 
     /// Runs until `done`, or panics with the story so far.
-    fn until(&mut self, what: &str, limit_s: u64, done: impl Fn(&Self) -> bool) -> Duration {
+    pub fn until(&mut self, what: &str, limit_s: u64, done: impl Fn(&Self) -> bool) -> Duration {
         let start = self.now;
         while !done(self) {
             assert!(
@@ -285,14 +313,14 @@ impl World {
         self.now.since(start)
     }
 
-    fn run(&mut self, ms: u64) {
+    pub fn run(&mut self, ms: u64) {
         let end = self.now + Duration::from_millis(ms);
         while self.now < end {
             self.step();
         }
     }
 
-    fn step(&mut self) {
+    pub fn step(&mut self) {
         self.now = self.now + TICK;
         let names: Vec<SiteName> = self.places.keys().cloned().collect();
         for name in &names {
@@ -315,7 +343,7 @@ impl World {
         assert!(open <= 1, "two open primaries\n{}", self.story.join("\n"));
     }
 
-    fn deliver(&mut self, to: &SiteName, event: Event) {
+    pub fn deliver(&mut self, to: &SiteName, event: Event) {
         let place = self.places.get_mut(to).unwrap();
         if !place.alive {
             return;
@@ -326,16 +354,20 @@ impl World {
         }
     }
 
-    fn obey(&mut self, me: &SiteName, command: Command) {
+    pub fn obey(&mut self, me: &SiteName, command: Command) {
         let sent = self.now;
+        self.log.push((sent, me.clone(), kind(&command)));
         match command {
             Command::Renew => {
+                if let Some(reason) = self.places[me].faults.renew.clone() {
+                    return self.later(me, 2, Event::Renewed { sent, result: Renewed::Unknown { reason } });
+                }
                 self.revision += 1;
                 self.leases.insert(me.clone(), self.revision);
                 self.later(me, 2, Event::Renewed { sent, result: Renewed::Applied });
             }
             Command::ReadLeases => {
-                let result = Ok(self.leases.clone());
+                let result = self.places[me].faults.leases.clone().map_or(Ok(self.leases.clone()), Err);
                 let received = sent + Duration::from_millis(2);
                 self.later(me, 2, Event::Leases { sent, received, result });
             }
@@ -363,6 +395,10 @@ impl World {
                 self.later(me, 2, Event::Written { policy, next, result });
             }
             Command::WriteFacts { policy, facts } => {
+                if let Some(reason) = self.places[me].faults.facts.clone() {
+                    let outcome = Outcome::Unknown { reason };
+                    return self.later(me, 2, Event::FactsWritten { policy, facts, outcome });
+                }
                 self.facts.insert(me.clone(), (*facts).clone());
                 for other in ["paris", "lyon"] {
                     let change = ArbiterChange::Facts {
@@ -377,8 +413,17 @@ impl World {
             Command::ListAndWatch => {
                 let records = self.record.iter().map(|(_, rev)| (key(), *rev)).collect();
                 let facts = self.facts.iter().map(|(s, f)| ((key(), s.clone()), f.clone())).collect();
-                let listed = Listed { records, facts, unreadable: vec![], revision: self.revision };
+                let faults = &self.places[me].faults;
+                if let Some(reason) = faults.list.clone() {
+                    return self.later(me, 2, Event::Listed(Err(reason)));
+                }
+                let (unreadable, broken) = (faults.unreadable.clone(), faults.watch);
+                let listed = Listed { records, facts, unreadable, revision: self.revision };
                 self.later(me, 2, Event::Listed(Ok(listed)));
+                if broken {
+                    let reason = "the watch was cancelled".to_owned();
+                    self.later(me, 3, Event::Changed(ArbiterChange::Broken { reason }));
+                }
             }
             Command::Answer { session, nonce, instruction } if session == self.session(me) => {
                 self.instruct(me, Some(nonce), *instruction);
@@ -412,9 +457,12 @@ impl World {
                 self.later(me, 5, Event::Done { policy: policy.key, step, outcome: Outcome::Done });
             }
             Command::Publish(shown) => {
-                self.later(me, 1, Event::Published { policy: shown.key, outcome: Outcome::Done });
+                let policy = shown.key.clone();
+                self.shown.insert(me.clone(), *shown);
+                self.later(me, 1, Event::Published { policy, outcome: Outcome::Done });
             }
             Command::Journal(entry) => {
+                self.journal.push((me.clone(), entry.clone()));
                 if entry.kind != JournalKind::Outcome {
                     self.story.push(format!(
                         "{:>9.3} {me}: {}",
@@ -427,7 +475,7 @@ impl World {
         }
     }
 
-    fn look(&self, me: &SiteName, what: &Look) -> Found {
+    pub fn look(&self, me: &SiteName, what: &Look) -> Found {
         let place = &self.places[me];
         match what {
             Look::Workload(_) => {
@@ -439,7 +487,10 @@ impl World {
                 Found::Workload(Box::new(WorkloadView {
                     flag: Fact::now(if place.flag { FlagValue::ReadOnly } else { FlagValue::ReadWrite }),
                     effective: Fact::now(asked),
-                    replicas: Fact::now(ReplicasSeen { wanted: place.replicas, ready: place.replicas }),
+                    replicas: Fact::now(ReplicasSeen {
+                        wanted: place.replicas,
+                        ready: place.ready.unwrap_or(place.replicas),
+                    }),
                     blockers: Fact::now(vec![]),
                 }))
             }
@@ -449,20 +500,23 @@ impl World {
                 Found::Traffic(Box::new(TrafficView { at: Fact::now(at), blockers: Fact::now(vec![]) }))
             }
             Look::Database(_) => Found::Database(Fact::now(vec![])),
-            Look::Upstream(_, of) => Found::Upstream(Ok(Upstream {
-                host: of.to_string(),
-                port: 5432,
-                user: "r".to_owned(),
-                password: "p".to_owned(),
-                slot: "s".to_owned(),
-                application_name: "a".to_owned(),
-                sslmode: "prefer".to_owned(),
-            })),
+            Look::Upstream(_, of) => Found::Upstream(place.faults.upstream.clone().map_or(
+                Ok(Upstream {
+                    host: of.to_string(),
+                    port: 5432,
+                    user: "r".to_owned(),
+                    password: "p".to_owned(),
+                    slot: "s".to_owned(),
+                    application_name: "a".to_owned(),
+                    sslmode: "prefer".to_owned(),
+                }),
+                Err,
+            )),
         }
     }
 
     /// The server of a site lives on: writes, follows, stops at its deadline, asks.
-    fn serve(&mut self, at: &SiteName) {
+    pub fn serve(&mut self, at: &SiteName) {
         if !self.places[at].alive {
             return;
         }
@@ -470,7 +524,7 @@ impl World {
         let other = self.places.iter().find(|(n, _)| *n != at).map(|(n, _)| n.clone()).unwrap();
         let upstream = {
             let o = &self.places[&other];
-            (o.alive && matches!(o.server.state, ServerState::Primary { .. }))
+            (self.link && o.alive && matches!(o.server.state, ServerState::Primary { .. }))
                 .then_some((o.server.timeline, o.server.lsn))
         };
         let server = &mut self.places.get_mut(at).unwrap().server;
@@ -510,7 +564,7 @@ impl World {
         }
     }
 
-    fn instruct(&mut self, at: &SiteName, nonce: Option<u64>, i: Instruction) {
+    pub fn instruct(&mut self, at: &SiteName, nonce: Option<u64>, i: Instruction) {
         if i.role == Role::Lock && self.places[at].server.state == (ServerState::Primary { open: true }) {
             // A clean stop sends everything, the shutdown checkpoint included.
             let lsn = self.places[at].server.lsn;
@@ -580,20 +634,20 @@ impl World {
         server.wanted = Some(i.role);
     }
 
-    fn phase(&self) -> Option<(&Phase, &str, u64)> {
+    pub fn phase(&self) -> Option<(&Phase, &str, u64)> {
         self.record.as_ref().map(|(r, _)| (&r.phase, r.active.as_str(), r.epoch))
     }
 
-    fn is(&self, phase: &Phase, active: &str, epoch: u64) -> bool {
+    pub fn is(&self, phase: &Phase, active: &str, epoch: u64) -> bool {
         self.phase() == Some((phase, active, epoch))
     }
 
-    fn open(&self, at: &str) -> bool {
+    pub fn open(&self, at: &str) -> bool {
         let p = &self.places[&site(at)];
         p.alive && p.server.state == ServerState::Primary { open: true }
     }
 
-    fn settled(&self, at: &str, epoch: u64) -> bool {
+    pub fn settled(&self, at: &str, epoch: u64) -> bool {
         let other = if at == "paris" { "lyon" } else { "paris" };
         self.is(&Phase::Steady, at, epoch)
             && self.open(at)
@@ -602,20 +656,20 @@ impl World {
             && self.traffic.0 == site(at)
     }
 
-    fn moves(&mut self, moves: &[Move]) {
+    pub fn moves(&mut self, moves: &[Move]) {
         for name in ["paris", "lyon"] {
             self.later(&site(name), 1, Event::Intent(Intent::Moves { policy: key(), moves: moves.to_vec() }));
         }
     }
 
-    fn kill(&mut self, at: &str) {
+    pub fn kill(&mut self, at: &str) {
         let place = self.places.get_mut(&site(at)).unwrap();
         place.alive = false;
         place.server.state = ServerState::Down;
         self.queue.retain(|_, (to, _)| to.as_str() != at);
     }
 
-    fn boot(&mut self, at: &str) {
+    pub fn boot(&mut self, at: &str) {
         let installation =
             Installation { profile: Profile::Metro, timing: Profile::Metro.timing(), generation: 0 };
         let id = Identity { site: site(at), question: self.seq + 100, installation };
@@ -634,7 +688,7 @@ impl World {
     }
 }
 
-fn report(server: &Server, streaming: bool, now: Boottime) -> Report {
+pub fn report(server: &Server, streaming: bool, now: Boottime) -> Report {
     let standby = matches!(server.state, ServerState::Standby { .. });
     let up = !server.state.is_down();
     Report {
@@ -651,7 +705,7 @@ fn report(server: &Server, streaming: bool, now: Boottime) -> Report {
             upstream: standby.then(|| UpstreamView {
                 status: if streaming { "streaming" } else { "waiting" }.to_owned(),
                 timeline: Some(Timeline(server.timeline)),
-                reported_end: Some(Lsn(server.lsn)),
+                reported_end: Some(Lsn(server.lsn + server.behind)),
                 message_age: Some(Millis::from(now.since(server.last_message))),
             }),
             age: Millis(1),
@@ -671,7 +725,7 @@ fn report(server: &Server, streaming: bool, now: Boottime) -> Report {
     }
 }
 
-fn switchover(name: &str, from: &str, to: &str, epoch: u64) -> Move {
+pub fn switchover(name: &str, from: &str, to: &str, epoch: u64) -> Move {
     Move {
         hash: MoveHash(format!("hash of {name}")),
         name: name.try_into().unwrap(),
@@ -685,109 +739,23 @@ fn switchover(name: &str, from: &str, to: &str, epoch: u64) -> Move {
     }
 }
 
-#[test]
-fn two_sites_agree_on_the_first_record_and_the_initial_site_opens() {
-    let mut w = World::new(&policy(After::Never));
-    w.until("paris opens and lyon follows", 10, |w| w.settled("paris", 1));
-    w.until("lyon follows", 5, |w| {
-        matches!(w.places[&site("lyon")].server.state, ServerState::Standby { .. })
-    });
-    let quiet = w.record.clone();
-    w.run(10_000);
-    assert_eq!(w.record, quiet, "a quiet fleet writes nothing");
-}
-
-#[test]
-fn a_move_takes_the_role_over_and_the_same_move_again_does_nothing() {
-    let mut w = World::new(&policy(After::Never));
-    w.until("paris opens", 10, |w| w.settled("paris", 1));
-    w.run(1_000);
-    let mv = switchover("to-lyon", "paris", "lyon", 1);
-    w.moves(std::slice::from_ref(&mv));
-    w.until("lyon opens", 20, |w| w.settled("lyon", 2));
-    let verdicts: Vec<MoveEnd> = w.record.as_ref().unwrap().0.moves.iter().map(|v| v.end).collect();
-    assert_eq!(verdicts, [MoveEnd::Done]);
-    w.moves(&[]);
-    w.run(500);
-    let before = w.record.clone();
-    w.moves(&[mv]);
-    w.run(5_000);
-    assert_eq!(w.record, before);
-    w.moves(&[switchover("back", "lyon", "paris", 2)]);
-    w.until("paris opens again", 20, |w| w.settled("paris", 3));
-}
-
-#[test]
-fn a_dead_site_is_read_only_elsewhere_first_and_then_replaced_for_good() {
-    let mut w = World::new(&policy(After::Elapsed(Duration::from_secs(3))));
-    w.until("paris opens", 10, |w| w.settled("paris", 1));
-    w.run(3_000);
-    w.kill("paris");
-    let silent = w.until("lyon serves reads", 6, |w| w.is(&Phase::ReadOnly, "paris", 1));
-    assert!(silent >= Duration::from_secs(2), "not before L: {silent:?}");
-    w.until("traffic goes to lyon", 3, |w| w.traffic.0 == site("lyon"));
-    w.until("lyon is promoted", 10, |w| w.is(&Phase::Steady, "lyon", 2) && w.open("lyon"));
-    w.boot("paris");
-    w.until("paris follows", 10, |w| {
-        matches!(w.places[&site("paris")].server.state, ServerState::Standby { .. })
-    });
-    w.run(5_000);
-    assert!(w.settled("lyon", 2));
-}
-
-#[test]
-fn with_promote_after_zero_a_dead_site_is_replaced_after_l_without_serving_reads_first() {
-    let mut policy = policy(After::Elapsed(Duration::ZERO));
-    policy.failover.serve_reads_after = After::Elapsed(Duration::from_secs(20));
-    let mut w = World::new(&policy);
-    w.until("paris opens", 10, |w| w.settled("paris", 1));
-    w.run(3_000);
-    w.kill("paris");
-    let took = w.until("lyon opens", 4, |w| w.open("lyon"));
-    assert!(took >= Duration::from_secs(2), "not before L: {took:?}");
-    assert!(!w.story.iter().any(|line| line.contains("serves reads;")), "{}", w.story.join("\n"));
-}
-
-#[test]
-fn a_site_that_comes_back_during_read_only_takes_its_role_back() {
-    let mut w = World::new(&policy(After::Elapsed(Duration::from_mins(5))));
-    w.until("paris opens", 10, |w| w.settled("paris", 1));
-    w.run(3_000);
-    w.kill("paris");
-    w.until("lyon serves reads", 6, |w| w.is(&Phase::ReadOnly, "paris", 1));
-    w.run(2_000);
-    w.boot("paris");
-    w.until("paris returns", 10, |w| w.is(&Phase::Returning, "paris", 1));
-    w.until("paris is steady", 20, |w| w.settled("paris", 1));
-}
-
-#[test]
-fn a_dead_database_is_offered_and_taken() {
-    let mut w = World::new(&policy(After::Elapsed(Duration::ZERO)));
-    w.until("paris opens", 10, |w| w.settled("paris", 1));
-    w.run(5_000);
-    let server = &mut w.places.get_mut(&site("paris")).unwrap().server;
-    server.state = ServerState::Down;
-    server.exited = Some("killed by signal 9".to_owned());
-    server.locked = Some(server.serial);
-    server.deadline = None;
-    w.until("lyon takes the offer", 5, |w| w.open("lyon"));
-    w.until("lyon settles", 15, |w| w.settled("lyon", 2));
-}
-
-#[test]
-fn a_restarted_operator_re_claims_and_its_database_goes_on() {
-    let mut w = World::new(&policy(After::Never));
-    w.until("paris opens", 10, |w| w.settled("paris", 1));
-    w.run(2_000);
-    let serial = w.record.as_ref().unwrap().0.serial;
-    let server_was_open = w.open("paris");
-    assert!(server_was_open);
-    w.boot("paris");
-    w.run(1_000);
-    assert!(w.open("paris"), "no restart of the operator stops a database\n{}", w.story.join("\n"));
-    let (record, _) = w.record.clone().unwrap();
-    assert_eq!(record.serial, serial + 1, "one re-claim");
-    let names: BTreeSet<&str> = w.leases.keys().map(SiteName::as_str).collect();
-    assert_eq!(names, BTreeSet::from(["lyon", "paris"]));
+fn kind(command: &Command) -> &'static str {
+    match command {
+        Command::Renew => "renew",
+        Command::ReadLeases => "read leases",
+        Command::ReadRecord(_) => "read record",
+        Command::Write { .. } => "write record",
+        Command::WriteFacts { .. } => "write facts",
+        Command::ListAndWatch => "list",
+        Command::Answer { .. } => "answer",
+        Command::Tell { .. } => "tell",
+        Command::Refuse { .. } => "refuse",
+        Command::ReadMarks => "read marks",
+        Command::RaiseMark { .. } => "raise mark",
+        Command::Look { .. } => "look",
+        Command::Perform { .. } => "perform",
+        Command::Publish(_) => "publish",
+        Command::Journal(_) => "journal",
+        Command::Stop { .. } => "stop",
+    }
 }

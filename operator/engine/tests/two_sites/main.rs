@@ -1,0 +1,8 @@
+//! Two brains and one arbiter in virtual time.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
+
+mod quiet;
+mod stories;
+mod trouble;
+mod world;

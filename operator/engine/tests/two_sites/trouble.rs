@@ -1,0 +1,135 @@
+//! What people hear of an arbiter, and of a cluster, that does not answer.
+
+use bascule_core::guard::wire::Role;
+use bascule_engine::brain::Event;
+use bascule_engine::ports::{ArbiterChange, NoUpstream};
+
+use crate::quiet::quiet;
+use crate::world::{Faults, World, site};
+
+fn lyon(w: &mut World) -> &mut Faults {
+    &mut w.places.get_mut(&site("lyon")).unwrap().faults
+}
+
+/// What lyon journaled that contains `words`.
+fn journaled(w: &World, words: &str) -> usize {
+    w.journal.iter().filter(|(at, entry)| *at == site("lyon") && entry.what.contains(words)).count()
+}
+
+fn shown(w: &World) -> Option<&str> {
+    w.shown[&site("lyon")].trouble.as_deref()
+}
+
+fn orders(w: &World, from: usize, what: &str) -> usize {
+    w.log[from..].iter().filter(|(_, at, order)| *at == site("lyon") && *order == what).count()
+}
+
+#[test]
+fn why_the_lease_is_not_renewed_is_shown_and_journaled_once() {
+    let mut w = quiet();
+    lyon(&mut w).renew = Some("permission denied for /bascule/v1/sites/lyon".to_owned());
+    w.run(9_000);
+    assert_eq!(
+        shown(&w),
+        Some("this site's lease is not renewed: permission denied for /bascule/v1/sites/lyon")
+    );
+    assert_eq!(journaled(&w, "permission denied"), 1);
+    lyon(&mut w).renew = None;
+    w.run(3_000);
+    assert_eq!(shown(&w), None);
+    assert_eq!(journaled(&w, "over after"), 1);
+}
+
+#[test]
+fn why_leases_cannot_be_read_and_nothing_can_be_listed_is_shown() {
+    let mut w = quiet();
+    lyon(&mut w).leases = Some("deadline exceeded".to_owned());
+    w.run(9_000);
+    assert_eq!(shown(&w), Some("the sites' leases cannot be read: deadline exceeded"));
+    *lyon(&mut w) = Faults { list: Some("no leader".to_owned()), watch: true, ..Faults::default() };
+    let broken = ArbiterChange::Broken { reason: "no leader".to_owned() };
+    w.later(&site("lyon"), 1, Event::Changed(broken));
+    w.run(15_000);
+    assert!(
+        shown(&w).is_some_and(|t| t.contains("records and facts cannot be listed: no leader")),
+        "{:?}",
+        shown(&w)
+    );
+}
+
+#[test]
+fn a_watch_that_breaks_at_once_is_opened_again_later_and_later() {
+    let mut w = quiet();
+    w.run(10_000);
+    lyon(&mut w).watch = true;
+    let from = w.log.len();
+    let broken = ArbiterChange::Broken { reason: "compacted".to_owned() };
+    w.later(&site("lyon"), 1, Event::Changed(broken));
+    w.run(100);
+    assert_eq!(orders(&w, from, "list"), 1, "the first time at once");
+    w.run(60_000);
+    let listed = orders(&w, from, "list");
+    assert!((15..=25).contains(&listed), "at most every four seconds: {listed}");
+    assert!(journaled(&w, "the watch of records and facts breaks") >= 1);
+    lyon(&mut w).watch = false;
+    w.run(20_000);
+    assert_eq!(shown(&w), None);
+}
+
+#[test]
+fn facts_that_cannot_be_written_are_tried_later_and_later_and_said_so() {
+    let mut w = quiet();
+    lyon(&mut w).facts = Some("the value is too large".to_owned());
+    w.link = false;
+    let from = w.log.len();
+    w.run(60_000);
+    let tried = orders(&w, from, "write facts");
+    assert!((8..=14).contains(&tried), "with pauses up to ten seconds: {tried}");
+    assert_eq!(
+        shown(&w),
+        Some("what this site says of the policy cannot be written: the value is too large")
+    );
+    assert_eq!(journaled(&w, "the value is too large"), 1);
+    lyon(&mut w).facts = None;
+    w.run(12_000);
+    assert_eq!(shown(&w), None);
+}
+
+#[test]
+fn what_the_arbiter_holds_and_nobody_can_read_is_advice_and_journaled_once() {
+    let mut w = quiet();
+    lyon(&mut w).unreadable = vec!["the key /bascule/v1/x is not one of Bascule's".to_owned()];
+    for _ in 0..3 {
+        let broken = ArbiterChange::Broken { reason: "compacted".to_owned() };
+        w.later(&site("lyon"), 1, Event::Changed(broken));
+        w.run(5_000);
+    }
+    let gate = w.shown[&site("lyon")].report.gates.iter().find(|g| g.name == "arbiter/unreadable").unwrap();
+    assert!(gate.passed() && gate.found.contains("/bascule/v1/x"), "{gate:?}");
+    assert_eq!(journaled(&w, "unreadable in the arbiter"), 1);
+}
+
+/// Lyon looks up the way to paris again and finds `fault`.
+fn looked_up(w: &mut World, fault: NoUpstream) -> Option<Role> {
+    lyon(w).upstream = Some(fault);
+    w.run(31_000);
+    w.places[&site("lyon")].server.wanted.clone()
+}
+
+#[test]
+fn a_way_that_cannot_be_looked_up_now_is_still_the_way() {
+    let mut w = quiet();
+    let reason = "the API server does not answer".to_owned();
+    let wanted = looked_up(&mut w, NoUpstream::Unknown { reason });
+    assert!(matches!(wanted, Some(Role::Follow { .. })), "{wanted:?}");
+    let gates = &w.shown[&site("lyon")].report.gates;
+    assert!(gates.iter().any(|g| g.name == "database/main/upstream/paris" && g.passed()), "{gates:#?}");
+}
+
+#[test]
+fn a_way_whose_secret_is_gone_is_no_way_any_more() {
+    let mut w = quiet();
+    let reason = "Secret shop/main-replication does not exist".to_owned();
+    let wanted = looked_up(&mut w, NoUpstream::Missing { reason: reason.clone() });
+    assert_eq!(wanted, Some(Role::Wait { why: reason }));
+}
