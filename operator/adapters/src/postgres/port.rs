@@ -13,7 +13,6 @@ use super::facts::Facts;
 use super::preflight::{ExpectedRole, Thresholds};
 use super::write::WriteCheck;
 use super::{Postgres, PostgresTarget};
-use crate::finding::{Finding, Severity};
 
 /// What a site knows of a database without asking its server.
 #[derive(Clone, Debug)]
@@ -67,7 +66,8 @@ impl Postgres {
                 gates.extend(self.writer(&two_writers, expected, &facts));
             }
         }
-        gates.extend(findings.iter().filter(|f| blocks(f)).map(|f| f.gate(item, Answer::No)));
+        // The role is told above, with what it means.
+        gates.extend(findings.iter().filter(|f| f.code != "Role").filter_map(|f| f.gate(item, Answer::No)));
         *self.last_gates.lock().unwrap_or_else(PoisonError::into_inner) = Some((start, gates.clone()));
         Fact::Known { value: gates, age: start.elapsed() }
     }
@@ -140,11 +140,6 @@ impl Postgres {
     pub fn serves(&self, target: &PostgresTarget) -> bool {
         self.target.same_as(target)
     }
-}
-
-/// The role is told by a gate of its own, with what it means.
-fn blocks(finding: &Finding) -> bool {
-    finding.severity == Severity::Block && finding.code != "Role"
 }
 
 /// Findings that say only that nobody could be asked now: they may be gone at the next look.

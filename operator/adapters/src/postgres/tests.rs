@@ -64,8 +64,11 @@ fn nothing_told() -> Expected {
     expected(None)
 }
 
+/// The gates that are not passed.
 async fn gates(postgres: &Postgres, active: bool, expected: &Expected) -> Vec<Gate> {
-    known(&postgres.gates("database/main", active, expected, &limits(), WAIT).await)
+    let mut gates = known(&postgres.gates("database/main", active, expected, &limits(), WAIT).await);
+    gates.retain(|gate| !gate.passed());
+    gates
 }
 
 fn find<'a>(findings: &'a [Finding], code: &str) -> &'a Finding {
@@ -454,7 +457,7 @@ async fn a_closed_server_keeps_its_last_answer_and_an_absent_one_is_unknown() {
     let gates = known(&postgres.gates("database/main", true, &nothing_told(), &limits(), WAIT).await);
     assert_eq!(
         gates.iter().map(|g| (g.name.as_str(), g.passed())).collect::<Vec<_>>(),
-        [("database/main/WalSenderTimeout", false)]
+        [("database/main/WalSenderTimeout", false), ("database/main/ListenAddresses", true)]
     );
     server.write_hba("");
     server.sql("SELECT pg_reload_conf()").await;
@@ -472,6 +475,21 @@ async fn a_closed_server_keeps_its_last_answer_and_an_absent_one_is_unknown() {
     server.stop();
     assert!(postgres.gates("database/main", true, &nothing_told(), &limits(), WAIT).await.value().is_none());
     assert!(!postgres.prove_write(&expected(Some(SystemId(1))), SHORT).await.is_done());
+}
+
+#[tokio::test]
+async fn what_only_costs_time_or_margin_is_told_and_blocks_nothing() {
+    let server = Server::primary(&format!("{GOOD},synchronous_commit=off,max_slot_wal_keep_size=-1"));
+    let postgres = Postgres::new(server.target());
+    let gates = known(&postgres.gates("database/main", true, &nothing_told(), &limits(), WAIT).await);
+    assert!(gates.iter().all(Gate::passed), "{gates:?}");
+    for (name, words) in [
+        ("database/main/SynchronousCommit", "advice: setting synchronous_commit: off"),
+        ("database/main/MaxSlotWalKeepSize", "advice: setting max_slot_wal_keep_size: -1"),
+    ] {
+        let gate = gates.iter().find(|g| g.name == name).unwrap_or_else(|| panic!("no {name} in {gates:?}"));
+        assert!(gate.found.starts_with(words), "{gate:?}");
+    }
 }
 
 #[tokio::test]
