@@ -108,7 +108,8 @@ pub struct ReadOnly {
     #[schemars(with = "ConfigMapKey")]
     pub config_map_key: Option<ConfigMapKey>,
 
-    /// A key of a Secret that the pods mount or read.
+    /// A key of a Secret that the pods mount or read. Bascule creates the Secret when it is not there, as with
+    /// `configMapKey`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "SecretKey")]
     pub secret_key: Option<SecretKey>,

@@ -33,16 +33,18 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// The finding as the gate `item/code` with this answer.
-    pub fn gate(&self, item: &str, answer: Answer) -> Gate {
+    /// The finding as the gate `item/code`: what blocks is answered with `blocking`, and a warning is passed and says
+    /// in words what would be better. What is only worth knowing is no gate.
+    pub fn gate(&self, item: &str, blocking: Answer) -> Option<Gate> {
+        let (answer, kind) = match self.severity {
+            Severity::Block => (blocking, ""),
+            Severity::Warn => (Answer::Yes, "advice: "),
+            Severity::Info => return None,
+        };
         let hint = if self.hint.is_empty() { String::new() } else { format!("; {}", self.hint) };
         let name = format!("{item}/{}", self.code);
-        Gate::new(
-            &name,
-            answer,
-            format!("{}: {}", self.field, self.found),
-            format!("{}{hint}", self.expected),
-        )
+        let found = format!("{kind}{}: {}", self.field, self.found);
+        Some(Gate::new(&name, answer, found, format!("{}{hint}", self.expected)))
     }
 }
 

@@ -130,11 +130,12 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     };
     let (pulse_in, pulse) = watch::channel(Pulse::default());
     tasks.spawn(crate::serve::serve(settings.args.http_listen, pulse, Arc::clone(&metrics)));
+    let disks = guards.disks();
     let ports = Ports {
         clock: Arc::new(SystemClock),
         arbiter: Arc::new(arbiter),
         guards: Arc::new(guards),
-        site: Arc::new(LocalSite::new(settings.site.clone(), kube, timing, Box::new(publisher))),
+        site: Arc::new(LocalSite::new(settings.site.clone(), kube, timing, disks, Box::new(publisher))),
         journal: Arc::new(CountingJournal { file: journal, metrics }),
     };
     let id = Identity { site: settings.site, question, installation: settings.installation };

@@ -1,18 +1,20 @@
 //! One atomic change of addresses and mark.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use futures::stream::FuturesUnordered;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, TXT};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::mark::Mark;
 use super::read::{Basis, MarkFound, basis};
-use super::servers::share;
+use super::servers::{next, patience};
 use super::target::DnsTarget;
 use super::wire::{self, Reply, WireError};
 use bascule_core::name::SiteName;
@@ -121,42 +123,85 @@ enum Try {
     Next(String),
 }
 
+/// What one server says now, and the connection that a change would go over.
+struct Ready {
+    basis: Basis,
+    stream: Result<TcpStream, String>,
+}
+
 impl DnsTarget {
     /// Points the name at `mark.site`, in one atomic UPDATE that also writes `mark`; returns within `deadline`.
     ///
-    /// The servers are tried in order; one is passed over only while it is certain that it did nothing: it cannot be
-    /// reached, is not an authority, or refuses (`NOTAUTH`, `REFUSED`, `NOTIMP`, `NOTZONE`). Every other doubt
-    /// ends the call with [`Applied::Unknown`]. Nothing is ever sent twice.
+    /// The servers are tried in order, but all are asked at once what they publish, and none is waited for much longer
+    /// than another one took to answer. One is passed over only while it is certain that it did nothing: no update was
+    /// sent to it, or it refuses (`NOTAUTH`, `REFUSED`, `NOTIMP`, `NOTZONE`). Every other doubt ends the call with
+    /// [`Applied::Unknown`]. Nothing is ever sent twice.
     pub async fn apply(&self, mark: &Mark, deadline: Duration) -> Applied {
-        let deadline = Instant::now() + deadline;
+        let start = Instant::now();
+        let deadline = start + deadline;
         let Some(addresses) = self.addresses(&mark.site) else {
             return Applied::Refused(Refusal::UnknownSite(mark.site.clone()));
         };
-        let mut failures = Vec::new();
-        for (i, server) in self.update_servers.iter().enumerate() {
-            let until = share(deadline, self.update_servers.len() - i);
-            match self.apply_at(*server, addresses, mark, until).await {
+        let servers = self.update_servers.iter().enumerate();
+        let mut asked: FuturesUnordered<_> =
+            servers.map(|(i, server)| async move { (i, self.ready(*server, deadline).await) }).collect();
+        let mut open: BTreeSet<usize> = (0..self.update_servers.len()).collect();
+        let mut ready = BTreeMap::new();
+        let mut failures = BTreeMap::new();
+        let mut until = None;
+        while let Some(first) = open.first().copied() {
+            let patient = until.is_none_or(|until| Instant::now() < until);
+            if !ready.contains_key(&first) && (ready.is_empty() || patient) {
+                // Nobody is ready: everybody is waited for, each says by the deadline what it is.
+                let wait = until.filter(|_| !ready.is_empty());
+                match next(&mut asked, wait).await {
+                    Some((i, Ok(found))) => {
+                        until = until.or(Some(patience(start, deadline)));
+                        ready.insert(i, found);
+                    }
+                    Some((i, Err(why))) => {
+                        open.remove(&i);
+                        failures.insert(i, why);
+                    }
+                    None if ready.is_empty() => break,
+                    None => {}
+                }
+                continue;
+            }
+            let Some((i, found)) = ready.pop_first() else { break };
+            open.remove(&i);
+            let Some(server) = self.update_servers.get(i) else { break };
+            match self.apply_at(*server, found, addresses, mark, deadline).await {
                 Try::Ended(outcome) => return outcome,
-                Try::Next(why) => failures.push(ServerFailure { server: *server, why }),
+                Try::Next(why) => drop(failures.insert(i, why)),
             }
         }
-        Applied::Refused(Refusal::NoServer(failures))
+        let failure = |(i, server): (usize, &SocketAddr)| {
+            let why = failures.remove(&i).unwrap_or_else(|| "no answer in time".to_owned());
+            ServerFailure { server: *server, why }
+        };
+        Applied::Refused(Refusal::NoServer(self.update_servers.iter().enumerate().map(failure).collect()))
+    }
+
+    /// Gets one server ready for a change; the error says why it cannot take one.
+    async fn ready(&self, server: SocketAddr, deadline: Instant) -> Result<Ready, String> {
+        // The connection is opened while the basis is read: one round trip less.
+        let (basis, stream) = tokio::join!(basis(self, server, deadline), wire::connect(server, deadline));
+        match basis {
+            Ok(basis) if basis.authoritative => Ok(Ready { basis, stream }),
+            Ok(_) => Err("it is not an authority for the zone".to_owned()),
+            Err(error) => Err(error.why),
+        }
     }
 
     async fn apply_at(
         &self,
         server: SocketAddr,
+        Ready { basis, stream }: Ready,
         addresses: &BTreeSet<IpAddr>,
         mark: &Mark,
         deadline: Instant,
     ) -> Try {
-        // The connection is opened while the basis is read: one round trip less.
-        let (basis, stream) = tokio::join!(basis(self, server, deadline), wire::connect(server, deadline));
-        let basis = match basis {
-            Ok(basis) if basis.authoritative => basis,
-            Ok(_) => return Try::Next("it is not an authority for the zone".to_owned()),
-            Err(error) => return Try::Next(error.why),
-        };
         if let Some(outcome) = self.settled(server, &basis, addresses, mark) {
             return Try::Ended(outcome);
         }

@@ -9,12 +9,9 @@ use futures::stream::FuturesUnordered;
 use tokio::time::{Instant, timeout_at};
 
 use super::read::{MarkFound, published};
-use super::servers::{Server, authoritative, share};
+use super::servers::{Server, authoritative, patience, share};
 use super::target::DnsTarget;
 use bascule_core::observation::Fact;
-
-/// What slow servers get on top.
-const GRACE: Duration = Duration::from_millis(100);
 
 /// What one server publishes, all of it from one version of the zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +73,7 @@ impl DnsTarget {
         let mut until = deadline;
         while let Ok(Some((i, answer))) = timeout_at(until, asked.next()).await {
             if answer.from.is_some() {
-                until = until.min(start + start.elapsed() * 3 + GRACE);
+                until = until.min(patience(start, deadline));
             }
             if let Some(place) = answers.get_mut(i) {
                 *place = answer;

@@ -1,7 +1,7 @@
 //! The part of the engine's `Site` port that name servers answer: one traffic target.
 
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bascule_core::name::SiteName;
@@ -9,7 +9,9 @@ use bascule_core::observation::{Fact, TrafficAt, TrafficView};
 use bascule_core::outcome::Outcome;
 use bascule_core::plan::{Answer, Gate};
 use bascule_core::policy::Dns;
-use tokio::time::Instant;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
 
 use super::apply::Applied;
 use super::mark::Mark;
@@ -22,11 +24,22 @@ use crate::finding::{Finding, Severity};
 /// How long the answer of a preflight is believed. An update is refused all the same when it no longer holds.
 const PREFLIGHT_FOR: Duration = Duration::from_secs(30);
 
+/// How long a look waits for a new preflight when it has an older one.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// What a preflight found, and when it was begun.
+#[derive(Debug)]
+struct Found {
+    at: Instant,
+    findings: Vec<Finding>,
+}
+
 /// One traffic target of a policy.
 #[derive(Debug)]
 pub struct DnsTraffic {
-    target: DnsTarget,
-    good_since: Mutex<Option<Instant>>,
+    target: Arc<DnsTarget>,
+    found: watch::Sender<Option<Found>>,
+    asking: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl DnsTraffic {
@@ -43,11 +56,12 @@ impl DnsTraffic {
             tsig,
             addresses: dns.addresses.iter().map(entry).collect::<Result<_, _>>()?,
         })?;
-        Ok(Self { target, good_since: Mutex::default() })
+        Ok(Self { target: Arc::new(target), found: watch::Sender::new(None), asking: Mutex::default() })
     }
 
     /// Looks at the target: where every authoritative server points, and what prevents moving it. The second is asked
-    /// at most every 30 seconds while nothing does; its gates are named `item/…`.
+    /// at most every 30 seconds while nothing does, and apart: servers that take long to answer, or never do, hold up
+    /// only the first look. Its gates are named `item/…`.
     pub async fn look(&self, item: &str, deadline: Duration) -> TrafficView {
         let (answers, blockers) = tokio::join!(self.target.observe(deadline), self.blockers(item, deadline));
         let at = match answers {
@@ -123,25 +137,46 @@ impl DnsTraffic {
     }
 
     async fn blockers(&self, item: &str, deadline: Duration) -> Fact<Vec<Gate>> {
-        // Only a good answer is kept: whoever repairs something wants to see it at once.
-        let good = *self.good_since.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = good.filter(|at| at.elapsed() < PREFLIGHT_FOR) {
-            return Fact::Known { value: Vec::new(), age: at.elapsed() };
+        let mut news = self.found.subscribe();
+        let known = news.borrow().is_some();
+        if self.ask_again(deadline) {
+            let patience = if known { deadline.min(PATIENCE) } else { deadline };
+            // In time or not, what is known by then is told with its age.
+            let _ = timeout(patience, news.changed()).await;
         }
-        let start = Instant::now();
-        let findings = self.target.preflight(deadline).await;
-        let gates: Vec<Gate> = findings.iter().filter_map(|f| gate(item, f)).collect();
-        *self.good_since.lock().unwrap_or_else(PoisonError::into_inner) = gates.is_empty().then_some(start);
-        Fact::Known { value: gates, age: start.elapsed() }
+        match &*news.borrow() {
+            None => Fact::unknown("the update servers have not answered yet"),
+            Some(Found { at, findings }) => Fact::Known {
+                value: findings.iter().filter_map(|f| gate(item, f)).collect(),
+                age: at.elapsed(),
+            },
+        }
+    }
+
+    /// Has a preflight under way when one is due; says whether one is.
+    fn ask_again(&self, deadline: Duration) -> bool {
+        // Only a good answer is believed for a while: whoever repairs something wants to see it at once.
+        let good = |found: &Found| {
+            found.at.elapsed() < PREFLIGHT_FOR && found.findings.iter().all(|f| f.severity != Severity::Block)
+        };
+        if self.found.borrow().as_ref().is_some_and(good) {
+            return false;
+        }
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        if asking.as_ref().is_none_or(JoinHandle::is_finished) {
+            let (target, found) = (Arc::clone(&self.target), self.found.clone());
+            *asking = Some(tokio::spawn(async move {
+                let at = Instant::now();
+                let findings = target.preflight(deadline).await;
+                found.send_replace(Some(Found { at, findings }));
+            }));
+        }
+        true
     }
 }
 
-/// A finding that blocks, as a gate. A server that does not answer now may answer later: that is unknown, not a no.
+/// A server that does not answer now may answer later: that is unknown, not a no.
 fn gate(item: &str, finding: &Finding) -> Option<Gate> {
-    let answer = match finding.code {
-        _ if finding.severity != Severity::Block => return None,
-        "DnsServerUnreachable" => Answer::Unknown,
-        _ => Answer::No,
-    };
-    Some(finding.gate(item, answer))
+    let blocking = if finding.code == "DnsServerUnreachable" { Answer::Unknown } else { Answer::No };
+    finding.gate(item, blocking)
 }

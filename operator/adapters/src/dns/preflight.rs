@@ -3,19 +3,23 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::stream::FuturesUnordered;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::rdata::{A, AAAA, TXT};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use tokio::time::Instant;
 
 use super::apply::absent;
+use super::observe::Answer;
 use super::read::{Basis, MarkFound, basis};
-use super::servers::{Server, name_servers};
+use super::servers::{Server, name_servers, next, patience};
 use super::target::DnsTarget;
 use super::wire::{self, Reply};
 use crate::finding::{Finding, Severity};
 use bascule_core::observation::Fact;
+
+/// What to do about a server that does not answer.
+const UNREACHABLE: &str = "is it running, and are UDP and TCP allowed?";
 
 /// How one update server answered.
 enum Readiness {
@@ -32,12 +36,9 @@ impl DnsTarget {
     /// one that cannot take effect because its prerequisite is that the zone has no SOA record (and which would
     /// change nothing even then), which proves that the key may change these names.
     pub async fn preflight(&self, deadline: Duration) -> Vec<Finding> {
-        let deadline = Instant::now() + deadline;
-        let servers = async {
-            let all = self.update_servers.iter().map(|s| async { (*s, self.readiness(*s, deadline).await) });
-            join_all(all).await
-        };
-        let (servers, ns) = tokio::join!(servers, name_servers(self, deadline));
+        let until = Instant::now() + deadline;
+        let (servers, ns, shown) =
+            tokio::join!(self.all_ready(until), name_servers(self, until), self.observe(deadline));
         let mut findings = Vec::new();
         let any_ready = servers.iter().any(|(_, r)| matches!(r, Readiness::Ready(_)));
         for (server, readiness) in servers {
@@ -58,8 +59,34 @@ impl DnsTarget {
                 }),
             }
         }
-        self.judge_name_servers(ns, deadline, &mut findings).await;
+        self.judge_name_servers(&ns, &shown, &mut findings);
         findings
+    }
+
+    /// How each update server answers, all asked at the same time. Once one is ready, the others are not waited for
+    /// much longer.
+    async fn all_ready(&self, deadline: Instant) -> Vec<(SocketAddr, Readiness)> {
+        let start = Instant::now();
+        let silent = || Readiness::Not {
+            code: "DnsServerUnreachable",
+            found: "no answer while others answered".to_owned(),
+            hint: UNREACHABLE.to_owned(),
+        };
+        let mut answers: Vec<_> = self.update_servers.iter().map(|server| (*server, silent())).collect();
+        let asked = self.update_servers.iter().enumerate();
+        let mut asked: FuturesUnordered<_> =
+            asked.map(|(i, server)| async move { (i, self.readiness(*server, deadline).await) }).collect();
+        // Without one that is ready each is waited for; it says by the deadline why it is not.
+        let mut until = None;
+        while let Some((i, answer)) = next(&mut asked, until).await {
+            if matches!(answer, Readiness::Ready(_)) {
+                until = until.or(Some(patience(start, deadline)));
+            }
+            if let Some((_, place)) = answers.get_mut(i) {
+                *place = answer;
+            }
+        }
+        answers
     }
 
     async fn readiness(&self, server: SocketAddr, deadline: Instant) -> Readiness {
@@ -76,7 +103,7 @@ impl DnsTarget {
                 return not("DnsKeyRefused", error.why, hint);
             }
             Err(error) => {
-                return not("DnsServerUnreachable", error.why, "is it running, and are UDP and TCP allowed?");
+                return not("DnsServerUnreachable", error.why, UNREACHABLE);
             }
         };
         let send = async |prerequisites, changes| -> Result<Reply, String> {
@@ -165,13 +192,13 @@ impl DnsTarget {
         }
     }
 
-    async fn judge_name_servers(
+    fn judge_name_servers(
         &self,
-        ns: Fact<Vec<Server>>,
-        deadline: Instant,
+        ns: &Fact<Vec<Server>>,
+        shown: &Fact<Vec<Answer>>,
         findings: &mut Vec<Finding>,
     ) {
-        let listed = match &ns {
+        let listed = match ns {
             Fact::Known { value: servers, .. } => {
                 servers.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
             }
@@ -186,8 +213,7 @@ impl DnsTarget {
             expected: "the servers that clients' resolvers ask".to_owned(),
             hint: if needed { "name verifyServers" } else { "" }.to_owned(),
         });
-        let left = deadline.saturating_duration_since(Instant::now());
-        for answer in self.observe(left).await.value().into_iter().flatten() {
+        for answer in shown.value().into_iter().flatten() {
             let found = match &answer.result {
                 Fact::Known { value: state, .. } if state.authoritative => continue,
                 Fact::Known { .. } => "not an authority for the zone".to_owned(),

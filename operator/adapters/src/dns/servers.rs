@@ -2,7 +2,10 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
+use futures::stream::FuturesUnordered;
+use futures::{Stream, StreamExt};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, RData, RecordType};
 use tokio::time::{Instant, timeout_at};
@@ -38,12 +41,15 @@ pub(super) async fn authoritative(target: &DnsTarget, deadline: Instant) -> Fact
     Fact::now(target.verify_servers.iter().map(|s| Server { name: None, addresses: vec![*s] }).collect())
 }
 
-/// The zone's NS records, as the first update server that is an authority for the zone has them.
+/// The zone's NS records, as the update server has them that first answers as an authority for the zone. All are
+/// asked at the same time: a dead one holds nobody up.
 pub(super) async fn name_servers(target: &DnsTarget, deadline: Instant) -> Fact<Vec<Server>> {
+    let asked = target.update_servers.iter();
+    let asked = asked.map(|server| async move { (*server, ns_from(target, *server, deadline).await) });
+    let mut asked: FuturesUnordered<_> = asked.collect();
     let mut failures = Vec::new();
-    for (i, server) in target.update_servers.iter().enumerate() {
-        let until = share(deadline, target.update_servers.len() - i);
-        match ns_from(target, *server, until, deadline).await {
+    while let Some((server, answer)) = asked.next().await {
+        match answer {
             Ok(servers) => return Fact::now(servers),
             Err(why) => failures.push(format!("{server}: {why}")),
         }
@@ -51,14 +57,10 @@ pub(super) async fn name_servers(target: &DnsTarget, deadline: Instant) -> Fact<
     Fact::unknown(format!("the name servers of zone {} are not known: {}", target.zone, failures.join("; ")))
 }
 
-async fn ns_from(
-    target: &DnsTarget,
-    server: SocketAddr,
-    until: Instant,
-    deadline: Instant,
-) -> Result<Vec<Server>, String> {
-    let reply =
-        ask(server, &question(&target.zone, RecordType::NS), None, until).await.map_err(|e| e.to_string())?;
+async fn ns_from(target: &DnsTarget, server: SocketAddr, deadline: Instant) -> Result<Vec<Server>, String> {
+    let reply = ask(server, &question(&target.zone, RecordType::NS), None, deadline)
+        .await
+        .map_err(|e| e.to_string())?;
     if reply.rcode() != ResponseCode::NoError {
         return Err(format!("it answered {}", reply.rcode_text()));
     }
@@ -115,4 +117,21 @@ pub(super) fn share(deadline: Instant, left: usize) -> Instant {
     let now = Instant::now();
     let left = u32::try_from(left.max(1)).unwrap_or(u32::MAX);
     now + deadline.saturating_duration_since(now) / left
+}
+
+/// What slow servers get on top.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// Until when others are waited for once a server has answered that was asked at `start`: three times as long as it
+/// took, and a little. A dead server must not hold up what can be done with the others.
+pub(super) fn patience(start: Instant, deadline: Instant) -> Instant {
+    deadline.min(start + start.elapsed() * 3 + GRACE)
+}
+
+/// The next of the answers; `None` when there is none any more, or none by `until`.
+pub(super) async fn next<S: Stream + Unpin>(answers: &mut S, until: Option<Instant>) -> Option<S::Item> {
+    match until {
+        None => answers.next().await,
+        Some(until) => timeout_at(until, answers.next()).await.ok().flatten(),
+    }
 }

@@ -3,6 +3,7 @@
 //! It carries messages and judges nothing but manners: who is slow, too loud or unintelligible is dropped, with a
 //! reason that its own log shows too.
 
+mod disks;
 mod session;
 mod tls;
 
@@ -18,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+pub use disks::Disks;
 pub use tls::{TlsError, certificate_name};
 
 /// How many guards may be connected at once.
@@ -79,6 +81,7 @@ struct Shared {
     table: Mutex<Table>,
     events: mpsc::Sender<GuardEvent>,
     certificates: PathBuf,
+    disks: Disks,
 }
 
 impl Shared {
@@ -112,7 +115,8 @@ impl GuardListener {
         let listener = TcpListener::bind(address).await.map_err(wrong)?;
         let address = listener.local_addr().map_err(wrong)?;
         let (events, received) = mpsc::channel(MAX_EVENTS);
-        let shared = Arc::new(Shared { table: Mutex::default(), events, certificates });
+        let shared =
+            Arc::new(Shared { table: Mutex::default(), events, certificates, disks: Disks::default() });
         tokio::spawn(accept(listener, shared.clone(), stop));
         Ok((Self { shared, address }, received))
     }
@@ -120,6 +124,11 @@ impl GuardListener {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What the connected guards tell of their disks.
+    pub fn disks(&self) -> Disks {
+        self.shared.disks.clone()
     }
 
     /// Hands a message to the connection. What the guard makes of it is in its next report; a message to a guard

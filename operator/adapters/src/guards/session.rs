@@ -41,10 +41,11 @@ pub(super) async fn run(tcp: TcpStream, shared: &Arc<Shared>, stop: Cancellation
     drop(say);
     let connected = GuardEvent::Connected { session: id, hello };
     let why = match shared.events.send(connected).await {
-        Ok(()) => converse(&mut framed, &mut saying, shared, id, &end).await,
+        Ok(()) => converse(&mut framed, &mut saying, shared, (id, &key), &end).await,
         Err(_) => "the operator ends".to_owned(),
     };
     drop(saying);
+    shared.disks.forget(id);
     tracing::info!(session = id.0, policy = %key.policy, instance = %key.instance, %why, "a guard's connection ended");
     // Reported before a newer connection of the same guard is.
     let _ = shared.events.send(GuardEvent::Gone { session: id, reason: why }).await;
@@ -113,7 +114,7 @@ async fn converse(
     framed: &mut Conversation,
     saying: &mut mpsc::Receiver<FromOperator>,
     shared: &Shared,
-    session: GuardSession,
+    (session, key): (GuardSession, &GuardKey),
     end: &CancellationToken,
 ) -> String {
     let mut last = Instant::now();
@@ -142,6 +143,7 @@ async fn converse(
                     Ok(Err(why)) => return why,
                     Err(_) => return format!("it asked nothing for {SILENT:?}"),
                 };
+                shared.disks.tell(session, &key.policy, &key.database, &ask.report.disk);
                 let asked = GuardEvent::Asked {
                     session,
                     nonce: ask.nonce,

@@ -5,8 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use bascule_core::guard::wire::{
-    Ask, Disk, FromGuard, HighWater, MAX_FRAME, PROTOCOL, Report, Role, ServerState, Timing,
+    Ask, Cluster, ClusterState, Disk, FromGuard, HighWater, MAX_FRAME, PROTOCOL, Report, Role, ServerState,
+    Timing,
 };
+use bascule_core::position::{Lsn, SystemId, Timeline};
 use bascule_core::time::Millis;
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
@@ -247,4 +249,30 @@ async fn who_says_nothing_at_all_is_not_waited_for() {
     let Some(end) = tokio::time::timeout(PATIENCE, silent.next()).await.ok() else { panic!("still open") };
     assert!(!matches!(end, Some(Ok(_))));
     assert!(w.events.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn what_a_guard_tells_of_its_disk_is_known_while_it_is_connected() {
+    let mut w = world().await;
+    let (disks, policy) = (w.listener.disks(), PolicyKey::new("web", "shop").unwrap());
+    let database: ItemName = "main".try_into().unwrap();
+    let mut guard = w.guard("guard").await;
+    let GuardEvent::Connected { .. } = w.event().await else { panic!() };
+    assert_eq!(disks.system(&policy, &database), None, "it has told nothing yet");
+    let FromGuard::Ask(mut told) = ask(1, vec![]) else { panic!() };
+    told.report.disk = Disk::Cluster(Cluster {
+        system_id: SystemId(7),
+        timeline: Timeline(1),
+        state: ClusterState::InProduction,
+        checkpoint: Lsn(1),
+        standby_signal: false,
+        half_rewound: false,
+    });
+    say(&mut guard, &FromGuard::Ask(told)).await;
+    let GuardEvent::Asked { .. } = w.event().await else { panic!() };
+    assert_eq!(disks.system(&policy, &database), Some(SystemId(7)));
+    assert_eq!(disks.system(&PolicyKey::new("web", "other").unwrap(), &database), None);
+    drop(guard);
+    let GuardEvent::Gone { .. } = w.event().await else { panic!() };
+    assert_eq!(disks.system(&policy, &database), None);
 }

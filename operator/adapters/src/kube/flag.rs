@@ -139,21 +139,31 @@ pub async fn observe(kube: &Kube, flag: Flag<'_>) -> Result<FlagFacts, Failure> 
     })
 }
 
-/// Sets the flag: just this key, never by force. A holder that does not exist is refused, not created: a typo in
-/// its name would otherwise look like a flag that nobody reads.
+/// Sets the flag: just this key, never by force. A holder that does not exist is created, and is then Bascule's alone:
+/// pods that mount it wait for it, and those of an application that has none yet find it read-only from the start.
 pub async fn set(kube: &Kube, flag: Flag<'_>, position: Position) -> Outcome {
-    outcome(apply(kube, flag, position, false).await)
+    let set = match apply(kube, flag, position, false).await {
+        Err(Failure::Missing { .. }) => match create_holder(kube, flag, false).await {
+            Ok(()) => apply(kube, flag, position, false).await,
+            Err(failure) => Err(failure),
+        },
+        other => other,
+    };
+    outcome(set)
 }
 
 /// Tries [`set`] without doing it. A value that is there already conflicts with nobody: ask for both positions.
 pub async fn rehearse(kube: &Kube, flag: Flag<'_>, position: Position) -> Rehearsal {
-    Rehearsal::of(apply(kube, flag, position, true).await)
+    Rehearsal::of(match apply(kube, flag, position, true).await {
+        Err(Failure::Missing { .. }) => create_holder(kube, flag, true).await,
+        other => other,
+    })
 }
 
-/// Creates a holder that Bascule owns alone, and sets the flag in it. Refused when it is there already.
-pub async fn create_holder(kube: &Kube, flag: Flag<'_>, position: Position) -> Outcome {
+/// Creates the holder. Refused when it is there already.
+async fn create_holder(kube: &Kube, flag: Flag<'_>, rehearse: bool) -> Result<(), Failure> {
     let subject = flag.subject();
-    let params = PostParams { field_manager: Some(FLAG_MANAGER.to_owned()), ..PostParams::default() };
+    let params = PostParams { field_manager: Some(FLAG_MANAGER.to_owned()), dry_run: rehearse };
     let metadata = ObjectMeta {
         name: Some(flag.name().to_owned()),
         namespace: Some(flag.namespace.to_owned()),
@@ -161,7 +171,7 @@ pub async fn create_holder(kube: &Kube, flag: Flag<'_>, position: Position) -> O
         ..ObjectMeta::default()
     };
     // Without the key: a create does not count as an apply, and its fields would be contended with ourselves.
-    let created = match flag.spec.store {
+    match flag.spec.store {
         FlagStore::ConfigMap => {
             let holder = ConfigMap { metadata, ..ConfigMap::default() };
             kube.call(&subject, kube.api(flag.namespace).create(&params, &holder)).await.map(drop)
@@ -170,10 +180,6 @@ pub async fn create_holder(kube: &Kube, flag: Flag<'_>, position: Position) -> O
             let holder = Secret { metadata, ..Secret::default() };
             kube.call(&subject, kube.api(flag.namespace).create(&params, &holder)).await.map(drop)
         }
-    };
-    match created {
-        Ok(()) => set(kube, flag, position).await,
-        Err(failure) => failure.into(),
     }
 }
 

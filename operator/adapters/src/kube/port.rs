@@ -77,6 +77,8 @@ impl Workloads {
                 }
                 flag::FlagValue::Absent => FlagValue::Missing,
             }),
+            // Setting it creates it.
+            Err(Failure::Missing { .. }) => Fact::now(FlagValue::Missing),
             Err(failure) => Fact::unknown(failure.to_string()),
         }
     }

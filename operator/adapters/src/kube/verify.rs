@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bascule_core::policy::VerifyProbe;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use http::{Request, header};
+use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
@@ -31,9 +31,9 @@ const TOLD: usize = 80;
 /// What one pod answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The expected body.
+    /// 200 with the expected body.
     Seen,
-    /// Something else: it has not seen the flag yet, or the probe asks for the wrong thing.
+    /// 200 with another body: it has not seen the flag yet, or the probe asks for the wrong thing.
     NotYet {
         /// What it answered, shortened.
         found: String,
@@ -132,17 +132,23 @@ fn address(pod: &Pod, probe: &VerifyProbe) -> Result<SocketAddr, String> {
 
 async fn ask_pod(address: SocketAddr, probe: &VerifyProbe) -> Answer {
     match get(address, &probe.path).await {
-        Ok((status, body)) if status.is_success() && body.trim() == probe.expect_body => Answer::Seen,
+        Ok((StatusCode::OK, body)) if body.trim() == probe.expect_body.trim() => Answer::Seen,
+        Ok((StatusCode::OK, body)) => Answer::NotYet { found: format!("200 {:?}", shortened(&body)) },
+        // An error page, a redirect or an empty success is not the application's word about what it does.
         Ok((status, body)) => {
-            let body: String = body.trim().chars().take(TOLD).collect();
-            Answer::NotYet { found: format!("{} {body:?}", status.as_u16()) }
+            let reason = format!("{address} answered {} {:?}, not 200", status.as_u16(), shortened(&body));
+            Answer::Unknown { reason }
         }
         Err(reason) => Answer::Unknown { reason: format!("{address}: {reason}") },
     }
 }
 
+fn shortened(body: &str) -> String {
+    body.trim().chars().take(TOLD).collect()
+}
+
 /// One request on a connection of its own: no proxy, no redirect, no second try.
-async fn get(address: SocketAddr, path: &str) -> Result<(http::StatusCode, String), String> {
+async fn get(address: SocketAddr, path: &str) -> Result<(StatusCode, String), String> {
     let told = |e: hyper::Error| chain(&e);
     let stream = TcpStream::connect(address).await.map_err(|e| format!("no connection: {e}"))?;
     let (mut sender, connection) =

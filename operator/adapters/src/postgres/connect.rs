@@ -171,11 +171,6 @@ impl Session {
             Ok(Ok((client, driver))) => Ok(Self { client, driver }),
         }
     }
-
-    /// Whether the connection has not been closed as far as is known without asking.
-    pub(super) fn is_open(&self) -> bool {
-        !self.client.is_closed() && !self.driver.is_finished()
-    }
 }
 
 /// Moves the session's bytes until it is closed. Its error is also what the waiting question gets.

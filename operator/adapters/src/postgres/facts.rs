@@ -152,8 +152,6 @@ pub struct Facts {
     pub client_backends: Fact<u32>,
     /// How many prepared transactions exist: they hold locks over a restart and a promotion.
     pub prepared_transactions: Fact<u32>,
-    /// False when the deadline passed before the last answer.
-    pub(super) in_time: bool,
 }
 
 impl Facts {
@@ -178,13 +176,13 @@ impl Facts {
             default_transaction_read_only: no(reason),
             client_backends: no(reason),
             prepared_transactions: no(reason),
-            in_time: false,
         }
     }
 }
 
 const IN_RECOVERY: &str = "SELECT pg_is_in_recovery()";
-const SYSTEM: &str = "SELECT system_identifier FROM pg_control_system()";
+/// Which database a server is a copy of.
+pub(super) const SYSTEM: &str = "SELECT system_identifier FROM pg_control_system()";
 const VERSION: &str = "SELECT current_setting('server_version_num')::int4";
 const READ_ONLY: &str = "SELECT current_setting('default_transaction_read_only')::bool";
 const CHECKPOINT: &str = "SELECT timeline_id FROM pg_control_checkpoint()";
@@ -218,8 +216,8 @@ const HIDDEN: &str = "the server hides it from this role; GRANT pg_read_all_stat
 pub(super) async fn read(session: &Session, start: Instant, deadline: Instant) -> Facts {
     let q = |sql: &'static str| async move {
         match timeout_at(deadline, session.client.query_typed(sql, &[])).await {
-            Err(_) => Err(Failure { reason: "no answer in time".to_owned(), late: true }),
-            Ok(Err(e)) => Err(Failure { reason: describe(&e), late: false }),
+            Err(_) => Err("no answer in time".to_owned()),
+            Ok(Err(e)) => Err(describe(&e)),
             Ok(Ok(rows)) => Ok(rows),
         }
     };
@@ -231,8 +229,6 @@ pub(super) async fn read(session: &Session, start: Instant, deadline: Instant) -
         recovery, system, version, read_only, checkpoint, primary, standby, receiver, replicas, slots,
         backends, prepared
     );
-    let late = |rows: &Rows| rows.as_ref().is_err_and(|f| f.late);
-    let in_time = !(late(&answers.0) || late(&answers.11));
     let age = start.elapsed();
     let primary = fact(answers.5, age, |rows| rows.first().map(primary_position).transpose());
     let wal_receiver = fact(answers.7, age, |rows| rows.first().map(wal_receiver_row).transpose());
@@ -258,19 +254,13 @@ pub(super) async fn read(session: &Session, start: Instant, deadline: Instant) -
             if one::<i64>(rows, 1)? > 0 { Err(HIDDEN.to_owned()) } else { count(rows) }
         }),
         prepared_transactions: fact(answers.11, age, count),
-        in_time,
     }
 }
 
-struct Failure {
-    reason: String,
-    late: bool,
-}
-
-type Rows = Result<Vec<Row>, Failure>;
+type Rows = Result<Vec<Row>, String>;
 
 fn fact<T>(rows: Rows, age: Duration, parse: impl FnOnce(&[Row]) -> Result<T, String>) -> Fact<T> {
-    match rows.map_err(|f| f.reason).and_then(|rows| parse(&rows)) {
+    match rows.and_then(|rows| parse(&rows)) {
         Ok(value) => Fact::Known { value, age },
         Err(reason) => Fact::Unknown { reason },
     }

@@ -15,13 +15,13 @@ mod write;
 use std::time::Duration;
 
 use bascule_core::plan::Gate;
-use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 pub use connect::{ConnectError, ConnectErrorKind};
 pub use facts::{
     Facts, PrimaryPosition, ReplayPause, Replica, Slot, StandbyPosition, TESTED_MAJOR_VERSIONS, WalReceiver,
 };
+pub use port::Expected;
 pub use preflight::{ExpectedRole, Thresholds};
 pub use target::{PostgresTarget, Tls, TlsError};
 pub use write::WriteCheck;
@@ -32,21 +32,18 @@ use connect::Session;
 /// fills in the variable `password` and the name of the database.
 pub const ROLE_SQL: &str = include_str!("sql/bascule-role.sql");
 
-/// A server and, while it answers in time, one open connection to it.
-///
-/// Questions wait for each other, so one server never gets more than one session for facts; verifying a write and
-/// preflight open sessions of their own, because they also prove that new sessions are let in.
+/// A server, asked in a session of its own each time: that also proves that the host leads to it now, and that new
+/// sessions are let in.
 #[derive(Debug)]
 pub struct Postgres {
     target: PostgresTarget,
-    kept: Mutex<Option<Session>>,
     last_gates: std::sync::Mutex<Option<(Instant, Vec<Gate>)>>,
 }
 
 impl Postgres {
     /// An adapter for this server. It connects when it is asked something.
     pub const fn new(target: PostgresTarget) -> Self {
-        Self { target, kept: Mutex::const_new(None), last_gates: std::sync::Mutex::new(None) }
+        Self { target, last_gates: std::sync::Mutex::new(None) }
     }
 
     /// The server.
@@ -54,35 +51,12 @@ impl Postgres {
         &self.target
     }
 
-    /// Reads what the server knows, over the kept connection or a new one; returns within `deadline`.
-    ///
-    /// A kept connection that turns out to be closed is replaced once.
+    /// Reads what the server knows; returns within `deadline`.
     pub async fn facts(&self, deadline: Duration) -> Facts {
         let start = Instant::now();
-        let until = start + deadline;
-        let Ok(mut kept) = timeout_at(until, self.kept.lock()).await else {
-            return Facts::unreachable(ConnectError::timeout("another question to it took all the time"));
-        };
-        // Taken out: when this future is dropped or the deadline passes, the connection goes with it.
-        if let Some(session) = kept.take().filter(Session::is_open) {
-            let facts = facts::read(&session, start, until).await;
-            // A session that was ended meanwhile fails its first question at once; one more try is then due.
-            if facts.in_recovery.value().is_some() || !facts.in_time {
-                if facts.in_time {
-                    *kept = Some(session);
-                }
-                return facts;
-            }
-        }
-        match Session::open(&self.target, until).await {
+        match Session::open(&self.target, start + deadline).await {
             Err(error) => Facts::unreachable(error),
-            Ok(session) => {
-                let facts = facts::read(&session, start, until).await;
-                if facts.in_time && facts.in_recovery.value().is_some() {
-                    *kept = Some(session);
-                }
-                facts
-            }
+            Ok(session) => facts::read(&session, start, start + deadline).await,
         }
     }
 }

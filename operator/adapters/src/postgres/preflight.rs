@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::connect::{ConnectErrorKind, Session, describe};
-use super::facts::TESTED_MAJOR_VERSIONS;
+use super::facts::{self, Facts, TESTED_MAJOR_VERSIONS};
 use super::grants;
 use super::settings::Settings;
 use super::{Postgres, PostgresTarget};
@@ -46,14 +46,26 @@ impl Postgres {
         limits: &Thresholds,
         deadline: Duration,
     ) -> Vec<Finding> {
-        let until = Instant::now() + deadline;
-        let session = match Session::open(&self.target, until).await {
-            Ok(session) => session,
-            Err(error) => return vec![cannot_connect(&self.target, error.kind, error.message)],
-        };
-        timeout_at(until, examine(&session, role, limits))
+        self.look(role, limits, deadline).await.map_or_else(|why| vec![why], |(findings, _)| findings)
+    }
+
+    /// The same, with what the server says about itself in the same session; the error says why there is none.
+    pub(super) async fn look(
+        &self,
+        role: ExpectedRole,
+        limits: &Thresholds,
+        deadline: Duration,
+    ) -> Result<(Vec<Finding>, Facts), Finding> {
+        let start = Instant::now();
+        let until = start + deadline;
+        let session = Session::open(&self.target, until)
             .await
-            .unwrap_or_else(|_| vec![unanswered("preflight", "no answer in time")])
+            .map_err(|error| cannot_connect(&self.target, error.kind, error.message))?;
+        let examined = timeout_at(until, examine(&session, role, limits));
+        // A dozen questions are on their way at once: too much for the stack of whoever waits for them.
+        let asked = Box::pin(async { tokio::join!(examined, facts::read(&session, start, until)) });
+        let (findings, facts) = asked.await;
+        Ok((findings.unwrap_or_else(|_| vec![unanswered("preflight", "no answer in time")]), facts))
     }
 }
 

@@ -2,14 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use bascule_core::position::{Lsn, Timeline};
+use bascule_core::outcome::Outcome;
+use bascule_core::plan::{Answer, Gate};
+use bascule_core::position::{Lsn, SystemId, Timeline};
 use rustix::process::Signal;
 use secrecy::SecretString;
 
 use super::server::{GOOD, PASSWORD, Server};
 use super::{
-    ConnectErrorKind, ExpectedRole, Facts, Postgres, ROLE_SQL, ReplayPause, Thresholds, Tls, WriteCheck,
-    grants,
+    ConnectErrorKind, Expected, ExpectedRole, Facts, Postgres, ROLE_SQL, ReplayPause, Thresholds, Tls,
+    WriteCheck, grants,
 };
 use crate::finding::{Finding, Severity};
 
@@ -48,6 +50,25 @@ fn streaming(facts: &Facts) -> bool {
             r.status == "streaming" && r.latest_end.is_some() && r.received_timeline.is_some()
         })
     })
+}
+
+async fn system(postgres: &Postgres) -> SystemId {
+    known(&postgres.facts(WAIT).await.system_identifier)
+}
+
+fn expected(disk: Option<SystemId>) -> Expected {
+    Expected { disk, field: "spec.databases[main].postgresql.instances[paris].host".to_owned() }
+}
+
+fn nothing_told() -> Expected {
+    expected(None)
+}
+
+/// The gates that are not passed.
+async fn gates(postgres: &Postgres, active: bool, expected: &Expected) -> Vec<Gate> {
+    let mut gates = known(&postgres.gates("database/main", active, expected, &limits(), WAIT).await);
+    gates.retain(|gate| !gate.passed());
+    gates
 }
 
 fn find<'a>(findings: &'a [Finding], code: &str) -> &'a Finding {
@@ -162,12 +183,12 @@ async fn every_kind_of_trouble_with_connecting_is_told_apart() {
         assert!(facts.in_recovery.value().is_none() && facts.slots.value().is_none());
         let findings = postgres.preflight(ExpectedRole::Either, &limits(), WAIT).await;
         assert_eq!(find(&findings, code).severity, Severity::Block);
-        assert!(matches!(postgres.verify_write(WAIT).await, WriteCheck::Refused { .. }));
+        assert!(matches!(postgres.verify_write(SystemId(1), WAIT).await, WriteCheck::Refused { .. }));
     }
     let postgres = Postgres::new(server.target());
     assert!(postgres.facts(WAIT).await.unreachable.is_none());
 
-    // Closed by its guard: the operator is told so, and a kept session stays until it is ended.
+    // Closed by its guard: the operator is told so.
     server.write_hba("");
     server.sql("SELECT pg_reload_conf()").await;
     server.await_log("reloading configuration");
@@ -188,16 +209,13 @@ async fn a_frozen_server_costs_the_deadline_and_nothing_more() {
     let postgres = Postgres::new(server.target());
     assert!(postgres.facts(WAIT).await.in_recovery.value().is_some());
     server.signal_all(Signal::STOP);
-    for attempt in ["the kept session", "a new session"] {
-        let start = Instant::now();
-        let facts = postgres.facts(SHORT).await;
-        assert!(facts.in_recovery.value().is_none(), "{attempt}");
-        assert!(start.elapsed() < SHORT * 4, "{attempt}: {:?}", start.elapsed());
-    }
+    let start = Instant::now();
+    assert!(postgres.facts(SHORT).await.in_recovery.value().is_none());
+    assert!(start.elapsed() < SHORT * 4, "{:?}", start.elapsed());
     assert_eq!(postgres.facts(SHORT).await.unreachable.unwrap().kind, ConnectErrorKind::Timeout);
     let findings = postgres.preflight(ExpectedRole::Primary, &limits(), SHORT).await;
     assert_eq!(findings[0].code, "ConnectTimeout");
-    assert!(matches!(postgres.verify_write(SHORT).await, WriteCheck::Refused { .. }));
+    assert!(matches!(postgres.verify_write(SystemId(1), SHORT).await, WriteCheck::Refused { .. }));
     server.signal_all(Signal::CONT);
     assert!(postgres.facts(WAIT).await.in_recovery.value().is_some(), "it recovers by itself");
 }
@@ -213,15 +231,11 @@ async fn a_restart_between_two_questions_is_not_noticed() {
 }
 
 #[tokio::test]
-async fn one_session_is_kept_and_not_counted() {
+async fn the_session_that_asks_is_not_counted() {
     let server = Server::primary(GOOD);
-    let postgres = Postgres::new(server.target());
-    let admin = server.superuser().await;
-    for _ in 0..3 {
-        assert_eq!(known(&postgres.facts(WAIT).await.client_backends), 1, "only the superuser's");
-    }
-    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'bascule'";
-    assert_eq!(admin.query_one(sessions, &[]).await.unwrap().get::<_, i64>(0), 1);
+    let _admin = server.superuser().await;
+    let facts = Postgres::new(server.target()).facts(WAIT).await;
+    assert_eq!(known(&facts.client_backends), 1, "only the superuser's");
 }
 
 #[tokio::test]
@@ -229,7 +243,10 @@ async fn a_committed_write_is_proved_by_its_log_on_disk() {
     let server = Server::primary(GOOD);
     let postgres = Postgres::new(server.target());
     let before = known(&postgres.facts(WAIT).await.primary).unwrap().flush;
-    let WriteCheck::Committed { flushed, .. } = postgres.verify_write(WAIT).await else { panic!() };
+    let WriteCheck::Committed { flushed, .. } = postgres.verify_write(system(&postgres).await, WAIT).await
+    else {
+        panic!()
+    };
     assert!(flushed > before);
     // Why a transaction id alone would not do: its commit is not flushed.
     let admin = server.superuser().await;
@@ -251,10 +268,57 @@ async fn a_committed_write_is_proved_by_its_log_on_disk() {
 }
 
 #[tokio::test]
+async fn a_host_that_leads_to_another_database_blocks_and_no_write_there_proves_anything() {
+    let (own, other) = (Server::primary(GOOD), Server::primary(GOOD));
+    let (at_own, at_other) = (Postgres::new(own.target()), Postgres::new(other.target()));
+    let (disk, elsewhere) = (system(&at_own).await, system(&at_other).await);
+    let told = expected(Some(disk));
+    assert_eq!(gates(&at_own, true, &told).await, []);
+    assert!(at_own.prove_write(&told, WAIT).await.is_done());
+    let unproved = at_own.prove_write(&nothing_told(), WAIT).await;
+    assert!(matches!(&unproved, Outcome::Refused { reason } if reason.contains("no guard")), "{unproved:?}");
+
+    let [gate] = gates(&at_other, true, &told).await.try_into().unwrap();
+    assert_eq!((gate.name.as_str(), gate.answer), ("database/main/identity", Answer::No));
+    let before = known(&at_other.facts(WAIT).await.primary).unwrap().insert;
+    let Outcome::Refused { reason } = at_other.prove_write(&told, WAIT).await else { panic!() };
+    for text in [gate.words(), reason] {
+        for part in [&disk.to_string(), &elsewhere.to_string(), &told.field] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+    assert_eq!(
+        known(&at_other.facts(WAIT).await.primary).unwrap().insert,
+        before,
+        "nothing was written there"
+    );
+}
+
+#[tokio::test]
+async fn a_primary_in_a_site_that_is_not_active_is_an_alarm_until_it_is_closed() {
+    let primary = Server::primary(GOOD);
+    let standby = primary.standby(GOOD);
+    let postgres = Postgres::new(standby.target());
+    let told = expected(Some(system(&postgres).await));
+    assert_eq!(gates(&postgres, false, &told).await, []);
+    standby.sql("SELECT pg_promote(true, 60)").await;
+    let [gate] = gates(&postgres, false, &told).await.try_into().unwrap();
+    assert_eq!((gate.name.as_str(), gate.answer), ("database/main/twoWriters", Answer::No));
+    for part in ["is a primary on timeline 2", "this site is not active", "Two servers", &told.field] {
+        assert!(gate.words().contains(part), "{part} in {}", gate.words());
+    }
+    standby.write_hba("");
+    standby.sql("SELECT pg_reload_conf()").await;
+    standby.await_log("reloading configuration");
+    assert_eq!(gates(&postgres, false, &told).await, [], "nobody is let in");
+}
+
+#[tokio::test]
 async fn a_write_is_refused_by_a_standby_and_by_a_read_only_server() {
     let primary = Server::primary(GOOD);
     let standby = primary.standby(GOOD);
-    let WriteCheck::Refused { why } = Postgres::new(standby.target()).verify_write(WAIT).await else {
+    let at_standby = Postgres::new(standby.target());
+    let WriteCheck::Refused { why } = at_standby.verify_write(system(&at_standby).await, WAIT).await else {
         panic!()
     };
     assert!(why.contains("recovery"), "{why}");
@@ -262,7 +326,9 @@ async fn a_write_is_refused_by_a_standby_and_by_a_read_only_server() {
     primary.sql("SELECT pg_reload_conf()").await;
     let postgres = Postgres::new(primary.target());
     until(&postgres, "read-only", |f| f.default_transaction_read_only.value() == Some(&true)).await;
-    let WriteCheck::Refused { why } = postgres.verify_write(WAIT).await else { panic!() };
+    let WriteCheck::Refused { why } = postgres.verify_write(system(&postgres).await, WAIT).await else {
+        panic!()
+    };
     assert!(why.contains("default_transaction_read_only"), "{why}");
 }
 
@@ -272,8 +338,10 @@ async fn a_commit_that_waits_for_a_synchronous_standby_is_unknown() {
     server.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'").await;
     server.sql("SELECT pg_reload_conf()").await;
     server.await_log("reloading configuration");
+    let postgres = Postgres::new(server.target());
+    let of = system(&postgres).await;
     let start = Instant::now();
-    let check = Postgres::new(server.target()).verify_write(SHORT).await;
+    let check = postgres.verify_write(of, SHORT).await;
     assert!(matches!(check, WriteCheck::Unknown { .. }), "{check:?}");
     assert!(start.elapsed() < SHORT * 4);
 }
@@ -287,7 +355,10 @@ async fn exactly_the_grants_of_the_script_suffice_and_each_missing_one_is_named(
     let preflight = async || postgres.preflight(ExpectedRole::Primary, &limits(), WAIT).await;
     let findings = preflight().await;
     assert_eq!(findings.iter().map(|f| f.code).collect::<Vec<_>>(), ["ListenAddresses"], "{findings:?}");
-    assert!(matches!(postgres.verify_write(WAIT).await, WriteCheck::Committed { .. }));
+    assert!(matches!(
+        postgres.verify_write(system(&postgres).await, WAIT).await,
+        WriteCheck::Committed { .. }
+    ));
 
     let grants: Vec<&str> = ROLE_SQL.lines().filter(|l| l.starts_with("GRANT")).collect();
     assert_eq!(grants.len(), 2, "each grant of the script is taken away below");
@@ -383,23 +454,42 @@ async fn each_setting_that_would_hurt_is_named() {
 async fn a_closed_server_keeps_its_last_answer_and_an_absent_one_is_unknown() {
     let mut server = Server::primary(&format!("{GOOD},wal_sender_timeout=9s"));
     let postgres = Postgres::new(server.target());
-    let gates = known(&postgres.gates("database/main", true, &limits(), WAIT).await);
+    let gates = known(&postgres.gates("database/main", true, &nothing_told(), &limits(), WAIT).await);
     assert_eq!(
         gates.iter().map(|g| (g.name.as_str(), g.passed())).collect::<Vec<_>>(),
-        [("database/main/WalSenderTimeout", false)]
+        [("database/main/WalSenderTimeout", false), ("database/main/ListenAddresses", true)]
     );
     server.write_hba("");
     server.sql("SELECT pg_reload_conf()").await;
     server.await_log("reloading configuration");
-    let closed = postgres.gates("database/main", true, &limits(), WAIT).await;
+    let closed = postgres.gates("database/main", true, &nothing_told(), &limits(), WAIT).await;
     assert_eq!(known(&closed), gates);
     assert!(closed.age().unwrap() > Duration::ZERO);
     assert!(
-        Postgres::new(server.target()).gates("database/main", true, &limits(), WAIT).await.value().is_none()
+        Postgres::new(server.target())
+            .gates("database/main", true, &nothing_told(), &limits(), WAIT)
+            .await
+            .value()
+            .is_none()
     );
     server.stop();
-    assert!(postgres.gates("database/main", true, &limits(), WAIT).await.value().is_none());
-    assert!(!postgres.prove_write(SHORT).await.is_done());
+    assert!(postgres.gates("database/main", true, &nothing_told(), &limits(), WAIT).await.value().is_none());
+    assert!(!postgres.prove_write(&expected(Some(SystemId(1))), SHORT).await.is_done());
+}
+
+#[tokio::test]
+async fn what_only_costs_time_or_margin_is_told_and_blocks_nothing() {
+    let server = Server::primary(&format!("{GOOD},synchronous_commit=off,max_slot_wal_keep_size=-1"));
+    let postgres = Postgres::new(server.target());
+    let gates = known(&postgres.gates("database/main", true, &nothing_told(), &limits(), WAIT).await);
+    assert!(gates.iter().all(Gate::passed), "{gates:?}");
+    for (name, words) in [
+        ("database/main/SynchronousCommit", "advice: setting synchronous_commit: off"),
+        ("database/main/MaxSlotWalKeepSize", "advice: setting max_slot_wal_keep_size: -1"),
+    ] {
+        let gate = gates.iter().find(|g| g.name == name).unwrap_or_else(|| panic!("no {name} in {gates:?}"));
+        assert!(gate.found.starts_with(words), "{gate:?}");
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bascule_core::position::Lsn;
+use bascule_core::position::{Lsn, SystemId};
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::error::SqlState;
@@ -10,6 +10,7 @@ use tokio_postgres::types::{PgLsn, Type};
 
 use super::Postgres;
 use super::connect::{Session, describe};
+use super::facts::SYSTEM;
 
 /// What became of the attempt to commit something.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,11 @@ pub enum WriteCheck {
     Refused {
         /// Why, for the person who must act.
         why: String,
+    },
+    /// The server is a copy of another database. Nothing was sent to it.
+    Elsewhere {
+        /// Which one.
+        found: SystemId,
     },
     /// Nobody knows: the answer to the commit was lost, or a synchronous standby was waited for.
     Unknown {
@@ -42,8 +48,9 @@ const COMMIT: &str = "BEGIN; SET LOCAL synchronous_commit = on; \
 const OUTCOME: &str = "SELECT pg_xact_status($1::text::xid8), pg_current_wal_flush_lsn()";
 
 impl Postgres {
-    /// Commits an empty but durable transaction in a session of its own; returns within `deadline`.
-    pub async fn verify_write(&self, deadline: Duration) -> WriteCheck {
+    /// Commits an empty but durable transaction in a session of its own, after the server has told in that session
+    /// that it is a copy of database `of`; returns within `deadline`.
+    pub async fn verify_write(&self, of: SystemId, deadline: Duration) -> WriteCheck {
         let start = Instant::now();
         let until = start + deadline;
         let session = match Session::open(&self.target, until).await {
@@ -51,12 +58,27 @@ impl Postgres {
             // Without a session nothing was sent.
             Err(error) => return WriteCheck::Refused { why: error.message },
         };
+        match timeout_at(until, identity(&session)).await {
+            Err(_) => {
+                return WriteCheck::Refused {
+                    why: "no answer in time about which database it is".to_owned(),
+                };
+            }
+            Ok(Err(why)) => return WriteCheck::Refused { why },
+            Ok(Ok(found)) if found != of => return WriteCheck::Elsewhere { found },
+            Ok(Ok(_)) => {}
+        }
         match timeout_at(until, commit(&session)).await {
             Err(_) => WriteCheck::Unknown { why: "no answer to the commit in time".to_owned() },
             Ok(Err(check)) => check,
             Ok(Ok(flushed)) => WriteCheck::Committed { flushed, took: start.elapsed() },
         }
     }
+}
+
+async fn identity(session: &Session) -> Result<SystemId, String> {
+    let row = session.client.query_typed_one(SYSTEM, &[]).await.map_err(|e| describe(&e))?;
+    row.try_get::<_, i64>(0).map(|id| SystemId(id.cast_unsigned())).map_err(|e| describe(&e))
 }
 
 async fn commit(session: &Session) -> Result<Lsn, WriteCheck> {

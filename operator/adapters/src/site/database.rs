@@ -11,10 +11,11 @@ use bascule_engine::ports::NoUpstream;
 use secrecy::ExposeSecret;
 
 use super::LOOK;
+use crate::guards::Disks;
 use crate::kube::client::Kube;
 use crate::kube::failure::chain;
 use crate::kube::secret::{self, SecretError};
-use crate::postgres::{Postgres, PostgresTarget, Thresholds, Tls};
+use crate::postgres::{Expected, Postgres, PostgresTarget, Thresholds, Tls};
 
 /// The keys that the operator's and the replication Secret must have.
 const CREDENTIALS: [&str; 2] = ["username", "password"];
@@ -68,6 +69,14 @@ impl Servers {
             Made { instance: instance.clone(), secret: found.version.clone(), server: Arc::clone(&server) };
         self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(key, made);
         Ok(server)
+    }
+}
+
+/// What this site knows of its database without asking the server.
+pub(super) fn expected(disks: &Disks, me: &SiteName, policy: &Policy, name: &ItemName) -> Expected {
+    Expected {
+        disk: disks.system(&policy.key, name),
+        field: format!("spec.databases[{name}].postgresql.instances[{me}].host"),
     }
 }
 

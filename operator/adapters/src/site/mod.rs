@@ -17,6 +17,7 @@ use bascule_core::policy::Policy;
 use bascule_core::timing::Timing;
 use bascule_engine::ports::{NoUpstream, Shown, Site};
 
+use crate::guards::Disks;
 use crate::kube::client::Kube;
 use crate::kube::port::Workloads;
 
@@ -38,6 +39,7 @@ pub struct LocalSite {
     me: SiteName,
     kube: Kube,
     timing: Timing,
+    disks: Disks,
     workloads: Workloads,
     servers: database::Servers,
     targets: traffic::Targets,
@@ -45,13 +47,20 @@ pub struct LocalSite {
 }
 
 impl LocalSite {
-    /// The site `me`, whose cluster `kube` reaches.
-    pub fn new(me: SiteName, kube: Kube, timing: Timing, publisher: Box<dyn Publisher>) -> Self {
+    /// The site `me`, whose cluster `kube` reaches and whose guards tell what lies on its `disks`.
+    pub fn new(
+        me: SiteName,
+        kube: Kube,
+        timing: Timing,
+        disks: Disks,
+        publisher: Box<dyn Publisher>,
+    ) -> Self {
         Self {
             me,
             workloads: Workloads::new(kube.within(LOOK)),
             kube,
             timing,
+            disks,
             servers: database::Servers::default(),
             targets: traffic::Targets::default(),
             publisher,
@@ -80,7 +89,9 @@ impl Site for LocalSite {
         let item = format!("database/{name}");
         match self.servers.of(&self.kube, &self.me, policy, name).await {
             Ok(server) => {
-                server.gates(&item, active, &database::limits(&self.timing, policy, name), LOOK).await
+                let expected = database::expected(&self.disks, &self.me, policy, name);
+                let limits = database::limits(&self.timing, policy, name);
+                server.gates(&item, active, &expected, &limits, LOOK).await
             }
             Err(reason) => Fact::now(vec![Gate::new(&item, Answer::No, reason, "the operator's role")]),
         }
@@ -110,7 +121,10 @@ impl Site for LocalSite {
             }
             Step::VerifyWrite { database, .. } => {
                 match self.servers.of(&self.kube, &self.me, policy, database).await {
-                    Ok(server) => server.prove_write(LOOK).await,
+                    Ok(server) => {
+                        let expected = database::expected(&self.disks, &self.me, policy, database);
+                        server.prove_write(&expected, LOOK).await
+                    }
                     Err(reason) => Outcome::Refused { reason },
                 }
             }

@@ -71,6 +71,20 @@ async fn the_engine_sees_a_workload_and_its_steps_take_effect() {
 }
 
 #[tokio::test]
+async fn a_flag_whose_config_map_is_missing_blocks_nothing_and_the_step_creates_it() {
+    let ns = "port-no-flags";
+    let (kube, client, _) = place(ns).await;
+    applied_by(&client, "team", ns, &manifest("Deployment", ns, "web", None)).await;
+    let (site, policy) = (Workloads::new(kube), policy(ns));
+    let seen = site.look(&policy, &web()).await;
+    assert_eq!(seen.flag.value(), Some(&FlagValue::Missing));
+    assert_eq!(seen.blockers.value().map(Vec::len), Some(0), "{:?}", seen.blockers);
+    let step = Step::SetReadOnly { workload: web(), on: true };
+    assert_eq!(site.perform(&policy, &step).await, Some(Outcome::Done));
+    assert_eq!(site.look(&policy, &web()).await.flag.value(), Some(&FlagValue::ReadOnly));
+}
+
+#[tokio::test]
 async fn what_others_own_is_a_blocker_with_the_lines_that_release_it() {
     let ns = "port-contended";
     let (kube, client, server) = place(ns).await;

@@ -2,8 +2,7 @@
 
 use bascule_adapters::kube::Rehearsal;
 use bascule_adapters::kube::flag::{
-    FLAG_MANAGER, Flag, FlagValue, Intake, Position, REFRESH_ANNOTATION, create_holder, observe, refresh,
-    rehearse, set,
+    FLAG_MANAGER, Flag, FlagValue, Intake, Position, REFRESH_ANNOTATION, observe, refresh, rehearse, set,
 };
 use bascule_core::outcome::Outcome;
 use bascule_core::policy::{FlagStore, ReadOnlyFlag};
@@ -121,20 +120,27 @@ async fn a_manager_of_an_empty_map_is_contended_until_its_line_has_run() {
 }
 
 #[tokio::test]
-async fn a_holder_that_is_missing_is_refused_and_can_be_created_by_name() {
-    let ns = "flag-missing";
-    let (kube, _, _) = place(ns).await;
-    let spec = spec(FlagStore::ConfigMap);
-    let flag = Flag { namespace: ns, spec: &spec };
-    assert!(observe(&kube, flag).await.unwrap_err().is_missing());
-    let refused = Outcome::refused(format!("ConfigMap {ns}/web-flags does not exist"));
-    assert_eq!(set(&kube, flag, Position::ReadOnly).await, refused);
-    assert!(observe(&kube, flag).await.unwrap_err().is_missing());
-
-    assert_eq!(create_holder(&kube, flag, Position::ReadWrite).await, Outcome::Done);
-    assert_eq!(set(&kube, flag, Position::ReadOnly).await, Outcome::Done);
-    assert!(matches!(create_holder(&kube, flag, Position::ReadWrite).await, Outcome::Refused { .. }));
-    assert_eq!(observe(&kube, flag).await.unwrap().value, FlagValue::At(Position::ReadOnly));
+async fn a_holder_that_is_missing_is_created_by_setting_and_not_by_rehearsing() {
+    for (ns, store) in [("flag-missing", FlagStore::ConfigMap), ("flag-missing-secret", FlagStore::Secret)] {
+        let (kube, _, server) = place(ns).await;
+        let spec = spec(store);
+        let flag = Flag { namespace: ns, spec: &spec };
+        for position in [Position::ReadOnly, Position::ReadWrite] {
+            assert_eq!(rehearse(&kube, flag, position).await, Rehearsal::Possible);
+        }
+        assert!(observe(&kube, flag).await.unwrap_err().is_missing());
+        assert_eq!(set(&kube, flag, Position::ReadOnly).await, Outcome::Done);
+        let seen = observe(&kube, flag).await.unwrap();
+        assert_eq!(seen.value, FlagValue::At(Position::ReadOnly));
+        assert_eq!(seen.owners[0].manager, FLAG_MANAGER);
+        assert_eq!(set(&kube, flag, Position::ReadWrite).await, Outcome::Done);
+        assert_eq!(observe(&kube, flag).await.unwrap().value, FlagValue::At(Position::ReadWrite));
+        let kind = if store == FlagStore::Secret { "secret" } else { "configmap" };
+        let label = "app.kubernetes.io/managed-by=bascule";
+        assert!(
+            server.kubectl(&["-n", ns, "get", kind, "-l", label, "-o", "name"], "").contains("web-flags")
+        );
+    }
 }
 
 #[tokio::test]

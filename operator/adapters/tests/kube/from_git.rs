@@ -235,7 +235,7 @@ async fn a_status_in_which_a_part_becomes_unknown_is_taken() {
     let ns = "status-unknown";
     let (kube, client) = git_place(ns).await;
     let source = origin(ns, "main", "aaaa");
-    assert!(apply(&kube, &policy(ns, "1h"), &source).await.is_ok());
+    assert!(apply(&kube, &policy(ns, "1h"), &source).await.is_done());
     let object = policies(&client, ns).get("shop").await.unwrap();
     let key = StatusKey {
         api_version: "bascule.dev/v1alpha1".to_owned(),
