@@ -10,6 +10,7 @@
 //! | `planned` | may a switchover go on, or must it be rolled back? |
 //! | `take` | may this site take the role of a silent one? |
 //! | `offer` | is the database dead, and who takes it? |
+//! | `witness` | whose word counts for a database? |
 //! | `finish` | has the new holder opened, and is the transition over? |
 //! | `release` | what becomes of a policy that is let go: suspended, deleted, or without this site? |
 //! | `measure` | how much was really lost, once the old site has returned? |
@@ -29,6 +30,7 @@ mod posture;
 mod release;
 mod situation;
 mod take;
+mod witness;
 
 pub use note::note;
 pub use situation::{Installation, PolicySeen, Situation};

@@ -307,6 +307,7 @@ impl Sim {
                     last_contact: me.contact,
                     preflight: Fact::now(vec![]),
                     write_verified: me.verified,
+                    granted: BTreeMap::from([(me.db.report().boot, ms(self.now))]),
                 },
             )]),
             workloads: BTreeMap::from([(
