@@ -5,11 +5,14 @@
 
 mod desk;
 
-use bascule_core::guard::wire::{Disk, Report, Role, ServerState};
-use bascule_core::record::Phase;
+use bascule_core::guard::wire::{Disk, Grant, Report, Role, ServerState};
+use bascule_core::policy::Policy;
+use bascule_core::record::{Fences, Phase};
 use bascule_core::timing::Profile;
+use bascule_engine::brain::Event;
+use bascule_engine::ports::Intent;
 
-use crate::desk::{Desk, OPEN, policy, record, report};
+use crate::desk::{Desk, OPEN, key, policy, record, report, site};
 
 fn running() -> Desk {
     Desk::running(Profile::Metro, record(Profile::Metro), Some(policy()))
@@ -86,4 +89,33 @@ fn a_guard_that_ends_with_its_server_down_gets_no_grant() {
     let mut leaving = report("b1", ServerState::Down);
     leaving.sigterm = true;
     assert_eq!(desk.ask(1, leaving).unwrap().grant, None);
+}
+
+#[test]
+fn a_primary_whose_policy_is_gone_is_told_to_serve_and_to_remember_it() {
+    let mut unmanaged = record(Profile::Metro);
+    unmanaged.phase = Phase::Unmanaged;
+    unmanaged.promise.fences = Fences::Never;
+    let elsewhere = Policy { sites: vec![site("lyon"), site("milan")], ..policy() };
+    for policy in [None, Some(Policy { suspend: true, ..policy() }), Some(elsewhere)] {
+        let mut desk = Desk::running(Profile::Metro, unmanaged.clone(), policy);
+        desk.connect(1, "main-0", "b2");
+        let told = desk.asks(1, &report("b2", ServerState::Down), 400).unwrap();
+        assert!(matches!(told.role, Role::Serve { open: true, .. }), "{:?}", told.role);
+        assert_eq!((told.unmanaged, told.grant), (true, Some(Grant::Unlimited)));
+        assert_eq!(desk.phase(), Phase::Unmanaged);
+    }
+}
+
+#[test]
+fn a_primary_whose_policy_was_never_valid_here_keeps_its_role_by_the_record() {
+    let mut desk = Desk::new(Profile::Metro, record(Profile::Metro));
+    desk.give(Event::Tick);
+    let reason = "spec.sites: needs two".to_owned();
+    desk.give(Event::Intent(Intent::Invalid { policy: key(), reason }));
+    desk.give(Event::Intent(Intent::Listed));
+    desk.run(1_000);
+    desk.connect(1, "main-0", "b2");
+    let told = desk.asks(1, &report("b2", ServerState::Down), 400).unwrap();
+    assert!(matches!(told.role, Role::Serve { open: true, .. }), "{:?}", told.role);
 }

@@ -79,19 +79,19 @@ pub fn decide(s: &Situation<'_>) -> Plan {
         PolicySeen::Present(policy) => policy,
         PolicySeen::NotListed => {
             "the policies have not been listed yet".clone_into(&mut plan.summary);
-            posture::keep_everything(s, &mut plan);
+            release::keep_roles(s, record, &mut plan);
             hold::reclaim(s, record, &mut plan);
             return plan;
         }
         PolicySeen::Absent => {
-            posture::keep_everything(s, &mut plan);
+            release::keep_roles(s, record, &mut plan);
             release::deleted(s, record, &mut plan);
             return plan;
         }
     };
     plan.blockers = eligible::blockers(s, policy, record);
     if !policy.has_site(s.me) {
-        posture::keep_everything(s, &mut plan);
+        release::keep_roles(s, record, &mut plan);
         release::not_named(s, policy, record, &mut plan);
         return plan;
     }

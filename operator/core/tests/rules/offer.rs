@@ -30,7 +30,7 @@ fn failed(serial: u64) -> Report {
 /// The guard of a second pod, whose disk is empty: it has nothing to start.
 fn second_pod() -> Report {
     let mut r = failed(10);
-    r.boot = "b2".to_owned();
+    "b2".clone_into(&mut r.boot);
     r.disk = Disk::Empty;
     r.opened_epoch = None;
     r

@@ -248,7 +248,7 @@ fn instruction(
             }
         }
     };
-    let managed = state.policy.as_ref().is_some_and(|p| !p.suspend);
+    let managed = state.policy.as_ref().is_some_and(|p| !p.suspend && p.has_site(&id.site));
     let grant = match state.claim.grant_as(holder, &id.site, now, managed) {
         Ok(Granted::For(remaining)) => Some(Grant::For { remaining: Millis::from(remaining) }),
         Ok(Granted::Unlimited) => Some(Grant::Unlimited),
