@@ -10,6 +10,7 @@ use crate::guard::wire::Report;
 use crate::loss::LastContact;
 use crate::name::{ItemName, SiteName};
 use crate::plan::Gate;
+use crate::time::Boottime;
 
 /// Something that was looked at: its value and how old it is, or why it is not known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +104,8 @@ pub struct DatabaseView {
     pub preflight: Fact<Vec<Gate>>,
     /// The epoch in which a write was verified through the operator's role.
     pub write_verified: Option<u64>,
+    /// Every guard process that this operator has granted to in this hold, by its boot, and when it last did.
+    pub granted: BTreeMap<String, Boottime>,
 }
 
 /// What is known of a workload in this site.

@@ -132,7 +132,7 @@ fn same_active(case: &Case<'_>, before: &Record, change: &Change, found: &mut Fo
         }
         Phase::Handover => {
             found.want(case.policy.is_some(), Rule::Intent, || "no policy in force".to_owned());
-            handover(case, next, found);
+            handover(case, before, next, found);
         }
         Phase::Offered => offered(case, before, next, found),
         Phase::Unmanaged => {
@@ -192,16 +192,17 @@ fn requested(case: &Case<'_>, before: &Record, next: &Record, found: &mut Found)
     found.want(asked, Rule::Intent, || "no open Move asks for this switchover at this epoch".to_owned());
 }
 
-fn handover(case: &Case<'_>, next: &Record, found: &mut Found) {
+fn handover(case: &Case<'_>, before: &Record, next: &Record, found: &mut Found) {
     let ordered = case.s.claim.locking();
     for (name, report) in reports(case) {
-        let exact = report.zip(ordered).is_some_and(|(r, serial)| {
-            let stop = r.stopped.as_ref().filter(|x| x.clean && x.serial >= serial);
-            is_locked(r, serial)
-                && stop.zip(next.positions.get(name)).is_some_and(|(x, p)| {
-                    (x.system_id, x.timeline, x.checkpoint) == (p.system_id, p.timeline, p.lsn)
-                })
-        });
+        let exact = vouches(case, before, name)
+            && report.zip(ordered).is_some_and(|(r, serial)| {
+                let stop = r.stopped.as_ref().filter(|x| x.clean && x.serial >= serial);
+                is_locked(r, serial)
+                    && stop.zip(next.positions.get(name)).is_some_and(|(x, p)| {
+                        (x.system_id, x.timeline, x.checkpoint) == (p.system_id, p.timeline, p.lsn)
+                    })
+            });
         found
             .want(exact, Rule::Proof, || format!("{name} has not confirmed the clean stop that is recorded"));
     }
@@ -212,7 +213,8 @@ fn offered(case: &Case<'_>, before: &Record, next: &Record, found: &mut Found) {
     found.want(case.policy.is_some() || past, Rule::Intent, || "no policy in force".to_owned());
     let ordered = case.s.claim.locking();
     for (name, report) in reports(case) {
-        let locked = report.zip(ordered).is_some_and(|(r, serial)| is_locked(r, serial));
+        let locked = vouches(case, before, name)
+            && report.zip(ordered).is_some_and(|(r, serial)| is_locked(r, serial));
         found.want(locked, Rule::Lock, || format!("{name} is offered and not confirmed to be locked"));
     }
     if next.offer.as_ref().is_none_or(|o| o.never_opened) {
@@ -233,6 +235,20 @@ fn finished_promotion(case: &Case<'_>, before: &Record, found: &mut Found) {
 pub(super) fn reports<'a>(case: &'a Case<'a>) -> impl Iterator<Item = (&'a ItemName, Option<&'a Report>)> {
     let names = case.present().into_iter().flat_map(|p| p.databases.keys());
     names.map(|name| (name, case.s.seen.databases.get(name).and_then(|d| d.guard.value())))
+}
+
+/// Whether what this database's guard says ends the writing: it has this hold's data, and whoever else was granted to
+/// has stopped.
+fn vouches(case: &Case<'_>, before: &Record, name: &ItemName) -> bool {
+    let Some(view) = case.s.seen.databases.get(name) else { return false };
+    let Some(report) = view.guard.value() else { return false };
+    let ended = |at: &crate::time::Boottime| {
+        case.s.now.since(*at) >= before.promise.lease.duration()
+            && case.s.now.since(*at) >= case.s.installation.timing.withdrawal_wait()
+    };
+    let others = view.granted.iter().all(|(boot, at)| *boot == report.boot || ended(at));
+    let earlier = case.s.holder.gap_ended().is_some_and(|at| ended(&at));
+    others && earlier && (!before.settled || report.opened_epoch == Some(before.epoch))
 }
 
 fn is_locked(report: &Report, serial: u64) -> bool {

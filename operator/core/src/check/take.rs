@@ -88,6 +88,7 @@ fn from_silence(case: &Case<'_>, before: &Record, change: &Change, found: &mut F
         let wanted = case.policy.is_some_and(|p| p.failover.promote_after != After::Never);
         found.want(wanted, Rule::Intent, || "the policy never promotes by itself".to_owned());
     }
+    delivers_nothing(case, found);
     for (name, report) in reports(case) {
         let replica = report.is_some_and(|r| matches!(r.state, ServerState::Standby { .. }));
         found.want(replica, Rule::Evidence, || format!("{name} is not known to be a running replica"));
@@ -122,6 +123,7 @@ fn from_offer(case: &Case<'_>, before: &Record, next: &Record, found: &mut Found
     let Some(offer) = &before.offer else {
         return found.want(false, Rule::Evidence, || "the record offers nothing".to_owned());
     };
+    delivers_nothing(case, found);
     let back = before.previous.as_ref().is_some_and(|p| p.settled && p.site == *case.s.me);
     if offer.never_opened && back {
         return;
@@ -132,6 +134,21 @@ fn from_offer(case: &Case<'_>, before: &Record, next: &Record, found: &mut Found
         let known = case.s.seen.databases.get(name).is_some_and(|d| d.last_contact.is_some());
         let replica = report.is_some_and(|r| matches!(r.state, ServerState::Standby { .. }));
         found.want(known && replica, Rule::Loss, || format!("what {name} has here is not known"));
+    }
+}
+
+/// A server that still sends to its replica was not stopped.
+fn delivers_nothing(case: &Case<'_>, found: &mut Found) {
+    let limit = case.s.installation.timing.veto_age();
+    for (name, report) in reports(case) {
+        let Some(report) = report else { continue };
+        let upstream = report.positions.as_ref().and_then(|p| Some((p.age, p.upstream.as_ref()?)));
+        let Some((read, upstream)) = upstream.filter(|(_, u)| u.status == "streaming") else { continue };
+        let since = case.s.seen.databases.get(name).and_then(|d| d.guard.age()).unwrap_or_default();
+        let old = upstream.message_age.is_some_and(|m| m.duration() + read.duration() + since >= limit);
+        found.want(old, Rule::Evidence, || {
+            format!("{name} still receives from the server that is to be replaced")
+        });
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::decide::situation::{Situation, between};
-use crate::decide::{next, note, offer, posture};
+use crate::decide::{next, note, offer, posture, witness};
 use crate::guard::wire::ServerState;
 use crate::memory::Stamp;
 use crate::moves::MoveEnd;
@@ -181,13 +181,14 @@ fn promotion_failed(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &
 fn give_back(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     posture::lock(plan);
     let Some(serial) = s.claim.locking() else { return };
-    if !note::locked(policy, s.seen, serial) {
+    if !note::locked(s, policy, record, serial) {
         plan.gates.push(Gate::new(
             "locked",
             Answer::NotYet,
             states(s, policy),
             "every guard has confirmed its lock",
         ));
+        plan.gates.extend(witness::missing(s, policy, record));
         return;
     }
     let never_opened = policy.databases.keys().all(|name| {

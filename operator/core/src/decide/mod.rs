@@ -10,6 +10,7 @@
 //! | `planned` | may a switchover go on, or must it be rolled back? |
 //! | `take` | may this site take the role of a silent one? |
 //! | `offer` | is the database dead, and who takes it? |
+//! | `witness` | whose word counts for a database? |
 //! | `finish` | has the new holder opened, and is the transition over? |
 //! | `release` | what becomes of a policy that is let go: suspended, deleted, or without this site? |
 //! | `measure` | how much was really lost, once the old site has returned? |
@@ -29,6 +30,7 @@ mod posture;
 mod release;
 mod situation;
 mod take;
+mod witness;
 
 pub(crate) use eligible::state_words;
 pub use note::note;
@@ -80,19 +82,19 @@ pub fn decide(s: &Situation<'_>) -> Plan {
         PolicySeen::Present(policy) => policy,
         PolicySeen::NotListed => {
             "the policies have not been listed yet".clone_into(&mut plan.summary);
-            posture::keep_everything(s, &mut plan);
+            release::keep_roles(s, record, &mut plan);
             hold::reclaim(s, record, &mut plan);
             return plan;
         }
         PolicySeen::Absent => {
-            posture::keep_everything(s, &mut plan);
+            release::keep_roles(s, record, &mut plan);
             release::deleted(s, record, &mut plan);
             return plan;
         }
     };
     plan.blockers = eligible::blockers(s, policy, record);
     if !policy.has_site(s.me) {
-        posture::keep_everything(s, &mut plan);
+        release::keep_roles(s, record, &mut plan);
         release::not_named(s, policy, record, &mut plan);
         return plan;
     }

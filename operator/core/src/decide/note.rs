@@ -1,7 +1,7 @@
 //! Which moments of a transition have come, for deadlines and measured times.
 
-use crate::decide::planned;
 use crate::decide::situation::{PolicySeen, Situation, all_in};
+use crate::decide::{planned, witness};
 use crate::guard::wire::{ClusterState, Disk, Report, ServerState, Stopped};
 use crate::memory::{Memory, Stamp};
 use crate::observation::{FlagValue, Observation};
@@ -24,7 +24,7 @@ pub fn note(memory: &mut Memory, s: &Situation<'_>) {
     let requested = mine && record.phase == Phase::Requested;
     set(Stamp::TargetReady, requested && planned::target_can_take(s, policy, record));
     set(Stamp::LockOrdered, s.claim.locking().is_some());
-    set(Stamp::Stopped, s.claim.locking().is_some_and(|serial| stopped(policy, s.seen, serial)));
+    set(Stamp::Stopped, s.claim.locking().is_some_and(|serial| stopped(s, policy, record, serial)));
     set(Stamp::Proved, !mine && record.phase == Phase::Handover && proved(policy, s.seen, record));
     set(
         Stamp::Promoted,
@@ -74,12 +74,11 @@ pub(super) fn read_only_seen(policy: &Policy, seen: &Observation) -> bool {
 }
 
 /// Whether every guard has confirmed a clean stop and a lock at `serial` or later.
-pub(super) fn stopped(policy: &Policy, seen: &Observation, serial: u64) -> bool {
-    all_in(policy.databases.keys(), &seen.databases, |d| {
-        d.guard.value().is_some_and(|r| {
-            r.locked.is_some_and(|at| at >= serial) && r.state.is_down() && clean_stop(r, serial).is_some()
+fn stopped(s: &Situation<'_>, policy: &Policy, record: &Record, serial: u64) -> bool {
+    locked(s, policy, record, serial)
+        && all_in(policy.databases.keys(), &s.seen.databases, |d| {
+            d.guard.value().is_some_and(|r| r.state.is_down() && clean_stop(r, serial).is_some())
         })
-    })
 }
 
 /// The clean stop that was ordered at `serial`: not an older one, and the disk says the same. A guard that was
@@ -95,11 +94,13 @@ pub(super) fn clean_stop(report: &Report, serial: u64) -> Option<&Stopped> {
     })
 }
 
-/// Whether every guard has confirmed that it is locked at `serial` or later, however its server ended.
-pub(super) fn locked(policy: &Policy, seen: &Observation, serial: u64) -> bool {
-    all_in(policy.databases.keys(), &seen.databases, |d| {
-        d.guard.value().is_some_and(|r| r.locked.is_some_and(|at| at >= serial))
-    })
+/// Whether every guard whose word counts has confirmed that it is locked at `serial` or later, however its server
+/// ended.
+pub(super) fn locked(s: &Situation<'_>, policy: &Policy, record: &Record, serial: u64) -> bool {
+    witness::missing(s, policy, record).is_none()
+        && all_in(policy.databases.keys(), &s.seen.databases, |d| {
+            d.guard.value().is_some_and(|r| r.locked.is_some_and(|at| at >= serial))
+        })
 }
 
 /// Whether every standby has replayed past the recorded shutdown checkpoint, on the same history.

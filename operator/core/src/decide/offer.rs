@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::decide::situation::Situation;
-use crate::decide::{next, note, posture, take};
+use crate::decide::{next, note, posture, take, witness};
 use crate::guard::wire::{Disk, ServerState};
 use crate::loss::{LossBound, offered};
 use crate::memory::Stamp;
@@ -40,6 +40,8 @@ pub(super) fn watch(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &
             ),
             taker(s, policy),
         ];
+        // A lock that one of them cannot confirm would only stop the others.
+        gates.extend(witness::missing(s, policy, record));
         let may = all_passed(&gates[1..]) && s.grants() && s.claim.current().is_some();
         plan.gates.append(&mut gates);
         if may {
@@ -64,13 +66,14 @@ pub(super) fn watch(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &
 /// The guards were ordered to lock at `serial`: once every one has confirmed it, the role is offered.
 fn offer(s: &Situation<'_>, policy: &Policy, record: &Record, serial: u64, plan: &mut Plan) {
     posture::lock(plan);
-    if !note::locked(policy, s.seen, serial) {
+    if !note::locked(s, policy, record, serial) {
         plan.gates.push(Gate::new(
             "locked",
             Answer::NotYet,
             format!("not every guard has confirmed its lock at serial {serial}"),
             "every guard has confirmed its lock",
         ));
+        plan.gates.extend(witness::missing(s, policy, record));
         return;
     }
     let mut next = next::phase(s, record, Phase::Offered);
@@ -102,10 +105,14 @@ pub(super) fn start_again(s: &Situation<'_>, record: &Record, plan: &mut Plan) {
 }
 
 /// Why a database of the active site is dead, if one is: its server ended or cannot be started although its guard
-/// knows the record as it is. A stop that Kubernetes asked for counts after `restartGrace`.
+/// knows the record as it is, and its guard's word counts. A stop that Kubernetes asked for counts after
+/// `restartGrace`.
 pub(super) fn dead(s: &Situation<'_>, policy: &Policy, record: &Record) -> Option<String> {
     policy.databases.keys().find_map(|name| {
         let report = s.seen.databases.get(name)?.guard.value()?;
+        if !witness::of(s, record, name).passed() {
+            return None;
+        }
         if report.sigterm {
             let since = s.memory.at(Stamp::DeadSince).filter(|_| report.state.is_down())?;
             let down = s.now.since(since);
@@ -214,6 +221,7 @@ pub(super) fn take(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &m
             "a running replica",
         ));
     }
+    gates.extend(take::veto(s, policy));
     let bound = if handed_back { LossBound::NOTHING } else { offered_loss(s, policy, record, offer) };
     let max = &policy.failover.max_data_loss;
     if !handed_back {

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::decide::situation::{Situation, between};
-use crate::decide::{next, note, posture};
+use crate::decide::{next, note, posture, witness};
 use crate::guard::wire::ServerState;
 use crate::memory::Stamp;
 use crate::moves::MoveEnd;
@@ -76,6 +76,8 @@ pub(super) fn prepare_to_stop(s: &Situation<'_>, policy: &Policy, record: &Recor
         "running",
         "a checkpoint before the pause",
     ));
+    // Before the pause, not in it: a stop that nobody can vouch for hands nothing over.
+    gates.extend(witness::missing(s, policy, record));
     let ready = all_passed(&gates);
     plan.gates.append(&mut gates);
 

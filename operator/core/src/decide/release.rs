@@ -17,6 +17,22 @@ use crate::time::human;
 /// How long a role that was given up waits for its taker when no policy says how long.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Nothing changes: every database keeps the role it has. A guard that was started anew has none until it is told, so
+/// a database that was opened in this hold is told to serve, where this site may grant. Whatever was not opened in it
+/// is left alone.
+pub(super) fn keep_roles(s: &Situation<'_>, record: &Record, plan: &mut Plan) {
+    posture::keep_everything(s, plan);
+    if record.active != *s.me || !s.grants() {
+        return;
+    }
+    for (name, order) in &mut plan.databases {
+        let report = s.seen.databases.get(name).and_then(|d| d.guard.value());
+        if report.is_some_and(|r| r.opened_epoch == Some(record.epoch)) {
+            order.role = DatabaseRole::Serve { open: true };
+        }
+    }
+}
+
 /// The policy says `suspend`: transitions under way end by their own rules, then nobody acts.
 pub(super) fn suspended(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     const WHY: &str = "the policy is suspended";
@@ -28,7 +44,7 @@ pub(super) fn suspended(s: &Situation<'_>, policy: &Policy, record: &Record, pla
             plan.gates.push(under_way(WHY, record));
         }
         _ => {
-            posture::keep_everything(s, plan);
+            keep_roles(s, record, plan);
             let_go(s, record, WHY, plan);
         }
     }

@@ -230,7 +230,7 @@ fn last_contact_age(s: &Situation<'_>, policy: &Policy) -> Option<std::time::Dur
 }
 
 /// Replication that still delivers comes from a server that was not stopped: a veto.
-fn veto(s: &Situation<'_>, policy: &Policy) -> Vec<Gate> {
+pub(super) fn veto(s: &Situation<'_>, policy: &Policy) -> Vec<Gate> {
     let limit = s.timing().veto_age();
     let mut gates = Vec::new();
     for name in policy.databases.keys() {

@@ -9,9 +9,9 @@ use bascule_core::record::{Cause, Offer, Phase, PreviousHold, Record};
 use rstest::rstest;
 
 use crate::expect::{answer, gate, goes_to, next, role, stays};
-use crate::world::given::{Given, View};
+use crate::world::given::{Given, View, moment};
 use crate::world::record::{doing, finished, in_phase, small_loss, steady};
-use crate::world::reports::{dead, locked, orphan, primary, waiting};
+use crate::world::reports::{dead, locked, orphan, primary, replica, waiting};
 use crate::world::{item, site};
 
 /// Paris, whose database has just died; lyon can take.
@@ -22,7 +22,17 @@ fn died() -> Given {
 fn failed(serial: u64) -> Report {
     let mut r = waiting(false);
     r.serial = serial;
+    r.opened_epoch = Some(1);
     r.state = ServerState::Failed { reason: "no space left on device".to_owned(), commands: vec![] };
+    r
+}
+
+/// The guard of a second pod, whose disk is empty: it has nothing to start.
+fn second_pod() -> Report {
+    let mut r = failed(10);
+    "b2".clone_into(&mut r.boot);
+    r.disk = Disk::Empty;
+    r.opened_epoch = None;
     r
 }
 
@@ -38,6 +48,31 @@ fn a_dead_database_is_locked_first_and_offered_once_the_lock_is_confirmed() {
 #[test]
 fn a_server_that_cannot_be_started_is_offered_too() {
     assert!(Given::at("paris").record(steady()).report(failed(10)).plan().lock);
+}
+
+#[test]
+fn a_second_pod_with_a_disk_of_its_own_neither_dies_nor_locks_for_the_first() {
+    let given = Given::at("paris").record(steady()).report(second_pod());
+    assert!(!given.plan().lock, "the first may be open");
+    let mut confirmed = second_pod();
+    confirmed.locked = Some(10);
+    let plan = given.locking().report(confirmed).plan();
+    stays(&plan);
+    assert_eq!(answer(&plan, "database/main/guard"), Answer::No);
+}
+
+#[test]
+fn a_new_guard_process_speaks_for_the_database_once_no_other_can_have_a_grant() {
+    let granted = |ago: u64| {
+        let mut given = died().locking();
+        let view = given.seen.databases.get_mut(&item("main")).unwrap();
+        view.granted.insert("the one before".to_owned(), moment(ago));
+        given
+    };
+    let plan = granted(1_900).plan();
+    stays(&plan);
+    assert_eq!(answer(&plan, "database/main/guard"), Answer::NotYet);
+    assert_eq!(next(&granted(2_000).plan()).phase, Phase::Offered);
 }
 
 #[test]
@@ -148,6 +183,13 @@ fn an_offer_is_refused_and_the_reason_named(#[case] given: Given, #[case] name: 
     let plan = given.plan();
     stays(&plan);
     assert_eq!(answer(&plan, name), says);
+}
+
+#[test]
+fn an_offer_of_a_server_that_still_sends_is_not_taken() {
+    let plan = offered().report(replica(10)).contact(0, 150).plan();
+    stays(&plan);
+    assert_eq!(answer(&plan, "veto"), Answer::No, "a server that is really locked never streams");
 }
 
 #[rstest]

@@ -19,8 +19,38 @@ fn a_policy_that_is_let_go_becomes_unmanaged_and_its_database_keeps_its_role(#[c
     let plan = given.plan();
     assert_eq!(next(&plan).phase, Phase::Unmanaged);
     assert_eq!(next(&plan).promise.fences, Fences::Never);
-    assert_eq!(role(&plan), &DatabaseRole::Keep);
+    assert_eq!(
+        role(&plan),
+        &DatabaseRole::Serve { open: true },
+        "a guard that is started anew has no other role"
+    );
     assert!(plan.steps.is_empty());
+}
+
+#[rstest]
+#[case::suspended(Given::at("paris").suspended())]
+#[case::deleted(Given::at("paris").deleted())]
+#[case::not_listed({ let mut g = Given::at("paris"); g.policy = crate::world::given::Seen::NotListed; g })]
+#[case::not_named(Given::at("paris").policy(|p| p.sites = vec![site("lyon"), site("milan")]))]
+fn a_primary_that_restarts_without_a_policy_in_force_starts_again(#[case] given: Given) {
+    let mut restarted = waiting(false);
+    restarted.opened_epoch = Some(1);
+    for record in [steady(), in_phase(Phase::Unmanaged)] {
+        let given = given.clone().record(record).report(restarted.clone());
+        assert_eq!(role(&given.plan()), &DatabaseRole::Serve { open: true });
+        assert_eq!(role(&given.lease(Lease::Lapsed).plan()), &DatabaseRole::Keep, "not without a claim");
+    }
+}
+
+#[rstest]
+#[case::never_opened(Given::at("paris").record(steady()).report(waiting(false)))]
+#[case::opened_in_an_earlier_hold(Given::at("paris").record(bascule_core::record::Record { epoch: 3, ..steady() }))]
+#[case::elsewhere(Given::at("lyon").record(steady()))]
+#[case::stopped_for_a_handover(Given::at("paris").record(steady()).locking().report(replica(10)))]
+fn letting_a_policy_go_opens_no_database_that_was_not_open_in_this_hold(#[case] given: Given) {
+    for given in [given.clone().suspended(), given.deleted()] {
+        assert_eq!(role(&given.plan()), &DatabaseRole::Keep);
+    }
 }
 
 #[rstest]
@@ -84,7 +114,7 @@ fn a_deleted_policy_is_let_go_from_every_phase_that_grants(#[case] given: Given)
 #[test]
 fn an_active_site_that_is_no_longer_named_keeps_its_role_and_re_claims_it() {
     let given = Given::at("paris").record(steady()).policy(|p| p.sites = vec![site("lyon"), site("milan")]);
-    assert_eq!(role(&given.plan()), &DatabaseRole::Keep);
+    assert_eq!(role(&given.plan()), &DatabaseRole::Serve { open: true });
     stays(&given.plan());
     assert_eq!(goes_to(&given.lease(Lease::Regained).plan()), Some(Phase::Steady));
 }

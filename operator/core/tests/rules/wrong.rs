@@ -10,10 +10,10 @@ use bascule_core::plan::{Change, DatabaseOrder, DatabaseRole, Plan, Step};
 use bascule_core::record::{Fences, Phase, Record};
 use rstest::rstest;
 
-use crate::world::given::{Given, Lease, View};
+use crate::world::given::{Given, Lease, View, moment};
 use crate::world::policy::{source_stopped, switchover};
 use crate::world::record::{doing, in_phase, never_fences, small_loss, steady};
-use crate::world::reports::{dead, locked, orphan, primary, proof, waiting};
+use crate::world::reports::{dead, locked, orphan, primary, proof, replica, waiting};
 use crate::world::{item, site};
 
 /// What the second opinion says of `given`'s own plan after `spoil`.
@@ -132,6 +132,7 @@ fn taken(before: &Record) -> Record {
 #[case::of_a_newer_schema(Given::at("lyon").record(Record { schema: 2, ..in_phase(Phase::Handover) }).report(proof(10)), Rule::Understood)]
 #[case::of_an_offer_too_much_lost({ let mut g = Given::at("lyon").record(in_phase(Phase::Offered)).report(orphan(10));
     g.seen.databases.get_mut(&item("main")).unwrap().last_contact = None; g }, Rule::Loss)]
+#[case::of_an_offer_that_still_sends(Given::at("lyon").record(in_phase(Phase::Offered)).report(replica(10)), Rule::Evidence)]
 #[case::held({ let mut g = Given::at("lyon").record(in_phase(Phase::Offered)).report(orphan(10));
     g.record.as_mut().unwrap().hold = Some(bascule_core::record::HoldUntil { until: "2026-11-28T05:00:00Z".parse().unwrap(),
         reason: "x".to_owned(), hash: MoveHash("h".to_owned()) }); g }, Rule::Intent)]
@@ -143,6 +144,9 @@ fn a_take_without_its_right_is_caught_by_name(#[case] given: Given, #[case] rule
 #[rstest]
 #[case::handover_without_a_lock(Given::at("paris").record(in_phase(Phase::Requested)), Phase::Handover, Rule::Proof)]
 #[case::an_offer_that_is_not_locked(Given::at("paris").record(steady()).report(dead(9)).locking(), Phase::Offered, Rule::Lock)]
+#[case::an_offer_locked_by_a_second_pod({ let mut r = dead(10); r.opened_epoch = None; Given::at("paris").record(steady()).report(r).locking() }, Phase::Offered, Rule::Lock)]
+#[case::an_offer_while_another_guard_may_have_a_grant({ let mut g = Given::at("paris").record(steady()).report(dead(10)).locking();
+    g.seen.databases.get_mut(&item("main")).unwrap().granted.insert("other".to_owned(), moment(500)); g }, Phase::Offered, Rule::Lock)]
 #[case::steady_without_a_verified_write(Given::at("lyon").record(in_phase(Phase::Promoting)).report(primary(10)), Phase::Steady, Rule::Proof)]
 #[case::unmanaged_against_the_policy(Given::at("paris").record(steady()), Phase::Unmanaged, Rule::Intent)]
 #[case::a_request_that_nobody_made(Given::at("paris").record(steady()), Phase::Requested, Rule::Intent)]

@@ -9,6 +9,8 @@ use bascule_core::time::Millis;
 
 /// What a shutdown checkpoint takes in the log.
 const CHECKPOINT: u64 = 0x78;
+/// How long a guard waits for its operator before it goes by what it remembers, in milliseconds.
+const UNMANAGED_PATIENCE: u64 = 5_000;
 
 #[derive(Clone, Debug)]
 pub struct Database {
@@ -31,8 +33,12 @@ pub struct Database {
     stopped: Option<Stopped>,
     checkpointed: Option<u64>,
     opened_epoch: Option<u64>,
+    /// The role that its guard has; none after a restart.
+    role: Option<DatabaseRole>,
     /// What an unmanaged guard remembers beside the data.
-    remembers: bool,
+    remembers: Option<DatabaseRole>,
+    /// Since when the guard runs, or has no role.
+    started: u64,
 }
 
 impl Database {
@@ -54,7 +60,9 @@ impl Database {
             stopped: None,
             checkpointed: None,
             opened_epoch: None,
-            remembers: false,
+            role: None,
+            remembers: None,
+            started: 0,
         }
     }
 
@@ -70,6 +78,13 @@ impl Database {
         self.grant_until = None;
         self.exited = None;
         self.streams = false;
+    }
+
+    /// The guard begins anew, at `now`: of its role it knows what it remembers beside the data.
+    pub fn boots(&mut self, now: u64) {
+        self.power_off();
+        self.role = None;
+        self.started = now;
     }
 
     /// The server was killed; its guard locks itself.
@@ -89,21 +104,30 @@ impl Database {
         grant: Option<u64>,
         unmanaged: bool,
     ) {
-        if serial < self.serial {
+        let frees = matches!(role, DatabaseRole::Follow { .. } | DatabaseRole::Serve { .. });
+        if serial < self.serial || (frees && self.locked.is_some_and(|at| serial <= at)) {
             return;
         }
         self.serial = serial;
         if checkpoint && self.writes() {
             self.checkpointed = Some(serial);
         }
-        match role {
-            DatabaseRole::Keep | DatabaseRole::Wait { .. } => {
+        if *role == DatabaseRole::Keep {
+            // It gives no role and takes none away; a grant counts only for a role that was given before.
+            if matches!(self.role, Some(DatabaseRole::Serve { .. })) && self.locked.is_none() {
                 self.grant_until = grant.or(self.grant_until);
-                self.remembers = unmanaged && (self.remembers || self.writes());
-                if self.remembers && grant.is_some() {
-                    self.state = ServerState::Primary { open: true };
-                }
             }
+            return;
+        }
+        if frees {
+            self.locked = None;
+        }
+        if !matches!(role, DatabaseRole::Wait { .. }) {
+            self.remembers = (frees && unmanaged).then(|| role.clone());
+        }
+        self.role = Some(role.clone());
+        match role {
+            DatabaseRole::Keep | DatabaseRole::Wait { .. } => {}
             DatabaseRole::Lock => {
                 if self.writes() {
                     self.stop(serial);
@@ -113,41 +137,34 @@ impl Database {
                 self.locked = Some(serial);
             }
             DatabaseRole::Follow { open, .. } => {
-                if self.locked.is_some_and(|at| serial <= at) {
-                    return;
-                }
-                self.locked = None;
                 self.grant_until = None;
                 self.standby_signal = true;
                 self.exited = None;
                 self.state = ServerState::Standby { open: *open };
             }
             DatabaseRole::Serve { open } => {
-                if self.locked.is_some_and(|at| serial <= at) {
-                    return;
+                self.grant_until = grant.or(self.grant_until);
+                if grant.is_some() && !self.writes() {
+                    self.serve(*open, epoch);
                 }
-                self.locked = None;
-                self.grant_until = grant;
-                if grant.is_none() || self.writes() {
-                    return;
-                }
-                if self.standby_signal {
-                    if self.cannot_promote {
-                        self.state = ServerState::Failed {
-                            reason: "the timeline's history file is damaged".to_owned(),
-                            commands: vec![],
-                        };
-                        return;
-                    }
-                    self.timeline += 1;
-                    self.standby_signal = false;
-                }
-                self.opened_epoch = Some(epoch);
-                self.exited = None;
-                self.clean = false;
-                self.state = ServerState::Primary { open: *open };
             }
         }
+    }
+
+    fn serve(&mut self, open: bool, epoch: u64) {
+        if self.standby_signal {
+            if self.cannot_promote {
+                let reason = "the timeline's history file is damaged".to_owned();
+                self.state = ServerState::Failed { reason, commands: vec![] };
+                return;
+            }
+            self.timeline += 1;
+            self.standby_signal = false;
+        }
+        self.opened_epoch = Some(epoch);
+        self.exited = None;
+        self.clean = false;
+        self.state = ServerState::Primary { open };
     }
 
     fn stop(&mut self, serial: u64) {
@@ -162,12 +179,19 @@ impl Database {
         self.clean = true;
     }
 
-    /// Past its deadline the guard kills.
+    /// Past its deadline the guard kills; without a word from its operator it goes by what it remembers.
     pub fn watch(&mut self, now: u64) {
         if self.state.is_or_becomes_primary() && self.grant_until.is_none_or(|end| now >= end) {
             self.state = ServerState::Down;
             self.clean = false;
             self.grant_until = None;
+        }
+        if let (None, Some(DatabaseRole::Serve { open })) = (&self.role, self.remembers.clone())
+            && now >= self.started + UNMANAGED_PATIENCE
+            && !self.writes()
+        {
+            self.grant_until = Some(u64::MAX);
+            self.serve(open, self.opened_epoch.unwrap_or(0));
         }
     }
 

@@ -42,6 +42,7 @@ fn ms(t: u64) -> Boottime {
 struct Site {
     name: SiteName,
     up: bool,
+    operator: bool,
     holder: Holder,
     observer: Observer,
     claim: Claim,
@@ -61,6 +62,7 @@ impl Site {
         Self {
             name: site(name),
             up: true,
+            operator: true,
             holder: Holder::new(t.r()),
             observer: Observer::new(t.tq()),
             claim: Claim::default(),
@@ -73,6 +75,11 @@ impl Site {
             replicas: if standby { 0 } else { 3 },
             plan: Plan::default(),
         }
+    }
+
+    /// Whether its operator does.
+    fn works(&self) -> bool {
+        self.up && self.operator
     }
 
     fn restart(&mut self) {
@@ -95,6 +102,7 @@ pub struct Sim {
     traffic: (SiteName, u64, u64),
     sites: Vec<Site>,
     pub policy: Policy,
+    pub deleted: bool,
     pub moves: Vec<Move>,
     said: BTreeMap<String, String>,
     transcript: String,
@@ -112,6 +120,7 @@ impl Sim {
             traffic: (site("paris"), 0, 0),
             sites: vec![Site::new("paris", false), Site::new("lyon", true)],
             policy: policy(),
+            deleted: false,
             moves: vec![],
             said: BTreeMap::new(),
             transcript: String::new(),
@@ -157,14 +166,27 @@ impl Sim {
 
     pub fn revive(&mut self, name: &str) {
         self.happens(&format!("{name} starts again"));
+        let now = self.now;
         let s = self.at(name);
         s.up = true;
         s.restart();
+        s.db.boots(now);
     }
 
     pub fn restart_operator(&mut self, name: &str) {
         self.happens(&format!("the operator of {name} restarts"));
         self.at(name).restart();
+    }
+
+    pub fn pod_restarts(&mut self, name: &str) {
+        self.happens(&format!("the database's pod in {name} restarts"));
+        let now = self.now;
+        self.at(name).db.boots(now);
+    }
+
+    pub fn operator_stops(&mut self, name: &str) {
+        self.happens(&format!("the operator of {name} stops"));
+        self.at(name).operator = false;
     }
 
     pub fn server_dies(&mut self, name: &str) {
@@ -193,7 +215,7 @@ impl Sim {
     pub fn now_is(&mut self, what: &str) {
         self.line(&format!("--- {what}"));
         for i in 0..self.sites.len() {
-            if self.sites[i].up {
+            if self.sites[i].works() {
                 let text = self.with(i, |s, plan| project(s, plan).sentence);
                 let line = format!("    {} says: {text}", self.sites[i].name);
                 self.line(&line);
@@ -214,13 +236,13 @@ impl Sim {
 
     fn tick(&mut self) {
         for i in 0..self.sites.len() {
-            if self.sites[i].up {
+            if self.sites[i].works() {
                 self.renew(i);
             }
         }
         for _ in 0..6 {
             for i in 0..self.sites.len() {
-                if self.sites[i].up {
+                if self.sites[i].works() {
                     self.read(i);
                     self.act(i);
                 }
@@ -230,7 +252,7 @@ impl Sim {
             self.tell();
         }
         self.now += TICK;
-        for s in &mut self.sites {
+        for s in self.sites.iter_mut().filter(|s| s.up) {
             s.db.watch(self.now);
             if s.db.writes() {
                 s.db.lsn += 1000;
@@ -307,6 +329,7 @@ impl Sim {
                     last_contact: me.contact,
                     preflight: Fact::now(vec![]),
                     write_verified: me.verified,
+                    granted: BTreeMap::from([(me.db.report().boot, ms(self.now))]),
                 },
             )]),
             workloads: BTreeMap::from([(
@@ -354,7 +377,7 @@ impl Sim {
             now: ms(self.now),
             wall,
             installation: &installation,
-            policy: PolicySeen::Present(&self.policy),
+            policy: if self.deleted { PolicySeen::Absent } else { PolicySeen::Present(&self.policy) },
             holder: &me.holder,
             observer: &me.observer,
             claim: &me.claim,
@@ -414,7 +437,8 @@ impl Sim {
                 Err(_) => None,
             };
             if let Some(order) = plan.databases.get(&item("main")) {
-                let unmanaged = view_phase == bascule_core::record::Phase::Unmanaged;
+                let unmanaged = view_phase == bascule_core::record::Phase::Unmanaged
+                    && (self.deleted || self.policy.suspend);
                 me.db.obey(&order.role, serial, epoch, order.checkpoint, grant, unmanaged);
             }
         }

@@ -151,6 +151,23 @@ fn a_suspended_policy_is_left_alone_and_taken_up_again() {
 }
 
 #[test]
+fn a_primary_whose_policy_was_deleted_starts_again_with_and_without_its_operator() {
+    let mut sim = Sim::running(at_once);
+    sim.happens("the policy is deleted");
+    sim.deleted = true;
+    sim.run(3);
+    sim.pod_restarts("paris");
+    sim.run(1);
+    assert!(sim.database("paris").writes(), "{}", sim.told());
+    sim.operator_stops("paris");
+    sim.pod_restarts("paris");
+    sim.run(10);
+    assert!(sim.database("paris").writes(), "{}", sim.told());
+    assert_eq!(sim.record().phase, Phase::Unmanaged);
+    insta::assert_snapshot!(sim.told());
+}
+
+#[test]
 fn a_hold_keeps_a_lost_site_s_role_until_a_person_resumes() {
     let mut sim = Sim::running(quick);
     sim.moved(hold("wait", "2026-11-28T06:00:00Z".parse().unwrap()));

@@ -353,12 +353,18 @@ impl Given {
     }
 }
 
+/// The moment so many milliseconds before the test's.
+pub fn moment(ago: u64) -> Boottime {
+    ms(NOW - ago)
+}
+
 fn ms(t: u64) -> Boottime {
     Boottime::from_millis(t)
 }
 
 pub fn database(report: Report) -> DatabaseView {
     DatabaseView {
+        granted: BTreeMap::from([(report.boot.clone(), ms(NOW - 100))]),
         guard: Fact::now(report),
         last_contact: None,
         preflight: Fact::now(vec![]),

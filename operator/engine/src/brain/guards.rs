@@ -1,8 +1,10 @@
 //! What guards are answered and told.
 
+use std::time::Duration;
+
 use bascule_core::ballot::claim::Grant as Granted;
-use bascule_core::guard::wire::{Grant, Instruction, Role, Timing, slot_of};
-use bascule_core::name::{ItemName, PolicyKey};
+use bascule_core::guard::wire::{Grant, Instruction, Report, Role, Timing, slot_of};
+use bascule_core::name::{ItemName, ObjectName, PolicyKey};
 use bascule_core::plan::DatabaseRole;
 use bascule_core::record::{Fences, Phase};
 use bascule_core::time::{Boottime, Millis};
@@ -14,6 +16,9 @@ use crate::ports::{GuardEvent, GuardSession, JournalEntry, JournalKind};
 
 /// How many questions of one policy may wait for a read of the record.
 const MAX_PENDING: usize = 64;
+
+/// How long a pod that is not connected keeps its place against another one while no policy says `restartGrace`.
+const ANOTHER_POD: Duration = Duration::from_mins(2);
 
 impl Brain {
     pub(super) fn guard(&mut self, event: GuardEvent, now: Boottime) {
@@ -28,6 +33,16 @@ impl Brain {
                     return;
                 }
                 let (key, database) = (hello.policy.clone(), hello.database.clone());
+                match bind(self.state(&key), &database, &hello.instance, now) {
+                    Ok(None) => {}
+                    Ok(Some((older, reason))) => {
+                        self.out.push(Command::Refuse { session: older, reason });
+                    }
+                    Err(reason) => {
+                        self.out.push(Command::Refuse { session, reason });
+                        return;
+                    }
+                }
                 self.sessions.insert(session, (key.clone(), database.clone()));
                 let what = format!(
                     "the guard of {database} connected from {} (PostgreSQL {})",
@@ -51,6 +66,9 @@ impl Brain {
                 let Some(state) = self.policies.get_mut(&key) else { return };
                 if state.guards.get(&database).is_some_and(|g| g.session == session) {
                     state.guards.remove(&database);
+                    if let Some((_, gone)) = state.bound.get_mut(&database) {
+                        *gone = Some(now);
+                    }
                     let view = state.seen.databases.entry(database.clone()).or_default();
                     view.guard = bascule_core::observation::Fact::unknown(format!(
                         "its guard is not connected: {reason}"
@@ -65,7 +83,11 @@ impl Brain {
                 let Some(guard) = state.guards.get_mut(&database).filter(|g| g.session == session) else {
                     return;
                 };
+                let ended = is_leaving(&report).then(|| report.boot.clone());
                 guard.report = Some((*report, received));
+                if let Some(boot) = ended {
+                    state.granted(&database, boot, None);
+                }
                 if fresh {
                     state.want_read(received);
                 }
@@ -95,10 +117,18 @@ impl Brain {
                 state.pending.push(p);
                 continue;
             }
-            let instruction =
+            let mut instruction =
                 instruction(&self.id, &self.holder, state, self.intent_listed, &p.database, fresh, now);
             if let Some(guard) = state.guards.get_mut(&p.database).filter(|g| g.session == p.session) {
                 guard.told = Some(plain(&instruction));
+                let report = guard.report.as_ref().map(|(report, _)| report);
+                // Whoever ends has no use for a grant, and its word that it is down stands.
+                if report.is_none_or(is_leaving) {
+                    instruction.grant = None;
+                }
+                if let Some(boot) = report.map(|r| r.boot.clone()).filter(|_| instruction.grant.is_some()) {
+                    state.granted(&p.database, boot, Some(now));
+                }
                 commands.push(Command::Answer {
                     session: p.session,
                     nonce: p.nonce,
@@ -121,6 +151,51 @@ impl Brain {
         }
         self.out.extend(commands);
     }
+}
+
+/// Lets the pod `instance` speak for `database`, or says why not. Returns the older connection that ends by it.
+///
+/// One pod is one server. A second one, as `kubectl scale` makes it, has a disk of its own: what it reports says nothing
+/// about the first, and the first must go on.
+fn bind(
+    state: &mut State,
+    database: &ItemName,
+    instance: &ObjectName,
+    now: Boottime,
+) -> Result<Option<(GuardSession, String)>, String> {
+    let grace = state.policy.as_ref().map_or(ANOTHER_POD, |p| p.failover.restart_grace);
+    let before = state.bound.get(database).filter(|(bound, _)| bound != instance).cloned();
+    let reason = |other: &ObjectName, bound: &ObjectName| {
+        format!(
+            "{other} is a second pod of {database} in this site: {bound} is its server here, and there is one in each site; scale the StatefulSet to 1"
+        )
+    };
+    if let Some((bound, gone)) = &before
+        && !comes_before(instance, bound)
+        && gone.is_none_or(|t| now.since(t) < grace)
+    {
+        return Err(reason(instance, bound));
+    }
+    state.bound.insert(database.clone(), (instance.clone(), None));
+    let older = before.and_then(|(bound, _)| {
+        let guard = state.guards.get(database)?;
+        Some((guard.session, reason(&bound, instance)))
+    });
+    Ok(older)
+}
+
+/// Whether `a` is a pod of the same StatefulSet as `b` with a lower ordinal: it was there first.
+fn comes_before(a: &ObjectName, b: &ObjectName) -> bool {
+    fn parts(name: &ObjectName) -> Option<(&str, u32)> {
+        let (set, ordinal) = name.as_str().rsplit_once('-')?;
+        Some((set, ordinal.parse().ok()?))
+    }
+    parts(a).zip(parts(b)).is_some_and(|((set_a, a), (set_b, b))| set_a == set_b && a < b)
+}
+
+/// Whether the guard was asked to end and its server is down: it will not start it again.
+const fn is_leaving(report: &Report) -> bool {
+    report.sigterm && report.state.is_down()
 }
 
 /// The part of an instruction whose change is worth telling: no grant, not fresh.
@@ -175,7 +250,7 @@ fn instruction(
             }
         }
     };
-    let managed = state.policy.as_ref().is_some_and(|p| !p.suspend);
+    let managed = state.policy.as_ref().is_some_and(|p| !p.suspend && p.has_site(&id.site));
     let grant = match state.claim.grant_as(holder, &id.site, now, managed) {
         Ok(Granted::For(remaining)) => Some(Grant::For { remaining: Millis::from(remaining) }),
         Ok(Granted::Unlimited) => Some(Grant::Unlimited),

@@ -9,7 +9,7 @@ use bascule_core::guard::wire::{Instruction, Report, Upstream};
 use bascule_core::loss::LastContact;
 use bascule_core::memory::Memory;
 use bascule_core::moves::Move;
-use bascule_core::name::{ItemName, SiteName};
+use bascule_core::name::{ItemName, ObjectName, SiteName};
 use bascule_core::observation::{Fact, Observation};
 use bascule_core::outcome::Outcome;
 use bascule_core::plan::{Lane, Plan, Step};
@@ -47,6 +47,10 @@ pub(super) struct State {
     pub(super) memory: Memory,
     pub(super) seen: Observation,
     pub(super) guards: BTreeMap<ItemName, Guard>,
+    /// Which pod speaks for each database, and since when it is not connected.
+    pub(super) bound: BTreeMap<ItemName, (ObjectName, Option<Boottime>)>,
+    /// The hold in which the grants that are remembered were given.
+    granted_in: u64,
     pub(super) upstreams: BTreeMap<(ItemName, SiteName), Way>,
     pub(super) heard: BTreeMap<SiteName, (SiteFacts, Boottime)>,
     pub(super) looks: Looks,
@@ -282,8 +286,22 @@ impl State {
         self.show_again_at = Some(now + SHOW_AGAIN);
     }
 
+    /// A grant was given to the guard process `boot`, or that process has said that it is down and ends.
+    pub(super) fn granted(&mut self, database: &ItemName, boot: String, at: Option<Boottime>) {
+        let granted = &mut self.seen.databases.entry(database.clone()).or_default().granted;
+        match at {
+            Some(at) => granted.insert(boot, at),
+            None => granted.remove(&boot),
+        };
+    }
+
     /// Brings the facts with an age up to `now`.
     pub(super) fn refresh(&mut self, now: Boottime, stale_after: Duration) {
+        let (epoch, _) = self.epoch_serial();
+        if self.granted_in != epoch {
+            self.granted_in = epoch;
+            self.seen.databases.values_mut().for_each(|d| d.granted.clear());
+        }
         let names: Vec<ItemName> = self.guards.keys().cloned().collect();
         for name in names {
             let Some(guard) = self.guards.get(&name) else { continue };

@@ -1,0 +1,307 @@
+//! One brain at its desk: everything that comes in and goes out is in the test's hand.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bascule_core::decide::Installation;
+use bascule_core::guard::wire::{
+    Cluster, ClusterState, Disk, Hello, HighWater, Instruction, Report, ServerState,
+};
+use bascule_core::name::{ItemName, PolicyKey, SiteName};
+use bascule_core::observation::Marks;
+use bascule_core::outcome::Outcome;
+use bascule_core::policy::{After, Database, Failover, FenceClass, Instance, MaxDataLoss, Policy};
+use bascule_core::position::{Lsn, SystemId, Timeline};
+use bascule_core::record::{Entered, Fences, Phase, Promise, Record, SCHEMA};
+use bascule_core::time::Boottime;
+use bascule_core::timing::Profile;
+use bascule_engine::brain::{Brain, Command, Event, Identity};
+use bascule_engine::ports::{Cas, GuardEvent, GuardSession, Intent, Listed, Renewed};
+use jiff::Timestamp;
+
+pub fn site(name: &str) -> SiteName {
+    name.try_into().unwrap()
+}
+
+pub fn item(name: &str) -> ItemName {
+    name.try_into().unwrap()
+}
+
+pub fn key() -> PolicyKey {
+    PolicyKey::new("shop", "shop").unwrap()
+}
+
+/// One database in paris and lyon, nothing else.
+pub fn policy() -> Policy {
+    let instance = Instance {
+        stateful_set: "main".try_into().unwrap(),
+        host: "main".to_owned(),
+        port: 5432,
+        database: "postgres".to_owned(),
+        secret: "main-bascule".try_into().unwrap(),
+        replication_host: "main".to_owned(),
+        replication_port: 5432,
+        replication_secret: "main-replication".try_into().unwrap(),
+    };
+    let sites = [site("paris"), site("lyon")];
+    let instances = sites.iter().map(|s| (s.clone(), instance.clone())).collect();
+    Policy {
+        key: key(),
+        generation: 1,
+        spec_hash: "same".to_owned(),
+        revision: None,
+        sites: sites.to_vec(),
+        initial_site: site("paris"),
+        suspend: false,
+        failover: Failover {
+            serve_reads_after: After::Elapsed(Duration::from_secs(2)),
+            return_after: Duration::from_secs(5),
+            promote_after: After::Elapsed(Duration::ZERO),
+            max_data_loss: MaxDataLoss { bytes: 1 << 24, seconds: Duration::from_secs(30) },
+            cooldown: Duration::ZERO,
+            switchover_deadline: Duration::from_mins(1),
+            offer_for: Duration::from_secs(3),
+            restart_grace: Duration::from_secs(30),
+        },
+        databases: BTreeMap::from([(item("main"), Database { fence: FenceClass::Guard, instances })]),
+        workloads: BTreeMap::new(),
+        traffic: BTreeMap::new(),
+    }
+}
+
+/// Paris in `Steady`, epoch 1, serial 10, under the promise of `profile`.
+pub fn record(profile: Profile) -> Record {
+    let t = profile.timing();
+    Record {
+        schema: SCHEMA,
+        generation: 0,
+        epoch: 1,
+        serial: 10,
+        active: site("paris"),
+        phase: Phase::Steady,
+        promise: Promise {
+            fences: Fences::Within { holder: t.holder, fence: t.fence },
+            lease: t.lease,
+            fence_class: FenceClass::Guard,
+            profile: profile.name().to_owned(),
+        },
+        settled: true,
+        previous: None,
+        target: None,
+        doing: None,
+        hold: None,
+        positions: BTreeMap::new(),
+        offer: None,
+        transition: None,
+        entered: Entered { at: Timestamp::UNIX_EPOCH, by: site("paris") },
+        moves: vec![],
+        history: vec![],
+        sizes: BTreeMap::new(),
+        unknown: BTreeMap::new(),
+    }
+}
+
+/// A guard's report.
+pub fn report(boot: &str, state: ServerState) -> Report {
+    Report {
+        serial: 11,
+        locked: None,
+        boot: boot.to_owned(),
+        state,
+        disk: Disk::Cluster(Cluster {
+            system_id: SystemId(7),
+            timeline: Timeline(1),
+            state: ClusterState::InProduction,
+            checkpoint: Lsn(1),
+            standby_signal: false,
+            half_rewound: false,
+        }),
+        positions: None,
+        stopped: None,
+        checkpointed: None,
+        opened_epoch: Some(1),
+        diverged: None,
+        contact_lost: None,
+        high_water: HighWater::default(),
+        exited: None,
+        sigterm: false,
+        fallback: false,
+        unlimited: false,
+        notes: vec![],
+    }
+}
+
+pub const OPEN: ServerState = ServerState::Primary { open: true };
+
+/// How the arbiter answers a compare-and-swap.
+pub type Arbiter = fn(Option<i64>, Option<i64>) -> Cas;
+
+/// Paris' brain, its arbiter, and what it said.
+pub struct Desk {
+    pub brain: Brain,
+    pub now: Boottime,
+    pub record: Option<(Record, i64)>,
+    pub said: Vec<(Boottime, Command)>,
+    pub cas: Option<Arbiter>,
+    /// Reads of the record are answered by this one instead.
+    pub reads: Option<(Record, i64)>,
+    nonce: u64,
+    marks: BTreeMap<PolicyKey, Marks>,
+}
+
+impl Desk {
+    pub fn new(profile: Profile, record: Record) -> Self {
+        let now = Boottime::from_millis(1_000_000);
+        let installation = Installation { profile, timing: profile.timing(), generation: 0 };
+        let id = Identity { site: site("paris"), question: 1, installation };
+        Self {
+            brain: Brain::new(id, now),
+            now,
+            record: Some((record, 100)),
+            said: Vec::new(),
+            cas: None,
+            reads: None,
+            nonce: 0,
+            marks: BTreeMap::new(),
+        }
+    }
+
+    /// The same with the policy listed, its role claimed, for a second.
+    pub fn running(profile: Profile, record: Record, policy: Option<Policy>) -> Self {
+        let mut desk = Self::new(profile, record);
+        desk.give(Event::Tick);
+        if let Some(policy) = policy {
+            desk.give(Event::Intent(Intent::Policy(Box::new(policy))));
+        }
+        desk.give(Event::Intent(Intent::Listed));
+        desk.run(1_000);
+        desk
+    }
+
+    pub fn run(&mut self, ms: u64) {
+        let end = self.now + Duration::from_millis(ms);
+        while self.now < end {
+            self.now = self.now + Duration::from_millis(10);
+            if self.brain.next_tick() <= self.now {
+                self.give(Event::Tick);
+            }
+        }
+    }
+
+    pub fn give(&mut self, event: Event) {
+        let mut events = vec![event];
+        while let Some(event) = events.pop() {
+            let wall = Timestamp::UNIX_EPOCH + self.now.since_boot();
+            for command in self.brain.handle(event, self.now, wall) {
+                if let Some(answer) = self.answer(&command) {
+                    events.insert(0, answer);
+                }
+                self.said.push((self.now, command));
+            }
+        }
+    }
+
+    fn answer(&mut self, command: &Command) -> Option<Event> {
+        let (sent, received) = (self.now, self.now);
+        Some(match command {
+            Command::Renew => Event::Renewed { sent, result: Renewed::Applied },
+            Command::ReadLeases => {
+                let at = i64::try_from(self.now.since_boot().as_millis()).unwrap();
+                let found = [(site("paris"), at), (site("lyon"), at)].into();
+                Event::Leases { sent, received, result: Ok(found) }
+            }
+            Command::ReadRecord(policy) => {
+                let found = self.reads.clone().or_else(|| self.record.clone());
+                let result = Ok(found.map(|(r, rev)| (Box::new(r), rev)));
+                Event::Record { policy: policy.clone(), sent, received, result }
+            }
+            Command::Write { policy, expected, next, .. } => {
+                let present = self.record.as_ref().map(|(_, rev)| *rev);
+                let result = match self.cas {
+                    Some(cas) => cas(present, *expected),
+                    None if present == *expected => Cas::Applied(present.unwrap_or(0) + 1),
+                    None => Cas::Conflict,
+                };
+                if let Cas::Applied(revision) = result {
+                    self.record = Some(((**next).clone(), revision));
+                }
+                Event::Written { policy: policy.clone(), next: next.clone(), result }
+            }
+            Command::WriteFacts { policy, facts } => {
+                Event::FactsWritten { policy: policy.clone(), facts: facts.clone(), outcome: Outcome::Done }
+            }
+            Command::ListAndWatch => {
+                let records = self.record.iter().map(|(_, rev)| (key(), *rev)).collect();
+                let listed = Listed { records, revision: 1, ..Listed::default() };
+                Event::Listed(Ok(listed))
+            }
+            Command::ReadMarks => Event::Marks(Ok(self.marks.clone())),
+            Command::RaiseMark { policy, marks } => {
+                self.marks.insert(policy.clone(), *marks);
+                Event::MarkRaised { policy: policy.clone(), marks: *marks, outcome: Outcome::Done }
+            }
+            Command::Publish(shown) => Event::Published { policy: shown.key.clone(), outcome: Outcome::Done },
+            _ => return None,
+        })
+    }
+
+    pub fn connect(&mut self, session: u64, instance: &str, boot: &str) {
+        let hello = Hello {
+            protocol: 1,
+            policy: key(),
+            database: item("main"),
+            site: site("paris"),
+            instance: instance.try_into().unwrap(),
+            boot: boot.to_owned(),
+            postgres_version: "15.20".to_owned(),
+        };
+        self.give(Event::Guard(GuardEvent::Connected { session: GuardSession(session), hello }));
+    }
+
+    pub fn gone(&mut self, session: u64) {
+        let reason = "it closed the connection".to_owned();
+        self.give(Event::Guard(GuardEvent::Gone { session: GuardSession(session), reason }));
+    }
+
+    /// The guard asks; what it is answered.
+    pub fn ask(&mut self, session: u64, report: Report) -> Option<Instruction> {
+        self.nonce += 1;
+        let nonce = self.nonce;
+        self.give(Event::Guard(GuardEvent::Asked {
+            session: GuardSession(session),
+            nonce,
+            fresh: false,
+            report: Box::new(report),
+            received: self.now,
+        }));
+        self.said.iter().rev().find_map(|(_, c)| match c {
+            Command::Answer { session: to, nonce: n, instruction } if *n == nonce => {
+                assert_eq!(to.0, session);
+                Some((**instruction).clone())
+            }
+            _ => None,
+        })
+    }
+
+    /// The guard asks every 200 ms for so long; the last answer.
+    pub fn asks(&mut self, session: u64, report: &Report, ms: u64) -> Option<Instruction> {
+        let mut last = None;
+        for _ in 0..ms.div_ceil(200) {
+            last = self.ask(session, report.clone());
+            self.run(200);
+        }
+        last
+    }
+
+    /// Why this connection was refused, if it was.
+    pub fn refused(&self, session: u64) -> Option<String> {
+        self.said.iter().find_map(|(_, c)| match c {
+            Command::Refuse { session: s, reason } if s.0 == session => Some(reason.clone()),
+            _ => None,
+        })
+    }
+
+    pub fn phase(&self) -> Phase {
+        self.record.as_ref().unwrap().0.phase.clone()
+    }
+}

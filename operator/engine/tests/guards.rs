@@ -1,0 +1,121 @@
+//! Which guard is heard, what it is told, and how the engine treats its arbiter: one brain, event by event.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
+#![allow(unreachable_pub, missing_docs, reason = "the desk is a helper of this binary alone")]
+
+mod desk;
+
+use bascule_core::guard::wire::{Disk, Grant, Report, Role, ServerState};
+use bascule_core::policy::Policy;
+use bascule_core::record::{Fences, Phase};
+use bascule_core::timing::Profile;
+use bascule_engine::brain::Event;
+use bascule_engine::ports::Intent;
+
+use crate::desk::{Desk, OPEN, key, policy, record, report, site};
+
+fn running() -> Desk {
+    Desk::running(Profile::Metro, record(Profile::Metro), Some(policy()))
+}
+
+/// The guard of a second pod, whose disk is empty.
+fn empty(boot: &str) -> Report {
+    let reason = "the data directory is empty: a primary is never made from nothing".to_owned();
+    let mut r = report(boot, ServerState::Failed { reason, commands: vec![] });
+    r.disk = Disk::Empty;
+    r.opened_epoch = None;
+    r
+}
+
+#[test]
+fn a_second_pod_of_the_same_database_is_refused_by_name_and_the_first_goes_on() {
+    let mut desk = running();
+    desk.connect(1, "main-0", "b1");
+    assert!(desk.ask(1, report("b1", OPEN)).unwrap().grant.is_some());
+    desk.connect(2, "main-1", "b2");
+    let reason = desk.refused(2).unwrap();
+    assert!(reason.contains("main-1") && reason.contains("main-0"), "{reason}");
+    assert_eq!(desk.ask(2, empty("b2")), None, "it is not answered");
+    assert!(desk.ask(1, report("b1", OPEN)).unwrap().grant.is_some());
+}
+
+#[test]
+fn a_second_pod_that_was_there_first_gives_way_to_the_pod_with_the_lower_ordinal() {
+    let mut desk = running();
+    desk.connect(1, "main-1", "b2");
+    desk.ask(1, empty("b2"));
+    desk.connect(2, "main-0", "b1");
+    assert!(desk.refused(1).unwrap().contains("main-1 is a second pod"));
+    assert_eq!(desk.refused(2), None);
+    assert!(desk.ask(2, report("b1", OPEN)).unwrap().grant.is_some());
+}
+
+#[test]
+fn a_second_pod_does_not_take_the_place_of_one_that_restarts() {
+    let mut desk = running();
+    desk.connect(1, "main-0", "b1");
+    desk.ask(1, report("b1", OPEN));
+    desk.gone(1);
+    desk.run(5_000);
+    desk.connect(2, "main-1", "b2");
+    assert!(desk.refused(2).is_some());
+    desk.connect(3, "main-0", "b3");
+    assert_eq!(desk.refused(3), None, "a new process of the same pod");
+}
+
+#[test]
+fn a_second_pod_never_makes_its_site_offer_what_the_first_may_have_open() {
+    let mut desk = running();
+    desk.connect(1, "main-0", "b1");
+    desk.asks(1, &report("b1", OPEN), 3_000);
+    desk.gone(1);
+    desk.run(31_000);
+    desk.connect(2, "main-1", "b2");
+    assert_eq!(desk.refused(2), None, "the other has been away for longer than restartGrace");
+    for _ in 0..10 {
+        let serial = desk.record.as_ref().unwrap().0.serial;
+        let told = desk.ask(2, Report { serial, ..empty("b2") }).unwrap();
+        assert_ne!(told.role, Role::Lock);
+        desk.run(500);
+        assert_ne!(desk.phase(), Phase::Offered);
+    }
+}
+
+#[test]
+fn a_guard_that_ends_with_its_server_down_gets_no_grant() {
+    let mut desk = running();
+    desk.connect(1, "main-0", "b1");
+    assert!(desk.ask(1, report("b1", OPEN)).unwrap().grant.is_some());
+    let mut leaving = report("b1", ServerState::Down);
+    leaving.sigterm = true;
+    assert_eq!(desk.ask(1, leaving).unwrap().grant, None);
+}
+
+#[test]
+fn a_primary_whose_policy_is_gone_is_told_to_serve_and_to_remember_it() {
+    let mut unmanaged = record(Profile::Metro);
+    unmanaged.phase = Phase::Unmanaged;
+    unmanaged.promise.fences = Fences::Never;
+    let elsewhere = Policy { sites: vec![site("lyon"), site("milan")], ..policy() };
+    for policy in [None, Some(Policy { suspend: true, ..policy() }), Some(elsewhere)] {
+        let mut desk = Desk::running(Profile::Metro, unmanaged.clone(), policy);
+        desk.connect(1, "main-0", "b2");
+        let told = desk.asks(1, &report("b2", ServerState::Down), 400).unwrap();
+        assert!(matches!(told.role, Role::Serve { open: true, .. }), "{:?}", told.role);
+        assert_eq!((told.unmanaged, told.grant), (true, Some(Grant::Unlimited)));
+        assert_eq!(desk.phase(), Phase::Unmanaged);
+    }
+}
+
+#[test]
+fn a_primary_whose_policy_was_never_valid_here_keeps_its_role_by_the_record() {
+    let mut desk = Desk::new(Profile::Metro, record(Profile::Metro));
+    desk.give(Event::Tick);
+    let reason = "spec.sites: needs two".to_owned();
+    desk.give(Event::Intent(Intent::Invalid { policy: key(), reason }));
+    desk.give(Event::Intent(Intent::Listed));
+    desk.run(1_000);
+    desk.connect(1, "main-0", "b2");
+    let told = desk.asks(1, &report("b2", ServerState::Down), 400).unwrap();
+    assert!(matches!(told.role, Role::Serve { open: true, .. }), "{:?}", told.role);
+}
