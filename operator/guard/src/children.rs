@@ -112,32 +112,62 @@ pub(crate) fn describe(status: ExitStatus) -> String {
     }
 }
 
-/// Every other process of this pid namespace that still runs: zombies have ended.
-pub(crate) fn others() -> Vec<i32> {
+/// Every other process of this pid namespace that still runs: zombies have ended. One that cannot be looked at counts
+/// as running.
+pub(crate) fn others() -> io::Result<Vec<i32>> {
     let own = i32::try_from(std::process::id()).unwrap_or_default();
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    entries
-        .flatten()
-        .filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok())
-        .filter(|pid| *pid != own && runs(*pid))
-        .collect()
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        if pid != own && runs(pid) {
+            found.push(pid);
+        }
+    }
+    Ok(found)
 }
 
 /// The running children of `parent`.
-pub(crate) fn children_of(parent: Pid) -> Vec<i32> {
-    let is_child = |pid: &i32| stat(*pid).is_some_and(|(_, of)| of == parent.as_raw());
-    others().into_iter().filter(is_child).collect()
+pub(crate) fn children_of(parent: Pid) -> io::Result<Vec<i32>> {
+    let is_child = |pid: &i32| matches!(stat(*pid), Ok(Some((_, of))) if of == parent.as_raw());
+    Ok(others()?.into_iter().filter(is_child).collect())
 }
 
 fn runs(pid: i32) -> bool {
-    stat(pid).is_some_and(|(state, _)| !matches!(state, 'Z' | 'X'))
+    match stat(pid) {
+        Ok(stat) => stat.is_some_and(|(state, _)| !matches!(state, 'Z' | 'X')),
+        Err(_) => true,
+    }
 }
 
-/// A process's state and parent.
-fn stat(pid: i32) -> Option<(char, i32)> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+/// What the process calls itself; `None`: there is none.
+pub(crate) fn name(pid: i32) -> io::Result<Option<String>> {
+    Ok(of(pid, "comm")?.map(|name| name.trim().to_owned()))
+}
+
+/// A process's state and parent; `None`: there is none.
+fn stat(pid: i32) -> io::Result<Option<(char, i32)>> {
+    let Some(stat) = of(pid, "stat")? else { return Ok(None) };
     // The name in brackets may hold anything, brackets too; the state follows the last one.
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut words = rest.split_whitespace();
-    Some((words.next()?.chars().next()?, words.next()?.parse().ok()?))
+    let words = stat.rsplit_once(')').and_then(|(_, rest)| {
+        let mut words = rest.split_whitespace();
+        Some((words.next()?.chars().next()?, words.next()?.parse().ok()?))
+    });
+    words.map(Some).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, stat))
+}
+
+/// A file of the process; `None`: there is no such process.
+fn of(pid: i32, file: &str) -> io::Result<Option<String>> {
+    match std::fs::read_to_string(format!("/proc/{pid}/{file}")) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        // It ended between the opening and the reading.
+        Err(e) if e.raw_os_error() == Some(Errno::ESRCH as i32) => Ok(None),
+        // A name may be any bytes.
+        Err(e) if e.kind() == io::ErrorKind::InvalidData => {
+            let bytes = std::fs::read(format!("/proc/{pid}/{file}"))?;
+            Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+        }
+        Err(e) => Err(e),
+    }
 }

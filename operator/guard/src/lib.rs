@@ -104,7 +104,9 @@ pub async fn run(config: Config) -> Result<ExitCode, GuardError> {
     let children = Children::default();
     reap_and_hear_signals(&children, &hear)?;
     let from_watch = hear.clone();
-    let watch = Watch::start(children.clone(), move |killed| {
+    let whose = children.clone();
+    let end_all = move |postmaster, fence| watch::end_all(&whose, postmaster, fence);
+    let watch = Watch::start(end_all, move |killed| {
         // Never waits: it is the thread that has to be in time. The postmaster's end is heard of anyway.
         let _ = from_watch.try_send(Heard::Killed(killed));
     })

@@ -255,7 +255,13 @@ impl Server {
             Start::Primary => self.watch.with_leave(spawn)?,
             Start::Orphan | Start::Standby(_) => self.watch.outside_a_kill(spawn)?,
         };
-        let child = spawned.map_err(|e| StepError::file(Path::new(&self.command[0]), e))?;
+        let child = match spawned {
+            Ok(child) => child,
+            Err(e) => {
+                self.watch.writer_gone();
+                return Err(StepError::file(Path::new(&self.command[0]), e));
+            }
+        };
         self.set_running(Some((child.clone(), settings)));
         self.ready(&child).await
     }
@@ -367,7 +373,7 @@ impl Server {
     /// and one that waits for a password could become a session long after the doors were closed.
     async fn end_newcomers(&self, session: &Session) -> Result<i32, StepError> {
         let (postmaster, _) = self.running().ok_or(StepError::NotRunning)?;
-        let children = children_of(postmaster.pid());
+        let children = children_of(postmaster.pid()).map_err(|e| StepError::file(Path::new("/proc"), e))?;
         let known = session.known_pids().await?;
         let mut ended = 0;
         for pid in children.into_iter().filter(|pid| !known.contains(pid)) {

@@ -11,11 +11,12 @@ use tokio::task::JoinHandle;
 
 use super::{Heard, StepEnd, Supervisor};
 use crate::arbiter::Arbiter;
-use crate::children::{describe, others};
+use crate::children::{describe, name, others};
 use crate::clock;
 use crate::rejoin::{CannotFollow, Rejoin, Standing};
 use crate::server::{Server, Start, StepError};
 use crate::store::MEMORY;
+use crate::watch::Order;
 
 /// How long a `CHECKPOINT` may take before its outcome counts as unknown.
 const CHECKPOINT: Duration = Duration::from_mins(10);
@@ -244,10 +245,12 @@ impl Supervisor {
         if self.server.running().is_none() && self.state.step.is_none() {
             return;
         }
+        // Ordered here and now: what follows in the same breath may take the deadline away.
+        let order = self.server.watch.order();
         let step = self.abort_step();
         let server = self.server.clone();
         tokio::spawn(async move {
-            kill(server.clone()).await;
+            killed(server.clone(), order).await;
             // A start that was in the middle of its fork when the kill came is not forgotten.
             if step.is_some() {
                 ended(step).await;
@@ -306,8 +309,13 @@ async fn ended(step: Option<JoinHandle<()>>) {
 }
 
 async fn kill(server: Arc<Server>) {
+    let order = server.watch.order();
+    killed(server, order).await;
+}
+
+async fn killed(server: Arc<Server>, order: Order) {
     // Waits for processes to go: not on the runtime's own threads.
-    let _ = tokio::task::spawn_blocking(move || server.watch.kill_now()).await;
+    let _ = tokio::task::spawn_blocking(move || server.watch.wait(order)).await;
 }
 
 /// Says that a postmaster has ended once everything of it is gone.
@@ -318,7 +326,7 @@ pub(crate) async fn postmaster_ends(server: Arc<Server>, hear: mpsc::Sender<Hear
         let Some((mut child, _)) = running else { continue };
         let status = child.ended().await;
         // A postmaster that was killed leaves backends that go on committing.
-        if others().into_iter().any(is_postgres) {
+        if others().map_or(true, |others| others.into_iter().any(is_postgres)) {
             kill(server.clone()).await;
         }
         if hear.send(Heard::Gone { why: describe(status) }).await.is_err() {
@@ -331,6 +339,7 @@ pub(crate) async fn postmaster_ends(server: Arc<Server>, hear: mpsc::Sender<Hear
     }
 }
 
+/// One that cannot be looked at may be the server's.
 fn is_postgres(pid: i32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == "postgres")
+    name(pid).map_or(true, |name| name.is_some_and(|name| name == "postgres"))
 }
