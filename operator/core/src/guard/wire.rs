@@ -516,25 +516,29 @@ pub fn slot_of(site: &SiteName) -> String {
 mod tests {
     use super::*;
 
-    fn behind(bytes: u64, ms: u64) -> Option<Behind> {
-        Some(Behind { bytes, time: Some(Millis(ms)) })
+    const fn lag(bytes: u64, ms: u64) -> Behind {
+        Behind { bytes, time: Some(Millis(ms)) }
     }
 
     #[test]
     fn a_lag_is_said_in_powers_of_two_when_it_grows_and_again_when_it_has_shrunk_by_more_than_a_half() {
-        assert_eq!(Behind::to_say(None, behind(70_000, 499)), None, "every replica is a little behind");
-        let said = Behind::to_say(None, behind(70_000, 1_500));
-        assert_eq!(said, behind(131_072, 2_000));
-        assert_eq!(Behind::to_say(said, behind(100_000, 1_900)), said);
-        assert_eq!(Behind::to_say(said, behind(60_000, 900)), said, "half is about the same");
-        assert_eq!(Behind::to_say(said, behind(60_000, 2_100)), behind(65_536, 4_000), "it grew in time");
-        assert_eq!(Behind::to_say(said, behind(20_000, 900)), behind(32_768, 1_000));
-        assert_eq!(Behind::to_say(said, behind(0, 0)), None);
+        assert_eq!(Behind::to_say(None, Some(lag(70_000, 499))), None, "every replica is a little behind");
+        let said = Behind::to_say(None, Some(lag(70_000, 1_500)));
+        assert_eq!(said, Some(lag(131_072, 2_000)));
+        assert_eq!(Behind::to_say(said, Some(lag(100_000, 1_900))), said);
+        assert_eq!(Behind::to_say(said, Some(lag(60_000, 900))), said, "half is about the same");
+        assert_eq!(
+            Behind::to_say(said, Some(lag(60_000, 2_100))),
+            Some(lag(65_536, 4_000)),
+            "it grew in time"
+        );
+        assert_eq!(Behind::to_say(said, Some(lag(20_000, 900))), Some(lag(32_768, 1_000)));
+        assert_eq!(Behind::to_say(said, Some(lag(0, 0))), None);
     }
 
     #[test]
     fn a_replica_that_went_away_is_as_far_behind_as_it_was_and_unknown_is_the_most() {
-        let said = behind(65_536, 4_000);
+        let said = Some(lag(65_536, 4_000));
         assert_eq!(Behind::to_say(said, None), said);
         let unknown = Some(Behind { bytes: 65_536, time: None });
         assert_eq!(Behind::to_say(said, unknown), unknown);

@@ -117,6 +117,7 @@ pub fn report(boot: &str, state: ServerState) -> Report {
             half_rewound: false,
         }),
         positions: None,
+        replicas: std::collections::BTreeMap::new(),
         stopped: None,
         checkpointed: None,
         opened_epoch: Some(1),
