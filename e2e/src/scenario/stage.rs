@@ -126,7 +126,8 @@ impl<'a> Scene<'a> {
     pub async fn finish(&mut self) -> Result<History> {
         self.world().restore().await?;
         let holder = self.holder();
-        self.shop.steady(holder, AFTERWARDS).await?;
+        let missing = |why: &str| self.note(&format!("not steady yet: {why}"));
+        self.shop.steady_telling(holder, AFTERWARDS, missing).await?;
         self.note(&format!("steady again, {holder} active"));
         self.client.works_at(Kind::Write, holder.name(), Stamp::now(), AFTERWARDS).await?;
         let history = self.client.history();

@@ -1,5 +1,6 @@
 //! What a site's status says, and waiting for it.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -119,12 +120,33 @@ impl Shop<'_> {
 
     /// Waits until both sites agree on a steady pair: `active` writes, the other follows and could take over.
     pub async fn steady(&self, active: Place, deadline: Duration) -> Result<Seen> {
+        self.steady_telling(active, deadline, |_| {}).await
+    }
+
+    /// The same, and tells what is missing until then, whenever that changes.
+    pub async fn steady_telling(
+        &self,
+        active: Place,
+        deadline: Duration,
+        tell: impl Fn(&str),
+    ) -> Result<Seen> {
+        let told = Mutex::new(String::new());
+        let steady = |view: &View| {
+            let result = view.ensure_steady(active);
+            let missing = result.as_ref().err().map(|e| format!("{e:#}")).unwrap_or_default();
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            if !missing.is_empty() && *told != missing {
+                tell(&missing);
+                *told = missing;
+            }
+            result
+        };
         let mut views = Vec::new();
         let begin = std::time::Instant::now();
         for site in Place::SITES {
             let left = deadline.saturating_sub(begin.elapsed());
             let what = format!("a steady pair with {active} active, as {site} sees it");
-            views.push(self.view_when(site, &what, left, |v| v.ensure_steady(active)).await?);
+            views.push(self.view_when(site, &what, left, steady).await?);
         }
         Ok(Seen { views })
     }

@@ -260,6 +260,9 @@ pub(crate) fn conninfo(upstream: &Upstream, passfile: &Path, more: &[(&str, &str
         ("sslmode", &upstream.sslmode),
         ("application_name", &upstream.application_name),
         ("connect_timeout", "5"),
+        // The WAL receiver connects through libpq's asynchronous calls, which know no connect_timeout: a first packet
+        // that went to a pod that is gone would be repeated to it for two minutes.
+        ("tcp_user_timeout", "5000"),
     ];
     let quoted =
         |(key, value): &(&str, &str)| format!("{key}='{}'", value.replace('\\', "\\\\").replace('\'', "\\'"));
@@ -286,6 +289,7 @@ mod tests {
         write_passfile(&path, &upstream).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "paris:5432:*:rep'l:a\\:b\\\\c\n");
         let text = conninfo(&upstream, &path, &[("dbname", "postgres")]);
+        assert!(text.contains("tcp_user_timeout='5000'"), "{text}");
         assert!(
             text.contains(r"user='rep\'l'") && !text.contains("a:b") && !text.contains("sslmode"),
             "{text}"

@@ -7,7 +7,7 @@ use bascule_core::ballot::silence::LeaseRevision;
 use bascule_core::facts::SiteFacts;
 use bascule_core::guard::wire::{Instruction, Upstream};
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
-use bascule_core::observation::{Fact, Marks, TrafficView, WorkloadView};
+use bascule_core::observation::{Fact, Marks, PodsAsked, TrafficAt, TrafficView, WorkloadView};
 use bascule_core::outcome::Outcome;
 use bascule_core::plan::{Gate, Lane, Step};
 use bascule_core::policy::Policy;
@@ -138,6 +138,28 @@ pub enum Found {
     Database(Fact<Vec<Gate>>),
     /// A way to a database.
     Upstream(Result<Upstream, NoUpstream>),
+}
+
+impl Found {
+    /// Whether everything about it is known and nothing of it is about to change or to be mended.
+    pub(super) fn is_settled(&self) -> bool {
+        let open = |gates: &Fact<Vec<Gate>>| gates.value().is_some_and(|g| g.iter().all(Gate::passed));
+        match self {
+            Self::Workload(w) => {
+                let heard = |p: &PodsAsked| p.unknown == 0 && (p.read_only == 0 || p.read_only == p.pods);
+                w.flag.value().is_some()
+                    && w.effective.value().is_none_or(heard)
+                    && w.replicas.value().is_some_and(|r| r.ready >= r.wanted)
+                    && open(&w.blockers)
+            }
+            Self::Traffic(t) => {
+                let agreed = |at: &TrafficAt| at.differing.is_empty() && at.silent.is_empty();
+                t.at.value().is_some_and(agreed) && open(&t.blockers)
+            }
+            Self::Database(found) => open(found),
+            Self::Upstream(found) => found.is_ok(),
+        }
+    }
 }
 
 /// Something to be done by the runner.

@@ -22,6 +22,10 @@ const BUSY: Duration = Duration::from_millis(200);
 /// How often the settings of a database are looked at during a transition.
 const BUSY_DATABASE: Duration = Duration::from_secs(5);
 
+/// How soon something that was not as it shall be, or not known, is looked at again; doubled with every such look up to
+/// the usual time. A site that comes back finds its parts starting one after the other.
+const UNSETTLED: Duration = Duration::from_secs(1);
+
 /// The looks at one policy's things.
 #[derive(Debug, Default)]
 pub(super) struct Looks {
@@ -34,6 +38,17 @@ struct Entry {
     again: bool,
     last: Option<Boottime>,
     due: Option<Boottime>,
+    /// How many looks in a row found something unsettled.
+    unsettled: u32,
+}
+
+impl Entry {
+    fn every(&self, usually: Duration) -> Duration {
+        match self.unsettled.checked_sub(1) {
+            Some(before) => UNSETTLED.saturating_mul(1 << before.min(16)).min(usually),
+            None => usually,
+        }
+    }
 }
 
 impl Looks {
@@ -54,10 +69,11 @@ impl Looks {
         entry.due = None;
     }
 
-    /// The look at `what` has ended.
-    pub(super) fn ended(&mut self, what: &Look, now: Boottime) {
+    /// The look at `what` has ended. `settled`: everything about it is known and as it shall be.
+    pub(super) fn ended(&mut self, what: &Look, settled: bool, now: Boottime) {
         let entry = self.entries.entry(what.clone()).or_default();
         entry.busy = false;
+        entry.unsettled = if settled { 0 } else { entry.unsettled.saturating_add(1) };
         entry.last = (!entry.again).then_some(now);
         entry.again = false;
     }
@@ -100,7 +116,7 @@ impl Looks {
             if entry.busy {
                 continue;
             }
-            match entry.last.map(|t| t + every) {
+            match entry.last.map(|t| t + entry.every(every)) {
                 Some(at) if at > now => entry.due = Some(at),
                 _ => {
                     entry.busy = true;
@@ -110,5 +126,26 @@ impl Looks {
             }
         }
         due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_unsettled_is_looked_at_sooner_and_less_and_less_often() {
+        let mut looks = Looks::default();
+        let what = Look::Database("main".try_into().unwrap());
+        let mut waits = Vec::new();
+        for _ in 0..7 {
+            looks.ended(&what, false, Boottime::from_millis(0));
+            waits.push(looks.entries[&what].every(QUIET_DATABASE).as_secs());
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
+        looks.ended(&what, true, Boottime::from_millis(0));
+        assert_eq!(looks.entries[&what].every(QUIET_DATABASE), QUIET_DATABASE);
+        looks.ended(&what, false, Boottime::from_millis(0));
+        assert_eq!(looks.entries[&what].every(BUSY), BUSY, "never later than usual");
     }
 }

@@ -223,7 +223,7 @@ impl Brain {
             Event::MarkRaised { policy, marks, outcome } => self.mark_raised(policy, marks, &outcome, now),
             Event::Seen { policy, what, found } => {
                 if let Some(state) = self.policies.get_mut(&policy) {
-                    state.looks.ended(&what, now);
+                    state.looks.ended(&what, found.is_settled(), now);
                     state.saw(what, found);
                     self.dirty.insert(policy);
                 }
