@@ -6,6 +6,7 @@ mod move_status;
 mod objects;
 mod publish;
 mod sources;
+mod unreadable;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -116,6 +117,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let sources = sources::Sources {
         kube: kube.clone(),
         desk: desk.clone(),
+        teller: teller.clone(),
+        objects: Arc::clone(&objects),
         cache: settings.args.git_cache.clone(),
         allow_file: settings.args.allow_file_urls,
     };

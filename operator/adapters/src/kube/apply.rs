@@ -149,7 +149,7 @@ impl Manifest {
 /// A field that differs from git.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Edit {
-    /// The field, as a JSON pointer: `/spec/failover/cooldown`.
+    /// The field, as a JSON pointer: `/spec/failover/cooldown`, `/metadata/labels/tier`.
     pub field: String,
     /// What git says, defaults included; `None`: git does not have it.
     pub git: Option<Value>,
@@ -162,19 +162,24 @@ pub struct Edit {
 pub enum Standing {
     /// It is not there.
     Absent,
-    /// Its spec is what git says.
+    /// Its spec is what git says, and so are the labels and annotations that git gives it.
     Same,
-    /// Its spec differs.
+    /// It came from git and differs: git has changed since, or somebody has edited it.
     Edited {
         /// Which fields.
         edits: Vec<Edit>,
-        /// The managers that own parts of the spec, other than git.
+        /// The managers that own parts of what differs, other than git: nobody, when only git has changed.
         managers: Vec<String>,
     },
     /// Another source put it there.
     OtherSource {
         /// That source, as `namespace/name` when it says so.
         source: String,
+    },
+    /// It never came from git, and differs.
+    ByHand {
+        /// Which fields.
+        edits: Vec<Edit>,
     },
 }
 
@@ -215,10 +220,15 @@ pub struct Owned {
 /// A field that somebody else owns with another value is not taken: the outcome is refused and names the manager. An
 /// object that another source put there is refused too.
 pub async fn apply(kube: &Kube, manifest: &Manifest, origin: &Origin) -> Outcome {
-    outcome(apply_manifest(kube, manifest, origin).await)
+    outcome(apply_manifest(kube, manifest, origin, &PatchParams::apply(GIT_MANAGER)).await)
 }
 
-async fn apply_manifest(kube: &Kube, manifest: &Manifest, origin: &Origin) -> Result<(), Failure> {
+async fn apply_manifest(
+    kube: &Kube,
+    manifest: &Manifest,
+    origin: &Origin,
+    params: &PatchParams,
+) -> Result<(), Failure> {
     let (subject, api) = (manifest.subject(), manifest.api(kube));
     let live = kube.call(&subject, api.get_metadata_opt(&manifest.key.name)).await?;
     let mut metadata = manifest.metadata(origin);
@@ -232,13 +242,12 @@ async fn apply_manifest(kube: &Kube, manifest: &Manifest, origin: &Origin) -> Re
         metadata.uid = live.metadata.uid;
     }
     let body = manifest.object(metadata);
-    let params = PatchParams::apply(GIT_MANAGER);
     let patch = Patch::Apply(&body);
-    let first = kube.call(&subject, api.patch_metadata(&manifest.key.name, &params, &patch)).await;
+    let first = kube.call(&subject, api.patch_metadata(&manifest.key.name, params, &patch)).await;
     match first {
         // An earlier healing left its own mark: taking a field from ourselves is not taking it from anybody.
         Err(Failure::Contended { contentions, .. }) if contentions.iter().all(ours) => kube
-            .call(&subject, api.patch_metadata(&manifest.key.name, &params.force(), &patch))
+            .call(&subject, api.patch_metadata(&manifest.key.name, &params.clone().force(), &patch))
             .await
             .map(drop),
         other => other.map(drop),
@@ -249,11 +258,52 @@ fn ours(contention: &Contention) -> bool {
     contention.manager == GIT_MANAGER
 }
 
-/// The source that an object comes from, when it is not `origin`.
+/// Compares an object with git and has the API server judge what would be written. Changes nothing.
+///
+/// For a policy that is what [`settle`] would do with the standing that is returned; for a Move it is its creation.
+pub async fn rehearse(kube: &Kube, manifest: &Manifest, origin: &Origin) -> Result<Standing, Failure> {
+    let standing = compare(kube, manifest, origin).await?;
+    let dry = PatchParams { dry_run: true, ..PatchParams::apply(GIT_MANAGER) };
+    match (&standing, manifest.kind) {
+        (Standing::Absent, Kind::Move) => create_object(kube, manifest, origin, true).await?,
+        (Standing::Absent, Kind::Policy) => apply_manifest(kube, manifest, origin, &dry).await?,
+        (Standing::Edited { managers, .. }, Kind::Policy) if managers.is_empty() => {
+            apply_manifest(kube, manifest, origin, &dry).await?;
+        }
+        (Standing::Edited { .. }, Kind::Policy) => replace_spec(kube, manifest, origin, true).await?,
+        _ => {}
+    }
+    Ok(standing)
+}
+
+/// Brings a policy to what git says from the standing that was found: creates it, changes what git has changed, and
+/// heals what somebody has edited. Done also when nothing had to change.
+pub async fn settle(kube: &Kube, manifest: &Manifest, origin: &Origin, standing: &Standing) -> Outcome {
+    let params = PatchParams::apply(GIT_MANAGER);
+    let result = match standing {
+        Standing::Absent => apply_manifest(kube, manifest, origin, &params).await,
+        // Nothing differs, so force takes no value from anybody, but who owned it would refuse the revision's mark.
+        Standing::Same => apply_manifest(kube, manifest, origin, &params.force()).await,
+        Standing::Edited { managers, .. } if managers.is_empty() => {
+            apply_manifest(kube, manifest, origin, &params).await
+        }
+        Standing::Edited { .. } => heal_manifest(kube, manifest, origin).await,
+        Standing::OtherSource { source } => {
+            Err(Failure::own(&manifest.subject(), format!("it comes from the source {source}")))
+        }
+        Standing::ByHand { .. } => {
+            Err(Failure::own(&manifest.subject(), "it was made by hand and differs from git"))
+        }
+    };
+    outcome(result)
+}
+
+/// The source that an object comes from, when it is not `origin`. One mark of `origin` is enough: the other may have
+/// been edited.
 fn other_source(live: &ObjectMeta, origin: &Origin) -> Option<String> {
     let label = live.labels.as_ref()?.get(SOURCE_LABEL)?;
     let named = live.annotations.as_ref().and_then(|a| a.get(SOURCE_ANNOTATION)).unwrap_or(label);
-    (*label != origin.label()).then(|| named.clone())
+    (*label != origin.label() && *named != origin.annotation()).then(|| named.clone())
 }
 
 /// Compares an object with git, defaults filled in. Changes nothing.
@@ -266,18 +316,67 @@ pub async fn compare(kube: &Kube, manifest: &Manifest, origin: &Origin) -> Resul
         return Ok(Standing::OtherSource { source });
     }
     let wanted = with_defaults(kube, manifest).await?;
-    let edits = edits(&wanted, spec(&live));
+    let mut edits = edits(&wanted, spec(&live));
+    let spec_differs = !edits.is_empty();
+    edits.extend(marks(&manifest.labels, &manifest.annotations, &live));
+    let from_git = came_from_git(&live, origin);
+    if from_git {
+        let label = [(SOURCE_LABEL.to_owned(), origin.label())].into();
+        edits.extend(marks(&label, &[(SOURCE_ANNOTATION.to_owned(), origin.annotation())].into(), &live));
+    }
     if edits.is_empty() {
         return Ok(Standing::Same);
     }
+    if !from_git {
+        return Ok(Standing::ByHand { edits });
+    }
+    let marks_differ = edits.iter().any(|edit| edit.field.starts_with("/metadata/"));
+    let concerned = |fields: &Value| {
+        let metadata = &fields["f:metadata"];
+        (spec_differs && fields.get("f:spec").is_some())
+            || (marks_differ
+                && (metadata.get("f:labels").is_some() || metadata.get("f:annotations").is_some()))
+    };
     let managers: BTreeSet<String> = live
         .managed_fields()
         .iter()
-        .filter(|entry| entry.fields_v1.as_ref().is_some_and(|fields| fields.0.get("f:spec").is_some()))
+        .filter(|entry| entry.fields_v1.as_ref().is_some_and(|fields| concerned(&fields.0)))
         .filter_map(|entry| entry.manager.clone())
         .filter(|manager| manager != GIT_MANAGER)
         .collect();
     Ok(Standing::Edited { edits, managers: managers.into_iter().collect() })
+}
+
+/// Whether git has ever written the object, whatever became of its label since.
+fn came_from_git(live: &DynamicObject, origin: &Origin) -> bool {
+    live.labels().get(SOURCE_LABEL) == Some(&origin.label())
+        || live.managed_fields().iter().any(|entry| entry.manager.as_deref() == Some(GIT_MANAGER))
+}
+
+/// The labels and annotations that the object does not have, or has with another value.
+fn marks(
+    labels: &BTreeMap<String, String>,
+    annotations: &BTreeMap<String, String>,
+    live: &DynamicObject,
+) -> Vec<Edit> {
+    let of = |place: &str, git: &BTreeMap<String, String>, found: &BTreeMap<String, String>| -> Vec<Edit> {
+        git.iter()
+            .filter(|(name, value)| found.get(*name) != Some(*value))
+            .map(|(name, value)| Edit {
+                field: format!("/metadata/{place}/{}", pointer(name)),
+                git: Some(value.clone().into()),
+                found: found.get(name).cloned().map(Value::from),
+            })
+            .collect()
+    };
+    let mut edits = of("labels", labels, live.labels());
+    edits.extend(of("annotations", annotations, live.annotations()));
+    edits
+}
+
+/// A name as a part of a JSON pointer.
+fn pointer(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
 }
 
 fn spec(object: &DynamicObject) -> &Value {
@@ -308,7 +407,7 @@ fn collect(git: Option<&Value>, found: Option<&Value>, field: String, edits: &mu
         (git, found) if git == found => {}
         (Some(Value::Object(git)), Some(Value::Object(found))) => {
             for name in git.keys().chain(found.keys().filter(|k| !git.contains_key(*k))) {
-                let below = format!("{field}/{}", name.replace('~', "~0").replace('/', "~1"));
+                let below = format!("{field}/{}", pointer(name));
                 collect(git.get(name), found.get(name), below, edits);
             }
         }
@@ -328,33 +427,39 @@ pub async fn heal(kube: &Kube, manifest: &Manifest, origin: &Origin) -> Outcome 
 }
 
 async fn heal_manifest(kube: &Kube, manifest: &Manifest, origin: &Origin) -> Result<(), Failure> {
+    replace_spec(kube, manifest, origin, false).await?;
+    apply_manifest(kube, manifest, origin, &PatchParams::apply(GIT_MANAGER).force()).await
+}
+
+/// Server-side apply cannot remove what another manager added, so a spec that differs is replaced as a whole.
+async fn replace_spec(
+    kube: &Kube,
+    manifest: &Manifest,
+    origin: &Origin,
+    dry_run: bool,
+) -> Result<(), Failure> {
     let (subject, api) = (manifest.subject(), manifest.api(kube));
-    if let Some(live) = kube.call(&subject, api.get_opt(&manifest.key.name)).await? {
-        if let Some(source) = other_source(&live.metadata, origin) {
-            return Err(Failure::own(
-                &subject,
-                format!("it comes from the source {source}; it was left alone"),
-            ));
-        }
-        let wanted = with_defaults(kube, manifest).await?;
-        if wanted != *spec(&live) {
-            // Server-side apply cannot remove what another manager added, so the spec is replaced as a whole. The
-            // test makes the API server refuse when anything changed since it was read.
-            let patch = json!([
-                { "op": "test", "path": "/metadata/uid", "value": live.metadata.uid },
-                { "op": "test", "path": "/metadata/resourceVersion", "value": live.metadata.resource_version },
-                { "op": "replace", "path": "/spec", "value": wanted },
-            ]);
-            let params =
-                PatchParams { field_manager: Some(GIT_MANAGER.to_owned()), ..PatchParams::default() };
-            kube.call(
-                &subject,
-                api.patch_metadata(&manifest.key.name, &params, &json_patch(patch, &subject)?),
-            )
-            .await?;
-        }
+    let Some(live) = kube.call(&subject, api.get_opt(&manifest.key.name)).await? else { return Ok(()) };
+    if let Some(source) = other_source(&live.metadata, origin) {
+        return Err(Failure::own(&subject, format!("it comes from the source {source}; it was left alone")));
     }
-    apply_manifest(kube, manifest, origin).await
+    let wanted = with_defaults(kube, manifest).await?;
+    if wanted == *spec(&live) {
+        return Ok(());
+    }
+    let uid = json!({ "op": "test", "path": "/metadata/uid", "value": live.metadata.uid });
+    // The API server refuses when anything changed since it was read. A status is written at any time: no reason to
+    // refuse a rehearsal.
+    let read = (!dry_run).then(|| {
+        let version = live.metadata.resource_version;
+        json!({ "op": "test", "path": "/metadata/resourceVersion", "value": version })
+    });
+    let replace = json!({ "op": "replace", "path": "/spec", "value": wanted });
+    let patch = Value::Array([Some(uid), read, Some(replace)].into_iter().flatten().collect());
+    let params =
+        PatchParams { dry_run, field_manager: Some(GIT_MANAGER.to_owned()), ..PatchParams::default() };
+    let patch = json_patch(patch, &subject)?;
+    kube.call(&subject, api.patch_metadata(&manifest.key.name, &params, &patch)).await.map(drop)
 }
 
 fn json_patch(patch: Value, subject: &Subject) -> Result<Patch<Value>, Failure> {
@@ -378,10 +483,19 @@ async fn create(kube: &Kube, manifest: &Manifest, origin: &Origin) -> Result<Cre
         let same = with_defaults(kube, manifest).await? == *spec(&live);
         return Ok(if same { Creation::AlreadyThere } else { Creation::DifferentThere });
     }
-    let params = PostParams { field_manager: Some(GIT_MANAGER.to_owned()), ..PostParams::default() };
-    let object = manifest.object(manifest.metadata(origin));
-    kube.call(&subject, api.create(&params, &object)).await?;
+    create_object(kube, manifest, origin, false).await?;
     Ok(Creation::Created)
+}
+
+async fn create_object(
+    kube: &Kube,
+    manifest: &Manifest,
+    origin: &Origin,
+    dry_run: bool,
+) -> Result<(), Failure> {
+    let params = PostParams { dry_run, field_manager: Some(GIT_MANAGER.to_owned()) };
+    let object = manifest.object(manifest.metadata(origin));
+    kube.call(&manifest.subject(), manifest.api(kube).create(&params, &object)).await.map(drop)
 }
 
 /// Everything of a kind that a source owns, in all namespaces.

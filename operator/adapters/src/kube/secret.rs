@@ -108,6 +108,11 @@ impl SecretValues {
         Ok(SecretString::from(text.trim_end_matches(['\r', '\n'])))
     }
 
+    /// The names of its keys.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str)
+    }
+
     /// Whether a key is there.
     pub fn has(&self, key: &str) -> bool {
         self.values.contains_key(key)
