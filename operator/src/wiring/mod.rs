@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bascule_adapters::arbiter::{
-    EtcdArbiter, Identity as ArbiterIdentity, Settings as ArbiterSettings, SiteArbiter, Tls,
+    EtcdArbiter, Identity as ArbiterIdentity, Settings as ArbiterSettings, SiteArbiter, Tls, Versions,
 };
 use bascule_adapters::boottime;
 use bascule_adapters::guards::GuardListener;
@@ -91,6 +91,9 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let journal = FileJournal::open(settings.site.clone(), settings.args.journal.as_deref())?;
     let objects = Arc::new(objects::Objects::default());
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
+
+    let versions = Versions::new(&arbiter_settings(&settings)).context("the arbiter")?;
+    tasks.spawn(async move { Err(versions.first_bad().await.into()) });
 
     let (desk, desk_worker) = status::desk(&kube, STATUSES, STATUS_PAUSE);
     let (teller, teller_worker) = event::teller(&kube, settings.site.as_str(), EVENTS);
@@ -183,19 +186,21 @@ async fn cluster_uid(kube: &Kube) -> anyhow::Result<String> {
         .context("the UID of the namespace kube-system, which names this cluster, cannot be read")
 }
 
-async fn arbiter(settings: &Settings, uid: &str, question: u64) -> anyhow::Result<SiteArbiter> {
-    let timing = settings.installation.timing;
-    let etcd = EtcdArbiter::new(ArbiterSettings {
+fn arbiter_settings(settings: &Settings) -> ArbiterSettings {
+    ArbiterSettings {
         endpoints: settings.args.arbiter_endpoints.clone(),
         tls: Tls {
             ca: settings.arbiter_tls.ca.clone(),
             cert: settings.arbiter_tls.cert.clone(),
             key: settings.arbiter_tls.key.clone().into(),
         },
-        connect_timeout: timing.tq(),
-    })
-    .await
-    .context("the arbiter")?;
+        connect_timeout: settings.installation.timing.tq(),
+    }
+}
+
+async fn arbiter(settings: &Settings, uid: &str, question: u64) -> anyhow::Result<SiteArbiter> {
+    let timing = settings.installation.timing;
+    let etcd = EtcdArbiter::new(arbiter_settings(settings)).await.context("the arbiter")?;
     let identity = ArbiterIdentity {
         site: settings.site.clone(),
         cluster: uid.to_owned(),

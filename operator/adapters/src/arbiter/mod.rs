@@ -19,6 +19,7 @@ mod member;
 mod port;
 mod record;
 mod status;
+mod version;
 mod watch;
 
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use self::member::Members;
 pub use self::port::{Identity, SiteArbiter};
 pub use self::record::VALUE_LIMIT;
 pub use self::status::{MemberDetails, MemberFacts, MemberListed, MemberStatus, Status};
+pub use self::version::{BadVersion, VersionFound, Versions};
 pub use self::watch::{Change, Watch};
 
 /// A revision of the store: of a key (when it was last written) or of the whole store. Never used twice while the

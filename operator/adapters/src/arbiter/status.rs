@@ -43,7 +43,7 @@ pub struct MemberFacts {
 /// What a member says of its inside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberDetails {
-    /// Its version. Versions before 3.6.9 can answer a linearizable read with old data after a pause.
+    /// Its version. What it must be: [`VersionFound::of`](super::VersionFound::of).
     pub version: String,
     /// Whom it takes for the leader; none when it sees none.
     pub leader: Option<u64>,

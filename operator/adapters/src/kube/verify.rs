@@ -7,19 +7,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bascule_core::policy::VerifyProbe;
-use bytes::Bytes;
 use futures::{StreamExt, stream};
-use http::{Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::rt::TokioIo;
+use http::StatusCode;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::ListParams;
 use tokio::net::TcpStream;
 
 use super::client::Kube;
-use super::failure::{Failure, Subject, chain};
+use super::failure::{Failure, Subject};
 use super::flag::listed_running;
+use crate::http1;
 
 /// How many pods are asked at the same time.
 const AT_ONCE: usize = 32;
@@ -131,7 +129,11 @@ fn address(pod: &Pod, probe: &VerifyProbe) -> Result<SocketAddr, String> {
 }
 
 async fn ask_pod(address: SocketAddr, probe: &VerifyProbe) -> Answer {
-    match get(address, &probe.path).await {
+    let asked = async {
+        let stream = TcpStream::connect(address).await.map_err(|e| format!("no connection: {e}"))?;
+        http1::get(stream, &address.to_string(), &probe.path, BODY_LIMIT).await
+    };
+    match asked.await {
         Ok((StatusCode::OK, body)) if body.trim() == probe.expect_body.trim() => Answer::Seen,
         Ok((StatusCode::OK, body)) => Answer::NotYet { found: format!("200 {:?}", shortened(&body)) },
         // An error page, a redirect or an empty success is not the application's word about what it does.
@@ -145,38 +147,4 @@ async fn ask_pod(address: SocketAddr, probe: &VerifyProbe) -> Answer {
 
 fn shortened(body: &str) -> String {
     body.trim().chars().take(TOLD).collect()
-}
-
-/// One request on a connection of its own: no proxy, no redirect, no second try.
-async fn get(address: SocketAddr, path: &str) -> Result<(StatusCode, String), String> {
-    let told = |e: hyper::Error| chain(&e);
-    let stream = TcpStream::connect(address).await.map_err(|e| format!("no connection: {e}"))?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(told)?;
-    let request = Request::get(path)
-        .header(header::HOST, address.to_string())
-        .header(header::USER_AGENT, "bascule")
-        .header(header::CACHE_CONTROL, "no-cache")
-        .header(header::CONNECTION, "close")
-        .body(Empty::<Bytes>::new())
-        .map_err(|e| format!("the path {path:?} cannot be asked for: {e}"))?;
-    let exchange = async move {
-        let response = sender.send_request(request).await.map_err(told)?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), BODY_LIMIT)
-            .collect()
-            .await
-            .map_err(|e| format!("the body cannot be read (at most {BODY_LIMIT} bytes): {e}"))?;
-        Ok((status, String::from_utf8_lossy(&body.to_bytes()).into_owned()))
-    };
-    // The connection is driven here and not by a task of its own, so that it ends with the deadline.
-    tokio::pin!(exchange, connection);
-    tokio::select! {
-        biased;
-        answer = &mut exchange => answer,
-        ended = &mut connection => {
-            ended.map_err(told)?;
-            exchange.await
-        }
-    }
 }

@@ -1,37 +1,32 @@
 //! The databases of a policy, through the operator's own role, and the way from a replica to its primary.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::Instant;
 
 use bascule_core::guard::wire::{Upstream, slot_of};
-use bascule_core::name::{ItemName, PolicyKey, SiteName};
+use bascule_core::name::{ItemName, SiteName};
+use bascule_core::observation::Fact;
+use bascule_core::plan::{Answer, Gate, all_passed};
 use bascule_core::policy::{Instance, Policy};
 use bascule_core::timing::Timing;
 use bascule_engine::ports::NoUpstream;
 use secrecy::ExposeSecret;
 
 use super::LOOK;
+use super::kept::Kept;
 use crate::guards::Disks;
 use crate::kube::client::Kube;
 use crate::kube::failure::chain;
+use crate::kube::pods::{self, NodeState, PodFacts};
 use crate::kube::secret::{self, SecretError};
 use crate::postgres::{Expected, Postgres, PostgresTarget, Thresholds, Tls};
 
 /// The keys that the operator's and the replication Secret must have.
 const CREDENTIALS: [&str; 2] = ["username", "password"];
 
-/// A server and what its adapter was made of.
-struct Made {
-    instance: Instance,
-    secret: String,
-    server: Arc<Postgres>,
-}
-
-/// The adapters made so far: each keeps its session and its last answer.
+/// The servers asked so far, each made from the policy's entry and the version of its Secret.
 #[derive(Default)]
-pub(super) struct Servers {
-    made: Mutex<BTreeMap<(PolicyKey, ItemName), Made>>,
-}
+pub(super) struct Servers(Kept<(Instance, String), Postgres>);
 
 impl Servers {
     /// This site's server of the database `name`, or why it cannot be asked, for the person who must act.
@@ -49,11 +44,9 @@ impl Servers {
             .await
             .map_err(|e| format!("{field}: {}", chain(&e)))?;
         let key = (policy.key.clone(), name.clone());
-        if let Some(made) = self.made.lock().unwrap_or_else(PoisonError::into_inner).get(&key)
-            && made.instance == *instance
-            && made.secret == found.version
-        {
-            return Ok(Arc::clone(&made.server));
+        let from = (instance.clone(), found.version.clone());
+        if let Some(server) = self.0.get(&key, &from) {
+            return Ok(server);
         }
         let tls = if found.has("ca.crt") {
             let ca = found.bytes("ca.crt").map_err(|e| format!("{field}: {e}"))?;
@@ -64,11 +57,93 @@ impl Servers {
         let text = |key| found.text(key).map_err(|e| format!("{field}: {e}"));
         let user = text("username")?.expose_secret().to_owned();
         let target = PostgresTarget::of(instance, user, text("password")?, tls);
-        let server = Arc::new(Postgres::new(target));
-        let made =
-            Made { instance: instance.clone(), secret: found.version.clone(), server: Arc::clone(&server) };
-        self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(key, made);
-        Ok(server)
+        Ok(self.0.keep(key, from, Postgres::new(target)))
+    }
+
+    /// Lets those go that belong to policies that are gone.
+    pub(super) fn forget_unused(&self) {
+        self.0.forget_unused(Instant::now());
+    }
+}
+
+/// What the pod of this site's server would do to the guard in it, as gates named `item/pod/…`.
+pub(super) async fn pod(
+    kube: &Kube,
+    me: &SiteName,
+    policy: &Policy,
+    name: &ItemName,
+    item: &str,
+) -> Vec<Gate> {
+    // An instance that is missing is told with the server.
+    let Ok(instance) = instance(policy, name, me) else { return Vec::new() };
+    let pod = format!("{}-0", instance.stateful_set);
+    let namespace = policy.key.namespace.as_str();
+    match pods::observe(&kube.within(LOOK), namespace, &pod, instance.port).await {
+        // Its guard, which cannot be connected, is missed anyway.
+        Ok(None) => Vec::new(),
+        Ok(Some(facts)) => pod_gates(&facts, &format!("Pod {namespace}/{pod}"), item),
+        Err(failure) => {
+            let gate = format!("{item}/pod");
+            vec![Gate::new(&gate, Answer::Unknown, failure.to_string(), "a look at the server's pod")]
+        }
+    }
+}
+
+fn pod_gates(facts: &PodFacts, pod: &str, item: &str) -> Vec<Gate> {
+    let mut gates = Vec::new();
+    let mut told = |name: &str, answer, found: String, needed: &str| {
+        gates.push(Gate::new(&format!("{item}/pod/{name}"), answer, found, needed));
+    };
+    for (shared, field) in
+        [(facts.shares_processes, "shareProcessNamespace"), (facts.host_processes, "hostPID")]
+    {
+        if shared {
+            let found = format!("{pod} has {field}: true");
+            let needed = "processes of its own for the server's container: the guard must be their first, or it \
+                          cannot end every process of its server in time; take the field out of the StatefulSet's \
+                          template";
+            told("sharedProcessNamespace", Answer::No, found, needed);
+        }
+    }
+    for container in &facts.liveness_on_server {
+        let found = format!("advice: the liveness probe of container {container} in {pod} asks the server");
+        let needed = "no liveness probe on the server: it kills one that rightly waits for its role, and the \
+                      kubelet's back-off outlasts a failover; let readiness ask the server";
+        told("livenessProbe", Answer::Yes, found, needed);
+    }
+    let node = facts.node.as_deref().unwrap_or_default();
+    match &facts.node_state {
+        NodeState::NotReady { status, message } => {
+            let found = format!("advice: node {node} of {pod} has Ready={status}: {message}");
+            told("node", Answer::Yes, found, "a node whose kubelet reports that it is ready");
+        }
+        NodeState::Gone => {
+            let found = format!("advice: node {node} of {pod} does not exist");
+            told(
+                "node",
+                Answer::Yes,
+                found,
+                "a node that exists; delete the pod if its node is gone for good",
+            );
+        }
+        NodeState::Ready | NodeState::Unassigned | NodeState::Unknown { .. } => {}
+    }
+    gates
+}
+
+/// The two looks as one. Whatever blocks by itself is told even while the server cannot be asked.
+pub(super) fn together(server: Fact<Vec<Gate>>, pod: Vec<Gate>, item: &str) -> Fact<Vec<Gate>> {
+    match server {
+        Fact::Known { mut value, age } => {
+            value.extend(pod);
+            Fact::Known { value, age }
+        }
+        Fact::Unknown { reason } if !all_passed(&pod) => {
+            let mut gates = pod;
+            gates.push(Gate::new(&format!("{item}/preflight"), Answer::Unknown, reason, "a look at it"));
+            Fact::now(gates)
+        }
+        unknown @ Fact::Unknown { .. } => unknown,
     }
 }
 

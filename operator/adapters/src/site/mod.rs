@@ -2,6 +2,7 @@
 //! adapters for Kubernetes, PostgreSQL and DNS.
 
 mod database;
+mod kept;
 mod traffic;
 
 use std::collections::BTreeMap;
@@ -87,14 +88,19 @@ impl Site for LocalSite {
 
     async fn database(&self, policy: &Policy, name: &ItemName, active: bool) -> Fact<Vec<Gate>> {
         let item = format!("database/{name}");
-        match self.servers.of(&self.kube, &self.me, policy, name).await {
-            Ok(server) => {
-                let expected = database::expected(&self.disks, &self.me, policy, name);
-                let limits = database::limits(&self.timing, policy, name);
-                server.gates(&item, active, &expected, &limits, LOOK).await
+        let server = async {
+            match self.servers.of(&self.kube, &self.me, policy, name).await {
+                Ok(server) => {
+                    let expected = database::expected(&self.disks, &self.me, policy, name);
+                    let limits = database::limits(&self.timing, policy, name);
+                    server.gates(&item, active, &expected, &limits, LOOK).await
+                }
+                Err(reason) => Fact::now(vec![Gate::new(&item, Answer::No, reason, "the operator's role")]),
             }
-            Err(reason) => Fact::now(vec![Gate::new(&item, Answer::No, reason, "the operator's role")]),
-        }
+        };
+        let pod = database::pod(&self.kube, &self.me, policy, name, &item);
+        let (server, pod) = tokio::join!(server, pod);
+        database::together(server, pod, &item)
     }
 
     async fn upstream(
@@ -140,6 +146,8 @@ impl Site for LocalSite {
     }
 
     async fn publish(&self, shown: Shown) -> Outcome {
+        self.servers.forget_unused();
+        self.targets.forget_unused();
         self.publisher.publish(shown).await
     }
 }

@@ -1,30 +1,22 @@
 //! The traffic targets of a policy, each with the key from its Secret.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::Instant;
 
-use bascule_core::name::{ItemName, PolicyKey};
+use bascule_core::name::ItemName;
 use bascule_core::policy::{Dns, Policy};
 use secrecy::ExposeSecret;
 
 use super::LOOK;
+use super::kept::Kept;
 use crate::dns::{DnsTraffic, TsigKey};
 use crate::kube::client::Kube;
 use crate::kube::failure::chain;
 use crate::kube::secret;
 
-/// A target and what it was made of: another Secret or another policy makes another target.
-struct Made {
-    dns: Dns,
-    secret: String,
-    target: Arc<DnsTraffic>,
-}
-
-/// The targets made so far.
+/// The targets used so far, each made from the policy's entry and the version of its Secret.
 #[derive(Default)]
-pub(super) struct Targets {
-    made: Mutex<BTreeMap<(PolicyKey, ItemName), Made>>,
-}
+pub(super) struct Targets(Kept<(Dns, String), DnsTraffic>);
 
 impl Targets {
     /// The target `name` of the policy, or why it cannot be used, for the person who must act.
@@ -44,20 +36,20 @@ impl Targets {
             .await
             .map_err(|e| format!("spec.traffic[{name}].dns.tsigSecretRef: {}", chain(&e)))?;
         let key = (policy.key.clone(), name.clone());
-        if let Some(made) = self.made.lock().unwrap_or_else(PoisonError::into_inner).get(&key)
-            && made.dns == *dns
-            && made.secret == found.version
-        {
-            return Ok(Arc::clone(&made.target));
+        let from = (dns.clone(), found.version.clone());
+        if let Some(target) = self.0.get(&key, &from) {
+            return Ok(target);
         }
         let text = |key| found.text(key).map_err(|e| format!("spec.traffic[{name}].dns.tsigSecretRef: {e}"));
         let tsig =
             TsigKey::new(text("name")?.expose_secret(), text("algorithm")?.expose_secret(), &text("secret")?)
                 .map_err(|e| format!("spec.traffic[{name}].dns.tsigSecretRef: {e}"))?;
-        let target =
-            Arc::new(DnsTraffic::new(dns, tsig).map_err(|e| format!("spec.traffic[{name}].dns: {e}"))?);
-        let made = Made { dns: dns.clone(), secret: found.version.clone(), target: Arc::clone(&target) };
-        self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(key, made);
-        Ok(target)
+        let target = DnsTraffic::new(dns, tsig).map_err(|e| format!("spec.traffic[{name}].dns: {e}"))?;
+        Ok(self.0.keep(key, from, target))
+    }
+
+    /// Lets those go that belong to policies that are gone.
+    pub(super) fn forget_unused(&self) {
+        self.0.forget_unused(Instant::now());
     }
 }

@@ -137,8 +137,13 @@ impl Cluster {
 
     /// A client with this cluster's certificates for any endpoints.
     pub(crate) async fn arbiter_at(&self, user: &str, endpoints: Vec<String>) -> EtcdArbiter {
+        EtcdArbiter::new(self.settings(user, endpoints)).await.unwrap()
+    }
+
+    /// What a client with this cluster's certificates is made of.
+    pub(crate) fn settings(&self, user: &str, endpoints: Vec<String>) -> Settings {
         let (cert, key) = self.certificate(Some(user));
-        EtcdArbiter::new(Settings {
+        Settings {
             endpoints,
             tls: Tls {
                 ca: self.ca.pem().into_bytes(),
@@ -146,9 +151,7 @@ impl Cluster {
                 key: key.into_bytes().into(),
             },
             connect_timeout: Duration::from_millis(500),
-        })
-        .await
-        .unwrap()
+        }
     }
 
     /// The library's own client, for what the adapter has no business doing.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bascule_adapters::arbiter::{
     Cas, Cause, Change, Claim, Identity, Put, ReadError, Renewal, Revision, SiteArbiter, VALUE_LIMIT,
+    VersionFound, Versions,
 };
 use bascule_core::facts::SiteFacts;
 use bascule_core::name::{PolicyKey, SiteName};
@@ -492,4 +493,36 @@ async fn through_the_engines_port_a_site_renews_and_its_facts_are_listed_and_wat
     cluster.raw("root").await.put("/bascule/v1/record/shop/shop", "rubbish", None).await.unwrap();
     let error = paris.record(&shop(), TQ).await.unwrap_err();
     assert!(error.contains("cannot be parsed"), "{error}");
+}
+
+#[tokio::test]
+async fn every_member_tells_its_version_to_whoever_may_connect_and_a_frozen_or_foreign_one_is_unknown() {
+    let cluster = Cluster::start().await;
+    let mut endpoints: Vec<_> = (0..3).map(|i| cluster.endpoint(i)).collect();
+    let told = Versions::new(&cluster.settings("guard", endpoints.clone())).unwrap().ask().await;
+    assert_eq!(told.iter().map(|(endpoint, _)| endpoint.clone()).collect::<Vec<_>>(), endpoints);
+    for (endpoint, found) in told {
+        assert!(matches!(found, VersionFound::Good { .. }), "{endpoint}: {found:?}");
+    }
+
+    cluster.freeze(0);
+    let web = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    endpoints[1] = format!("https://{}", web.local_addr().unwrap());
+    drop(web);
+    let started = Instant::now();
+    let versions = Versions::new(&cluster.settings("guard", endpoints)).unwrap();
+    let told = versions.ask().await;
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    assert!(
+        matches!(&told[0].1, VersionFound::Unknown { reason } if reason.contains("no answer")),
+        "{told:?}"
+    );
+    assert!(
+        matches!(&told[1].1, VersionFound::Unknown { reason } if reason.contains("no connection")),
+        "{told:?}"
+    );
+    assert!(matches!(told[2].1, VersionFound::Good { .. }), "{told:?}");
+    let bad = tokio::time::timeout(Duration::from_millis(100), versions.first_bad()).await;
+    assert!(bad.is_err(), "who does not tell is not refused");
+    cluster.thaw(0);
 }

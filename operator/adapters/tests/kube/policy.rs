@@ -1,4 +1,4 @@
-//! A policy with one workload and nothing else.
+//! Policies with little in them.
 
 use std::time::Duration;
 
@@ -6,6 +6,11 @@ use bascule_core::name::{ItemName, PolicyKey, SiteName};
 use bascule_core::policy::{After, Failover, MaxDataLoss, Policy, Workload};
 
 pub(crate) fn with_workload(key: PolicyKey, name: ItemName, workload: Workload) -> Policy {
+    Policy { workloads: [(name, workload)].into(), ..empty(key) }
+}
+
+/// A policy of paris and lyon with nothing in it.
+pub(crate) fn empty(key: PolicyKey) -> Policy {
     let site = |name: &str| SiteName::try_from(name).unwrap();
     Policy {
         key,
@@ -26,7 +31,7 @@ pub(crate) fn with_workload(key: PolicyKey, name: ItemName, workload: Workload) 
             restart_grace: Duration::from_mins(1),
         },
         databases: [].into(),
-        workloads: [(name, workload)].into(),
+        workloads: [].into(),
         traffic: [].into(),
     }
 }
