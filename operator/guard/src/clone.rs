@@ -35,6 +35,7 @@ pub(crate) async fn clone(server: &Server, upstream: &Upstream) -> Result<(), St
     if let Some(parent) = server.data.parent() {
         sync_dir(parent).map_err(|e| StepError::file(parent, e))?;
     }
+    server.set_strayed(false);
     // A mark of an older copy that a person has moved away says nothing about this one.
     Ok(server.store.remove(REWINDING)?)
 }

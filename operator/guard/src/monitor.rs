@@ -27,6 +27,17 @@ pub(crate) struct Seen {
     pub(crate) at: Boottime,
 }
 
+impl Seen {
+    /// Whether it is a standby that receives.
+    pub(crate) fn streams(&self) -> bool {
+        self.reading.in_recovery && streams(&self.reading.positions)
+    }
+}
+
+fn streams(positions: &Positions) -> bool {
+    positions.upstream.as_ref().is_some_and(|u| u.status == "streaming")
+}
+
 /// Reads until the receiver goes away. Between two servers there is nothing to read, and it waits.
 pub(crate) async fn run(server: Arc<Server>, seen: mpsc::Sender<Seen>) {
     let mut session: Option<Session> = None;
@@ -121,8 +132,7 @@ impl Contact {
 
     /// Takes a reading of a standby. `true`: contact was lost or found, so it has to be written and told.
     pub(crate) fn take(&mut self, positions: &Positions, at: Boottime) -> bool {
-        let streams = positions.upstream.as_ref().is_some_and(|u| u.status == "streaming");
-        if streams {
+        if streams(positions) {
             self.streaming = Some((positions.clone(), at));
             return self.lost.take().is_some();
         }

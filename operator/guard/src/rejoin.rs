@@ -112,6 +112,8 @@ impl Rejoin<'_> {
     /// Finds out whether this copy's history has left the upstream's. Changes nothing.
     pub(crate) async fn standing(&self) -> Result<Standing, CannotFollow> {
         let replication = self.conninfo(&[("replication", "true")])?;
+        // Asked before its timeline: what it answers then is not older than its promotion.
+        let recovers = self.ask(&replication, "SHOW in_hot_standby").await?;
         let identity = self.ask(&replication, "IDENTIFY_SYSTEM").await?;
         let mut words = identity.trim().split('|');
         let system = words.next().and_then(|w| w.parse().ok()).map(SystemId);
@@ -124,6 +126,13 @@ impl Rejoin<'_> {
                 "the upstream is database {system}, this is {}: they never were copies of each other",
                 self.cluster.system_id
             )));
+        }
+        // A copy that was a primary may have more than the upstream has: only its promotion shows where it ends.
+        if !self.cluster.standby_signal && recovers.trim() != "off" {
+            return Err(CannotFollow::Later(
+                "the upstream is itself a standby still: where its own history will begin is not known yet"
+                    .to_owned(),
+            ));
         }
         let theirs = if timeline.0 > 1 {
             let answer = self.ask(&replication, &format!("TIMELINE_HISTORY {timeline}")).await?;

@@ -4,6 +4,7 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bascule_core::guard::wire::Upstream;
@@ -129,6 +130,7 @@ pub(crate) struct Server {
     /// The only way to a writer.
     pub(crate) watch: Watch,
     running: watch::Sender<Option<(Child, Settings)>>,
+    strayed: AtomicBool,
 }
 
 impl Server {
@@ -153,6 +155,7 @@ impl Server {
             store,
             watch,
             running: watch::Sender::new(None),
+            strayed: AtomicBool::new(false),
         }
     }
 
@@ -164,6 +167,16 @@ impl Server {
     fn set_running(&self, to: Option<(Child, Settings)>) {
         self.watch.postmaster(to.as_ref().map(|(child, _)| child.pid()));
         self.running.send_replace(to);
+    }
+
+    /// Whether this copy is known to have left its upstream's history and was not brought back yet.
+    pub(crate) fn strayed(&self) -> bool {
+        self.strayed.load(Ordering::Relaxed)
+    }
+
+    /// What was found out about that.
+    pub(crate) fn set_strayed(&self, to: bool) {
+        self.strayed.store(to, Ordering::Relaxed);
     }
 
     /// Hears of every start and of every end.

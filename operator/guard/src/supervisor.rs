@@ -1,6 +1,7 @@
 //! The loop: what happens goes into the rules, what they order is carried out, one step of the server at a time.
 
 mod orders;
+mod stray;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use bascule_core::guard::fallback::RecordView;
 use bascule_core::guard::grant::Deadline;
 use bascule_core::guard::rules::Rules;
 use bascule_core::guard::wire::{
-    ClusterState, Disk, Diverged, FromGuard, FromOperator, Report, Role, ServerState, Stopped,
+    ClusterState, Disk, Diverged, FromGuard, FromOperator, Report, Role, ServerState, Stopped, Upstream,
 };
 use bascule_core::time::{Boottime, Millis};
 use tokio::sync::mpsc;
@@ -30,6 +31,7 @@ const SAY_WHY: Duration = Duration::from_secs(10);
 const LOOK_AT_DISK: Duration = Duration::from_secs(1);
 
 pub(crate) use orders::postmaster_ends;
+use stray::Stray;
 
 /// What the parts tell the loop.
 #[derive(Debug)]
@@ -50,6 +52,8 @@ pub(crate) enum Heard {
     Advice(Vec<String>),
     /// The arbiter answered, or not.
     Record { number: u64, view: Option<RecordView> },
+    /// A standby that does not stream was looked at: its history has left the upstream's, or not.
+    Stray { upstream: Upstream, strayed: bool },
     /// The lease was renewed, or not.
     Lease { number: u64, done: bool },
     /// A signal to end.
@@ -96,6 +100,7 @@ struct State {
     said_why: Option<Boottime>,
     was_primary: bool,
     step_began: Option<Boottime>,
+    stray: Stray,
     exit: bool,
 }
 
@@ -128,6 +133,7 @@ impl Supervisor {
                 return;
             }
             self.say_why(now);
+            self.look_for_stray(now);
             let wait = clock::now().until(self.rules.wakes(clock::now())).unwrap_or_default();
             event = match tokio::time::timeout(wait, self.heard.recv()).await {
                 Ok(Some(heard)) => self.hears(heard),
@@ -176,6 +182,14 @@ impl Supervisor {
                 tick(true)
             }
             Heard::Record { number, view } => Event::RecordRead { number, view },
+            Heard::Stray { upstream, strayed } => {
+                self.state.stray.looked();
+                if strayed && self.rules.following() == Some(&upstream) {
+                    tracing::warn!("the upstream's history has left this standby's: it joins again");
+                    return Event::Strayed;
+                }
+                tick(false)
+            }
             Heard::Lease { number, done } => Event::LeaseRenewed { number, done },
             Heard::Terminate => Event::Sigterm,
         }

@@ -42,6 +42,8 @@ pub enum Event {
     Disk(Disk),
     /// The last action failed and left the server as it was; it will be tried again after a pause.
     Failed,
+    /// The standby's history has left its upstream's: it will never stream again as it is.
+    Strayed,
     /// The fallback's read ended; `None`: failed or too late.
     RecordRead {
         /// Of which [`Action::ReadRecord`].
@@ -78,12 +80,10 @@ pub enum Action {
     StartPrimary,
     /// Start as a standby without an upstream, closed: it will be promoted.
     StartOrphan,
-    /// Follow: rewind first when its history has left the upstream's, then start as a standby.
+    /// Follow: rewind first when its history has left the upstream's, then start as a standby, closed.
     Join {
         /// Whom.
         upstream: Upstream,
-        /// Open for reads.
-        open: bool,
     },
     /// Fill the empty data directory from the upstream.
     Clone {

@@ -105,6 +105,11 @@ impl Rules {
         self.role.as_ref()
     }
 
+    /// Whom the standby was started to follow; `None`: nobody.
+    pub fn following(&self) -> Option<&Upstream> {
+        self.following.as_ref().filter(|_| self.is_standby())
+    }
+
     /// What the server is, as the rules know it.
     pub const fn server(&self) -> &ServerState {
         &self.server
@@ -209,6 +214,12 @@ impl Rules {
                 self.back_off(now);
                 self.tell = true;
             }
+            Event::Strayed => {
+                // Joining again looks closer, and rewinds it.
+                if self.is_standby() && matches!(self.role, Some(Role::Follow { .. })) {
+                    self.stop(now, &mut out);
+                }
+            }
             Event::RecordRead { number, view } => {
                 let step = self.fallback.read(number, view, self.memory.high_water);
                 self.fall_back(step, now, &mut out);
@@ -235,6 +246,10 @@ impl Rules {
             self.fall_back(step, now, &mut out);
         }
         out
+    }
+
+    const fn is_standby(&self) -> bool {
+        matches!(self.server, ServerState::Standby { .. } | ServerState::Starting { writer: false })
     }
 
     fn is_writer(&self) -> bool {
@@ -377,6 +392,10 @@ impl Rules {
             self.stopping_writer = false;
         }
         self.access_pending = false;
+        if self.server != state {
+            // What was permitted was asked for another state.
+            (self.need, self.permitted) = (None, false);
+        }
         self.set(state);
     }
 
@@ -456,13 +475,13 @@ impl Rules {
                     }
                     Disk::Cluster(_) => {
                         self.following = Some(upstream.clone());
-                        out.push(Action::Join { upstream, open });
+                        out.push(Action::Join { upstream });
                         self.set(ServerState::Starting { writer: false });
                     }
                     Disk::Unreadable { .. } => {}
                 }
             }
-            ServerState::Standby { .. } if self.following.as_ref() != Some(&upstream) => self.stop(now, out),
+            _ if self.is_standby() && self.following.as_ref() != Some(&upstream) => self.stop(now, out),
             ServerState::Standby { open: is }
                 if *is != open && now >= self.retry_at && !self.access_pending =>
             {

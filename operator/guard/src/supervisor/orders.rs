@@ -84,7 +84,7 @@ impl Supervisor {
                 let done = server.start(&Start::Orphan).await;
                 done.map(|()| ServerState::Standby { open: false })
             }),
-            Action::Join { upstream, open } => self.join(upstream, open),
+            Action::Join { upstream } => self.join(upstream),
             Action::Clone { upstream } => self.step(|server, _| async move {
                 crate::clone::clone(&server, &upstream).await.map(|()| ServerState::Down)
             }),
@@ -200,16 +200,15 @@ impl Supervisor {
         });
     }
 
-    fn join(&mut self, upstream: Upstream, open: bool) {
+    fn join(&mut self, upstream: Upstream) {
         let Disk::Cluster(cluster) = self.read_disk() else {
             return self.step(|_, _| async { Err(StepError::NotRunning) });
         };
         self.step(move |server, stages| async move {
             match rejoin(&server, &upstream, &cluster, &stages).await {
-                Ok(true) => return Ok(ServerState::Down),
-                Ok(false) => {}
-                // A copy that never left recovery has nothing of its own: it serves reads without its upstream.
-                Err(CannotFollow::Later(why)) if cluster.standby_signal && !cluster.half_rewound => {
+                Ok(Joined::Rewound) => return Ok(ServerState::Down),
+                Ok(Joined::Follows) => {}
+                Ok(Joined::Unasked(why)) => {
                     tracing::info!(%why, "starting the standby without its upstream's word");
                 }
                 Err(CannotFollow::Later(reason)) => {
@@ -220,10 +219,27 @@ impl Supervisor {
                 }
             }
             server.start(&Start::Standby(upstream)).await?;
-            if open {
-                server.open_standby().await?;
-            }
-            Ok(ServerState::Standby { open })
+            Ok(ServerState::Standby { open: false })
+        });
+    }
+
+    /// Looks whether the upstream's history has left the standby's when it has not streamed for some time.
+    pub(super) fn look_for_stray(&mut self, now: Boottime) {
+        let upstream = self.rules.following().filter(|_| self.server.running().is_some()).cloned();
+        let streams = self.state.seen.as_ref().is_some_and(|seen| seen.streams());
+        if !self.state.stray.is_due(upstream.is_some(), streams, now) {
+            return;
+        }
+        let (Some(upstream), Disk::Cluster(cluster)) = (upstream, self.read_disk()) else {
+            return self.state.stray.looked();
+        };
+        let (server, hear) = (self.server.clone(), self.hear.clone());
+        tokio::spawn(async move {
+            let rejoin = Rejoin { server: &server, upstream: &upstream, cluster: &cluster };
+            let found = rejoin.standing().await;
+            let strayed = matches!(found, Ok(Standing::Diverged(_)));
+            tracing::info!(?found, "the standby does not stream");
+            let _ = hear.send(Heard::Stray { upstream, strayed }).await;
         });
     }
 
@@ -276,28 +292,46 @@ impl Stages {
     }
 }
 
-/// Brings a copy back to the upstream's history. `true`: it was rewound, and is to be looked at anew.
+/// How a copy stands once it may be started as a standby, or looked at anew.
+enum Joined {
+    /// Its history is the upstream's.
+    Follows,
+    /// It was brought back to the upstream's history, and is to be looked at anew.
+    Rewound,
+    /// The upstream did not say; a copy that never left recovery has nothing of its own, and serves reads without it.
+    Unasked(String),
+}
+
+/// Brings a copy back to the upstream's history.
 async fn rejoin(
     server: &Server,
     upstream: &Upstream,
     cluster: &Cluster,
     stages: &Stages,
-) -> Result<bool, CannotFollow> {
+) -> Result<Joined, CannotFollow> {
     let rejoin = Rejoin { server, upstream, cluster };
-    if cluster.half_rewound {
+    if !cluster.half_rewound {
+        let fork = match rejoin.standing().await {
+            Ok(Standing::Diverged(fork)) => fork,
+            Ok(Standing::Follows) => {
+                server.set_strayed(false);
+                return Ok(Joined::Follows);
+            }
+            // What was found before its upstream fell silent still holds.
+            Err(CannotFollow::Later(why)) if cluster.standby_signal && !server.strayed() => {
+                return Ok(Joined::Unasked(why));
+            }
+            Err(e) => return Err(e),
+        };
+        server.set_strayed(true);
         stages.send(StepEnd::Is(ServerState::Rewinding)).await;
-        rejoin.rewind().await?;
-        return Ok(true);
+        stages.send(StepEnd::Saved(rejoin.save(fork).await?)).await;
+    } else {
+        stages.send(StepEnd::Is(ServerState::Rewinding)).await;
     }
-    match rejoin.standing().await? {
-        Standing::Follows => Ok(false),
-        Standing::Diverged(fork) => {
-            stages.send(StepEnd::Is(ServerState::Rewinding)).await;
-            stages.send(StepEnd::Saved(rejoin.save(fork).await?)).await;
-            rejoin.rewind().await?;
-            Ok(true)
-        }
-    }
+    rejoin.rewind().await?;
+    server.set_strayed(false);
+    Ok(Joined::Rewound)
 }
 
 /// Waits until an aborted step has really ended.

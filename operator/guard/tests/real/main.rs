@@ -8,6 +8,7 @@
 
 mod fallback;
 mod fence;
+mod rejoin;
 mod roles;
 mod timing;
 mod world;

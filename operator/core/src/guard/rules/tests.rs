@@ -125,7 +125,7 @@ impl Guard {
     /// A standby that was told to serve and has begun its promotion, grant until 1250.
     fn promoting() -> Self {
         let mut g = Self::new(cluster(true));
-        assert_eq!(g.tell(says(5, follow()), 0), [Action::Join { upstream: upstream(), open: true }]);
+        assert_eq!(g.tell(says(5, follow()), 0), [Action::Join { upstream: upstream() }]);
         g.server(ServerState::Standby { open: true }, 0);
         g.tell(says(6, serve(true)), 0);
         assert_eq!(g.answer(grants(6, serve(true), 1250, true), 0), [Action::Promote { close: true }]);
@@ -342,12 +342,47 @@ fn a_standby_that_dies_is_started_again_after_a_pause() {
     let died = Some("killed by signal 9".to_owned());
     assert_eq!(g.on(Event::Server { state: ServerState::Down, died }, 100), []);
     assert_eq!(g.on(Event::Tick { tell: false }, 150), []);
-    assert_eq!(g.on(Event::Tick { tell: false }, 200), [Action::Join { upstream: upstream(), open: true }]);
+    assert_eq!(g.on(Event::Tick { tell: false }, 200), [Action::Join { upstream: upstream() }]);
+}
+
+#[test]
+fn opening_a_standby_is_a_step_of_its_own_and_is_tried_again_after_a_pause() {
+    let mut g = Guard::new(cluster(true));
+    g.tell(says(5, follow()), 0);
+    assert_eq!(g.server(ServerState::Standby { open: false }, 10), [Action::OpenStandby]);
+    assert_eq!(g.on(Event::Failed, 20), []);
+    assert_eq!(g.on(Event::Tick { tell: false }, 100), []);
+    assert_eq!(g.on(Event::Tick { tell: false }, 120), [Action::OpenStandby]);
+    g.server(ServerState::Standby { open: true }, 130);
+    assert_eq!(g.rules.server(), &ServerState::Standby { open: true });
+}
+
+#[test]
+fn a_standby_that_has_left_its_upstreams_history_is_stopped_and_joins_again() {
+    for state in [ServerState::Standby { open: true }, ServerState::Starting { writer: false }] {
+        let mut g = Guard::new(cluster(true));
+        g.tell(says(5, follow()), 0);
+        g.server(state.clone(), 10);
+        assert!(matches!(g.on(Event::Strayed, 20)[..], [Action::Stop { .. }]), "{state:?}");
+        assert_eq!(g.server(ServerState::Down, 30), [Action::Join { upstream: upstream() }]);
+    }
+    let mut g = Guard::open_primary();
+    assert_eq!(g.on(Event::Strayed, 20), [], "a primary follows nobody");
+}
+
+#[test]
+fn a_standby_that_is_being_started_under_another_upstream_is_stopped() {
+    let mut g = Guard::new(cluster(true));
+    g.tell(says(5, follow()), 0);
+    let other = Upstream { host: "lyon".into(), ..upstream() };
+    let role = Role::Follow { upstream: other.clone(), open: true };
+    assert!(matches!(g.tell(says(6, role), 10)[..], [Action::Stop { .. }]));
+    assert_eq!(g.server(ServerState::Down, 20), [Action::Join { upstream: other }]);
 }
 
 #[test]
 fn a_standby_needs_a_role_and_no_grant_and_clones_into_an_empty_directory_only() {
-    let join = Action::Join { upstream: upstream(), open: true };
+    let join = Action::Join { upstream: upstream() };
     let cases = [
         (Disk::Empty, vec![Action::Clone { upstream: upstream() }]),
         (cluster(true), vec![join.clone()]),
@@ -377,7 +412,7 @@ fn an_empty_or_half_rewound_directory_is_never_served() {
 fn a_primary_that_shall_follow_is_stopped_first() {
     let mut g = Guard::open_primary();
     assert!(matches!(g.tell(says(6, follow()), 100)[..], [Action::Stop { .. }]));
-    assert_eq!(g.server(ServerState::Down, 150), [Action::Join { upstream: upstream(), open: true }]);
+    assert_eq!(g.server(ServerState::Down, 150), [Action::Join { upstream: upstream() }]);
 }
 
 #[test]

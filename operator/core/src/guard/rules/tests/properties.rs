@@ -163,8 +163,9 @@ impl Judge {
                 self.seen.openings += 1;
                 self.pending = Some(ServerState::Primary { open: true });
             }
-            Action::StartOrphan => self.pending = Some(ServerState::Standby { open: false }),
-            Action::Join { open, .. } => self.pending = Some(ServerState::Standby { open: *open }),
+            Action::StartOrphan | Action::Join { .. } => {
+                self.pending = Some(ServerState::Standby { open: false });
+            }
             Action::OpenStandby => self.pending = Some(ServerState::Standby { open: true }),
             Action::Close => {
                 let standby = matches!(self.rules.server(), ServerState::Standby { .. });
