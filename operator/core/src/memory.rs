@@ -31,6 +31,8 @@ pub enum Stamp {
     TrafficMoved,
     /// The returned site's server has been open and healthy since.
     StableSince,
+    /// Every guard has taken an instruction that follows from this record, with this process's timing.
+    TimingHeard,
     /// A database that Kubernetes asked to stop has been down since.
     DeadSince,
 }

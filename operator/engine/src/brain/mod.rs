@@ -24,6 +24,7 @@ use bascule_core::ballot::silence::Observer;
 use bascule_core::decide::Installation;
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
 use bascule_core::observation::{Fact, Marks};
+use bascule_core::record::Fences;
 use bascule_core::time::Boottime;
 use jiff::Timestamp;
 
@@ -251,6 +252,7 @@ impl Brain {
                 let found = found.map(|(record, revision)| (*record, revision));
                 state.claim.read(&self.holder, &self.id.site, found, sent, received);
                 state.fresh_since = Some(sent);
+                self.bind_holder();
             }
             Err(reason) => {
                 state.read_failed = Some(reason);
@@ -292,7 +294,20 @@ impl Brain {
             kind,
             what,
         }));
+        self.bind_holder();
         self.dirty.insert(policy.clone());
+    }
+
+    /// A gap in this site's lease is judged by the shortest deadline that any of its records promises.
+    fn bind_holder(&mut self) {
+        let views = self.policies.values().filter_map(|s| s.claim.view());
+        let promised =
+            views.filter(|v| v.record.active == self.id.site).filter_map(|v| match v.record.promise.fences {
+                Fences::Within { holder, .. } => Some(holder.duration()),
+                Fences::Never => None,
+            });
+        let r = self.id.installation.timing.r();
+        self.holder.promise(promised.fold(r, Duration::min));
     }
 
     fn listed(&mut self, result: Result<crate::ports::Listed, String>, now: Boottime) {
