@@ -10,9 +10,9 @@ use crate::record::{Phase, Record};
 
 /// Brings `memory` up to what the situation shows. Called before each decision.
 pub fn note(memory: &mut Memory, s: &Situation<'_>) {
-    let Some(view) = s.claim.view() else { return };
+    let Some(view) = s.claim.view() else { return memory.see_none() };
     let record = &view.record;
-    memory.see(record.epoch, record.serial, record.settled, s.now);
+    memory.see(record, s.now);
     let PolicySeen::Present(policy) = &s.policy else { return };
     let mine = record.active == *s.me;
     let mut set = |what, holds: bool| {
