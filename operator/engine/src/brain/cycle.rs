@@ -58,6 +58,7 @@ impl Brain {
         let Some(state) = self.policies.get_mut(key) else { return };
         for due in [
             &mut state.read_again_at,
+            &mut state.write_not_before,
             &mut state.write_facts_at,
             &mut state.raise_again_at,
             &mut state.show_at,
@@ -146,7 +147,7 @@ impl Brain {
             (Some(_), Some(view)) => Some(view.revision),
             _ => return,
         };
-        if self.holder.remaining(now).is_none() {
+        if self.holder.remaining(now).is_none() || state.write_not_before.is_some() {
             return;
         }
         state.claim.sending(&self.holder, &self.id.site, &change.next);

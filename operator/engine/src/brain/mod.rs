@@ -250,8 +250,12 @@ impl Brain {
                 }
                 state.record_known = true;
                 let found = found.map(|(record, revision)| (*record, revision));
-                state.claim.read(&self.holder, &self.id.site, found, sent, received);
-                state.fresh_since = Some(sent);
+                if state.claim.read(&self.holder, &self.id.site, found, sent, received) {
+                    state.fresh_since = Some(sent);
+                } else {
+                    // It settled nothing, and nor would the next one at once.
+                    state.read_again_at = Some(now + self.id.installation.timing.p());
+                }
                 self.bind_holder();
             }
             Err(reason) => {
@@ -287,6 +291,7 @@ impl Brain {
                 state.read_wanted = true;
             }
         }
+        state.wrote(matches!(result, Cas::Unknown { .. }), now);
         self.out.push(Command::Journal(JournalEntry {
             policy: Some(policy.clone()),
             epoch,

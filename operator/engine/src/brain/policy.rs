@@ -62,6 +62,9 @@ pub(super) struct State {
     pub(super) read_again_at: Option<Boottime>,
     /// The record was read at least once, or known not to exist.
     pub(super) record_known: bool,
+    writes_failed: u32,
+    /// A write whose outcome is not known is not followed by another one at once.
+    pub(super) write_not_before: Option<Boottime>,
     /// When the newest successful read of the record was sent.
     pub(super) fresh_since: Option<Boottime>,
     pub(super) pending: Vec<Pending>,
@@ -111,6 +114,7 @@ impl State {
         [
             self.look_again,
             self.read_again_at,
+            self.write_not_before,
             self.raise_again_at,
             self.write_facts_at,
             self.show_at,
@@ -207,6 +211,18 @@ impl State {
             }
             Step::PointTraffic { traffic, .. } => self.looks.now(&Look::Traffic(traffic.clone())),
             Step::VerifyWrite { .. } => {}
+        }
+    }
+
+    /// A write of the record ended: an arbiter that refuses it at once is asked again after a pause that grows.
+    pub(super) fn wrote(&mut self, failed: bool, now: Boottime) {
+        if failed {
+            let wait = FIRST_WAIT * 2_u32.saturating_pow(self.writes_failed.min(8));
+            self.writes_failed = self.writes_failed.saturating_add(1);
+            self.write_not_before = Some(now + wait.min(LONGEST_WAIT));
+        } else {
+            self.writes_failed = 0;
+            self.write_not_before = None;
         }
     }
 
