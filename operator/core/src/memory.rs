@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::record::{Entered, Phase, Record};
 use crate::time::Boottime;
 
 /// A moment that a transition's times are measured between.
@@ -31,6 +32,8 @@ pub enum Stamp {
     TrafficMoved,
     /// The returned site's server has been open and healthy since.
     StableSince,
+    /// Every guard has taken an instruction that follows from this record, with this process's timing.
+    TimingHeard,
     /// A database that Kubernetes asked to stop has been down since.
     DeadSince,
 }
@@ -40,14 +43,24 @@ pub enum Stamp {
 pub struct Memory {
     serial: u64,
     since: Option<Boottime>,
+    phase: Option<(u64, Phase, Entered)>,
+    phase_since: Option<Boottime>,
     epoch: u64,
     epoch_settled: Option<Boottime>,
     stamps: BTreeMap<Stamp, Boottime>,
 }
 
 impl Memory {
-    /// The record with this serial and epoch is what is seen at `now`.
-    pub fn see(&mut self, epoch: u64, serial: u64, settled: bool, now: Boottime) {
+    /// This record is what is seen at `now`.
+    pub fn see(&mut self, record: &Record, now: Boottime) {
+        let (epoch, serial, settled) = (record.epoch, record.serial, record.settled);
+        let same = self.phase.as_ref().is_some_and(|(known, phase, entered)| {
+            *known == epoch && *phase == record.phase && *entered == record.entered
+        });
+        if !same {
+            self.phase = Some((epoch, record.phase.clone(), record.entered.clone()));
+            self.phase_since = Some(now);
+        }
         if self.since.is_none() || self.serial != serial {
             self.serial = serial;
             self.since = Some(now);
@@ -62,8 +75,18 @@ impl Memory {
         }
     }
 
-    /// How long the record has had its present serial, as far as this process has seen.
+    /// No record is there: whatever comes next is seen for the first time.
+    pub fn see_none(&mut self) {
+        *self = Self::default();
+    }
+
+    /// How long the record has been in its present phase, as far as this process has seen.
     pub fn in_phase(&self, now: Boottime) -> Duration {
+        self.phase_since.map_or(Duration::ZERO, |t| now.since(t))
+    }
+
+    /// How long the record has had its present serial, as far as this process has seen.
+    pub fn unchanged_for(&self, now: Boottime) -> Duration {
         self.since.map_or(Duration::ZERO, |t| now.since(t))
     }
 

@@ -5,12 +5,15 @@
 
 mod desk;
 
+use std::time::Duration;
+
 use bascule_core::guard::wire::{Disk, Grant, Report, Role, ServerState};
 use bascule_core::policy::Policy;
 use bascule_core::record::{Fences, Phase};
+use bascule_core::time::Millis;
 use bascule_core::timing::Profile;
-use bascule_engine::brain::Event;
-use bascule_engine::ports::Intent;
+use bascule_engine::brain::{Command, Event};
+use bascule_engine::ports::{Cas, Intent};
 
 use crate::desk::{Desk, OPEN, key, policy, record, report, site};
 
@@ -118,4 +121,106 @@ fn a_primary_whose_policy_was_never_valid_here_keeps_its_role_by_the_record() {
     desk.connect(1, "main-0", "b2");
     let told = desk.asks(1, &report("b2", ServerState::Down), 400).unwrap();
     assert!(matches!(told.role, Role::Serve { open: true, .. }), "{:?}", told.role);
+}
+
+fn r_and_f(profile: Profile) -> (Millis, Millis) {
+    (profile.timing().holder, profile.timing().fence)
+}
+
+#[test]
+fn a_guard_is_told_the_smaller_of_the_promised_and_the_configured_timing() {
+    for (configured, promised, told) in
+        [(Profile::Wan, Profile::Metro, Profile::Metro), (Profile::Metro, Profile::Wan, Profile::Metro)]
+    {
+        let mut desk = Desk::new(configured, record(promised));
+        desk.give(Event::Tick);
+        desk.run(1_000);
+        desk.connect(1, "main-0", "b1");
+        let said = desk.ask(1, report("b1", OPEN)).unwrap().timing;
+        assert_eq!((said.r, said.f), r_and_f(told), "{configured} under a promise of {promised}");
+    }
+}
+
+#[test]
+fn a_shorter_promise_is_written_only_when_the_guard_has_heard_of_it_and_old_grants_have_run_out() {
+    let mut desk = Desk::running(Profile::Metro, record(Profile::Wan), Some(policy()));
+    let promised = |desk: &Desk| desk.record.as_ref().unwrap().0.promise.profile.clone();
+    desk.connect(1, "main-0", "b1");
+    let mut behind = report("b1", OPEN);
+    behind.serial = 10;
+    desk.asks(1, &behind, 20_000);
+    assert_eq!(promised(&desk), "wan");
+    desk.asks(1, &report("b1", OPEN), 6_000);
+    assert_eq!(promised(&desk), "wan");
+    desk.asks(1, &report("b1", OPEN), 1_000);
+    assert_eq!(promised(&desk), "metro");
+}
+
+#[test]
+fn a_pause_longer_than_the_promised_deadline_is_a_gap_whatever_is_configured() {
+    let mut desk = Desk::new(Profile::Wan, record(Profile::Metro));
+    desk.give(Event::Tick);
+    desk.run(1_000);
+    desk.connect(1, "main-0", "b1");
+    assert!(desk.ask(1, report("b1", OPEN)).unwrap().grant.is_some());
+    let serial = desk.record.as_ref().unwrap().0.serial;
+    desk.now = desk.now + Duration::from_millis(2_000);
+    desk.give(Event::Tick);
+    desk.run(100);
+    assert_eq!(desk.record.as_ref().unwrap().0.serial, serial + 1, "another site may have taken: re-claimed");
+}
+
+#[test]
+fn a_write_that_is_refused_at_once_is_tried_again_after_a_pause_that_grows() {
+    let mut desk = running();
+    desk.cas = Some(|_, _| Cas::Unknown { reason: "permission denied".to_owned() });
+    desk.give(Event::Intent(Intent::Policy(Box::new(Policy { suspend: true, ..policy() }))));
+    desk.said.clear();
+    desk.run(30_000);
+    let writes = desk.count(|c| matches!(c, Command::Write { .. }));
+    assert!((4..=8).contains(&writes), "{writes} writes in 30 s");
+    desk.cas = None;
+    desk.run(10_000);
+    assert_eq!(desk.phase(), Phase::Unmanaged);
+}
+
+#[test]
+fn an_arbiter_that_was_restored_is_noticed_and_not_asked_all_the_time() {
+    let mut desk = running();
+    let mut old = record(Profile::Metro);
+    old.serial = 5;
+    desk.record = Some((old, 50));
+    desk.give(Event::Intent(Intent::Policy(Box::new(Policy { suspend: true, ..policy() }))));
+    desk.said.clear();
+    desk.run(5_000);
+    let reads = desk.count(|c| matches!(c, Command::ReadRecord(_)));
+    assert!(reads <= 5, "{reads} reads in 5 s");
+    assert_eq!(desk.count(|c| matches!(c, Command::Write { .. })), 0);
+    desk.connect(1, "main-0", "b1");
+    let told = desk.asks(1, &report("b1", OPEN), 400).unwrap();
+    assert_eq!((told.serial, told.role), (5, Role::Keep));
+    let told_people = desk.count(|c| {
+        matches!(c, Command::Journal(entry) if entry.what.contains("gone back in time"))
+            || matches!(c, Command::Publish(shown) if format!("{:?}", shown.report).contains("gone back in time"))
+    });
+    assert!(told_people > 0);
+}
+
+#[test]
+fn a_reply_that_was_overtaken_answers_no_question_that_needs_a_fresh_read() {
+    let mut desk = running();
+    desk.connect(1, "main-0", "b1");
+    desk.ask(1, report("b1", OPEN));
+    let before = desk.now - Duration::from_millis(900);
+    let (old, _) = desk.record.clone().unwrap();
+    desk.give(Event::Record {
+        policy: key(),
+        sent: before,
+        received: desk.now,
+        result: Ok(Some((Box::new(old), 1))),
+    });
+    desk.said.clear();
+    desk.run(200);
+    let reads = desk.count(|c| matches!(c, Command::ReadRecord(_)));
+    assert!(reads <= 1, "{reads} reads");
 }

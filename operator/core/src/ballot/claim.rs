@@ -107,8 +107,10 @@ impl Claim {
         self.locking
     }
 
-    /// The reply to a linearizable read, sent at `sent`, was received. A reply that a later write has overtaken
-    /// changes nothing; a read that was sent before the last gap ended does not count as one since that gap.
+    /// The reply to a linearizable read, sent at `sent`, was received; returns whether it was taken. A reply that shows
+    /// less than is known, to a read that was sent before that was known, was overtaken and changes nothing; one that was
+    /// sent later shows an arbiter that has gone back, and is for the rules to judge. A read that was sent before the
+    /// last gap ended does not count as one since that gap.
     pub fn read(
         &mut self,
         holder: &Holder,
@@ -116,15 +118,19 @@ impl Claim {
         found: Option<(Record, RecordRevision)>,
         sent: Boottime,
         received: Boottime,
-    ) {
+    ) -> bool {
+        let overtaken = self.view.as_ref().is_some_and(|v| sent < v.received);
         let Some((record, revision)) = found else {
+            if overtaken {
+                return false;
+            }
             self.view = None;
             self.claimed_in = None;
             self.locking = None;
-            return;
+            return true;
         };
-        if self.view.as_ref().is_some_and(|v| v.revision > revision) {
-            return;
+        if overtaken && self.view.as_ref().is_some_and(|v| v.revision > revision) {
+            return false;
         }
         if record.active != *me {
             self.locking = None;
@@ -132,6 +138,7 @@ impl Claim {
         let since_gap = holder.gap_ended().is_some_and(|ended| sent >= ended);
         let gap = since_gap.then(|| holder.gap());
         self.view = Some(View { record, revision, received, gap, stale: false });
+        true
     }
 
     /// A compare-and-swap from the current view is being sent. Giving up the role begins with the sending: from now
@@ -147,7 +154,7 @@ impl Claim {
     /// The own compare-and-swap was applied.
     ///
     /// It re-claims the role only if it was sent after the reply to the renewal that ended the last gap, and if the
-    /// lease has time left now.
+    /// lease has time left now. A view that is newer than this write stays: it shows what another site made of it.
     pub fn applied(
         &mut self,
         holder: &Holder,
@@ -158,9 +165,14 @@ impl Claim {
     ) {
         let sent = self.in_flight.take();
         let fresh = sent.is_some_and(|s| s.gap == holder.gap() && holder.gap_ended().is_some());
-        if record.lets_write(me) && fresh && holder.remaining(now).is_some() {
+        let newer = self.view.as_ref().filter(|v| v.revision > revision);
+        let still_mine = newer.is_none_or(|v| v.record.lets_write(me));
+        if record.lets_write(me) && still_mine && fresh && holder.remaining(now).is_some() {
             self.claimed_in = Some(holder.gap());
             self.locking = None;
+        }
+        if newer.is_some() {
+            return;
         }
         if record.active != *me {
             self.locking = None;
@@ -396,6 +408,50 @@ mod tests {
         let (h, mut c) = claimed(Phase::Steady);
         c.read(&h, &site("paris"), Some((in_phase(Phase::ReadOnly), 1)), ms(7), ms(40));
         assert_eq!(c.view().unwrap().record.phase, Phase::Steady);
+    }
+
+    #[test]
+    fn a_later_read_that_shows_less_is_taken_for_the_rules_to_judge() {
+        let (h, mut c) = claimed(Phase::Steady);
+        c.read(&h, &site("paris"), Some((sample(), 9)), ms(30), ms(31));
+        let mut old = sample();
+        old.serial = 0;
+        assert!(!c.read(&h, &site("paris"), Some((old.clone(), 4)), ms(30), ms(40)), "it was overtaken");
+        assert!(c.read(&h, &site("paris"), Some((old, 4)), ms(31), ms(41)));
+        assert_eq!(c.current().unwrap().record.serial, 0);
+    }
+
+    #[test]
+    fn an_old_read_that_found_no_record_does_not_hide_the_one_that_was_written_since() {
+        let (h, mut c) = claimed(Phase::Steady);
+        assert!(!c.read(&h, &site("paris"), None, ms(7), ms(40)));
+        assert!(c.view().is_some());
+    }
+
+    #[test]
+    fn a_reply_to_an_own_write_does_not_hide_what_another_site_wrote_since() {
+        let (h, mut c) = claimed(Phase::Steady);
+        c.lock_ordered(1);
+        c.sending(&h, &site("paris"), &sample());
+        c.read(&h, &site("paris"), Some((in_phase(Phase::ReadOnly), 7)), ms(30), ms(31));
+        c.applied(&h, &site("paris"), sample(), 6, ms(32));
+        let view = c.current().unwrap();
+        assert_eq!((view.record.phase.clone(), view.revision), (Phase::ReadOnly, 7));
+        assert!(c.grant(&h, &site("paris"), ms(33)).is_err());
+        assert_eq!(c.locking(), Some(1), "a role that was given up since unlocks nothing");
+    }
+
+    #[test]
+    fn an_own_write_counts_although_a_move_was_noted_before_its_reply() {
+        let (mut h, mut c) = (Holder::new(R), Claim::default());
+        h.renewed(ms(0), ms(5));
+        c.read(&h, &site("paris"), Some((sample(), 1)), ms(6), ms(7));
+        c.sending(&h, &site("paris"), &sample());
+        c.read(&h, &site("paris"), Some((in_phase(Phase::Requested), 3)), ms(8), ms(9));
+        assert!(c.grant(&h, &site("paris"), ms(9)).is_err());
+        c.applied(&h, &site("paris"), sample(), 2, ms(10));
+        assert_eq!(c.view().unwrap().record.phase, Phase::Requested);
+        assert!(c.grant(&h, &site("paris"), ms(11)).is_ok());
     }
 
     #[test]

@@ -23,6 +23,12 @@ impl Holder {
         Self { may_act_for: r, last_sent: None, gap: Gap(0), gap_ended: None }
     }
 
+    /// From now on `r` is the deadline: the shortest that this site promises in any record, for an observer of that
+    /// record waits no longer.
+    pub const fn promise(&mut self, r: Duration) {
+        self.may_act_for = r;
+    }
+
     /// The reply to a successful renewal that was sent at `sent` is being processed at `processed`.
     ///
     /// Returns whether it ended a gap: more than `R` has passed, at the moment of processing, since the last
@@ -98,6 +104,15 @@ mod tests {
         // Sent in time, but the process was frozen before it looked at the reply.
         assert!(h.renewed(ms(900), ms(1001)));
         assert_eq!(h.gap_ended(), Some(ms(1001)));
+    }
+
+    #[test]
+    fn a_gap_is_judged_by_the_deadline_that_was_promised() {
+        let mut h = holder();
+        h.renewed(ms(0), ms(1));
+        h.promise(Duration::from_millis(500));
+        assert_eq!(h.remaining(ms(501)), None);
+        assert!(h.renewed(ms(600), ms(601)));
     }
 
     #[test]

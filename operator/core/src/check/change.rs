@@ -2,6 +2,7 @@
 
 use super::{Case, Found, Rule, effects, take, understood};
 use crate::guard::wire::Report;
+use crate::memory::Stamp;
 use crate::moves::{Move, Order};
 use crate::name::ItemName;
 use crate::plan::Change;
@@ -115,8 +116,19 @@ fn same_active(case: &Case<'_>, before: &Record, change: &Change, found: &mut Fo
         });
     }
     if before.promise.fences == Fences::Never && matches!(next.promise.fences, Fences::Within { .. }) {
-        let all = reports(case).all(|(_, r)| r.is_some_and(|r| !r.unlimited));
+        let all =
+            reports(case).all(|(name, r)| vouches(case, before, name) && r.is_some_and(|r| !r.unlimited));
         found.want(all, Rule::Evidence, || "a guard may still hold a grant without a deadline".to_owned());
+    }
+    if let (Fences::Within { holder, fence }, Fences::Within { holder: r, fence: f }) =
+        (before.promise.fences, next.promise.fences)
+        && (r < holder || f < fence || next.promise.lease < before.promise.lease)
+    {
+        let old = holder.duration() + fence.duration();
+        let heard = case.s.memory.at(Stamp::TimingHeard).is_some_and(|at| case.s.now.since(at) >= old);
+        found.want(heard, Rule::Evidence, || {
+            "a grant under the longer promise may not have run out".to_owned()
+        });
     }
     if next.phase == before.phase {
         return;

@@ -143,7 +143,7 @@ fn states(s: &Situation<'_>, policy: &Policy) -> String {
 }
 
 fn promotion_failed(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
-    let passed = s.in_phase(record);
+    let passed = s.in_phase();
     if passed < PROMOTION_DEADLINE {
         plan.again(s.now + PROMOTION_DEADLINE.saturating_sub(passed));
         offer::start_again(s, record, plan);

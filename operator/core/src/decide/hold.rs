@@ -1,11 +1,13 @@
 //! The active site's own duties: re-claim after a gap, keep, hand over, finish.
 
 use crate::decide::situation::Situation;
-use crate::decide::{finish, measure, next, offer, planned};
+use crate::decide::{finish, measure, next, offer, planned, witness};
+use crate::memory::Stamp;
 use crate::moves::MoveEnd;
 use crate::plan::{Answer, Gate, Plan};
 use crate::policy::Policy;
-use crate::record::{Fences, Phase, Promise, Record};
+use crate::record::{Fences, Phase, Record};
+use crate::time::human;
 
 /// What the active site does next.
 pub(super) fn decide(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
@@ -107,7 +109,7 @@ fn manage_again(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut 
         .keys()
         .filter(|name| {
             let report = s.seen.databases.get(*name).and_then(|d| d.guard.value());
-            report.is_none_or(|r| r.unlimited)
+            report.is_none_or(|r| r.unlimited) || !witness::of(s, record, name).passed()
         })
         .map(crate::name::ItemName::as_str)
         .collect();
@@ -130,26 +132,43 @@ fn manage_again(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut 
     }
 }
 
-/// Brings the recorded promise up to the installation's timing. Grants obey the smaller of the recorded and the
-/// configured deadline, so weakening writes first by itself; strengthening waits until grants under the old promise
-/// have run out.
+/// Brings the recorded promise up to the installation's timing. Grants and guards obey the smaller of the recorded and
+/// the configured deadline, so a weaker promise is written first by itself; a stronger one waits until every guard has
+/// heard of it and what was granted before has run out.
 fn keep_promise(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     let wanted = s.promise(policy);
     if wanted == record.promise || plan.transition.is_some() || plan.lock {
         return;
     }
-    let old = match record.promise.fences {
-        Fences::Within { holder, fence } => holder.duration() + fence.duration(),
+    match (record.promise.fences, wanted.fences) {
         // A guard that has a grant without a deadline keeps it; only its word ends it.
-        Fences::Never if matches!(wanted, Promise { fences: Fences::Within { .. }, .. }) => {
-            return manage_again(s, policy, record, plan);
+        (Fences::Never, Fences::Within { .. }) => return manage_again(s, policy, record, plan),
+        (Fences::Within { holder, fence }, Fences::Within { holder: r, fence: f })
+            if r < holder || f < fence || wanted.lease < record.promise.lease =>
+        {
+            let old = holder.duration() + fence.duration() + s.timing().g();
+            let heard = s.memory.at(Stamp::TimingHeard);
+            let passed = heard.map(|t| s.now.since(t));
+            let gate = Gate::when(
+                passed.is_some_and(|d| d >= old),
+                Answer::NotYet,
+                "timing",
+                passed.map_or_else(
+                    || "not every guard has heard of the shorter timing".to_owned(),
+                    |d| format!("every guard has heard of the shorter timing {} ago", human(d)),
+                ),
+                format!("{} after every guard has heard of it", human(old)),
+            );
+            let ready = gate.passed();
+            plan.gates.push(gate);
+            if let Some(t) = heard.filter(|_| !ready) {
+                plan.again(t + old);
+            }
+            if !ready {
+                return;
+            }
         }
-        Fences::Never => std::time::Duration::ZERO,
-    };
-    let since = s.memory.phase_seen().unwrap_or(s.now);
-    if s.now.since(since) < old {
-        plan.again(since + old);
-        return;
+        _ => {}
     }
     let mut next = next::phase(s, record, Phase::Steady);
     next.promise = wanted;

@@ -10,9 +10,9 @@ use crate::record::{Phase, Record};
 
 /// Brings `memory` up to what the situation shows. Called before each decision.
 pub fn note(memory: &mut Memory, s: &Situation<'_>) {
-    let Some(view) = s.claim.view() else { return };
+    let Some(view) = s.claim.view() else { return memory.see_none() };
     let record = &view.record;
-    memory.see(record.epoch, record.serial, record.settled, s.now);
+    memory.see(record, s.now);
     let PolicySeen::Present(policy) = &s.policy else { return };
     let mine = record.active == *s.me;
     let mut set = |what, holds: bool| {
@@ -39,6 +39,7 @@ pub fn note(memory: &mut Memory, s: &Situation<'_>) {
             d.write_verified == Some(record.epoch)
         }),
     );
+    set(Stamp::TimingHeard, mine && heard(s, policy, record));
     set(
         Stamp::TrafficMoved,
         all_in(policy.traffic.keys(), &s.seen.traffic, |t| {
@@ -100,6 +101,14 @@ pub(super) fn locked(s: &Situation<'_>, policy: &Policy, record: &Record, serial
     witness::missing(s, policy, record).is_none()
         && all_in(policy.databases.keys(), &s.seen.databases, |d| {
             d.guard.value().is_some_and(|r| r.locked.is_some_and(|at| at >= serial))
+        })
+}
+
+/// Whether every guard whose word counts has taken an instruction that follows from this very record.
+fn heard(s: &Situation<'_>, policy: &Policy, record: &Record) -> bool {
+    witness::missing(s, policy, record).is_none()
+        && all_in(policy.databases.keys(), &s.seen.databases, |d| {
+            d.guard.value().is_some_and(|r| r.serial >= record.serial)
         })
 }
 

@@ -95,7 +95,7 @@ pub(super) fn start_again(s: &Situation<'_>, record: &Record, plan: &mut Plan) {
         report.is_some_and(|r| r.state.is_down() && r.locked.is_some_and(|at| at >= record.serial))
     });
     let Some((name, _)) = locked else { return };
-    let passed = s.memory.in_phase(s.now);
+    let passed = s.memory.unchanged_for(s.now);
     if passed < START_AGAIN {
         plan.again(s.now + START_AGAIN.saturating_sub(passed));
         return;
@@ -168,7 +168,7 @@ pub(super) fn known_ends(s: &Situation<'_>, policy: &Policy) -> BTreeMap<ItemNam
 /// The active site in `Offered`: takes its role back when nobody took it in time.
 pub(super) fn withdraw(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     let wanted = policy.failover.offer_for;
-    let passed = s.in_phase(record);
+    let passed = s.in_phase();
     plan.gates.push(Gate::when(
         passed >= wanted,
         Answer::NotYet,

@@ -30,7 +30,7 @@ pub(super) fn prepare_to_stop(s: &Situation<'_>, policy: &Policy, record: &Recor
     {
         return roll_back(s, record, plan, MoveEnd::RolledBack, "the Move's notAfter has passed");
     }
-    let passed = s.in_phase(record);
+    let passed = s.in_phase();
     let deadline = policy.failover.switchover_deadline;
     if passed >= deadline {
         let why = plan.first_blocker().map(Gate::words).unwrap_or_default();
@@ -196,7 +196,7 @@ fn positions(
 
 /// The active site in `Handover`: waits for the target, and takes the role back at the deadline.
 pub(super) fn wait_for_target(s: &Situation<'_>, _policy: &Policy, record: &Record, plan: &mut Plan) {
-    let passed = s.in_phase(record);
+    let passed = s.in_phase();
     plan.gates.push(Gate::new(
         "handover",
         Answer::NotYet,
@@ -290,7 +290,7 @@ pub(super) fn prove_and_take(s: &Situation<'_>, policy: &Policy, record: &Record
         return;
     }
     let mut next = next::promoted(s, policy, record);
-    next::took(s, &mut next, "prove", Some(Millis::from(s.memory.in_phase(s.now))));
+    next::took(s, &mut next, "prove", Some(Millis::from(s.memory.unchanged_for(s.now))));
     if let Some(t) = &mut next.transition {
         t.loss_bound = Some(crate::loss::LossBound::NOTHING);
     }

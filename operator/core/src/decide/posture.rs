@@ -195,7 +195,7 @@ fn wants_traffic(s: &Situation<'_>, policy: &Policy, record: &Record) -> bool {
 /// Which workloads cannot serve the reads that the traffic would bring, as gates. Nobody waits for ever: the site that
 /// the traffic comes from is silent, so that late is worse than incomplete.
 fn not_serving(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) -> Vec<Gate> {
-    let passed = s.in_phase(record);
+    let passed = s.in_phase();
     let reading = read_only_sizes(policy, record);
     let mut gates = Vec::new();
     for name in policy.workloads.keys() {

@@ -97,7 +97,7 @@ fn take_back(s: &Situation<'_>, record: &Record, why: &str, plan: &mut Plan) -> 
             for order in plan.databases.values_mut() {
                 order.role = DatabaseRole::Lock;
             }
-            let passed = s.in_phase(record);
+            let passed = s.in_phase();
             plan.gates.push(Gate::when(
                 passed >= PATIENCE,
                 Answer::NotYet,

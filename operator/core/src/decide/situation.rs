@@ -161,15 +161,11 @@ impl Situation<'_> {
         }
     }
 
-    /// How long the record has been in its phase: by this process's clock, or by the wall clock of this machine if
-    /// this site itself entered the phase. Deadlines counted from it are liveness only.
-    pub fn in_phase(&self, record: &Record) -> Duration {
-        let seen = self.memory.in_phase(self.now);
-        if record.entered.by == *self.me {
-            let wall = self.wall.duration_since(record.entered.at);
-            return seen.max(Duration::try_from(wall).unwrap_or(Duration::ZERO));
-        }
-        seen
+    /// How long the record has been in its phase, by this process's own clock alone: the site that entered it may have
+    /// another machine by now, with another wall clock. After a restart it counts anew: late costs minutes, early loses
+    /// data.
+    pub fn in_phase(&self) -> Duration {
+        self.memory.in_phase(self.now)
     }
 
     /// Whether the cooldown after the last transition is over, as a gate.

@@ -74,7 +74,7 @@ fn lost(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
         return;
     }
     if record.phase == Phase::ReadOnly {
-        let wait = policy.failover.promote_after.elapsed().map(|d| d.saturating_sub(s.in_phase(record)));
+        let wait = policy.failover.promote_after.elapsed().map(|d| d.saturating_sub(s.in_phase()));
         if let Some(wait) = wait.filter(|w| !w.is_zero()) {
             plan.again(s.now + wait);
         }
@@ -186,11 +186,8 @@ pub(super) fn promote_gates(
                 "a Move of type Failover",
             ),
             After::Elapsed(after) => {
-                let passed = if record.phase == Phase::ReadOnly {
-                    s.in_phase(record)
-                } else {
-                    std::time::Duration::ZERO
-                };
+                let passed =
+                    if record.phase == Phase::ReadOnly { s.in_phase() } else { std::time::Duration::ZERO };
                 Gate::when(
                     passed >= after,
                     Answer::NotYet,
@@ -354,7 +351,7 @@ pub(super) fn propose_take(
         t.cause = cause;
     }
     if record.phase == Phase::ReadOnly {
-        next::took(s, &mut next, "readOnly", Some(s.in_phase(record).into()));
+        next::took(s, &mut next, "readOnly", Some(s.in_phase().into()));
     }
     sizes_of(s, record, &mut next);
     let why = format!(

@@ -3,13 +3,14 @@
 use bascule_core::memory::Stamp;
 use bascule_core::moves::{MoveEnd, MoveHash};
 use bascule_core::observation::FlagValue;
+use bascule_core::plan::Answer;
 use bascule_core::record::{Cause, HoldUntil, Phase, Record};
 use bascule_core::timing::Profile;
 use rstest::rstest;
 
-use crate::expect::{flag, goes_to, next, points_traffic, stays};
+use crate::expect::{answer, flag, goes_to, next, points_traffic, stays};
 use crate::world::given::{Given, Lease, View};
-use crate::world::record::{doing, in_phase, never_fences, steady};
+use crate::world::record::{doing, fences, in_phase, never_fences, steady};
 use crate::world::reports::primary;
 
 /// Lyon, open and verified, with traffic and flags already there.
@@ -133,10 +134,27 @@ fn a_stronger_promise_waits_until_old_grants_have_run_out() {
         holder: bascule_core::time::Millis(5_000),
         fence: bascule_core::time::Millis(1_000),
     };
-    let given = Given::at("paris").record(record);
-    stays(&given.clone().for_ms(5_500).plan());
-    assert!(given.for_ms(6_500).plan().transition.is_some());
+    let given = Given::at("paris").record(record).for_ms(60_000);
+    stays(&given.clone().stamped(Stamp::TimingHeard, 5_500).plan());
+    stays(&given.clone().guard_unknown().plan());
+    let mut deaf = primary(9);
+    deaf.serial = 9;
+    let plan = given.clone().report(deaf).plan();
+    stays(&plan);
+    assert_eq!(answer(&plan, "timing"), Answer::NotYet, "its guard may still go by the longer timing");
+    assert!(given.stamped(Stamp::TimingHeard, 6_500).plan().transition.is_some());
     assert_eq!(Profile::Metro.timing().holder.0, 1_250);
+}
+
+#[test]
+fn a_weaker_promise_is_written_before_anybody_behaves_by_it() {
+    let mut record = steady();
+    record.promise.fences = bascule_core::record::Fences::Within {
+        holder: bascule_core::time::Millis(1_000),
+        fence: bascule_core::time::Millis(300),
+    };
+    record.promise.lease = bascule_core::time::Millis(1_800);
+    assert_eq!(next(&Given::at("paris").record(record).guard_unknown().plan()).promise, fences());
 }
 
 #[rstest]

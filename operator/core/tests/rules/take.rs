@@ -49,6 +49,22 @@ fn reads_served() -> Given {
 }
 
 #[test]
+fn how_long_reads_have_been_served_is_counted_by_this_process_s_own_clock() {
+    let mut record = in_phase(Phase::ReadOnly);
+    record.entered.at = record.entered.at.checked_sub(jiff::SignedDuration::from_hours(9)).unwrap();
+    let given =
+        Given::at("lyon").record(record).report(orphan(10)).contact(0, 60_200).silent("paris", 60_000);
+    stays(&given.clone().plan());
+    let mut given = given;
+    given.unchanged = 1_801_000;
+    assert_eq!(
+        goes_to(&given.plan()),
+        Some(Phase::Promoting),
+        "and not by a wall clock that another machine read"
+    );
+}
+
+#[test]
 fn a_silent_site_s_reads_are_served_after_serve_reads_after() {
     let early = Given::at("lyon").record(steady()).report(orphan(10)).silent("paris", 9_000);
     stays(&early.plan());

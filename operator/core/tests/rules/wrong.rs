@@ -187,6 +187,16 @@ fn a_guard_without_a_deadline_forbids_a_stronger_promise() {
 }
 
 #[test]
+fn a_stronger_promise_needs_guards_that_have_heard_of_it() {
+    let before = steady();
+    let mut next = then(&before, Phase::Steady);
+    next.promise.fences =
+        Fences::Within { holder: bascule_core::time::Millis(1_000), fence: bascule_core::time::Millis(300) };
+    let given = Given::at("paris").record(before);
+    assert!(opinion_on(&given, next).contains(&Rule::Evidence));
+}
+
+#[test]
 fn a_statement_is_bound_to_its_serial_and_a_request_to_its_epoch() {
     let before = never_fences(steady());
     let given = Given::at("lyon").record(before.clone()).report(orphan(10)).silent("paris", 60_000);

@@ -307,7 +307,7 @@ impl Given {
     fn memory(&self) -> Memory {
         let mut m = Memory::default();
         if let Some(r) = &self.record {
-            m.see(r.epoch, r.serial, r.settled, ms(NOW - self.unchanged));
+            m.see(r, ms(NOW - self.unchanged));
         }
         for (stamp, ago) in &self.stamps {
             m.stamp(*stamp, ms(NOW - ago));

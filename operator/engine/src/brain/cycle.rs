@@ -68,6 +68,7 @@ impl Brain {
         }
         for due in [
             &mut state.read_again_at,
+            &mut state.write_not_before,
             &mut state.write_facts_at,
             &mut state.say_at,
             &mut state.raise_again_at,
@@ -160,7 +161,7 @@ impl Brain {
             (Some(_), Some(view)) => Some(view.revision),
             _ => return,
         };
-        if self.holder.remaining(now).is_none() {
+        if self.holder.remaining(now).is_none() || state.write_not_before.is_some() {
             return;
         }
         state.claim.sending(&self.holder, &self.id.site, &change.next);

@@ -213,7 +213,12 @@ fn instruction(
     now: Boottime,
 ) -> Instruction {
     let t = id.installation.timing;
-    let timing = Timing { p: t.period, tq: t.call, r: t.holder, f: t.fence };
+    let mut timing = Timing { p: t.period, tq: t.call, r: t.holder, f: t.fence };
+    // What the record promises binds the guard too: it stops, and extends its own grant, within these.
+    if let Some(Fences::Within { holder, fence }) = state.claim.view().map(|v| v.record.promise.fences) {
+        timing.r = timing.r.min(holder);
+        timing.f = timing.f.min(fence);
+    }
     let Some(view) = state.claim.view() else {
         // Without a record nobody has a role; before it was read, everybody keeps the one he has.
         let role = if state.record_known && listed {

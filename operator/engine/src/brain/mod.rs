@@ -25,6 +25,7 @@ use bascule_core::ballot::silence::Observer;
 use bascule_core::decide::Installation;
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
 use bascule_core::observation::{Fact, Marks};
+use bascule_core::record::Fences;
 use bascule_core::time::Boottime;
 use jiff::Timestamp;
 
@@ -283,8 +284,13 @@ impl Brain {
                 }
                 state.record_known = true;
                 let found = found.map(|(record, revision)| (*record, revision));
-                state.claim.read(&self.holder, &self.id.site, found, sent, received);
-                state.fresh_since = Some(sent);
+                if state.claim.read(&self.holder, &self.id.site, found, sent, received) {
+                    state.fresh_since = Some(sent);
+                } else {
+                    // It settled nothing, and nor would the next one at once.
+                    state.read_again_at = Some(now + self.id.installation.timing.p());
+                }
+                self.bind_holder();
             }
             Err(reason) => {
                 state.read_failed = Some(reason);
@@ -319,6 +325,7 @@ impl Brain {
                 state.read_wanted = true;
             }
         }
+        state.wrote(matches!(result, Cas::Unknown { .. }), now);
         self.out.push(Command::Journal(JournalEntry {
             policy: Some(policy.clone()),
             epoch,
@@ -326,7 +333,20 @@ impl Brain {
             kind,
             what,
         }));
+        self.bind_holder();
         self.dirty.insert(policy.clone());
+    }
+
+    /// A gap in this site's lease is judged by the shortest deadline that any of its records promises.
+    fn bind_holder(&mut self) {
+        let views = self.policies.values().filter_map(|s| s.claim.view());
+        let promised =
+            views.filter(|v| v.record.active == self.id.site).filter_map(|v| match v.record.promise.fences {
+                Fences::Within { holder, .. } => Some(holder.duration()),
+                Fences::Never => None,
+            });
+        let r = self.id.installation.timing.r();
+        self.holder.promise(promised.fold(r, Duration::min));
     }
 
     fn listed(&mut self, result: Result<crate::ports::Listed, String>, now: Boottime) {

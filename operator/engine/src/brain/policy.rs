@@ -66,6 +66,9 @@ pub(super) struct State {
     pub(super) read_again_at: Option<Boottime>,
     /// The record was read at least once, or known not to exist.
     pub(super) record_known: bool,
+    writes_failed: u32,
+    /// A write whose outcome is not known is not followed by another one at once.
+    pub(super) write_not_before: Option<Boottime>,
     /// When the newest successful read of the record was sent.
     pub(super) fresh_since: Option<Boottime>,
     pub(super) pending: Vec<Pending>,
@@ -136,6 +139,7 @@ impl State {
         [
             self.look_again,
             self.read_again_at,
+            self.write_not_before,
             self.raise_again_at,
             self.write_facts_at,
             self.say_at,
@@ -256,6 +260,17 @@ impl State {
             }
             Step::PointTraffic { traffic, .. } => self.looks.now(&Look::Traffic(traffic.clone())),
             Step::VerifyWrite { .. } => {}
+        }
+    }
+
+    /// A write of the record ended: an arbiter that refuses it at once is asked again after a pause that grows.
+    pub(super) fn wrote(&mut self, failed: bool, now: Boottime) {
+        if failed {
+            self.write_not_before = Some(now + wait_after(self.writes_failed));
+            self.writes_failed = self.writes_failed.saturating_add(1);
+        } else {
+            self.writes_failed = 0;
+            self.write_not_before = None;
         }
     }
 

@@ -305,4 +305,8 @@ impl Desk {
     pub fn phase(&self) -> Phase {
         self.record.as_ref().unwrap().0.phase.clone()
     }
+    /// How often a command that fits was given.
+    pub fn count(&self, fits: impl Fn(&Command) -> bool) -> usize {
+        self.said.iter().filter(|(_, c)| fits(c)).count()
+    }
 }
