@@ -44,6 +44,7 @@ impl Arbiter {
         Some(RecordView {
             active_here: record.active == self.site,
             phase_grants: record.is_understood() && record.phase.grants(),
+            fences: record.promise.fences,
             marks: HighWater { epoch: record.epoch, serial: record.serial, generation: record.generation },
         })
     }

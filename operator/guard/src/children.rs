@@ -145,6 +145,11 @@ pub(crate) fn name(pid: i32) -> io::Result<Option<String>> {
     Ok(of(pid, "comm")?.map(|name| name.trim().to_owned()))
 }
 
+/// Whether the process may be the server's: one that cannot be looked at may.
+pub(crate) fn is_postgres(pid: i32) -> bool {
+    name(pid).map_or(true, |name| name.is_some_and(|name| name == "postgres"))
+}
+
 /// A process's state and parent; `None`: there is none.
 fn stat(pid: i32) -> io::Result<Option<(char, i32)>> {
     let Some(stat) = of(pid, "stat")? else { return Ok(None) };

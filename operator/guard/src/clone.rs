@@ -1,10 +1,11 @@
 //! Filling an empty data directory from the upstream.
 
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bascule_core::guard::wire::Upstream;
+use bascule_core::guard::wire::{ServerState, Upstream};
 
 use crate::server::{Server, StepError};
 use crate::store::{REWINDING, sync_dir};
@@ -15,11 +16,14 @@ const SILENT: Duration = Duration::from_mins(5);
 
 /// Clones the upstream. The data directory gets its name only when the copy is complete, and only if it is still
 /// empty: a half-made copy is never taken for a database.
-pub(crate) async fn clone(server: &Server, upstream: &Upstream) -> Result<(), StepError> {
+pub(crate) async fn clone(server: &Server, upstream: &Upstream) -> Result<ServerState, StepError> {
     let passfile = server.passfile();
     write_passfile(&passfile, upstream).map_err(|e| StepError::file(&passfile, e))?;
     let partial = partial(server);
     remove_partial(&partial).map_err(|e| StepError::file(&partial, e))?;
+    if let Err(e) = try_rename(&partial, &server.data) {
+        return Ok(misplaced(&server.data, &e));
+    }
     let mut command = server.tools.command("pg_basebackup");
     command.arg("-D").arg(&partial).args(["-c", "fast", "-X", "stream", "-P", "--no-password"]);
     command.arg("-d").arg(conninfo(upstream, &passfile, &[]));
@@ -37,7 +41,31 @@ pub(crate) async fn clone(server: &Server, upstream: &Upstream) -> Result<(), St
     }
     server.set_strayed(false);
     // A mark of an older copy that a person has moved away says nothing about this one.
-    Ok(server.store.remove(REWINDING)?)
+    server.store.remove(REWINDING)?;
+    Ok(ServerState::Down)
+}
+
+/// Does now, with an empty directory, what has to work at the end of a copy that may take hours.
+fn try_rename(partial: &Path, data: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().mode(0o700).create(partial)?;
+    std::fs::rename(partial, data).inspect_err(|_| {
+        // It is empty; what stays is removed before the next attempt.
+        let _ = std::fs::remove_dir(partial);
+    })
+}
+
+fn misplaced(data: &Path, why: &io::Error) -> ServerState {
+    let reason = format!(
+        "{} cannot be given its place by a rename ({why}): a volume's own directory cannot be replaced, so nothing was \
+         cloned",
+        data.display()
+    );
+    let inside = data.join("pgdata");
+    let commands = vec![
+        "# give the data directory a place inside its volume, in the pod's template:".to_owned(),
+        format!("PGDATA={}", inside.display()),
+    ];
+    ServerState::Failed { reason, commands }
 }
 
 /// Beside the data, on the same volume, so that the last step is a rename.
@@ -48,9 +76,28 @@ fn partial(server: &Server) -> PathBuf {
 }
 
 /// Only this module makes this directory, and it never was a database.
-fn remove_partial(path: &std::path::Path) -> io::Result<()> {
+fn remove_partial(path: &Path) -> io::Result<()> {
     match std::fs::remove_dir_all(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_cannot_be_renamed_over_is_found_before_anything_is_copied() {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, partial) = (dir.path().join("data"), dir.path().join("data.bascule-clone"));
+        try_rename(&partial, &data).unwrap();
+        try_rename(&partial, &data).unwrap();
+        assert!(data.is_dir() && !partial.exists());
+        std::fs::create_dir(data.join("lost+found")).unwrap();
+        let e = try_rename(&partial, &data).unwrap_err();
+        assert!(data.join("lost+found").is_dir() && !partial.exists());
+        let ServerState::Failed { reason, commands } = misplaced(&data, &e) else { panic!() };
+        assert!(reason.contains("volume") && commands[1].ends_with("data/pgdata"), "{reason} {commands:?}");
     }
 }

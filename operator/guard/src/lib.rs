@@ -105,7 +105,9 @@ pub async fn run(config: Config) -> Result<ExitCode, GuardError> {
     reap_and_hear_signals(&children, &hear)?;
     let from_watch = hear.clone();
     let whose = children.clone();
-    let end_all = move |postmaster, fence| watch::end_all(&whose, postmaster, fence);
+    let end_all = move |postmaster, fence, left: &dyn Fn(Vec<String>)| {
+        watch::end_all(&whose, postmaster, fence, left);
+    };
     let watch = Watch::start(end_all, move |killed| {
         // Never waits: it is the thread that has to be in time. The postmaster's end is heard of anyway.
         let _ = from_watch.try_send(Heard::Killed(killed));
@@ -123,7 +125,7 @@ pub async fn run(config: Config) -> Result<ExitCode, GuardError> {
     let memory = store.read(MEMORY)?.unwrap_or_default();
     let disk = control::read(&config.data, store.has(REWINDING));
     tracing::info!(?disk, ?memory, postgres_version, "the guard waits for its role");
-    let rules = Rules::new(memory, disk, clock::now());
+    let rules = Rules::new(memory, disk, clock::now()).with_arbiter(!config.arbiter.is_empty());
     let server = Arc::new(Server::new(
         config.command,
         config.data,

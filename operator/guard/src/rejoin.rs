@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bascule_core::guard::lineage::{Fork, History, fork};
+use bascule_core::guard::lineage::{Fork, History, fork, same_by_number};
 use bascule_core::guard::wire::{Cluster, ClusterState, Diverged, Upstream};
 use bascule_core::position::{Lsn, SystemId, Timeline};
 use serde::{Deserialize, Serialize};
@@ -53,8 +53,13 @@ pub(crate) enum CannotFollow {
 pub(crate) enum Standing {
     /// It can be started as a standby.
     Follows,
-    /// It has to be rewound first.
-    Diverged(Fork),
+    /// It has to be brought back first.
+    Diverged {
+        /// From where.
+        fork: Fork,
+        /// `pg_rewind` finds this fork too.
+        by_number: bool,
+    },
 }
 
 impl From<StepError> for CannotFollow {
@@ -152,10 +157,22 @@ impl Rejoin<'_> {
                 if past.records == 0 && self.cluster.checkpoint < lsn {
                     Ok(Standing::Follows)
                 } else {
-                    Ok(Standing::Diverged(found))
+                    Ok(Standing::Diverged { fork: found, by_number: same_by_number(&ours, &theirs) })
                 }
             }
         }
+    }
+
+    /// Two promotions that got the same number: `pg_rewind` would take them for one history.
+    pub(crate) fn twins(&self, fork: Fork) -> CannotFollow {
+        let from = match fork {
+            Fork::At { lsn, .. } => format!(" at {lsn}"),
+            Fork::None | Fork::Strangers => String::new(),
+        };
+        self.impossible(format!(
+            "this copy and the upstream were promoted apart from each other{from} to timelines of the same number, \
+             which pg_rewind cannot tell apart; what this copy has alone is saved"
+        ))
     }
 
     fn own_history(&self) -> Result<History, CannotFollow> {
@@ -192,22 +209,22 @@ impl Rejoin<'_> {
         Ok(past)
     }
 
-    /// Saves and counts what this copy has past the fork. Done once per fork; a second call finds the first's work.
+    /// Saves and counts what this copy has past the fork. A second call finds the first's work.
     pub(crate) async fn save(&self, found: Fork) -> Result<Diverged, CannotFollow> {
         let Fork::At { timeline, lsn } = found else {
             return Err(self.impossible("there is no fork to save from"));
         };
-        let before: Option<Diverged> =
-            self.server.store.read(DIVERGED).map_err(|e| CannotFollow::Later(e.to_string()))?;
-        if self.server.store.has(REWINDING)
-            && let Some(done) = before
-        {
-            // A rewind that was cut short has changed the log since; what was saved then is the truth.
-            return Ok(done);
-        }
         let ours = self.own_history()?;
         let past = self.past(&ours, lsn).await?;
         let end = past.end.unwrap_or(lsn);
+        let before: Option<Diverged> =
+            self.server.store.read(DIVERGED).map_err(|e| CannotFollow::Later(e.to_string()))?;
+        if let Some(done) = before
+            && (done.timeline, done.fork, done.end) == (timeline, lsn, end)
+            && Path::new(&done.path).is_dir()
+        {
+            return Ok(done);
+        }
         let wal = self.wal();
         let root = self.server.store.dir().join("diverged");
         let path = tokio::task::spawn_blocking(move || copy_wal(&wal, &root, lsn, end))
@@ -232,37 +249,50 @@ impl Rejoin<'_> {
     pub(crate) async fn rewind(&self) -> Result<(), CannotFollow> {
         let store = &self.server.store;
         let kept = |e: crate::store::StoreError| CannotFollow::Later(e.to_string());
-        if store.read::<Stage>(REWINDING).map_err(kept)? != Some(Stage::Rewound) {
+        let stage = store.read::<Stage>(REWINDING).map_err(kept)?;
+        if stage != Some(Stage::Rewound) {
             let source = self.conninfo(&[("dbname", "postgres")])?;
             self.wait_for_checkpoint(&source).await?;
-            let own = self.read_own_files()?;
+            if stage.is_none() {
+                // A rewind that is cut short leaves the upstream's in their place.
+                self.keep_own_files()?;
+            }
             store.write(REWINDING, &Stage::Begun).map_err(kept)?;
-            // It would make the crash recovery that pg_rewind may need impossible.
-            let signal = self.server.data.join("standby.signal");
-            match std::fs::remove_file(&signal) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                    return Err(CannotFollow::Later(format!("{}: {e}", signal.display())));
-                }
-                _ => {}
+            if stage.is_none() || !self.is_rewound() {
+                self.run_rewind(&source).await?;
             }
-            self.recover().await?;
-            let mut command = self.server.tools.command("pg_rewind");
-            command.arg("-D").arg(&self.server.data).arg(format!("--source-server={source}"));
-            command.env("PATH", path_with(&self.server.tools.bin));
-            if let Err(e) = self.server.tools.must(command, Patience::Silent(SILENT)).await {
-                return Err(match e {
-                    ToolError::Failed { ref said, .. } if said.contains("connection to server") => e.into(),
-                    e => self.impossible(format!("pg_rewind: {e}")),
-                });
-            }
-            for (path, content) in own {
-                crate::store::write_atomically(&path, &content)
-                    .map_err(|e| CannotFollow::Later(format!("{}: {e}", path.display())))?;
-            }
+            self.restore_own_files()?;
             store.write(REWINDING, &Stage::Rewound).map_err(kept)?;
         }
         self.server.standby_signal()?;
         store.remove(REWINDING).map_err(kept)
+    }
+
+    /// Whether `pg_rewind` came to its end though nobody took note: then this copy is the upstream's as of its backup
+    /// label, and a crash recovery would make a history of its own of it.
+    fn is_rewound(&self) -> bool {
+        self.cluster.state == ClusterState::InArchiveRecovery
+            && self.server.data.join("backup_label").exists()
+    }
+
+    async fn run_rewind(&self, source: &str) -> Result<(), CannotFollow> {
+        // It would make the crash recovery that pg_rewind may need impossible.
+        let signal = self.server.data.join("standby.signal");
+        match std::fs::remove_file(&signal) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(CannotFollow::Later(format!("{}: {e}", signal.display())));
+            }
+            _ => {}
+        }
+        self.recover().await?;
+        let mut command = self.server.tools.command("pg_rewind");
+        command.arg("-D").arg(&self.server.data).arg(format!("--source-server={source}"));
+        command.env("PATH", path_with(&self.server.tools.bin));
+        match self.server.tools.must(command, Patience::Silent(SILENT)).await {
+            Ok(_) => Ok(()),
+            Err(e) if was_cut(&e) => Err(e.into()),
+            Err(e) => Err(self.impossible(format!("pg_rewind: {e}"))),
+        }
     }
 
     /// Brings a crashed copy to the clean end that `pg_rewind` needs. `pg_rewind` would do it too, but its recovery ends
@@ -307,17 +337,86 @@ impl Rejoin<'_> {
         }
     }
 
-    fn read_own_files(&self) -> Result<Vec<(PathBuf, Vec<u8>)>, CannotFollow> {
-        let mut own = Vec::new();
+    fn own_files(&self) -> PathBuf {
+        self.server.store.dir().join("own")
+    }
+
+    /// Keeps the site's files beside the data. They have their place only when all of them are on the disk.
+    fn keep_own_files(&self) -> Result<(), CannotFollow> {
+        let own = self.own_files();
+        let partial = own.with_extension("partial");
+        let keep = || {
+            for old in [&own, &partial] {
+                match std::fs::remove_dir_all(old) {
+                    Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                    _ => {}
+                }
+            }
+            std::fs::create_dir(&partial)?;
+            for name in OWN_FILES {
+                if let Some(content) = read_if_there(&self.server.data.join(name))? {
+                    crate::store::write_atomically(&partial.join(name), &content)?;
+                }
+            }
+            std::fs::rename(&partial, &own)?;
+            sync_dir(self.server.store.dir())
+        };
+        keep().map_err(|e| CannotFollow::Later(format!("keeping the site's files in {}: {e}", own.display())))
+    }
+
+    fn restore_own_files(&self) -> Result<(), CannotFollow> {
         for name in OWN_FILES {
             let path = self.server.data.join(name);
-            match std::fs::read(&path) {
-                Ok(content) => own.push((path, content)),
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                Err(e) => return Err(CannotFollow::Later(format!("{}: {e}", path.display()))),
-            }
+            let restore = || match read_if_there(&self.own_files().join(name))? {
+                Some(content) => crate::store::write_atomically(&path, &content),
+                None => Ok(()),
+            };
+            restore().map_err(|e| CannotFollow::Later(format!("{}: {e}", path.display())))?;
         }
-        Ok(own)
+        Ok(())
+    }
+}
+
+fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Ok(content) => Ok(Some(content)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Whether the tool was cut off from its source, or could not run, rather than refused: that may work another time.
+fn was_cut(e: &ToolError) -> bool {
+    const SIGNS: [&str; 22] = [
+        "connection to server",
+        "no connection to the server",
+        "server closed the connection",
+        "connection not open",
+        "connection reset",
+        "connection timed out",
+        "connection refused",
+        "connection has been closed",
+        "terminating connection",
+        "could not receive data",
+        "could not send data",
+        "could not translate host name",
+        "timeout expired",
+        "timeout",
+        "ssl ",
+        "eof detected",
+        "broken pipe",
+        "no route to host",
+        "network is unreachable",
+        "lost synchronization",
+        "the database system is",
+        "must not be in recovery mode",
+    ];
+    match e {
+        ToolError::NotStarted { .. } | ToolError::TooSlow { .. } => true,
+        ToolError::Failed { how, said, .. } => {
+            let said = said.to_lowercase();
+            how.starts_with("it was killed") || SIGNS.iter().any(|sign| said.contains(sign))
+        }
     }
 }
 
@@ -404,6 +503,40 @@ mod tests {
         }
         assert_eq!((past.records, past.commits), (3, 1));
         assert_eq!(past.end, Some("0/30000B8".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_rewind_that_was_cut_off_is_tried_again_and_one_that_was_refused_is_not() {
+        let failed = |how: &str, said: &str| ToolError::Failed {
+            tool: "pg_rewind".into(),
+            how: how.into(),
+            said: said.into(),
+        };
+        let exited = |said| failed("it exited with status 1", said);
+        let later = [
+            exited(
+                r#"pg_rewind: error: connection to server at "10.0.0.1", port 5432 failed: Connection refused"#,
+            ),
+            exited(
+                "pg_rewind: error: could not fetch remote file: server closed the connection unexpectedly",
+            ),
+            exited("pg_rewind: error: error running query (SELECT 1): SSL SYSCALL error: EOF detected"),
+            exited("pg_rewind: error: could not receive data from server: Connection timed out"),
+            exited("FATAL:  terminating connection due to administrator command"),
+            exited("FATAL:  the database system is shutting down"),
+            failed("it was killed by SIGKILL", ""),
+            ToolError::TooSlow { tool: "pg_rewind".into(), after: SILENT, what: "a sign of progress" },
+            ToolError::NotStarted { tool: "pg_rewind".into(), reason: "too many open files".into() },
+        ];
+        let never = [
+            exited("pg_rewind: error: could not find previous WAL record at 0/3000028"),
+            exited(
+                "pg_rewind: error: target server needs to use either data checksums or \"wal_log_hints = on\"",
+            ),
+            exited("pg_rewind: error: source and target clusters are from different systems"),
+        ];
+        assert_eq!(later.iter().filter(|e| !was_cut(e)).collect::<Vec<_>>().len(), 0, "{later:?}");
+        assert_eq!(never.iter().filter(|e| was_cut(e)).collect::<Vec<_>>().len(), 0, "{never:?}");
     }
 
     #[test]

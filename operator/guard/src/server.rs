@@ -7,7 +7,9 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bascule_core::guard::wire::Upstream;
+use bascule_core::guard::lineage::marked;
+use bascule_core::guard::wire::{Disk, Upstream};
+use bascule_core::position::Timeline;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::sync::watch;
@@ -16,7 +18,7 @@ use crate::access::Access;
 use crate::children::{Child, children_of, describe};
 use crate::clock;
 use crate::session::{Session, SessionError};
-use crate::store::{OPENED, Store, StoreError, sync_dir};
+use crate::store::{OPENED, Store, StoreError, sync_dir, write_atomically};
 use crate::tool::{Patience, ToolError, Tools, conninfo, write_passfile};
 use crate::watch::{NoLeave, Watch};
 
@@ -66,6 +68,9 @@ pub(crate) enum StepError {
     /// A reload did not show in time.
     #[error("the server did not load its new rules for clients within {0:?}")]
     NotLoaded(Duration),
+    /// What was to be a primary is a standby.
+    #[error("standby.signal lies in the data directory: it cannot be started as a primary")]
+    StandbySignal,
     /// No server runs.
     #[error("no server runs")]
     NotRunning,
@@ -259,6 +264,9 @@ impl Server {
         command.process_group(0);
         if !matches!(how, Start::Primary) {
             self.standby_signal()?;
+        } else if self.data.join("standby.signal").exists() {
+            // It came after the disk was looked at: this would be a standby that is taken for a primary.
+            return Err(StepError::StandbySignal);
         }
         let spawn = || {
             let spawned = self.tools.children.spawn(&mut command)?;
@@ -406,6 +414,7 @@ impl Server {
         if close {
             self.close().await?;
         }
+        self.mark_promotion()?;
         let session = self.session().await?;
         let (child, _) = self.running().ok_or(StepError::NotRunning)?;
         let trigger = self.data.join("promote");
@@ -421,9 +430,45 @@ impl Server {
         Ok(())
     }
 
+    /// Marks the history that is about to be left, so that the new one can be told from another copy's of the same
+    /// number. Which timeline it will be is the server's choice: every one that it can be is marked.
+    fn mark_promotion(&self) -> Result<(), StepError> {
+        let reached = match crate::control::read(&self.data, false) {
+            Disk::Cluster(cluster) => cluster.timeline,
+            Disk::Empty | Disk::Unreadable { .. } => return Err(StepError::NotRunning),
+        };
+        let wal = self.data.join("pg_wal");
+        let file = |e| StepError::file(&wal, e);
+        let random = Path::new("/proc/sys/kernel/random/uuid");
+        let token = std::fs::read_to_string(random).map_err(|e| StepError::file(random, e))?;
+        let mut left = Vec::new();
+        if reached == Timeline(1) {
+            // It has no file of its own.
+            left.push(wal.join("00000001.history"));
+        }
+        for entry in std::fs::read_dir(&wal).map_err(file)? {
+            let path = entry.map_err(file)?.path();
+            let number = path.file_name().and_then(|n| n.to_str()?.strip_suffix(".history"));
+            let number = number.and_then(|hex| u32::from_str_radix(hex, 16).ok());
+            if number.is_some_and(|n| n >= reached.0) && !left.contains(&path) {
+                left.push(path);
+            }
+        }
+        for path in left {
+            let text = match std::fs::read_to_string(&path) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
+                other => other.map_err(|e| StepError::file(&path, e))?,
+            };
+            let text = marked(&text, token.trim());
+            write_atomically(&path, text.as_bytes()).map_err(|e| StepError::file(&path, e))?;
+        }
+        Ok(())
+    }
+
     /// Lets clients write. The marker is on the disk before the first of them can.
     pub(crate) async fn open(&self, epoch: u64) -> Result<(), StepError> {
-        if self.store.read::<u64>(OPENED)? != Some(epoch) {
+        // One that cannot be read is written anew: this epoch is none below what it said.
+        if !matches!(self.store.read::<u64>(OPENED), Ok(Some(marked)) if marked == epoch) {
             self.store.write(OPENED, &epoch)?;
         }
         self.let_in(true).await

@@ -169,7 +169,7 @@ impl Session {
     pub(crate) async fn advice(&self) -> Result<Vec<String>, SessionError> {
         let sql = "SELECT current_setting('max_slot_wal_keep_size') = '-1', \
             current_setting('wal_log_hints')::bool OR current_setting('data_checksums')::bool, \
-            current_setting('wal_keep_size') = '0'";
+            current_setting('wal_keep_size') = '0', current_setting('restore_command') <> ''";
         let row = self.timed(STATEMENT, self.client.query_one(sql, &[])).await?;
         let mut notes = Vec::new();
         if row.get::<_, bool>(0) {
@@ -187,6 +187,12 @@ impl Session {
         if row.get::<_, bool>(2) {
             notes.push(
                 "wal_keep_size is 0: a checkpoint after a lost contact may remove the WAL that pg_rewind needs later"
+                    .to_owned(),
+            );
+        }
+        if row.get::<_, bool>(3) {
+            notes.push(
+                "restore_command is set: a promotion takes its history from the archive, where the guard's mark is missing, and cannot be told from another one at the same position"
                     .to_owned(),
             );
         }

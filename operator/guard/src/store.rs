@@ -80,9 +80,9 @@ impl Store {
         }
     }
 
-    /// Whether a file is there.
+    /// Whether a file is there. One that cannot be looked at counts as there: it is a mark that forbids something.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.dir.join(name).exists()
+        self.dir.join(name).try_exists().unwrap_or(true)
     }
 
     /// Writes a file whole or not at all, and returns only when it is on the disk.

@@ -91,6 +91,8 @@ struct State {
     step: Option<JoinHandle<()>>,
     step_number: u64,
     seen: Option<Seen>,
+    /// The last reading of a primary that has ended since: how far its log is known to have come.
+    last_primary: Option<Seen>,
     disk_read: Option<(Disk, Boottime)>,
     stopped: Option<Stopped>,
     checkpointed: Option<u64>,
@@ -293,7 +295,7 @@ impl Supervisor {
     /// Nothing of the server runs any more.
     fn gone(&mut self, why: String) -> Event {
         self.server.gone();
-        self.state.seen = None;
+        self.state.last_primary = self.state.seen.take().filter(|seen| !seen.reading.in_recovery);
         if self.contact.end(clock::now()) {
             self.write_contact();
         }
@@ -361,6 +363,9 @@ impl Supervisor {
             ServerState::Failed { reason, commands } => format!("{reason}; {}", commands.join("; ")),
             _ => match (self.rules.role(), self.rules.memory().locked) {
                 (_, Some(serial)) => format!("locked at serial {serial} until a later decision"),
+                (None, _) if self.rules.waits_for().is_some() => {
+                    self.rules.waits_for().unwrap_or_default().to_owned()
+                }
                 (None, _) => match &self.state.link_trouble {
                     Some(trouble) => format!("no role yet: {trouble}"),
                     None => "no role yet: the operator has not decided".to_owned(),
@@ -382,13 +387,25 @@ impl Supervisor {
             _ => self.read_disk(),
         };
         let store = &self.server.store;
-        let positions = self.state.seen.as_ref().map(|seen| {
+        let last = self.state.last_primary.as_ref().filter(|_| self.rules.server().is_down());
+        let positions = self.state.seen.as_ref().or(last).map(|seen| {
             let mut positions = seen.reading.positions.clone();
             positions.age = Millis::from(now.since(seen.at));
             positions
         });
         let mut notes = self.state.advice.clone();
         notes.extend(self.state.trouble.clone());
+        notes.extend(self.rules.waits_for().map(str::to_owned));
+        notes.extend(self.server.watch.left());
+        let mut unread = |e: &StoreError, so: &str| notes.push(format!("{}; {so}", crate::link::in_full(e)));
+        let opened_epoch = store.read(OPENED).unwrap_or_else(|e| {
+            unread(&e, "it counts as opened in this hold");
+            Some(self.rules.memory().high_water.epoch)
+        });
+        let diverged = store.read(DIVERGED).unwrap_or_else(|e| {
+            unread(&e, "what diverged last is not known");
+            None
+        });
         Report {
             serial: self.rules.memory().high_water.serial,
             locked: self.rules.locked(),
@@ -399,8 +416,8 @@ impl Supervisor {
             replicas: self.state.seen.as_ref().map(|seen| seen.replicas.clone()).unwrap_or_default(),
             stopped: self.state.stopped.clone(),
             checkpointed: self.state.checkpointed,
-            opened_epoch: store.read(OPENED).ok().flatten(),
-            diverged: store.read(DIVERGED).ok().flatten(),
+            opened_epoch,
+            diverged,
             contact_lost: self.contact.lost(now),
             high_water: self.rules.memory().high_water,
             exited: self.rules.exited().map(str::to_owned),

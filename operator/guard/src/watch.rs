@@ -17,7 +17,7 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 
-use crate::children::{Children, others};
+use crate::children::{Children, is_postgres, name, others};
 use crate::clock;
 
 /// How often the state is looked at though nothing woke the thread.
@@ -55,6 +55,8 @@ struct State {
     killing: bool,
     kills: u64,
     last: Option<Killed>,
+    /// Who outlived the last kill, or outlives the one that is under way.
+    left: Vec<String>,
 }
 
 impl State {
@@ -85,10 +87,10 @@ struct Inner {
 pub(crate) struct Watch(Arc<Inner>);
 
 impl Watch {
-    /// Starts the thread. `end_all` ends every process, the given one first, within the given time, and returns when
-    /// nothing of a server runs any more. `killed` is called from the thread after each kill.
+    /// Starts the thread. `end_all` ends every process, the given one first, within the given time, says who is left,
+    /// and returns when nothing of a server runs any more. `killed` is called from the thread after each kill.
     pub(crate) fn start(
-        end_all: impl Fn(Option<Pid>, Duration) + Send + 'static,
+        end_all: impl Fn(Option<Pid>, Duration, &dyn Fn(Vec<String>)) + Send + 'static,
         killed: impl Fn(Killed) + Send + 'static,
     ) -> std::io::Result<Self> {
         // Neither ever blocks: what was readable may have been taken back.
@@ -105,6 +107,7 @@ impl Watch {
             killing: false,
             kills: 0,
             last: None,
+            left: Vec::new(),
         };
         let watch = Self(Arc::new(Inner { state: Mutex::new(state), done: Condvar::new(), timer, order }));
         let own = watch.clone();
@@ -221,7 +224,12 @@ impl Watch {
         }
     }
 
-    fn run(&self, end_all: &impl Fn(Option<Pid>, Duration), killed: &impl Fn(Killed)) {
+    /// Who outlived the last kill, in words.
+    pub(crate) fn left(&self) -> Vec<String> {
+        self.lock().left.clone()
+    }
+
+    fn run(&self, end_all: &impl Fn(Option<Pid>, Duration, &dyn Fn(Vec<String>)), killed: &impl Fn(Killed)) {
         loop {
             self.sleep();
             let began = clock::now();
@@ -234,7 +242,7 @@ impl Watch {
             state.killing = true;
             let (postmaster, fence) = (state.postmaster, state.fence);
             drop(state);
-            end_all(postmaster, fence);
+            end_all(postmaster, fence, &|left| self.lock().left = left);
             let report = Killed { took: clock::now().since(began), late };
             let mut state = self.lock();
             state.killing = false;
@@ -251,18 +259,32 @@ impl Watch {
 }
 
 /// An immediate stop for a third of `F`, then `SIGKILL` to everyone, again and again until nobody is left: a process
-/// in the middle of a fork may escape one round.
-pub(crate) fn end_all(children: &Children, postmaster: Option<Pid>, fence: Duration) {
+/// in the middle of a fork may escape one round. Somebody whom the guard may not signal and who is not the server
+/// cannot write, and is not waited for.
+pub(crate) fn end_all(
+    children: &Children,
+    postmaster: Option<Pid>,
+    fence: Duration,
+    left: &dyn Fn(Vec<String>),
+) {
     let began = clock::now();
     if let Some(pid) = postmaster {
         // Gone already is as good.
         let _ = kill(pid, Signal::SIGQUIT);
     }
     let mut pause = Duration::from_millis(1);
+    let mut said = Vec::new();
     loop {
         children.reap();
-        if nobody_left() {
-            return;
+        let everyone = others().ok();
+        let over = match &everyone {
+            Some(everyone) => everyone.iter().all(|pid| is_stranger(*pid)),
+            // Without a look at them, only the kernel's own word that there is nobody to signal counts.
+            None => kill(Pid::from_raw(-1), None) == Err(Errno::ESRCH),
+        };
+        let everyone = everyone.unwrap_or_default();
+        if over {
+            return left(everyone.into_iter().map(in_words).collect());
         }
         let elapsed = clock::now().since(began);
         if postmaster.is_none() || elapsed >= fence / 3 {
@@ -271,16 +293,27 @@ pub(crate) fn end_all(children: &Children, postmaster: Option<Pid>, fence: Durat
         }
         if elapsed > fence {
             pause = Duration::from_millis(20);
+            if said != everyone {
+                left(everyone.iter().copied().map(in_words).collect());
+                said = everyone;
+            }
         }
         std::thread::park_timeout(pause);
     }
 }
 
-fn nobody_left() -> bool {
-    match others() {
-        Ok(others) => others.is_empty(),
-        // Without a look at them, only the kernel's own word that there is nobody to signal counts.
-        Err(_) => kill(Pid::from_raw(-1), None) == Err(Errno::ESRCH),
+fn is_stranger(pid: i32) -> bool {
+    kill(Pid::from_raw(pid), None) == Err(Errno::EPERM) && !is_postgres(pid)
+}
+
+fn in_words(pid: i32) -> String {
+    let name = name(pid).ok().flatten().unwrap_or_default();
+    if is_stranger(pid) {
+        format!(
+            "process {pid} ({name}) outlived a kill: it is not the server's and the guard may not signal it"
+        )
+    } else {
+        format!("process {pid} ({name}) outlives its kill: nothing is begun before it is gone")
     }
 }
 
@@ -296,7 +329,7 @@ mod tests {
 
     fn watch() -> (Watch, Receiver<Killed>) {
         let (tx, kills) = channel();
-        let watch = Watch::start(|_, _| {}, move |killed| tx.send(killed).unwrap()).unwrap();
+        let watch = Watch::start(|_, _, _| {}, move |killed| tx.send(killed).unwrap()).unwrap();
         (watch, kills)
     }
 
@@ -354,7 +387,7 @@ mod tests {
     fn nothing_begins_between_the_order_and_the_end_of_its_kill_and_what_begins_then_is_watched() {
         let (go_on, waiting) = channel::<()>();
         let (tx, kills) = channel();
-        let end_all = move |_, _| waiting.recv().unwrap();
+        let end_all = move |_, _, _: &dyn Fn(Vec<String>)| waiting.recv().unwrap();
         let watch = Watch::start(end_all, move |killed| tx.send(killed).unwrap()).unwrap();
         writer_until(&watch, Duration::from_mins(1));
         let order = watch.order();

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::wire::HighWater;
+use crate::record::Fences;
 use crate::time::Boottime;
 
 /// What the record says, as far as the guard needs it.
@@ -15,6 +16,8 @@ pub struct RecordView {
     pub active_here: bool,
     /// The phase is one in which the active site may write: `Steady`, `Requested`, `Returning` or `Promoting`.
     pub phase_grants: bool,
+    /// What the active site has promised: an extension must not outlast it, whatever this site is set to.
+    pub fences: Fences,
     /// The record's epoch, serial and generation.
     pub marks: HighWater,
 }
@@ -120,13 +123,15 @@ impl Fallback {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::Millis;
 
     const EVERY: Duration = Duration::from_millis(250);
     const R: Duration = Duration::from_millis(1250);
     const SEEN: HighWater = HighWater { epoch: 3, serial: 10, generation: 0 };
 
     fn mine() -> RecordView {
-        RecordView { active_here: true, phase_grants: true, marks: SEEN }
+        let fences = Fences::Within { holder: Millis(1250), fence: Millis(300) };
+        RecordView { active_here: true, phase_grants: true, fences, marks: SEEN }
     }
 
     #[test]

@@ -1,12 +1,29 @@
 //! Where do two histories of one database part? From their timeline history files, never from the numbers alone.
+//!
+//! A server that is promoted takes the next free number, so two copies promoted at the same position get equal
+//! numbers and equal files. What tells them apart is a mark: the guard writes it, as a comment, into the history file
+//! of the timeline that is left, and the server copies that file into the new timeline's. From there it goes wherever
+//! the new history goes.
 
 use crate::position::{Lsn, Timeline};
+
+/// Begins the comment that names a promotion.
+const MARK: &str = "# bascule promotion ";
+
+/// A timeline that was left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Ancestor {
+    timeline: Timeline,
+    end: Lsn,
+    /// Which promotion left it; none: it was not a guard's.
+    mark: Option<String>,
+}
 
 /// The way a cluster came to its timeline: each ancestor with the position where the next one left it, oldest
 /// first, then the timeline itself, which has no end yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct History {
-    ancestors: Vec<(Timeline, Lsn)>,
+    ancestors: Vec<Ancestor>,
     current: Timeline,
 }
 
@@ -48,17 +65,21 @@ impl History {
     /// `timeline<TAB>LSN<TAB>reason` lines.
     pub fn parse(current: Timeline, text: &str) -> Result<Self, HistoryError> {
         let mut ancestors = Vec::new();
+        let mut mark = None;
         for (i, raw) in text.lines().enumerate() {
+            if let Some(token) = raw.strip_prefix(MARK) {
+                mark = Some(token.trim().to_owned());
+            }
             let line = raw.split('#').next().unwrap_or_default().trim();
             if line.is_empty() {
                 continue;
             }
             let mut words = line.split_whitespace();
             let pair = (words.next().and_then(|w| w.parse().ok()), words.next().and_then(|w| w.parse().ok()));
-            let (Some(timeline), Some(lsn)) = pair else {
+            let (Some(timeline), Some(end)) = pair else {
                 return Err(HistoryError { timeline: current, line: i + 1, found: raw.to_owned() });
             };
-            ancestors.push((Timeline(timeline), lsn));
+            ancestors.push(Ancestor { timeline: Timeline(timeline), end, mark: mark.take() });
         }
         Ok(Self { ancestors, current })
     }
@@ -68,20 +89,41 @@ impl History {
         self.current
     }
 
-    fn steps(&self) -> impl Iterator<Item = (Timeline, Option<Lsn>)> + '_ {
-        self.ancestors.iter().map(|(t, l)| (*t, Some(*l))).chain([(self.current, None)])
+    fn steps(&self) -> impl Iterator<Item = (Timeline, Option<Lsn>, Option<&str>)> + '_ {
+        let left = self.ancestors.iter().map(|a| (a.timeline, Some(a.end), a.mark.as_deref()));
+        left.chain([(self.current, None, None)])
     }
 
     /// The timelines from the one that contains `lsn` on, each with its end: where WAL from `lsn` on is found.
     pub fn from(&self, lsn: Lsn) -> Vec<(Timeline, Option<Lsn>)> {
-        self.steps().filter(|(_, end)| end.is_none_or(|e| e > lsn)).collect()
+        self.steps().map(|(t, end, _)| (t, end)).filter(|(_, end)| end.is_none_or(|e| e > lsn)).collect()
     }
+}
+
+/// The text of a timeline's history file with the mark of the promotion that is about to leave it; an earlier
+/// attempt's mark is replaced.
+pub fn marked(text: &str, token: &str) -> String {
+    let is_mark = |line: &&str| line.starts_with(MARK) || line.trim().is_empty();
+    let tail = text.lines().rev().take_while(is_mark).count();
+    let kept = text.lines().count() - tail;
+    let mut out: String = text.lines().take(kept).flat_map(|line| [line, "\n"]).collect();
+    out.extend([MARK, token, "\n"]);
+    out
 }
 
 /// Where the copy with `local` history and the upstream with `upstream` history part.
 pub fn fork(local: &History, upstream: &History) -> Fork {
+    part(local, upstream, true)
+}
+
+/// Whether `pg_rewind`, which knows numbers and positions only, finds the same fork between them.
+pub fn same_by_number(local: &History, upstream: &History) -> bool {
+    local.current != upstream.current && part(local, upstream, true) == part(local, upstream, false)
+}
+
+fn part(local: &History, upstream: &History, by_marks: bool) -> Fork {
     let mut last = Fork::Strangers;
-    for ((ours, our_end), (theirs, their_end)) in local.steps().zip(upstream.steps()) {
+    for ((ours, our_end, our_mark), (theirs, their_end, their_mark)) in local.steps().zip(upstream.steps()) {
         if ours != theirs {
             return last;
         }
@@ -90,6 +132,9 @@ pub fn fork(local: &History, upstream: &History) -> Fork {
             (Some(a), Some(b)) if a == b => last = Fork::At { timeline: ours, lsn: a },
             (Some(a), Some(b)) => return Fork::At { timeline: ours, lsn: a.min(b) },
             (Some(end), None) | (None, Some(end)) => return Fork::At { timeline: ours, lsn: end },
+        }
+        if by_marks && our_mark != their_mark {
+            return last;
         }
     }
     last
@@ -134,6 +179,37 @@ mod tests {
         let a = history(3, "1\t0/3000000\tx\n2\t0/5000000\ty\n");
         let b = history(3, "1\t0/3000000\tx\n");
         assert_eq!(fork(&a, &b), at(1, "0/3000000"));
+    }
+
+    #[test]
+    fn equal_numbers_and_positions_of_two_promotions_are_two_histories() {
+        let promoted = |parent: &str, token: &str, line: &str| format!("{}\n{line}", marked(parent, token));
+        let paris = promoted("", "p", "1\t0/3000000\tx\n");
+        let lyon = promoted("", "l", "1\t0/3000000\tx\n");
+        let by_hand = "1\t0/3000000\tx\n";
+        let later = promoted(&lyon, "q", "2\t0/5000000\ty\n");
+        let cases = [
+            (history(2, &lyon), history(2, &lyon), Fork::None, false),
+            (history(2, &lyon), history(2, &paris), at(1, "0/3000000"), false),
+            (history(2, &lyon), history(2, by_hand), at(1, "0/3000000"), false),
+            (history(2, by_hand), history(2, by_hand), Fork::None, false),
+            (history(2, &lyon), history(3, &later), at(2, "0/5000000"), true),
+            (history(2, &paris), history(3, &later), at(1, "0/3000000"), false),
+            (history(3, &later), history(2, &paris), at(1, "0/3000000"), false),
+            (History::without_ancestors(Timeline(1)), history(2, &lyon), at(1, "0/3000000"), true),
+        ];
+        for (ours, theirs, expected, by_number) in cases {
+            assert_eq!(fork(&ours, &theirs), expected, "{ours:?} against {theirs:?}");
+            assert_eq!(same_by_number(&ours, &theirs), by_number, "{ours:?} against {theirs:?}");
+        }
+    }
+
+    #[test]
+    fn a_promotion_that_is_tried_again_leaves_one_mark() {
+        let once = marked("1\t0/3000000\tx\n", "first");
+        let twice = marked(&once, "second");
+        assert_eq!(twice, "1\t0/3000000\tx\n# bascule promotion second\n");
+        assert_eq!(history(2, &twice), history(2, "1\t0/3000000\tx\n"), "its own timeline is not left yet");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Every call of [`Rules::step`] looks at the deadline first: a guard that wakes up late kills before anything else.
 
+mod remembered;
 mod talk;
 
 use std::time::Duration;
@@ -11,6 +12,7 @@ use super::fallback::Fallback;
 use super::grant::{Deadline, Grants};
 use super::wire::{Disk, HighWater, Instruction, Role, ServerState, Timing, Upstream};
 use crate::time::{Boottime, Millis};
+use remembered::{REMEMBERED, Remembered};
 
 /// How long a fast stop may take when no deadline bounds it, before the server is stopped without asking it.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -59,6 +61,7 @@ pub struct Rules {
     exited: Option<String>,
     leaving: Option<Leaving>,
     started: Boottime,
+    remembered: Remembered,
 }
 
 /// The way out after SIGTERM.
@@ -96,8 +99,15 @@ impl Rules {
             exited: None,
             leaving: None,
             started: now,
+            remembered: Remembered::default(),
             memory,
         }
+    }
+
+    /// Whether the guard can ask the arbiter itself.
+    pub const fn with_arbiter(mut self, has: bool) -> Self {
+        self.remembered.has_arbiter = has;
+        self
     }
 
     /// The role in force; `None` until one was given.
@@ -220,7 +230,9 @@ impl Rules {
                     self.stop(now, &mut out);
                 }
             }
+            Event::RecordRead { number: REMEMBERED, view } => self.confirm_remembered(view, now),
             Event::RecordRead { number, view } => {
+                self.heed_promise(view);
                 let step = self.fallback.read(number, view, self.memory.high_water);
                 self.fall_back(step, now, &mut out);
             }
@@ -299,7 +311,8 @@ impl Rules {
         if !self.accept(ins, now, out) {
             return;
         }
-        if ins.grant.is_some() || ins.role != Role::Keep {
+        // An answer that leaves a writer without a grant is no more than silence to it.
+        if ins.grant.is_some() || !matches!(ins.role, Role::Keep | Role::Serve { .. }) {
             self.silent_since = None;
             self.fallback.abandon();
         }
@@ -392,6 +405,7 @@ impl Rules {
             self.stopping_writer = false;
         }
         self.access_pending = false;
+        self.remembered.confirmed &= !state.is_down();
         if self.server != state {
             // What was permitted was asked for another state.
             (self.need, self.permitted) = (None, false);
@@ -437,10 +451,7 @@ impl Rules {
             self.leave(now, out);
             return;
         }
-        let role = self.role.clone().or_else(|| {
-            let waited = now.since(self.started) >= UNMANAGED_PATIENCE;
-            self.memory.unmanaged.clone().filter(|_| waited)
-        });
+        let role = self.role.clone().or_else(|| self.remembered_role(now, out));
         let live = self.grants.deadline().is_live(now);
         let serves = matches!(role, Some(Role::Serve { .. } | Role::Wait { .. }));
         if self.server.is_or_becomes_primary() && !live && serves && self.memory.unmanaged.is_none() {
@@ -498,9 +509,15 @@ impl Rules {
         }
         let standby_on_disk = matches!(&self.disk, Disk::Cluster(c) if c.standby_signal);
         let servable = matches!(&self.disk, Disk::Cluster(c) if !c.half_rewound);
+        let down = match &self.server {
+            ServerState::Down => true,
+            // A new attempt may help, and the lock has made sure that somebody wants one.
+            ServerState::Failed { commands, .. } => commands.is_empty(),
+            _ => false,
+        };
         let need = match &self.server {
-            ServerState::Down if now < self.retry_at || self.memory.locked.is_some() => None,
-            ServerState::Down if !servable => {
+            _ if down && (now < self.retry_at || self.memory.locked.is_some()) => None,
+            _ if down && !servable => {
                 let reason = match &self.disk {
                     Disk::Empty => {
                         "the data directory is empty: a primary is never made from nothing".to_owned()
@@ -513,13 +530,13 @@ impl Rules {
                 self.set(ServerState::Failed { reason, commands: Vec::new() });
                 None
             }
-            ServerState::Down if standby_on_disk => {
+            _ if down && standby_on_disk => {
                 self.following = None;
                 out.push(Action::StartOrphan);
                 self.set(ServerState::Starting { writer: false });
                 None
             }
-            ServerState::Down => Some(Need::Start),
+            _ if down => Some(Need::Start),
             ServerState::Standby { .. } if now >= self.retry_at => Some(Need::Promote),
             _ if self.access_pending => None,
             ServerState::Primary { open: false } if open && now >= self.retry_at => Some(Need::Open),

@@ -224,7 +224,8 @@ pub struct Report {
     pub state: ServerState,
     /// What lies on the disk. While a server runs, its control file as last written.
     pub disk: Disk,
-    /// The server's positions as last read; absent while no server answers.
+    /// The server's positions as last read; absent while no server answers, except that a primary's last ones are kept
+    /// until another server runs: their age grows.
     pub positions: Option<Positions>,
     /// How far each connected replica is behind this primary, by the name of its replication slot.
     #[serde(default)]
@@ -234,7 +235,8 @@ pub struct Report {
     /// The serial of the last instruction whose `CHECKPOINT` is done.
     pub checkpointed: Option<u64>,
     /// The epoch of the hold in which this database was last opened, or was about to be: written beside the data
-    /// before opening. An epoch below the record's means "never opened in this hold".
+    /// before opening. An epoch below the record's means "never opened in this hold"; a marker that cannot be read counts
+    /// as one of the highest epoch seen.
     pub opened_epoch: Option<u64>,
     /// What lay past the fork when this database last came back on another history; saved, never wiped.
     pub diverged: Option<Diverged>,

@@ -11,8 +11,9 @@ use tokio::task::JoinHandle;
 
 use super::{Heard, StepEnd, Supervisor};
 use crate::arbiter::Arbiter;
-use crate::children::{describe, name, others};
+use crate::children::{describe, is_postgres, others};
 use crate::clock;
+use crate::monitor::Seen;
 use crate::rejoin::{CannotFollow, Rejoin, Standing};
 use crate::server::{Server, Start, StepError};
 use crate::store::MEMORY;
@@ -85,9 +86,9 @@ impl Supervisor {
                 done.map(|()| ServerState::Standby { open: false })
             }),
             Action::Join { upstream } => self.join(upstream),
-            Action::Clone { upstream } => self.step(|server, _| async move {
-                crate::clone::clone(&server, &upstream).await.map(|()| ServerState::Down)
-            }),
+            Action::Clone { upstream } => {
+                self.step(|server, _| async move { crate::clone::clone(&server, &upstream).await });
+            }
             Action::Promote { close } => {
                 self.state.was_primary = true;
                 if self.contact.end(clock::now()) {
@@ -226,7 +227,7 @@ impl Supervisor {
     /// Looks whether the upstream's history has left the standby's when it has not streamed for some time.
     pub(super) fn look_for_stray(&mut self, now: Boottime) {
         let upstream = self.rules.following().filter(|_| self.server.running().is_some()).cloned();
-        let streams = self.state.seen.as_ref().is_some_and(|seen| seen.streams());
+        let streams = self.state.seen.as_ref().is_some_and(Seen::streams);
         if !self.state.stray.is_due(upstream.is_some(), streams, now) {
             return;
         }
@@ -237,7 +238,7 @@ impl Supervisor {
         tokio::spawn(async move {
             let rejoin = Rejoin { server: &server, upstream: &upstream, cluster: &cluster };
             let found = rejoin.standing().await;
-            let strayed = matches!(found, Ok(Standing::Diverged(_)));
+            let strayed = matches!(found, Ok(Standing::Diverged { .. }));
             tracing::info!(?found, "the standby does not stream");
             let _ = hear.send(Heard::Stray { upstream, strayed }).await;
         });
@@ -310,9 +311,11 @@ async fn rejoin(
     stages: &Stages,
 ) -> Result<Joined, CannotFollow> {
     let rejoin = Rejoin { server, upstream, cluster };
-    if !cluster.half_rewound {
-        let fork = match rejoin.standing().await {
-            Ok(Standing::Diverged(fork)) => fork,
+    if cluster.half_rewound {
+        stages.send(StepEnd::Is(ServerState::Rewinding)).await;
+    } else {
+        let (fork, by_number) = match rejoin.standing().await {
+            Ok(Standing::Diverged { fork, by_number }) => (fork, by_number),
             Ok(Standing::Follows) => {
                 server.set_strayed(false);
                 return Ok(Joined::Follows);
@@ -326,8 +329,9 @@ async fn rejoin(
         server.set_strayed(true);
         stages.send(StepEnd::Is(ServerState::Rewinding)).await;
         stages.send(StepEnd::Saved(rejoin.save(fork).await?)).await;
-    } else {
-        stages.send(StepEnd::Is(ServerState::Rewinding)).await;
+        if !by_number {
+            return Err(rejoin.twins(fork));
+        }
     }
     rejoin.rewind().await?;
     server.set_strayed(false);
@@ -371,9 +375,4 @@ pub(crate) async fn postmaster_ends(server: Arc<Server>, hear: mpsc::Sender<Hear
             return;
         }
     }
-}
-
-/// One that cannot be looked at may be the server's.
-fn is_postgres(pid: i32) -> bool {
-    name(pid).map_or(true, |name| name.is_some_and(|name| name == "postgres"))
 }

@@ -263,3 +263,52 @@ async fn closing_ends_a_connection_that_was_let_in_and_has_not_said_who_it_is() 
     let read = tokio::time::timeout(PATIENCE, dawdler.read(&mut answer)).await.unwrap();
     assert!(!matches!(read, Ok(1) if answer[0] == b'R'), "it was let in");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_does_not_wait_for_a_stranger_whom_the_guard_may_not_signal_and_says_who_it_is() {
+    let world = World::new().await;
+    let a = open_primary(&world).await;
+    // What a debug container of another user is.
+    let guard = a.pid().to_string();
+    let mut stranger =
+        std::process::Command::new("nsenter").args(["-t", &guard, "-p", "sleep", "600"]).spawn().unwrap();
+    let is_sleep =
+        |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|c| c.trim() == "sleep");
+    a.order(|o| o.deaf = true);
+    let silent = Instant::now();
+    loop {
+        let (strangers, servers): (Vec<i32>, Vec<i32>) = a.processes().iter().partition(|pid| is_sleep(pid));
+        if servers.is_empty() {
+            assert_eq!(strangers.len(), 1);
+            break;
+        }
+        assert!(silent.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    a.order(|o| o.deaf = false);
+    let again = a.until("an open primary again", serves).await;
+    assert!(again.notes.iter().any(|note| note.contains("(sleep)")), "{:?}", again.notes);
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_opening_that_cannot_be_read_up_counts_as_one_and_where_a_dead_primary_stood_stays_known() {
+    let world = World::new().await;
+    let a = open_primary(&world).await;
+    let alive = a.until("a position", |r| r.positions.as_ref().is_some_and(|p| p.flush.is_some())).await;
+    std::fs::write(a.root.join("bascule/opened.json"), "{").unwrap();
+    let postmaster = a.processes().into_iter().find(|pid| parent_is(*pid, a.pid())).unwrap();
+    kill(Pid::from_raw(postmaster), Signal::SIGKILL).unwrap();
+    let report = a.until("locked", |r| r.locked.is_some()).await;
+    assert_eq!(report.opened_epoch, Some(1));
+    assert!(report.notes.iter().any(|note| note.contains("opened.json")), "{:?}", report.notes);
+    let last = report.positions.expect("its last position");
+    assert!(last.flush >= alive.positions.unwrap().flush && last.timeline.is_some(), "{last:?}");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let later = a.last_report().unwrap().positions.expect("still known");
+    assert!(later.flush == last.flush && later.age > last.age, "{later:?}");
+    a.serve(3, 2);
+    let open = a.until("an open primary", serves).await;
+    assert_eq!(open.opened_epoch, Some(2), "the marker is written anew");
+}

@@ -1,10 +1,10 @@
 //! Coming back under another server: what must not be started, and what heals by itself.
 
-use bascule_core::guard::wire::{Report, ServerState};
+use bascule_core::guard::wire::{Disk, Report, ServerState};
 use nix::sys::signal::Signal;
 
-use crate::roles::{follows, pair, serves};
-use crate::world::{Node, World};
+use crate::roles::{follows, pair, pair_with, serves};
+use crate::world::{BIN, Node, World};
 
 fn refusal(report: &Report) -> Option<&str> {
     match &report.state {
@@ -19,7 +19,11 @@ fn name(pid: i32) -> String {
 
 /// `a` was a primary with a tail that `b`, its standby, never received; `b` runs again without it.
 async fn split(world: &World) -> (Node, Node) {
-    let (mut a, b) = pair(world).await;
+    split_with(world, &[]).await
+}
+
+async fn split_with(world: &World, options: &[&str]) -> (Node, Node) {
+    let (mut a, b) = pair_with(world, options).await;
     b.lock(3);
     b.until("a stopped standby", |r| r.locked == Some(3)).await;
     let client = a.client().await.unwrap();
@@ -101,4 +105,99 @@ async fn a_copy_that_is_known_to_have_diverged_is_never_started_before_it_is_sav
     b.until("the new primary again", serves).await;
     std::fs::remove_file(&place).unwrap();
     healed(&a, &b).await;
+}
+
+fn history(node: &Node, comments: bool) -> Vec<String> {
+    let text = std::fs::read_to_string(node.root.join("data/pg_wal/00000002.history")).unwrap();
+    let wanted = |line: &&str| line.starts_with('#') == comments && !line.trim().is_empty();
+    text.lines().filter(wanted).map(str::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_promotions_to_the_same_timeline_at_the_same_position_are_told_apart_and_nothing_is_overwritten()
+{
+    let world = World::new().await;
+    let (a, mut b) = pair(&world).await;
+    a.lock(3);
+    let stopped = a.until("locked", |r| r.locked == Some(3)).await.stopped.unwrap();
+    let replayed = |r: &Report| r.positions.as_ref().is_some_and(|p| p.replay > Some(stopped.checkpoint));
+    b.until("everything replayed", replayed).await;
+    b.serve(5, 2);
+    b.until("the new primary", serves).await;
+    for n in 0..57 {
+        b.sql(&format!("INSERT INTO t(n) VALUES ({n})")).await;
+    }
+    b.signal(Signal::SIGKILL);
+    b.ended().await;
+    // The old site has nothing of that, and is promoted too.
+    std::fs::write(a.root.join("data/standby.signal"), "").unwrap();
+    let seen = |r: &Report| matches!(&r.disk, Disk::Cluster(c) if c.standby_signal);
+    a.until("a standby on the disk", seen).await;
+    a.serve(6, 3);
+    a.until("promoted as well", serves).await;
+    a.sql("INSERT INTO t(n) VALUES (4711)").await;
+    assert_eq!(history(&a, false), history(&b, false), "numbers and positions are equal");
+    assert_ne!(history(&a, true), history(&b, true));
+    b.follow(7, &a);
+    b.start();
+    let told = b.until("refused", |r| refusal(r).is_some() && r.diverged.is_some()).await;
+    let ServerState::Failed { reason, commands } = told.state else { panic!() };
+    assert!(reason.contains("same number"), "{reason}");
+    assert!(told.diverged.is_some_and(|d| d.transactions >= 57 && std::path::Path::new(&d.path).is_dir()));
+    assert!(commands[0].starts_with("mv "), "{commands:?}");
+    std::fs::rename(b.root.join("data"), b.root.join("data.kept")).unwrap();
+    b.until("cloned and following", follows).await;
+    assert_eq!(b.sql("SELECT n FROM t").await, ["4711"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_diverged_is_saved_once_however_often_the_rewind_has_to_wait() {
+    let world = World::new().await;
+    let (mut a, b) = split(&world).await;
+    // Closed: it answers to replication only, so nothing can be rewound yet.
+    b.order(|o| {
+        o.role = bascule_core::guard::wire::Role::Serve { open: false, slots: vec!["bascule_other".into()] };
+        (o.serial, o.epoch, o.grant) = (6, 2, Some(1250));
+    });
+    b.until("a closed primary", |r| r.state == ServerState::Primary { open: false }).await;
+    a.follow(7, &b);
+    a.start();
+    a.until("refused", |r| refusal(r).is_some() && r.diverged.is_some()).await;
+    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+    let tries = a.log().matches("saved what the new history").count();
+    assert!(tries > 2, "{tries}");
+    assert_eq!(std::fs::read_dir(a.root.join("bascule/diverged")).unwrap().count(), 1);
+    b.serve(8, 2);
+    b.until("an open primary", serves).await;
+    healed(&a, &b).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rewind_that_is_cut_off_is_tried_again_and_the_sites_own_files_survive_it() {
+    let world = World::new().await;
+    let bin = world.dir.path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    for entry in std::fs::read_dir(BIN).unwrap().flatten() {
+        std::os::unix::fs::symlink(entry.path(), bin.join(entry.file_name())).unwrap();
+    }
+    // The first one is cut off after it has put the upstream's file in the place of the site's.
+    let rewind = bin.join("pg_rewind");
+    std::fs::remove_file(&rewind).unwrap();
+    let script = format!(
+        "#!/bin/sh\nif mkdir \"$2/../cut\" 2>/dev/null; then\n  echo '# of the upstream' > \"$2/pg_ident.conf\"\n  \
+         echo 'pg_rewind: error: could not fetch file: server closed the connection unexpectedly' >&2\n  exit 1\nfi\n\
+         exec {BIN}/pg_rewind \"$@\"\n"
+    );
+    std::fs::write(&rewind, script).unwrap();
+    std::fs::set_permissions(&rewind, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let (mut a, b) = split_with(&world, &["--bin", bin.to_str().unwrap()]).await;
+    std::fs::write(a.root.join("data/pg_ident.conf"), "# of site a\n").unwrap();
+    promote_and_write(&b).await;
+    a.follow(7, &b);
+    a.start();
+    a.until("cut off", |r| refusal(r).is_some_and(|why| why.contains("closed the connection"))).await;
+    let ident = || std::fs::read_to_string(a.root.join("data/pg_ident.conf")).unwrap();
+    assert_eq!(ident(), "# of the upstream\n");
+    healed(&a, &b).await;
+    assert_eq!(ident(), "# of site a\n");
 }

@@ -19,7 +19,12 @@ pub(crate) fn follows(report: &Report) -> bool {
 
 /// A primary and a standby that follows it, cloned into an empty directory.
 pub(crate) async fn pair(world: &World) -> (Node, Node) {
-    let mut a = world.node("a", true);
+    pair_with(world, &[]).await
+}
+
+/// The same, with options for the primary's guard.
+pub(crate) async fn pair_with(world: &World, options: &[&str]) -> (Node, Node) {
+    let mut a = world.node_with("a", true, options);
     a.start();
     a.serve(2, 1);
     a.until("an open primary", serves).await;

@@ -222,7 +222,9 @@ impl World {
             ("--bin", BIN),
             ("--replication-hba", "host replication all 127.0.0.1/32 trust"),
         ] {
-            command.extend([option.to_owned(), value.to_owned()]);
+            if !options.contains(&option) {
+                command.extend([option.to_owned(), value.to_owned()]);
+            }
         }
         command.extend(options.iter().map(|o| (*o).to_owned()));
         command.extend(["--".to_owned(), format!("{BIN}/postgres")]);

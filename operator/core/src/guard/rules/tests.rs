@@ -4,9 +4,11 @@ use super::*;
 use crate::guard::fallback::RecordView;
 use crate::guard::wire::{Cluster, ClusterState, Grant};
 use crate::position::{Lsn, SystemId, Timeline};
+use crate::record::Fences;
 
 mod properties;
 
+const FENCES: Fences = Fences::Within { holder: Millis(1250), fence: Millis(300) };
 const TIMING: Timing = Timing { p: Millis(250), tq: Millis(250), r: Millis(1250), f: Millis(300) };
 
 const fn t(ms: u64) -> Boottime {
@@ -215,6 +217,7 @@ fn a_guard_does_not_grant_itself_anything_after_expiry() {
     let view = Some(RecordView {
         active_here: true,
         phase_grants: true,
+        fences: FENCES,
         marks: HighWater { epoch: 1, serial: 5, generation: 0 },
     });
     assert_eq!(g.on(Event::RecordRead { number: 1, view }, 1260), []);
@@ -229,7 +232,7 @@ fn without_an_operator_the_guard_reads_the_record_then_renews_and_counts_from_th
     assert_eq!(g.on(Event::Tick { tell: false }, 349), [], "silent for less than Tq");
     assert_eq!(g.on(Event::Tick { tell: false }, 350), [Action::ReadRecord { number: 1 }]);
     let marks = HighWater { epoch: 1, serial: 6, generation: 0 };
-    let view = Some(RecordView { active_here: true, phase_grants: true, marks });
+    let view = Some(RecordView { active_here: true, phase_grants: true, fences: FENCES, marks });
     assert_eq!(g.on(Event::RecordRead { number: 1, view }, 400), [Action::RenewLease { number: 1 }]);
     g.on(Event::LeaseRenewed { number: 1, done: true }, 500);
     assert_eq!(g.rules.deadline(), Deadline::At(t(1600)));
@@ -244,7 +247,7 @@ fn the_fallback_does_not_renew_while_locked_or_stopped() {
     g.on(Event::Connected, 360);
     g.tell(says(6, Role::Lock), 370);
     let marks = HighWater { epoch: 1, serial: 6, generation: 0 };
-    let view = Some(RecordView { active_here: true, phase_grants: true, marks });
+    let view = Some(RecordView { active_here: true, phase_grants: true, fences: FENCES, marks });
     assert_eq!(g.on(Event::RecordRead { number: 1, view }, 400), []);
     g.on(Event::Disconnected, 410);
     for at in (420..1200).step_by(50) {
@@ -523,4 +526,95 @@ fn a_standby_told_to_serve_after_a_restart_starts_without_an_upstream_and_is_the
     assert_eq!(g.tell(says(6, serve(true)), 0), [Action::StartOrphan]);
     g.server(ServerState::Standby { open: false }, 10);
     assert_eq!(g.answer(grants(6, serve(true), 1250, true), 20), [Action::Promote { close: false }]);
+}
+
+#[test]
+fn a_primary_that_could_not_be_started_is_started_again_by_a_later_decision_and_after_a_pause() {
+    let mut g = Guard::new(cluster(false));
+    g.tell(says(5, serve(true)), 0);
+    assert_eq!(g.answer(grants(5, serve(true), 1250, true), 0), [Action::StartPrimary]);
+    let failed = || ServerState::Failed { reason: "postgres -C: no space left".into(), commands: Vec::new() };
+    g.server(failed(), 10);
+    assert_eq!(g.rules.locked(), Some(5), "it is the record's business first");
+    g.on(Event::Tick { tell: true }, 500);
+    assert_eq!(g.answer(grants(5, serve(true), 1250, true), 510), []);
+    g.tell(says(6, serve(true)), 600);
+    assert_eq!(g.answer(grants(6, serve(true), 1250, true), 610), [Action::StartPrimary]);
+    g.server(failed(), 620);
+    g.tell(says(7, serve(true)), 630);
+    assert_eq!(g.answer(grants(7, serve(true), 1250, true), 640), [], "not before its pause is over");
+    g.on(Event::Tick { tell: false }, 900);
+    assert_eq!(g.answer(grants(7, serve(true), 1250, true), 910), [Action::StartPrimary]);
+}
+
+#[test]
+fn an_answer_without_a_grant_does_not_switch_the_fallback_off() {
+    let mut g = Guard::open_primary();
+    for (role, at) in [(serve(true), 300), (Role::Keep, 320)] {
+        g.on(Event::Tick { tell: true }, at);
+        assert_eq!(g.answer(says(5, role), at + 10), []);
+    }
+    let read = g.on(Event::Tick { tell: false }, 600);
+    assert_eq!(read, [Action::ReadRecord { number: 1 }]);
+    g.on(Event::Tick { tell: true }, 610);
+    g.answer(says(5, serve(true)), 620);
+    let marks = HighWater { epoch: 1, serial: 5, generation: 0 };
+    let view = Some(RecordView { active_here: true, phase_grants: true, fences: FENCES, marks });
+    assert_eq!(g.on(Event::RecordRead { number: 1, view }, 630), [Action::RenewLease { number: 1 }]);
+    g.on(Event::LeaseRenewed { number: 1, done: true }, 640);
+    assert_eq!(g.rules.deadline(), Deadline::At(t(1850)));
+}
+
+#[test]
+fn the_fallback_keeps_the_promise_of_the_record_when_it_is_less_than_what_this_site_is_set_to() {
+    let extended = |fences| {
+        let mut g = Guard::open_primary();
+        g.on(Event::Disconnected, 100);
+        g.on(Event::Tick { tell: false }, 350);
+        let marks = HighWater { epoch: 1, serial: 6, generation: 0 };
+        let view = Some(RecordView { active_here: true, phase_grants: true, fences, marks });
+        g.on(Event::RecordRead { number: 1, view }, 400);
+        g.on(Event::LeaseRenewed { number: 1, done: true }, 500);
+        (g.rules.deadline(), g.rules.timing().f)
+    };
+    let within = |holder, fence| Fences::Within { holder: Millis(holder), fence: Millis(fence) };
+    assert_eq!(extended(within(1000, 200)), (Deadline::At(t(1350)), Millis(200)));
+    assert_eq!(extended(within(5000, 1000)), (Deadline::At(t(1600)), Millis(300)));
+}
+
+#[test]
+fn a_remembered_role_is_taken_up_only_when_the_record_agrees() {
+    let memory = Memory {
+        high_water: HighWater { epoch: 1, serial: 6, generation: 0 },
+        locked: None,
+        unmanaged: Some(serve(true)),
+    };
+    let marks = memory.high_water;
+    let agrees = RecordView { active_here: true, phase_grants: true, fences: Fences::Never, marks };
+    let refused = [
+        None,
+        Some(RecordView { active_here: false, ..agrees }),
+        Some(RecordView { phase_grants: false, ..agrees }),
+        Some(RecordView { fences: FENCES, ..agrees }),
+        Some(RecordView { marks: HighWater { serial: 5, ..marks }, ..agrees }),
+    ];
+    let read = [Action::ReadRecord { number: 0 }];
+    for view in refused {
+        let mut g = Guard::with(memory.clone(), cluster(false));
+        g.rules = g.rules.with_arbiter(true);
+        assert_eq!(g.on(Event::Tick { tell: false }, 4999), []);
+        assert_eq!(g.on(Event::Tick { tell: false }, 5000), read);
+        assert_eq!(g.on(Event::Tick { tell: false }, 5010), [], "one question at a time");
+        assert_eq!(g.on(Event::RecordRead { number: 0, view }, 5050), [], "{view:?}");
+        assert!(g.rules.waits_for().is_some(), "{view:?}");
+        assert_eq!(g.on(Event::Tick { tell: false }, 5060), [], "not without a pause");
+        assert_eq!(g.on(Event::Tick { tell: false }, 5200), read);
+        let started = g.on(Event::RecordRead { number: 0, view: Some(agrees) }, 5210);
+        assert_eq!(started, [Action::StartPrimary]);
+        assert_eq!(g.rules.waits_for(), None);
+        g.server(ServerState::Primary { open: false }, 5220);
+        g.server(ServerState::Primary { open: true }, 5230);
+        let died = Event::Server { state: ServerState::Down, died: Some("a crash".into()) };
+        assert_eq!(g.on(died, 9000), read, "asked again before every start");
+    }
 }

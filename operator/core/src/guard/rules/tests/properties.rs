@@ -238,7 +238,8 @@ impl Judge {
                 let Some((number, _)) = self.reads.last().copied() else { return };
                 let serial = self.rules.memory().high_water.serial.saturating_sub(1) + serial;
                 let marks = HighWater { epoch: 1, serial, generation: 0 };
-                let view = Some(RecordView { active_here: *mine, phase_grants: *grants, marks });
+                let view =
+                    Some(RecordView { active_here: *mine, phase_grants: *grants, fences: FENCES, marks });
                 self.step(Event::RecordRead { number, view });
             }
             Happening::Renewed(done) => {
