@@ -14,8 +14,6 @@ pub const READY: &str = "Ready";
 pub const RECONCILING: &str = "Reconciling";
 /// Nothing will happen before a person acts; only there while true. The message says what to do.
 pub const STALLED: &str = "Stalled";
-/// Policy: the git source that it came from can be read and agrees with it.
-pub const SOURCE_READY: &str = "SourceReady";
 /// Policy: every site's lease lives and its facts are fresh.
 pub const SITES_REACHABLE: &str = "SitesReachable";
 /// Policy: every standby streams from the active site.

@@ -103,6 +103,10 @@ pub struct OperatorArgs {
     #[arg(long, env = "BASCULE_JOURNAL")]
     pub journal: Option<PathBuf>,
 
+    /// For how many days the journal's files are kept.
+    #[arg(long, env = "BASCULE_JOURNAL_DAYS", default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub journal_days: u32,
+
     /// Where git repositories are kept between fetches; may be emptied at any time.
     #[arg(long, env = "BASCULE_GIT_CACHE", default_value = "/var/cache/bascule")]
     pub git_cache: PathBuf,

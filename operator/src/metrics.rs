@@ -1,8 +1,18 @@
 //! What Prometheus is told.
+//!
+//! A series is there while it says something: one whose value is not known any more, or whose policy is gone, is
+//! removed, for a number that nobody keeps up to date looks like a fact.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::hash::Hash;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use bascule_engine::ports::{JournalEntry, JournalKind};
+use bascule_core::name::{PolicyKey, SiteName};
+use bascule_engine::ports::{JournalEntry, JournalKind, Shown};
+use bascule_engine::run::Pulse;
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -10,12 +20,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 /// Labels of a policy's series.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct PolicyLabels {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub policy: String,
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
+struct PolicyLabels {
+    namespace: String,
+    policy: String,
 }
 
 /// Labels of the journal's counter.
@@ -25,68 +33,171 @@ struct KindLabels {
 }
 
 /// Labels of a gate that is not passed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct GateLabels {
-    /// The policy's namespace.
-    pub namespace: String,
-    /// The policy's name.
-    pub policy: String,
-    /// The gate's stable name.
-    pub gate: String,
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
+struct GateLabels {
+    namespace: String,
+    policy: String,
+    gate: String,
+}
+
+/// Labels of what is known of one site.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
+struct SiteLabels {
+    namespace: String,
+    policy: String,
+    site: String,
+}
+
+/// Labels of a part of the last transition.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
+struct PhaseLabels {
+    namespace: String,
+    policy: String,
+    phase: String,
+}
+
+/// Labels of a source's series.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
+struct SourceLabels {
+    namespace: String,
+    source: String,
+}
+
+/// Series of one meaning, with the policy that each belongs to.
+struct Series<L> {
+    family: Family<L, Gauge<f64, AtomicU64>>,
+    there: Mutex<BTreeMap<PolicyKey, BTreeSet<L>>>,
+}
+
+impl<L> Series<L>
+where
+    L: Clone + Debug + Ord + Hash + Send + Sync + EncodeLabelSet + 'static,
+{
+    fn registered(registry: &mut Registry, name: &str, help: &str) -> Self {
+        let family = Family::default();
+        registry.register(name, help, family.clone());
+        Self { family, there: Mutex::default() }
+    }
+
+    /// All series of a policy: those that are not named any more are removed.
+    fn set(&self, policy: &PolicyKey, values: BTreeMap<L, f64>) {
+        let mut all = self.there.lock().unwrap_or_else(PoisonError::into_inner);
+        let there: BTreeSet<L> = values.keys().cloned().collect();
+        for gone in all.remove(policy).unwrap_or_default().difference(&there) {
+            self.family.remove(gone);
+        }
+        for (labels, value) in values {
+            self.family.get_or_create(&labels).set(value);
+        }
+        if !there.is_empty() {
+            all.insert(policy.clone(), there);
+        }
+    }
 }
 
 /// The operator's metrics.
 pub struct Metrics {
     registry: Registry,
-    /// Whether this site's lease has time left.
-    pub lease_alive: Gauge,
-    /// Events that the engine has handled.
-    pub events: Gauge<u64, AtomicU64>,
+    lease_alive: Gauge,
+    engine_events: Gauge<u64, AtomicU64>,
     journal: Family<KindLabels, Counter>,
-    /// The record's epoch.
-    pub epoch: Family<PolicyLabels, Gauge>,
-    /// The record's serial.
-    pub serial: Family<PolicyLabels, Gauge>,
-    /// Whether this site is the active one.
-    pub active: Family<PolicyLabels, Gauge>,
-    /// Gates that are not passed, by name: why nothing moves.
-    pub blocked: Family<GateLabels, Gauge>,
+    journal_lost: Gauge<u64, AtomicU64>,
+    events_lost: Gauge<u64, AtomicU64>,
+    source_ready: Family<SourceLabels, Gauge>,
+    epoch: Series<PolicyLabels>,
+    serial: Series<PolicyLabels>,
+    active: Series<PolicyLabels>,
+    blocked: Series<GateLabels>,
+    lag: Series<SiteLabels>,
+    write_pause: Series<PolicyLabels>,
+    phases: Series<PhaseLabels>,
+    lost_transactions: Series<PolicyLabels>,
+    lost_bytes: Series<PolicyLabels>,
+}
+
+/// What is read when Prometheus asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// How the engine is doing.
+    pub pulse: Pulse,
+    /// Events of Kubernetes that were dropped or refused since the start.
+    pub events_lost: u64,
+    /// Lines of the journal that the disk did not take since the start.
+    pub journal_lost: u64,
 }
 
 impl Metrics {
     /// All metrics, at zero.
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("bascule");
-        let metrics = Self {
-            lease_alive: Gauge::default(),
-            events: Gauge::default(),
-            journal: Family::default(),
-            epoch: Family::default(),
-            serial: Family::default(),
-            active: Family::default(),
-            blocked: Family::default(),
-            registry: Registry::default(),
-        };
-        registry.register(
-            "site_lease_alive",
-            "Whether this site's lease has time left",
-            metrics.lease_alive.clone(),
-        );
-        registry.register(
+        let r = &mut registry;
+        let (lease_alive, engine_events, journal) = (Gauge::default(), Gauge::default(), Family::default());
+        let (journal_lost, events_lost, source_ready) =
+            (Gauge::default(), Gauge::default(), Family::default());
+        r.register("site_lease_alive", "Whether this site's lease has time left", Gauge::clone(&lease_alive));
+        r.register(
             "engine_events",
             "Events that the engine has handled since its start",
-            metrics.events.clone(),
+            Gauge::clone(&engine_events),
         );
-        registry.register("journal_entries", "Entries of the journal by kind", metrics.journal.clone());
-        registry.register("policy_epoch", "The record's epoch", metrics.epoch.clone());
-        registry.register("policy_serial", "The record's serial", metrics.serial.clone());
-        registry.register("policy_active", "1 where this site is the active one", metrics.active.clone());
-        registry.register(
-            "policy_gate_blocked",
-            "1 for each gate that is not passed",
-            metrics.blocked.clone(),
+        r.register("journal_entries", "Entries of the journal by kind", Family::clone(&journal));
+        r.register(
+            "journal_lines_lost",
+            "Lines of the journal that the disk did not take since the start",
+            Gauge::clone(&journal_lost),
         );
-        Self { registry, ..metrics }
+        r.register(
+            "kubernetes_events_lost",
+            "Events of Kubernetes that were dropped or refused since the start",
+            Gauge::clone(&events_lost),
+        );
+        r.register(
+            "source_ready",
+            "1 where the newest revision of a PolicySource is in force",
+            Family::clone(&source_ready),
+        );
+        Self {
+            lease_alive,
+            engine_events,
+            journal,
+            journal_lost,
+            events_lost,
+            source_ready,
+            epoch: Series::registered(r, "policy_epoch", "The record's epoch"),
+            serial: Series::registered(r, "policy_serial", "The record's serial"),
+            active: Series::registered(r, "policy_active", "1 where this site is the active one"),
+            blocked: Series::registered(
+                r,
+                "policy_gate_blocked",
+                "1 for each gate that is not passed; all Moves together are one",
+            ),
+            lag: Series::registered(
+                r,
+                "policy_replication_lag_bytes",
+                "How far a site's replicas are behind; absent while unknown",
+            ),
+            write_pause: Series::registered(
+                r,
+                "policy_last_transition_write_pause_seconds",
+                "For how long nobody could write in the last transition, where it was measured",
+            ),
+            phases: Series::registered(
+                r,
+                "policy_last_transition_phase_seconds",
+                "How long each part of the last transition took",
+            ),
+            lost_transactions: Series::registered(
+                r,
+                "policy_last_transition_lost_transactions",
+                "Transactions that the last transition lost, counted at the old site's return",
+            ),
+            lost_bytes: Series::registered(
+                r,
+                "policy_last_transition_lost_bytes",
+                "Bytes of log that the last transition lost, counted at the old site's return",
+            ),
+            registry,
+        }
     }
 
     /// Counts an entry of the journal.
@@ -99,10 +210,165 @@ impl Metrics {
         self.journal.get_or_create(&KindLabels { kind }).inc();
     }
 
+    /// Whether the newest revision of a source is in force.
+    pub fn source(&self, namespace: &str, name: &str, ready: bool) {
+        let labels = SourceLabels { namespace: namespace.to_owned(), source: name.to_owned() };
+        self.source_ready.get_or_create(&labels).set(i64::from(ready));
+    }
+
+    /// A source is gone.
+    pub fn source_gone(&self, namespace: &str, name: &str) {
+        let labels = SourceLabels { namespace: namespace.to_owned(), source: name.to_owned() };
+        self.source_ready.remove(&labels);
+    }
+
+    /// What is shown of a policy, as `site` sees it.
+    pub fn show(&self, site: &SiteName, shown: &Shown) {
+        let key = &shown.key;
+        let labels = || PolicyLabels { namespace: key.namespace.to_string(), policy: key.name.to_string() };
+        let one = |value: Option<f64>| value.map(|v| (labels(), v)).into_iter().collect::<BTreeMap<_, _>>();
+        let record = shown.record.as_ref();
+        self.epoch.set(key, one(record.map(|r| r.epoch as f64)));
+        self.serial.set(key, one(record.map(|r| r.serial as f64)));
+        self.active.set(key, one(record.map(|r| f64::from(r.active == *site))));
+
+        let mut blocked = BTreeMap::new();
+        for gate in &shown.report.gates {
+            // A Move's name lives for one Move; as a label it would stay for ever in whoever collects.
+            let name = if gate.name.starts_with("move/") { "move" } else { &gate.name };
+            let PolicyLabels { namespace, policy } = labels();
+            let value = blocked.entry(GateLabels { namespace, policy, gate: name.to_owned() }).or_insert(0.0);
+            *value = f64::from(!gate.passed()).max(*value);
+        }
+        self.blocked.set(key, blocked);
+
+        let lag = shown.report.sites.iter().filter_map(|row| {
+            let PolicyLabels { namespace, policy } = labels();
+            Some((SiteLabels { namespace, policy, site: row.name.to_string() }, row.lag.bytes? as f64))
+        });
+        self.lag.set(key, lag.collect());
+
+        let last = shown.report.last.as_ref();
+        let seconds = |ms: u64| Duration::from_millis(ms).as_secs_f64();
+        self.write_pause.set(key, one(last.and_then(|l| l.write_pause_ms).map(seconds)));
+        let phases = last.map(|l| &l.transition.phases[..]).unwrap_or_default();
+        let phases = phases.iter().map(|p| {
+            let PolicyLabels { namespace, policy } = labels();
+            (PhaseLabels { namespace, policy, phase: p.name.clone() }, seconds(p.took.0))
+        });
+        self.phases.set(key, phases.collect());
+        let loss = last.and_then(|l| l.transition.measured_loss.as_ref());
+        self.lost_transactions.set(key, one(loss.map(|m| m.transactions as f64)));
+        self.lost_bytes.set(key, one(loss.map(|m| m.bytes as f64)));
+    }
+
+    /// A policy is gone.
+    pub fn forget(&self, key: &PolicyKey) {
+        for series in [
+            &self.epoch,
+            &self.serial,
+            &self.active,
+            &self.write_pause,
+            &self.lost_transactions,
+            &self.lost_bytes,
+        ] {
+            series.set(key, BTreeMap::new());
+        }
+        self.blocked.set(key, BTreeMap::new());
+        self.lag.set(key, BTreeMap::new());
+        self.phases.set(key, BTreeMap::new());
+    }
+
     /// The OpenMetrics text.
-    pub fn text(&self) -> Result<String, std::fmt::Error> {
+    pub fn text(&self, now: &Now) -> Result<String, std::fmt::Error> {
+        self.lease_alive.set(i64::from(now.pulse.lease_alive));
+        self.engine_events.set(now.pulse.events);
+        self.events_lost.set(now.events_lost);
+        self.journal_lost.set(now.journal_lost);
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wiring::samples::{gate, shown};
+
+    fn lines(metrics: &Metrics, of: &str) -> Vec<String> {
+        let text = metrics.text(&Now::default()).unwrap();
+        text.lines().filter(|l| l.starts_with(&format!("bascule_{of}{{"))).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_gate_that_is_asked_no_more_has_no_series() {
+        let (metrics, site) = (Metrics::new(), "paris".try_into().unwrap());
+        let mut shown = shown();
+        shown.report.gates = vec![gate("silence", false), gate("veto", true)];
+        metrics.show(&site, &shown);
+        let found = lines(&metrics, "policy_gate_blocked");
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found.iter().any(|l| l.contains("gate=\"silence\"") && l.ends_with(" 1.0")), "{found:?}");
+        shown.report.gates = vec![gate("veto", true)];
+        metrics.show(&site, &shown);
+        let found = lines(&metrics, "policy_gate_blocked");
+        assert!(found.len() == 1 && found[0].contains("veto") && found[0].ends_with(" 0.0"), "{found:?}");
+    }
+
+    #[test]
+    fn the_name_of_a_move_is_no_label() {
+        let (metrics, site) = (Metrics::new(), "paris".try_into().unwrap());
+        let mut shown = shown();
+        shown.report.gates = vec![gate("move/tuesday", true), gate("move/monday", false)];
+        metrics.show(&site, &shown);
+        let found = lines(&metrics, "policy_gate_blocked");
+        assert!(
+            found.len() == 1 && found[0].contains("gate=\"move\"") && found[0].ends_with(" 1.0"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn what_is_unknown_and_what_is_gone_has_no_series() {
+        let (metrics, site) = (Metrics::new(), "paris".try_into().unwrap());
+        let mut shown = shown();
+        metrics.show(&site, &shown);
+        let found = lines(&metrics, "policy_replication_lag_bytes");
+        assert!(found.len() == 1 && found[0].contains("lyon") && found[0].ends_with(" 4096.0"), "{found:?}");
+        for (name, value) in [
+            ("policy_last_transition_write_pause_seconds", "0.128"),
+            ("policy_last_transition_lost_transactions", "7.0"),
+            ("policy_last_transition_lost_bytes", "512.0"),
+            ("policy_epoch", "4.0"),
+            ("policy_active", "0.0"),
+        ] {
+            let found = lines(&metrics, name);
+            assert!(found.len() == 1 && found[0].ends_with(&format!(" {value}")), "{found:?}");
+        }
+        assert_eq!(lines(&metrics, "policy_last_transition_phase_seconds").len(), 2);
+        shown.report.sites.iter_mut().for_each(|row| row.lag.bytes = None);
+        metrics.show(&site, &shown);
+        assert_eq!(lines(&metrics, "policy_replication_lag_bytes"), Vec::<String>::new());
+        metrics.forget(&shown.key);
+        assert_eq!(lines(&metrics, "policy_epoch"), Vec::<String>::new());
+        assert_eq!(lines(&metrics, "policy_last_transition_phase_seconds"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_was_lost_is_told_when_it_is_asked_for() {
+        let now = Now { events_lost: 3, journal_lost: 5, ..Now::default() };
+        let text = Metrics::new().text(&now).unwrap();
+        assert!(text.contains("bascule_kubernetes_events_lost 3\n"), "{text}");
+        assert!(text.contains("bascule_journal_lines_lost 5\n"), "{text}");
+    }
+
+    #[test]
+    fn a_source_has_a_series_until_it_is_gone() {
+        let metrics = Metrics::new();
+        metrics.source("shop", "main", false);
+        assert!(lines(&metrics, "source_ready")[0].ends_with(" 0"));
+        metrics.source_gone("shop", "main");
+        assert_eq!(lines(&metrics, "source_ready"), Vec::<String>::new());
     }
 }

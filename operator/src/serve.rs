@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -13,24 +14,27 @@ use axum::routing::get;
 use bascule_engine::run::Pulse;
 use tokio::sync::watch;
 
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Now};
 
 /// The engine has handled nothing for so long: it hangs, and the process should be started anew. The engine ticks
 /// several times a second.
 const HANGS: Duration = Duration::from_secs(30);
 
+/// What is asked when somebody asks.
 #[derive(Clone)]
-struct Shared {
-    pulse: watch::Receiver<Pulse>,
-    metrics: Arc<Metrics>,
+pub struct Shared {
+    /// How the engine is doing.
+    pub pulse: watch::Receiver<Pulse>,
+    /// The operator's metrics.
+    pub metrics: Arc<Metrics>,
+    /// How many Events of Kubernetes were lost.
+    pub events_lost: Arc<AtomicU64>,
+    /// How many lines the journal has lost.
+    pub journal_lost: Arc<AtomicU64>,
 }
 
 /// Serves `/healthz`, `/readyz` and `/metrics` until the process ends.
-pub async fn serve(
-    listen: SocketAddr,
-    pulse: watch::Receiver<Pulse>,
-    metrics: Arc<Metrics>,
-) -> anyhow::Result<()> {
+pub async fn serve(listen: SocketAddr, shared: Shared) -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::bind(listen)
         .await
         .with_context(|| format!("--http-listen {listen} cannot be used"))?;
@@ -38,18 +42,23 @@ pub async fn serve(
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_text))
-        .with_state(Shared { pulse, metrics });
+        .with_state(shared);
     axum::serve(listener, app).await.context("the HTTP server ended")
 }
 
 /// Alive: the engine handles events. Losing the arbiter or the API server is no reason to be restarted.
-async fn healthz(State(mut shared): State<Shared>) -> Response {
-    shared.pulse.mark_unchanged();
-    match tokio::time::timeout(HANGS, shared.pulse.changed()).await {
+async fn healthz(State(shared): State<Shared>) -> Response {
+    alive(shared.pulse, HANGS).await
+}
+
+async fn alive(mut pulse: watch::Receiver<Pulse>, hangs: Duration) -> Response {
+    pulse.mark_unchanged();
+    match tokio::time::timeout(hangs, pulse.changed()).await {
         Ok(Ok(())) => (StatusCode::OK, "ok\n").into_response(),
         Ok(Err(_)) => (StatusCode::SERVICE_UNAVAILABLE, "the engine has ended\n").into_response(),
         Err(_) => {
-            (StatusCode::SERVICE_UNAVAILABLE, "the engine has handled nothing for 30 s\n").into_response()
+            let why = format!("the engine has handled nothing for {hangs:?}\n");
+            (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
         }
     }
 }
@@ -65,15 +74,86 @@ async fn readyz(State(shared): State<Shared>) -> Response {
 }
 
 async fn metrics_text(State(shared): State<Shared>) -> Response {
-    let pulse = *shared.pulse.borrow();
-    shared.metrics.lease_alive.set(i64::from(pulse.lease_alive));
-    shared.metrics.events.set(pulse.events);
-    match shared.metrics.text() {
+    let now = Now {
+        pulse: *shared.pulse.borrow(),
+        events_lost: shared.events_lost.load(Ordering::Relaxed),
+        journal_lost: shared.journal_lost.load(Ordering::Relaxed),
+    };
+    match shared.metrics.text(&now) {
         Ok(text) => {
             ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
                 .into_response()
         }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("metrics cannot be written: {error}\n"))
             .into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shared(pulse: Pulse) -> (watch::Sender<Pulse>, Shared) {
+        let (sender, pulse) = watch::channel(pulse);
+        let shared = Shared {
+            pulse,
+            metrics: Arc::new(Metrics::new()),
+            events_lost: Arc::default(),
+            journal_lost: Arc::new(AtomicU64::new(2)),
+        };
+        (sender, shared)
+    }
+
+    async fn body(response: Response) -> (StatusCode, String) {
+        let status = response.status();
+        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        (status, String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn the_operator_is_ready_once_everything_was_read() {
+        let (sender, shared) = shared(Pulse::default());
+        assert_eq!(readyz(State(shared.clone())).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+        sender.send_replace(Pulse { ready: true, ..Pulse::default() });
+        assert_eq!(readyz(State(shared)).await.status(), StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn the_operator_is_alive_while_the_engine_handles_events_whatever_else_is_lost() {
+        let (sender, shared) = shared(Pulse::default());
+        let asked = tokio::spawn(healthz(State(shared)));
+        // A question asked before a beat is answered by the beat.
+        while !asked.is_finished() {
+            sender.send_replace(Pulse { lease_alive: false, ..Pulse::default() });
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(asked.await.unwrap().status(), StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_handles_nothing_is_not_alive() {
+        let (_sender, shared) = shared(Pulse::default());
+        let (status, text) = body(alive(shared.pulse, Duration::from_millis(5)).await).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(text.contains("handled nothing for 5ms"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_has_ended_is_not_alive() {
+        let (sender, shared) = shared(Pulse::default());
+        drop(sender);
+        let (status, text) = body(healthz(State(shared)).await).await;
+        assert_eq!((status, text.as_str()), (StatusCode::SERVICE_UNAVAILABLE, "the engine has ended\n"));
+    }
+
+    #[tokio::test]
+    async fn metrics_say_how_the_engine_is_and_what_was_lost() {
+        let (_sender, shared) = shared(Pulse { lease_alive: true, events: 41, ..Pulse::default() });
+        let (status, text) = body(metrics_text(State(shared)).await).await;
+        assert_eq!(status, StatusCode::OK);
+        for line in ["bascule_site_lease_alive 1", "bascule_engine_events 41", "bascule_journal_lines_lost 2"]
+        {
+            assert!(text.lines().any(|l| l == line), "{line}: {text}");
+        }
     }
 }

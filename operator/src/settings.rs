@@ -70,3 +70,54 @@ fn parse_duration(text: &str) -> anyhow::Result<Duration> {
     let span: jiff::SignedDuration = text.parse().context("not a duration")?;
     Duration::try_from(span).context("a negative duration")
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn args(changed: &[&str]) -> OperatorArgs {
+        let fixed = [
+            "bascule",
+            "operator",
+            "--arbiter-endpoints=https://127.0.0.1:2379",
+            "--arbiter-ca=/nonexistent/ca.crt",
+            "--arbiter-cert=/nonexistent/tls.crt",
+            "--arbiter-key=/nonexistent/tls.key",
+            "--guard-certificates=/nonexistent",
+        ];
+        let Command::Operator(args) = Cli::parse_from(fixed.iter().chain(changed)).command else {
+            panic!("another command");
+        };
+        *args
+    }
+
+    fn refused(changed: &[&str]) -> String {
+        Settings::read(args(changed)).map(drop).map_err(|e| format!("{e:#}")).unwrap_err()
+    }
+
+    #[test]
+    fn a_profile_that_is_too_fast_for_the_arbiter_is_refused_with_the_inequality() {
+        let why = refused(&["--site=paris", "--profile=metro", "--arbiter-election=1s"]);
+        let inequality = Profile::Metro.timing().violations(Duration::from_secs(1))[0].to_string();
+        assert!(inequality.contains("R") && inequality.contains("election"), "{inequality}");
+        assert!(why.contains(&inequality), "{why}");
+        assert!(why.contains("--election-timeout") && why.contains("slower profile"), "{why}");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_by_its_option() {
+        assert!(refused(&["--site=Paris!"]).contains("--site"));
+        assert!(refused(&["--site=paris", "--profile=galaxy"]).contains("--profile"));
+        let why = refused(&["--site=paris", "--arbiter-election=soon"]);
+        assert!(why.contains("--arbiter-election") && why.contains("300ms"), "{why}");
+    }
+
+    #[test]
+    fn a_certificate_that_cannot_be_read_is_named_by_its_option_and_path() {
+        let why = refused(&["--site=paris"]);
+        assert!(why.contains("--arbiter-ca /nonexistent/ca.crt"), "{why}");
+    }
+}

@@ -238,9 +238,6 @@ pub struct DataLoss {
     /// acknowledged to a client are among them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transactions: Option<u64>,
-    /// Seconds between the first and the last of them, by their own timestamps.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub seconds: Option<u64>,
     /// Where the lost writes are kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub saved_at: Option<String>,

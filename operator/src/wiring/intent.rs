@@ -6,23 +6,40 @@ use std::sync::Arc;
 use anyhow::Context;
 use bascule_adapters::kube::apply::REVISION_ANNOTATION;
 use bascule_adapters::kube::client::Kube;
-use bascule_adapters::kube::watch::{Key, Seen, watch};
+use bascule_adapters::kube::status::{StatusDesk, StatusKey};
+use bascule_adapters::kube::watch::{Key, Seen, Unreadable, watch};
 use bascule_core::name::PolicyKey;
 use bascule_crds::{FailoverPolicy, Move};
 use bascule_engine::intake::{moves, policy};
 use bascule_engine::ports::Intent;
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use super::objects::{Objects, SeenMove};
+use super::objects::{Inner, Objects, SeenMove, SeenPolicy};
+use super::{move_status, unreadable};
+use crate::metrics::Metrics;
 
 /// How many changes of objects may wait: the watch reads on when the engine has taken some.
 const WAITING: usize = 256;
 
+/// Who has to know which objects there are.
+pub struct Followed {
+    /// This site's cluster.
+    pub kube: Kube,
+    /// The objects, for those who write their status.
+    pub objects: Arc<Objects>,
+    /// Where status is put down.
+    pub desk: StatusDesk,
+    /// The series of policies.
+    pub metrics: Arc<Metrics>,
+}
+
 /// Watches policies and Moves and tells the engine, until the process ends.
-pub async fn follow(kube: Kube, objects: Arc<Objects>, into: mpsc::Sender<Intent>) -> anyhow::Result<()> {
+pub async fn follow(followed: Followed, into: mpsc::Sender<Intent>) -> anyhow::Result<()> {
+    let kube = &followed.kube;
     let (mut policies, policies_worker) =
-        watch::<FailoverPolicy>(&kube, &(), WAITING).context("FailoverPolicies cannot be watched")?;
-    let (mut moves, moves_worker) = watch::<Move>(&kube, &(), WAITING).context("Moves cannot be watched")?;
+        watch::<FailoverPolicy>(kube, &(), WAITING).context("FailoverPolicies cannot be watched")?;
+    let (mut moves, moves_worker) = watch::<Move>(kube, &(), WAITING).context("Moves cannot be watched")?;
     let mut workers = tokio::task::JoinSet::new();
     workers.spawn(policies_worker);
     workers.spawn(moves_worker);
@@ -31,17 +48,26 @@ pub async fn follow(kube: Kube, objects: Arc<Objects>, into: mpsc::Sender<Intent
         let mut told = Vec::new();
         tokio::select! {
             seen = policies.next() => match seen {
-                Some(seen) => policies_listed |= take_policies(&objects, seen, &mut told),
+                Some(seen) => policies_listed |= followed.take_policies(seen, &mut told),
                 None => anyhow::bail!("the watch of FailoverPolicies has ended"),
             },
             seen = moves.next() => match seen {
-                Some(seen) => moves_listed |= take_moves(&objects, seen, &mut told),
+                Some(seen) => {
+                    for bad in unreadable_of(&seen) {
+                        unreadable::say::<Move>(kube, &followed.desk, bad).await;
+                    }
+                    moves_listed |= followed.take_moves(seen, &mut told);
+                }
                 None => anyhow::bail!("the watch of Moves has ended"),
             },
         }
-        if policies_listed && moves_listed && !said {
-            said = true;
-            told.push(Intent::Listed);
+        if policies_listed && moves_listed {
+            // Not earlier: a policy that was not listed yet is not absent.
+            followed.say_unmet();
+            if !said {
+                said = true;
+                told.push(Intent::Listed);
+            }
         }
         for intent in told {
             if into.send(intent).await.is_err() {
@@ -55,51 +81,178 @@ fn key_of(key: &Key) -> Option<PolicyKey> {
     PolicyKey::new(key.namespace.clone(), key.name.clone()).ok()
 }
 
-/// Returns whether everything has been listed.
-fn take_policies(objects: &Objects, seen: Seen<FailoverPolicy>, told: &mut Vec<Intent>) -> bool {
+fn unreadable_of<K>(seen: &Seen<K>) -> &[Unreadable] {
     match seen {
-        Seen::Applied(object) => {
-            apply_policy(objects, *object, told);
-            false
+        Seen::Unreadable(bad) => std::slice::from_ref(bad),
+        Seen::Listed { unreadable, .. } => unreadable,
+        Seen::Applied(_) | Seen::Deleted(_) => &[],
+    }
+}
+
+impl Followed {
+    /// Returns whether everything has been listed.
+    fn take_policies(&self, seen: Seen<FailoverPolicy>, told: &mut Vec<Intent>) -> bool {
+        match seen {
+            Seen::Applied(object) => {
+                self.apply_policy(*object, told);
+                false
+            }
+            Seen::Unreadable(bad) => {
+                unreadable_policy(&bad.key, bad.reason, told);
+                false
+            }
+            Seen::Deleted(key) => {
+                if let Some(key) = key_of(&key) {
+                    self.policy_gone(key, told);
+                }
+                false
+            }
+            Seen::Listed { objects: found, unreadable: bad } => {
+                let mut there: BTreeSet<PolicyKey> = found
+                    .iter()
+                    .filter_map(|o| {
+                        let (ns, name) = (o.metadata.namespace.clone()?, o.metadata.name.clone()?);
+                        PolicyKey::new(ns, name).ok()
+                    })
+                    .collect();
+                there.extend(bad.iter().filter_map(|b| key_of(&b.key)));
+                let gone: Vec<PolicyKey> =
+                    self.objects.lock().policies.keys().filter(|k| !there.contains(k)).cloned().collect();
+                for key in gone {
+                    self.policy_gone(key, told);
+                }
+                for object in found {
+                    self.apply_policy(object, told);
+                }
+                for b in bad {
+                    unreadable_policy(&b.key, b.reason, told);
+                }
+                true
+            }
         }
-        Seen::Unreadable(bad) => {
-            unreadable(&bad.key, bad.reason, told);
-            false
+    }
+
+    fn policy_gone(&self, key: PolicyKey, told: &mut Vec<Intent>) {
+        let gone = self.objects.lock().policies.remove(&key);
+        if let Some(gone) = gone {
+            self.desk.forget(&StatusKey::of(&gone.object));
         }
-        Seen::Deleted(key) => {
-            if let Some(key) = key_of(&key) {
-                objects.lock().policies.remove(&key);
-                told.push(Intent::PolicyGone(key));
+        self.metrics.forget(&key);
+        told.push(Intent::PolicyGone(key));
+    }
+
+    fn apply_policy(&self, object: FailoverPolicy, told: &mut Vec<Intent>) {
+        let revision = object.metadata.annotations.as_ref().and_then(|a| a.get(REVISION_ANNOTATION)).cloned();
+        let namespace = object.metadata.namespace.clone().unwrap_or_default();
+        let name = object.metadata.name.clone().unwrap_or_default();
+        let Ok(key) = PolicyKey::new(namespace, name) else { return };
+        let mut known = self.objects.lock();
+        let before = known.policies.remove(&key);
+        let said = match before {
+            Some(before) if before.object.metadata.uid == object.metadata.uid => before.said,
+            Some(before) => {
+                self.desk.forget(&StatusKey::of(&before.object));
+                None
             }
-            false
+            None => None,
+        };
+        let (intent, invalid) = match policy::convert(&object, revision) {
+            Ok(policy) => (Intent::Policy(Box::new(policy)), None),
+            Err(invalid) => {
+                let reason = invalid.to_string();
+                (Intent::Invalid { policy: key.clone(), reason: reason.clone() }, Some(reason))
+            }
+        };
+        known.policies.insert(key.clone(), SeenPolicy { object, invalid, said });
+        told.push(intent);
+        // Labels may have changed, and with them which Moves mean this policy.
+        let moves = known.moves_of(&key);
+        told.push(Intent::Moves { policy: key, moves });
+    }
+
+    /// Returns whether everything has been listed.
+    fn take_moves(&self, seen: Seen<Move>, told: &mut Vec<Intent>) -> bool {
+        let mut known = self.objects.lock();
+        let listed = match seen {
+            Seen::Applied(object) => {
+                self.insert_move(&mut known, *object);
+                false
+            }
+            Seen::Unreadable(_) => false,
+            Seen::Deleted(key) => {
+                self.move_gone(&mut known, &(key.namespace, key.name));
+                false
+            }
+            Seen::Listed { objects: found, .. } => {
+                let there: BTreeSet<(String, String)> = found.iter().map(place_of).collect();
+                let gone: Vec<_> = known.moves.keys().filter(|k| !there.contains(*k)).cloned().collect();
+                for place in gone {
+                    self.move_gone(&mut known, &place);
+                }
+                for object in found {
+                    self.insert_move(&mut known, object);
+                }
+                true
+            }
+        };
+        let keys: Vec<PolicyKey> = known.policies.keys().cloned().collect();
+        for policy in keys {
+            let moves = known.moves_of(&policy);
+            told.push(Intent::Moves { policy, moves });
         }
-        Seen::Listed { objects: found, unreadable: bad } => {
-            let mut there: BTreeSet<PolicyKey> = found
-                .iter()
-                .filter_map(|o| {
-                    let (ns, name) = (o.metadata.namespace.clone()?, o.metadata.name.clone()?);
-                    PolicyKey::new(ns, name).ok()
-                })
-                .collect();
-            there.extend(bad.iter().filter_map(|b| key_of(&b.key)));
-            let gone: Vec<PolicyKey> =
-                objects.lock().policies.keys().filter(|k| !there.contains(k)).cloned().collect();
-            for key in gone {
-                objects.lock().policies.remove(&key);
-                told.push(Intent::PolicyGone(key));
+        listed
+    }
+
+    fn move_gone(&self, known: &mut Inner, place: &(String, String)) {
+        if let Some(gone) = known.moves.remove(place) {
+            self.desk.forget(&StatusKey::of(&gone.object));
+        }
+    }
+
+    fn insert_move(&self, known: &mut Inner, object: Move) {
+        let place = place_of(&object);
+        if known.moves.get(&place).is_some_and(|m| m.object.metadata.uid != object.metadata.uid) {
+            self.move_gone(known, &place);
+        }
+        let said = known.moves.remove(&place).and_then(|before| before.said);
+        let command = moves::convert(&object).map_err(|invalid| invalid.to_string());
+        if let (Err(reason), None) = (&command, &said) {
+            tracing::warn!(namespace = place.0, name = place.1, reason, "a Move is not valid and is ignored");
+        }
+        known.moves.insert(place, SeenMove { object, command, said });
+    }
+
+    /// Says of each Move that no policy here speaks of why that is.
+    fn say_unmet(&self) {
+        let mut known = self.objects.lock();
+        let now = Timestamp::now();
+        let unmet: Vec<_> = known
+            .moves
+            .iter()
+            .filter_map(|(place, seen)| {
+                let meant = seen.command.as_ref().map(|c| known.policies_of(c)).unwrap_or_default();
+                Some((place.clone(), move_status::unmet(seen, &meant, now)?))
+            })
+            .collect();
+        for (place, status) in unmet {
+            let Some(seen) = known.moves.get_mut(&place) else { continue };
+            let put = serde_json::to_value(&status).map_err(|e| e.to_string()).and_then(|value| {
+                self.desk.put(StatusKey::of(&seen.object), value).map_err(|e| e.to_string())
+            });
+            if let Err(why) = put {
+                tracing::warn!(
+                    namespace = place.0,
+                    name = place.1,
+                    why,
+                    "the status of a Move was not taken"
+                );
             }
-            for object in found {
-                apply_policy(objects, object, told);
-            }
-            for b in bad {
-                unreadable(&b.key, b.reason, told);
-            }
-            true
+            seen.said = Some(status);
         }
     }
 }
 
-fn unreadable(key: &Key, reason: String, told: &mut Vec<Intent>) {
+fn unreadable_policy(key: &Key, reason: String, told: &mut Vec<Intent>) {
     if let Some(policy) = key_of(key) {
         told.push(Intent::Invalid { policy, reason });
     } else {
@@ -107,64 +260,6 @@ fn unreadable(key: &Key, reason: String, told: &mut Vec<Intent>) {
     }
 }
 
-fn apply_policy(objects: &Objects, object: FailoverPolicy, told: &mut Vec<Intent>) {
-    let revision = object.metadata.annotations.as_ref().and_then(|a| a.get(REVISION_ANNOTATION)).cloned();
-    let namespace = object.metadata.namespace.clone().unwrap_or_default();
-    let name = object.metadata.name.clone().unwrap_or_default();
-    let Ok(key) = PolicyKey::new(namespace, name) else { return };
-    let intent = match policy::convert(&object, revision) {
-        Ok(policy) => Intent::Policy(Box::new(policy)),
-        Err(invalid) => Intent::Invalid { policy: key.clone(), reason: invalid.to_string() },
-    };
-    let mut known = objects.lock();
-    known.policies.insert(key.clone(), object);
-    told.push(intent);
-    // Labels may have changed, and with them which Moves mean this policy.
-    let moves = known.moves_of(&key);
-    told.push(Intent::Moves { policy: key, moves });
-}
-
-/// Returns whether everything has been listed.
-fn take_moves(objects: &Objects, seen: Seen<Move>, told: &mut Vec<Intent>) -> bool {
-    let mut known = objects.lock();
-    let listed = match seen {
-        Seen::Applied(object) => {
-            insert_move(&mut known.moves, *object);
-            false
-        }
-        Seen::Unreadable(bad) => {
-            tracing::warn!(key = %bad.key, reason = bad.reason, "a Move cannot be read");
-            false
-        }
-        Seen::Deleted(key) => {
-            known.moves.remove(&(key.namespace, key.name));
-            false
-        }
-        Seen::Listed { objects: found, unreadable } => {
-            for bad in unreadable {
-                tracing::warn!(key = %bad.key, reason = bad.reason, "a Move cannot be read");
-            }
-            known.moves.clear();
-            for object in found {
-                insert_move(&mut known.moves, object);
-            }
-            true
-        }
-    };
-    let keys: Vec<PolicyKey> = known.policies.keys().cloned().collect();
-    for policy in keys {
-        let moves = known.moves_of(&policy);
-        told.push(Intent::Moves { policy, moves });
-    }
-    listed
-}
-
-fn insert_move(into: &mut std::collections::BTreeMap<(String, String), SeenMove>, object: Move) {
-    let namespace = object.metadata.namespace.clone().unwrap_or_default();
-    let name = object.metadata.name.clone().unwrap_or_default();
-    let command = moves::convert(&object).map_err(|invalid| invalid.to_string());
-    if let Err(reason) = &command {
-        tracing::warn!(namespace, name, reason, "a Move is not valid and is ignored");
-    }
-    into.insert((namespace, name), SeenMove { object, command });
+fn place_of(object: &Move) -> (String, String) {
+    (object.metadata.namespace.clone().unwrap_or_default(), object.metadata.name.clone().unwrap_or_default())
 }

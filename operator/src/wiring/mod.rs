@@ -5,6 +5,8 @@ mod intent;
 mod move_status;
 mod objects;
 mod publish;
+#[cfg(test)]
+pub(crate) mod samples;
 mod sources;
 mod unreadable;
 
@@ -45,6 +47,9 @@ const STATUS_PAUSE: Duration = Duration::from_millis(500);
 
 /// How many Events may wait.
 const EVENTS: usize = 512;
+
+/// How long the end of the process waits for the journal's disk.
+const JOURNAL_END: Duration = Duration::from_secs(2);
 
 /// How long the first look at the cluster is retried before the operator gives up and is started anew.
 const CLUSTER_TRIES: u32 = 60;
@@ -88,7 +93,11 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let question = Timestamp::now().as_nanosecond().unsigned_abs() as u64;
     let arbiter = arbiter(&settings, &uid, question).await?;
     let metrics = Arc::new(Metrics::new());
-    let journal = FileJournal::open(settings.site.clone(), settings.args.journal.as_deref())?;
+    let (journal, journal_end) = FileJournal::open(
+        settings.site.clone(),
+        settings.args.journal.as_deref(),
+        settings.args.journal_days,
+    )?;
     let objects = Arc::new(objects::Objects::default());
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
 
@@ -116,17 +125,25 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     .context("--guard-listen, --guard-certificates")?;
 
     let (intent_in, intent_out) = mpsc::channel(WAITING);
-    tasks.spawn(intent::follow(kube.clone(), Arc::clone(&objects), intent_in));
+    let followed = intent::Followed {
+        kube: kube.clone(),
+        objects: Arc::clone(&objects),
+        desk: desk.clone(),
+        metrics: Arc::clone(&metrics),
+    };
+    tasks.spawn(intent::follow(followed, intent_in));
     let sources = sources::Sources {
         kube: kube.clone(),
         desk: desk.clone(),
         teller: teller.clone(),
         objects: Arc::clone(&objects),
+        metrics: Arc::clone(&metrics),
         cache: settings.args.git_cache.clone(),
         allow_file: settings.args.allow_file_urls,
     };
     tasks.spawn(sources.follow());
 
+    let events_lost = teller.losses();
     let publisher = publish::StatusPublisher {
         site: settings.site.clone(),
         objects,
@@ -135,7 +152,13 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         metrics: Arc::clone(&metrics),
     };
     let (pulse_in, pulse) = watch::channel(Pulse::default());
-    tasks.spawn(crate::serve::serve(settings.args.http_listen, pulse, Arc::clone(&metrics)));
+    let asked = crate::serve::Shared {
+        pulse,
+        metrics: Arc::clone(&metrics),
+        events_lost,
+        journal_lost: journal.losses(),
+    };
+    tasks.spawn(crate::serve::serve(settings.args.http_listen, asked));
     let disks = guards.disks();
     let ports = Ports {
         clock: Arc::new(SystemClock),
@@ -166,6 +189,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         _ = tokio::signal::ctrl_c() => Ok(ExitCode::SUCCESS),
     };
     stop.cancel();
+    // What was done last is what is looked for first.
+    journal_end.finish(JOURNAL_END);
     ended
 }
 

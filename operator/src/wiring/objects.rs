@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bascule_core::moves::MoveHash;
 use bascule_core::name::PolicyKey;
-use bascule_crds::{FailoverPolicy, Move};
+use bascule_crds::{FailoverPolicy, FailoverPolicyStatus, Move, MoveStatus};
 use bascule_engine::intake::moves::Command;
 
 /// The objects, shared between those who watch them and those who write their status.
@@ -18,9 +18,27 @@ pub struct Objects {
 #[derive(Debug, Default)]
 pub struct Inner {
     /// Policies as they are in the API server, valid or not.
-    pub policies: BTreeMap<PolicyKey, FailoverPolicy>,
+    pub policies: BTreeMap<PolicyKey, SeenPolicy>,
     /// Moves by namespace and name.
     pub moves: BTreeMap<(String, String), SeenMove>,
+}
+
+/// A policy as it is in the API server.
+#[derive(Clone, Debug)]
+pub struct SeenPolicy {
+    /// The object.
+    pub object: FailoverPolicy,
+    /// Why it is not valid, if so.
+    pub invalid: Option<String>,
+    /// The status that was put down last: the object's own may be older.
+    pub said: Option<FailoverPolicyStatus>,
+}
+
+impl SeenPolicy {
+    /// The status as it is known best.
+    pub fn status(&self) -> FailoverPolicyStatus {
+        self.said.clone().or_else(|| self.object.status.clone()).unwrap_or_default()
+    }
 }
 
 /// A Move as it is in the API server.
@@ -30,6 +48,15 @@ pub struct SeenMove {
     pub object: Move,
     /// What it means, or why it means nothing.
     pub command: Result<Command, String>,
+    /// The status that was put down last: the object's own may be older.
+    pub said: Option<MoveStatus>,
+}
+
+impl SeenMove {
+    /// The status as it is known best.
+    pub fn status(&self) -> MoveStatus {
+        self.said.clone().or_else(|| self.object.status.clone()).unwrap_or_default()
+    }
 }
 
 impl Objects {
@@ -44,7 +71,7 @@ impl Inner {
     /// The valid Moves that mean this policy.
     pub fn moves_of(&self, key: &PolicyKey) -> Vec<bascule_core::moves::Move> {
         let none = BTreeMap::new();
-        let labels = self.policies.get(key).and_then(|p| p.metadata.labels.as_ref()).unwrap_or(&none);
+        let labels = self.labels(key).unwrap_or(&none);
         self.moves
             .values()
             .filter_map(|m| m.command.as_ref().ok())
@@ -53,9 +80,19 @@ impl Inner {
             .collect()
     }
 
-    /// The Move object with this hash, if it still exists.
-    pub fn move_with(&self, hash: &MoveHash) -> Option<&Move> {
-        let same = |m: &&SeenMove| m.command.as_ref().is_ok_and(|c| c.command.hash == *hash);
-        self.moves.values().find(same).map(|m| &m.object)
+    /// The policies here that a valid Move means.
+    pub fn policies_of(&self, command: &Command) -> Vec<PolicyKey> {
+        let none = BTreeMap::new();
+        let meant = |key: &&PolicyKey| command.target.covers(key, self.labels(key).unwrap_or(&none));
+        self.policies.keys().filter(meant).cloned().collect()
+    }
+
+    fn labels(&self, key: &PolicyKey) -> Option<&BTreeMap<String, String>> {
+        self.policies.get(key)?.object.metadata.labels.as_ref()
+    }
+
+    /// The place and content of the Move with this hash, if it still exists.
+    pub fn move_with(&self, hash: &MoveHash) -> Option<(&(String, String), &SeenMove)> {
+        self.moves.iter().find(|(_, m)| m.command.as_ref().is_ok_and(|c| c.command.hash == *hash))
     }
 }

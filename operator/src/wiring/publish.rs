@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bascule_adapters::kube::event::{Teller, Telling, Weight};
 use bascule_adapters::kube::status::{StatusDesk, StatusKey};
 use bascule_adapters::site::Publisher;
-use bascule_core::moves::MoveEnd;
+use bascule_core::moves::{Move, MoveEnd, Verdict};
 use bascule_core::name::SiteName;
 use bascule_core::outcome::Outcome;
 use bascule_core::plan::{Answer, Gate};
@@ -22,8 +22,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
 
 use super::conditions::Set;
-use super::objects::Objects;
-use crate::metrics::{GateLabels, Metrics, PolicyLabels};
+use super::move_status::{self, Word};
+use super::objects::{Inner, Objects, SeenPolicy};
+use crate::metrics::Metrics;
 
 /// Writes status, metrics and Events.
 pub struct StatusPublisher {
@@ -42,51 +43,33 @@ pub struct StatusPublisher {
 #[async_trait]
 impl Publisher for StatusPublisher {
     async fn publish(&self, shown: Shown) -> Outcome {
-        self.count(&shown);
-        let object = self.objects.lock().policies.get(&shown.key).cloned();
-        let Some(object) = object else { return Outcome::Done };
-        let old = object.status.clone().unwrap_or_default();
-        let status = status(&shown, &old, object.metadata.generation);
-        if old.serial != status.serial || old.phase != status.phase {
-            self.tell(&object, &shown);
+        match self.show(&shown) {
+            Ok(()) => Outcome::Done,
+            Err(reason) => Outcome::Refused { reason },
         }
-        let key = StatusKey::of(&object);
-        self.remember(&shown, &status);
-        if let Err(reason) = self.put(key, &status) {
-            return Outcome::Refused { reason };
-        }
-        self.publish_moves(&shown)
     }
 }
 
 impl StatusPublisher {
+    fn show(&self, shown: &Shown) -> Result<(), String> {
+        let mut objects = self.objects.lock();
+        let Some(seen) = objects.policies.get_mut(&shown.key) else { return Ok(()) };
+        // Within the lock: when the policy goes, its series go after these were written.
+        self.metrics.show(&self.site, shown);
+        let old = seen.status();
+        let status = status(shown, &old, generation(shown, seen), Timestamp::now());
+        if old.serial != status.serial || old.phase != status.phase {
+            self.tell(&seen.object, shown);
+        }
+        let key = StatusKey::of(&seen.object);
+        seen.said = Some(status.clone());
+        self.put(key, &status)?;
+        self.show_moves(&mut objects, shown)
+    }
+
     fn put<S: serde::Serialize>(&self, key: StatusKey, status: &S) -> Result<(), String> {
         let value = serde_json::to_value(status).map_err(|e| e.to_string())?;
         self.desk.put(key, value).map_err(|e| e.to_string())
-    }
-
-    /// The object in hand keeps the status that was put down, so that times of conditions go on from it.
-    fn remember(&self, shown: &Shown, status: &api::FailoverPolicyStatus) {
-        if let Some(object) = self.objects.lock().policies.get_mut(&shown.key) {
-            object.status = Some(status.clone());
-        }
-    }
-
-    fn count(&self, shown: &Shown) {
-        let namespace = shown.key.namespace.to_string();
-        let policy = shown.key.name.to_string();
-        let labels = PolicyLabels { namespace: namespace.clone(), policy: policy.clone() };
-        if let Some(record) = &shown.record {
-            let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-            self.metrics.epoch.get_or_create(&labels).set(number(record.epoch));
-            self.metrics.serial.get_or_create(&labels).set(number(record.serial));
-            self.metrics.active.get_or_create(&labels).set(i64::from(record.active == self.site));
-        }
-        for gate in &shown.report.gates {
-            let labels =
-                GateLabels { namespace: namespace.clone(), policy: policy.clone(), gate: gate.name.clone() };
-            self.metrics.blocked.get_or_create(&labels).set(i64::from(!gate.passed()));
-        }
     }
 
     fn tell(&self, object: &api::FailoverPolicy, shown: &Shown) {
@@ -104,25 +87,53 @@ impl StatusPublisher {
         });
     }
 
-    fn publish_moves(&self, shown: &Shown) -> Outcome {
-        let Some(record) = &shown.record else { return Outcome::Done };
+    fn show_moves(&self, objects: &mut Inner, shown: &Shown) -> Result<(), String> {
         for mv in &shown.moves {
-            let Some(object) = self.objects.lock().move_with(&mv.hash).cloned() else { continue };
-            let (state, message) = match record.verdict(&mv.hash) {
-                Some(v) => (end(v.end), v.message.clone()),
-                None if record.doing.as_ref().is_some_and(|d| d.hash == mv.hash) => {
-                    (api::MoveState::Requested, format!("in progress: {}", record.phase))
-                }
-                None => (api::MoveState::Pending, "not acted on yet".to_owned()),
-            };
-            let waiting = shown.report.gates.iter().find(|g| g.name == format!("move/{}", mv.name));
-            let message = waiting.map_or(message, Gate::words);
-            let status = super::move_status::of(&object, state, &message, &shown.key, &self.site);
-            if let Err(reason) = self.put(StatusKey::of(&object), &status) {
-                return Outcome::Refused { reason };
+            let Some((place, seen)) = objects.move_with(&mv.hash) else { continue };
+            let (state, message) = word(shown, mv);
+            let word = Word { policy: &shown.key, site: &self.site, state, message: &message };
+            let meant = seen.command.as_ref().map(|c| objects.policies_of(c)).unwrap_or_default();
+            let status = move_status::of(seen, &word, &meant, Timestamp::now());
+            let (key, place) = (StatusKey::of(&seen.object), place.clone());
+            if let Some(seen) = objects.moves.get_mut(&place) {
+                seen.said = Some(status.clone());
             }
+            self.put(key, &status)?;
         }
-        Outcome::Done
+        Ok(())
+    }
+}
+
+/// What a policy says of a Move.
+fn word(shown: &Shown, mv: &Move) -> (api::MoveState, String) {
+    let record = shown.record.as_ref();
+    if let Some(verdict) = record.and_then(|r| r.verdict(&mv.hash)) {
+        return (end(verdict.end), verdict.message.clone());
+    }
+    let gate = shown.report.gates.iter().find(|g| g.name == format!("move/{}", mv.name));
+    let doing = record.filter(|r| r.doing.as_ref().is_some_and(|d| d.hash == mv.hash));
+    match (doing, gate, record, &shown.invalid) {
+        (Some(record), gate, ..) => {
+            let message = gate.map_or_else(|| format!("in progress: {}", record.phase), Gate::words);
+            (api::MoveState::Requested, message)
+        }
+        (None, Some(gate), ..) => (api::MoveState::Pending, gate.words()),
+        (None, None, _, Some(why)) => {
+            (api::MoveState::Pending, format!("FailoverPolicy {} is not valid: {why}", shown.key.name))
+        }
+        (None, None, None, None) => {
+            (api::MoveState::Pending, format!("the policy has no record yet: {}", shown.report.sentence))
+        }
+        (None, None, Some(_), None) => (api::MoveState::Pending, "not acted on yet".to_owned()),
+    }
+}
+
+/// The generation that the report judged: the newest object may be newer.
+fn generation(shown: &Shown, seen: &SeenPolicy) -> Option<i64> {
+    match (&shown.invalid, &shown.policy) {
+        (None, Some(policy)) => Some(policy.generation),
+        (Some(_), _) if shown.invalid == seen.invalid => seen.object.metadata.generation,
+        _ => seen.status().observed_generation,
     }
 }
 
@@ -130,6 +141,7 @@ fn status(
     shown: &Shown,
     old: &api::FailoverPolicyStatus,
     generation: Option<i64>,
+    now: Timestamp,
 ) -> api::FailoverPolicyStatus {
     let report = &shown.report;
     let message =
@@ -140,6 +152,7 @@ fn status(
             gates.push(gate_status(gate));
         }
     }
+    let history = report.history.iter();
     api::FailoverPolicyStatus {
         observed_generation: generation,
         message: Some(message),
@@ -152,12 +165,12 @@ fn status(
         revision: shown.policy.as_ref().and_then(|p| p.revision.clone()),
         spec_hash: shown.policy.as_ref().map(|p| p.spec_hash.clone()),
         held_until: report.held_until.map(Time),
-        conditions: conditions(shown, old, generation),
+        conditions: conditions(shown, old, generation, now),
         gates,
         sites: report.sites.iter().map(|row| site(row, report.fence.as_ref())).collect(),
-        last_transition: report.last.as_ref().map(last),
-        history: report.history.iter().map(|t| super::move_status::history(t, cause(t.cause))).collect(),
-        moves: report.moves.iter().take(20).map(|v| super::move_status::verdict(v, end(v.end))).collect(),
+        last_transition: report.last.as_ref().map(|row| last(row, &report.moves)),
+        history: history.map(|t| move_status::history(t, cause(t.cause), &report.moves)).collect(),
+        moves: report.moves.iter().take(20).map(|v| move_status::verdict(v, end(v.end))).collect(),
     }
 }
 
@@ -165,8 +178,9 @@ fn conditions(
     shown: &Shown,
     old: &api::FailoverPolicyStatus,
     generation: Option<i64>,
+    now: Timestamp,
 ) -> Vec<kinds::Condition> {
-    let mut set = Set::new(&old.conditions, generation, Timestamp::now());
+    let mut set = Set::new(&old.conditions, generation, now);
     for c in &shown.report.conditions {
         set.put(&c.kind, c.status, &c.reason, &c.message);
     }
@@ -236,11 +250,11 @@ const fn cause(cause: Cause) -> &'static str {
     }
 }
 
-fn last(row: &TransitionRow) -> api::LastTransition {
+fn last(row: &TransitionRow, verdicts: &[Verdict]) -> api::LastTransition {
     let t = &row.transition;
     api::LastTransition {
         cause: cause(t.cause).to_owned(),
-        move_name: row.by_move.clone(),
+        move_name: row.by_move.clone().or_else(|| move_status::mover(t, verdicts)),
         from: Some(t.from.to_string()),
         to: t.to.to_string(),
         epoch: Some(t.epoch),
@@ -249,7 +263,7 @@ fn last(row: &TransitionRow) -> api::LastTransition {
         phases: t.phases.iter().map(|p| api::PhaseTime { name: p.name.clone(), ms: p.took.0 }).collect(),
         write_pause_ms: row.write_pause_ms,
         read_only_ms: row.read_only_ms,
-        data_loss: super::move_status::loss(t),
+        data_loss: move_status::loss(t),
     }
 }
 
@@ -260,5 +274,120 @@ const fn end(end: MoveEnd) -> api::MoveState {
         MoveEnd::RolledBack => api::MoveState::RolledBack,
         MoveEnd::Stale => api::MoveState::Stale,
         MoveEnd::BecameFailover => api::MoveState::BecameFailover,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wiring::samples::{gate, policy, shown, to_lyon};
+
+    fn now() -> Timestamp {
+        Timestamp::from_second(1000).unwrap()
+    }
+
+    fn of(shown: &Shown) -> api::FailoverPolicyStatus {
+        status(shown, &api::FailoverPolicyStatus::default(), Some(7), now())
+    }
+
+    fn condition<'a>(status: &'a api::FailoverPolicyStatus, kind: &str) -> &'a kinds::Condition {
+        status.conditions.iter().find(|c| c.type_ == kind).unwrap()
+    }
+
+    #[test]
+    fn a_status_says_who_is_active_how_far_the_others_are_and_what_the_last_transition_cost() {
+        let status = of(&shown());
+        assert_eq!(status.active_site.as_deref(), Some("lyon"));
+        assert_eq!((status.epoch, status.serial), (Some(4), Some(12)));
+        assert_eq!(status.phase.as_deref(), Some("Steady"));
+        assert_eq!(status.sites.len(), 1);
+        assert_eq!(status.sites[0].lag.and_then(|l| l.bytes), Some(4096));
+        let last = status.last_transition.unwrap();
+        assert_eq!((last.cause.as_str(), last.write_pause_ms), ("Switchover", Some(128)));
+        assert_eq!(last.move_name.as_deref(), Some("to-paris"));
+        let loss = last.data_loss.unwrap();
+        assert_eq!((loss.transactions, loss.bytes), (Some(7), Some(512)));
+        assert_eq!(status.history[0].move_name.as_deref(), Some("to-paris"));
+        assert_eq!(status.moves.len(), 2);
+    }
+
+    #[test]
+    fn no_record_is_shown_as_such_and_nothing_is_made_up() {
+        let mut shown = shown();
+        shown.record = None;
+        let r = &mut shown.report;
+        (r.phase, r.epoch, r.serial, r.active, r.last, r.fence) = (None, None, None, None, None, None);
+        r.history.clear();
+        let status = of(&shown);
+        assert_eq!(status.phase.as_deref(), Some("NoRecord"));
+        assert_eq!((status.epoch, status.active_site, status.last_transition), (None, None, None));
+    }
+
+    #[test]
+    fn gates_keep_their_answers_and_no_name_is_said_twice() {
+        let mut shown = shown();
+        shown.report.gates = vec![gate("silence", false), gate("veto", true), gate("silence", true)];
+        let gates = of(&shown).gates;
+        let found: Vec<_> = gates.iter().map(|g| (g.name.as_str(), g.verdict)).collect();
+        assert_eq!(found, [("silence", api::GateVerdict::Block), ("veto", api::GateVerdict::Pass)]);
+    }
+
+    #[test]
+    fn an_invalid_policy_is_stalled_with_the_reason() {
+        let mut shown = shown();
+        shown.invalid = Some("spec.sites: found one".to_owned());
+        let status = of(&shown);
+        assert_eq!(status.message.as_deref(), Some("spec.sites: found one"));
+        for (kind, is) in [(kinds::ACCEPTED, "False"), (kinds::READY, "False"), (kinds::STALLED, "True")] {
+            assert_eq!(condition(&status, kind).status, is, "{kind}");
+            assert_eq!(condition(&status, kind).observed_generation, Some(7));
+        }
+    }
+
+    #[test]
+    fn a_condition_keeps_its_time_while_its_judgement_stands() {
+        let mut shown = shown();
+        let first = of(&shown);
+        let later = Timestamp::from_second(2000).unwrap();
+        let second = status(&shown, &first, Some(8), later);
+        let time = |s: &api::FailoverPolicyStatus| condition(s, kinds::ACCEPTED).last_transition_time.0;
+        assert_eq!(time(&second), now());
+        assert_eq!(condition(&second, kinds::ACCEPTED).observed_generation, Some(8));
+        shown.invalid = Some("no".to_owned());
+        assert_eq!(time(&status(&shown, &second, Some(8), later)), later);
+    }
+
+    #[test]
+    fn the_generation_is_the_one_that_was_judged_and_not_the_newest() {
+        let mut shown = shown();
+        let mut seen = SeenPolicy { object: policy("shop", 9), invalid: None, said: None };
+        assert_eq!(generation(&shown, &seen), Some(2), "the policy of the report");
+        shown.invalid = Some("wrong".to_owned());
+        seen.said = Some(api::FailoverPolicyStatus { observed_generation: Some(2), ..Default::default() });
+        assert_eq!(generation(&shown, &seen), Some(2), "the newest object was not judged yet");
+        seen.invalid.clone_from(&shown.invalid);
+        assert_eq!(generation(&shown, &seen), Some(9));
+    }
+
+    #[test]
+    fn a_move_is_told_what_it_waits_for() {
+        let mv = to_lyon("shop").command.unwrap().command;
+        let mut shown = shown();
+        assert_eq!(word(&shown, &mv), (api::MoveState::Pending, "not acted on yet".to_owned()));
+        shown.report.gates = vec![gate(&format!("move/{}", mv.name), false)];
+        assert_eq!(word(&shown, &mv), (api::MoveState::Pending, shown.report.gates[0].words()));
+        shown.report.gates.clear();
+        shown.invalid = Some("spec.sites: found one".to_owned());
+        assert!(word(&shown, &mv).1.contains("is not valid: spec.sites"), "{:?}", word(&shown, &mv));
+        (shown.invalid, shown.record) = (None, None);
+        assert!(word(&shown, &mv).1.contains("no record yet"), "{:?}", word(&shown, &mv));
+    }
+
+    #[test]
+    fn a_move_that_the_record_has_judged_shows_the_verdict() {
+        let mut mv = to_lyon("shop").command.unwrap().command;
+        let shown = shown();
+        mv.hash.clone_from(&shown.report.moves[1].hash);
+        assert_eq!(word(&shown, &mv), (api::MoveState::Done, "done".to_owned()));
     }
 }

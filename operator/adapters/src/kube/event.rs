@@ -56,6 +56,11 @@ impl Teller {
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
+
+    /// The same number, kept up to date.
+    pub fn losses(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.lost)
+    }
 }
 
 /// A teller and its worker, which the caller drives (spawns). At most `capacity` Events wait; equal ones are

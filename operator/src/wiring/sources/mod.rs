@@ -38,6 +38,7 @@ use self::revision::{Item, Taken, Taker, Trouble};
 use self::said::Round;
 use super::objects::Objects;
 use super::unreadable;
+use crate::metrics::Metrics;
 
 /// How many changes of sources may wait.
 const WAITING: usize = 64;
@@ -62,6 +63,8 @@ pub struct Sources {
     pub teller: Teller,
     /// The objects of the cluster: Events are about them.
     pub objects: Arc<Objects>,
+    /// The series of sources.
+    pub metrics: Arc<Metrics>,
     /// Where repositories are kept.
     pub cache: PathBuf,
     /// Whether `file://` is allowed.
@@ -108,6 +111,7 @@ impl Sources {
     fn end(&self, running: &mut BTreeMap<Key, latest::Sender<PolicySource>>, key: &Key) {
         if let Some(sender) = running.remove(key) {
             self.desk.forget(&StatusKey::of(&*sender.borrow()));
+            self.metrics.source_gone(&key.namespace, &key.name);
         }
     }
 
@@ -278,7 +282,7 @@ impl Source {
             tracing::warn!(%policy, what, commit, "a policy from git was changed by hand; git's version is put back");
             let known = PolicyKey::new(policy.namespace.clone(), policy.name.clone())
                 .ok()
-                .and_then(|key| Some(self.shared.objects.lock().policies.get(&key)?.object_ref(&())));
+                .and_then(|key| Some(self.shared.objects.lock().policies.get(&key)?.object.object_ref(&())));
             self.shared.teller.tell(Telling {
                 about: known.unwrap_or_else(|| object.object_ref(&())),
                 weight: Weight::Warning,
@@ -345,10 +349,17 @@ impl Source {
     }
 
     fn say(&mut self, object: &PolicySource, round: &Round) {
+        if self.newest.has_changed().is_err() {
+            // The source is gone: what is known of it was forgotten.
+            return;
+        }
         let old = self.said.take().or_else(|| object.status.clone()).unwrap_or_default();
         let in_force = self.accepted.as_ref().map(|a| a.commit.as_str());
         let status = said::status(&old, object.metadata.generation, round, in_force, Timestamp::now());
         self.said = Some(status.clone());
+        let ready = status.conditions.iter().any(|c| c.type_ == READY && c.status == "True");
+        let key = key_of(object);
+        self.shared.metrics.source(&key.namespace, &key.name, ready);
         match serde_json::to_value(&status) {
             Ok(status) => {
                 if let Err(full) = self.shared.desk.put(StatusKey::of(object), status) {
