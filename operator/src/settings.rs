@@ -102,7 +102,7 @@ mod tests {
     fn a_profile_that_is_too_fast_for_the_arbiter_is_refused_with_the_inequality() {
         let why = refused(&["--site=paris", "--profile=metro", "--arbiter-election=1s"]);
         let inequality = Profile::Metro.timing().violations(Duration::from_secs(1))[0].to_string();
-        assert!(inequality.contains("R") && inequality.contains("election"), "{inequality}");
+        assert!(inequality.contains('R') && inequality.contains("election"), "{inequality}");
         assert!(why.contains(&inequality), "{why}");
         assert!(why.contains("--election-timeout") && why.contains("slower profile"), "{why}");
     }

@@ -31,10 +31,7 @@ pub fn of(url: &str, secret: &SecretValues) -> Result<(Credentials, Option<Strin
         },
         Kind::Authority => Credentials::None,
     };
-    let ca = match keys.contains(&"ca.crt") {
-        true => Some(text("ca.crt")?.expose_secret().to_owned()),
-        false => None,
-    };
+    let ca = if keys.contains(&"ca.crt") { Some(text("ca.crt")?.expose_secret().to_owned()) } else { None };
     Ok((credentials, ca))
 }
 

@@ -334,7 +334,7 @@ impl Source {
             .map(|a| a.commit.clone())
             .or_else(|| object.status.as_ref()?.last_accepted_revision.clone());
         Ok(Request {
-            unless: self.accepted.as_ref().filter(|a| a.place == place).map(|a| a.commit.clone()),
+            unless: unless(self.accepted.as_ref(), &place),
             url: place.url,
             reference: place.reference,
             path: place.path,
@@ -369,6 +369,11 @@ impl Source {
             Err(error) => tracing::error!(%error, "the status of a PolicySource cannot be written as JSON"),
         }
     }
+}
+
+/// The commit at which nothing is new: none when what is read has changed, for the commit alone does not tell.
+fn unless(accepted: Option<&Accepted>, place: &Place) -> Option<String> {
+    accepted.filter(|a| a.place == *place).map(|a| a.commit.clone())
 }
 
 fn not_fetched(error: &GitError) -> Round {

@@ -137,13 +137,9 @@ mod tests {
         Round::InForce { commit: commit.to_owned(), conflicts: Vec::new() }
     }
 
-    fn condition(status: &PolicySourceStatus, kind: &str) -> Option<(String, String)> {
+    fn condition(status: &PolicySourceStatus, kind: &str) -> Option<String> {
         let found = status.conditions.iter().find(|c| c.type_ == kind)?;
-        Some((found.status.clone(), found.reason.clone()))
-    }
-
-    fn is(status: &str, reason: &str) -> Option<(String, String)> {
-        Some((status.to_owned(), reason.to_owned()))
+        Some(format!("{} {}", found.status, found.reason))
     }
 
     fn error(reason: &str) -> SourceError {
@@ -161,9 +157,9 @@ mod tests {
         assert_eq!(new.last_fetched_at, Some(Time(at(10))));
         assert_eq!(new.observed_generation, Some(2));
         assert_eq!(new.errors, [error("wrong")]);
-        assert_eq!(condition(&new, FETCHED), is("True", "Fetched"));
-        assert_eq!(condition(&new, READY), is("False", "Refused"));
-        assert_eq!(condition(&new, STALLED), is("True", "Refused"));
+        assert_eq!(condition(&new, FETCHED).as_deref(), Some("True Fetched"));
+        assert_eq!(condition(&new, READY).as_deref(), Some("False Refused"));
+        assert_eq!(condition(&new, STALLED).as_deref(), Some("True Refused"));
     }
 
     #[test]
@@ -171,9 +167,9 @@ mod tests {
         let trouble = Trouble::Passing { why: "no answer".to_owned() };
         let round = Round::NotTaken { commit: "b".to_owned(), trouble };
         let new = status(&PolicySourceStatus::default(), Some(1), &round, None, at(0));
-        assert_eq!(condition(&new, FETCHED), is("True", "Fetched"));
-        assert_eq!(condition(&new, READY), is("False", "NotApplied"));
-        assert_eq!(condition(&new, RECONCILING), is("True", "NotApplied"));
+        assert_eq!(condition(&new, FETCHED).as_deref(), Some("True Fetched"));
+        assert_eq!(condition(&new, READY).as_deref(), Some("False NotApplied"));
+        assert_eq!(condition(&new, RECONCILING).as_deref(), Some("True NotApplied"));
         assert_eq!(condition(&new, STALLED), None);
         assert_eq!(new.last_accepted_revision, None);
     }
@@ -183,7 +179,7 @@ mod tests {
         let old = status(&PolicySourceStatus::default(), Some(1), &in_force("a"), None, at(0));
         let round = Round::NotFetched { reason: "FetchFailed", why: "no answer".to_owned(), person: false };
         let new = status(&old, Some(1), &round, Some("a"), at(600));
-        assert_eq!(condition(&new, FETCHED), is("False", "FetchFailed"));
+        assert_eq!(condition(&new, FETCHED).as_deref(), Some("False FetchFailed"));
         assert_eq!(condition(&new, STALLED), None);
         assert_eq!(new.last_accepted_revision, old.last_accepted_revision);
         assert_eq!(new.last_fetched_revision, old.last_fetched_revision);
@@ -205,11 +201,11 @@ mod tests {
     fn a_suspended_source_says_so_and_what_stays_in_force() {
         let old = status(&PolicySourceStatus::default(), Some(1), &in_force("a"), None, at(0));
         let new = status(&old, Some(2), &Round::Suspended, Some("a"), at(10));
-        assert_eq!(condition(&new, READY), is("True", "Suspended"));
+        assert_eq!(condition(&new, READY).as_deref(), Some("True Suspended"));
         let ready = new.conditions.iter().find(|c| c.type_ == READY).unwrap();
         assert!(ready.message.contains("revision a stays in force"), "{}", ready.message);
         let never = status(&PolicySourceStatus::default(), Some(1), &Round::Suspended, None, at(0));
-        assert_eq!(condition(&never, READY), is("False", "Suspended"));
+        assert_eq!(condition(&never, READY).as_deref(), Some("False Suspended"));
     }
 
     #[test]
@@ -218,7 +214,7 @@ mod tests {
             Round::InForce { commit: "b".to_owned(), conflicts: vec![error("Move shop/to-lyon exists")] };
         let new = status(&PolicySourceStatus::default(), Some(1), &round, Some("a"), at(0));
         assert_eq!(new.last_accepted_revision.as_deref(), Some("b"));
-        assert_eq!(condition(&new, STALLED), is("True", "MoveDiffers"));
+        assert_eq!(condition(&new, STALLED).as_deref(), Some("True MoveDiffers"));
         assert_eq!(new.errors.len(), 1);
     }
 }

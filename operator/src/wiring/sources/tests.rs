@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use bascule_adapters::git::Reference;
 use bascule_adapters::kube::apply::{Kind, Manifest, Origin};
 use bascule_adapters::kube::client::{Credentials, Kube};
 use bascule_adapters::kube::watch::Key;
+use bascule_crds::{FailoverPolicy, Move, PolicySource};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
@@ -13,8 +15,7 @@ use tokio::sync::OnceCell;
 
 use super::apiserver::ApiServer;
 use super::revision::{Item, Taken, Taker, Trouble};
-
-use bascule_crds::{FailoverPolicy, Move};
+use super::{Accepted, Place, unless, was_applied};
 
 /// A namespace of its own on the shared server, with the definitions installed.
 async fn place(ns: &str) -> (Kube, Client) {
@@ -244,4 +245,48 @@ async fn while_git_is_unchanged_edits_and_deletions_are_healed_and_one_trouble_h
     assert!(!policies.get("b").await.unwrap().spec.suspend);
     assert_eq!(cooldown(&client, ns, "c").await.as_deref(), Some("1h"));
     assert_eq!(moves(&client, ns).await, Vec::<String>::new(), "a Move is never healed");
+}
+
+#[test]
+fn a_changed_url_ref_or_path_is_read_anew_although_the_commit_is_the_same() {
+    let place = Place {
+        url: "https://git.example.org/ops.git".to_owned(),
+        reference: Reference::Branch("main".to_owned()),
+        path: "shop".to_owned(),
+    };
+    let accepted = Accepted {
+        commit: "aaaa".to_owned(),
+        place: place.clone(),
+        items: Vec::new(),
+        conflicts: Vec::new(),
+    };
+    assert_eq!(unless(Some(&accepted), &place).as_deref(), Some("aaaa"));
+    assert_eq!(unless(None, &place), None);
+    for changed in [
+        Place { url: "https://mirror.example.org/ops.git".to_owned(), ..place.clone() },
+        Place { reference: Reference::Tag("main".to_owned()), ..place.clone() },
+        Place { path: "blog".to_owned(), ..place.clone() },
+    ] {
+        assert_eq!(unless(Some(&accepted), &changed), None, "{changed:?}");
+    }
+}
+
+#[test]
+fn after_a_restart_a_revision_counts_as_applied_only_for_the_spec_that_it_was_applied_for() {
+    let object = |generation: i64, reason: &str| -> PolicySource {
+        let condition = json!({
+            "type": "Ready", "status": "True", "reason": reason, "message": "", "lastTransitionTime": "2026-11-01T00:00:00Z",
+        });
+        let object = json!({
+            "apiVersion": "bascule.dev/v1alpha1", "kind": "PolicySource",
+            "metadata": { "namespace": "shop", "name": "main", "generation": generation },
+            "spec": { "url": "https://git.example.org/ops.git" },
+            "status": { "observedGeneration": 2, "lastAcceptedRevision": "aaaa", "conditions": [condition] },
+        });
+        serde_json::from_value(object).unwrap()
+    };
+    assert!(was_applied(&object(2, "Applied"), "aaaa"));
+    assert!(!was_applied(&object(2, "Applied"), "bbbb"));
+    assert!(!was_applied(&object(3, "Applied"), "aaaa"), "another path may have other Moves");
+    assert!(!was_applied(&object(2, "Suspended"), "aaaa"));
 }
