@@ -229,6 +229,8 @@ impl Followed {
         let unmet: Vec<_> = known
             .moves
             .iter()
+            // Of all Moves of all years only those that have not ended are looked at.
+            .filter(|(_, seen)| !seen.state().is_some_and(move_status::ended))
             .filter_map(|(place, seen)| {
                 let meant = seen.command.as_ref().map(|c| known.policies_of(c)).unwrap_or_default();
                 Some((place.clone(), move_status::unmet(seen, &meant, now)?))

@@ -70,7 +70,7 @@ pub fn unmet(seen: &SeenMove, meant: &[PolicyKey], now: Timestamp) -> Option<api
         }
         Ok(command) => command,
     };
-    if !meant.is_empty() || seen.status().state.is_some_and(ended) {
+    if !meant.is_empty() || seen.state().is_some_and(ended) {
         return None;
     }
     let message = match &command.target {
@@ -117,7 +117,8 @@ fn status(
     }
 }
 
-const fn ended(state: MoveState) -> bool {
+/// Whether nothing becomes of a Move in this state any more.
+pub const fn ended(state: MoveState) -> bool {
     !matches!(state, MoveState::Pending | MoveState::Requested)
 }
 

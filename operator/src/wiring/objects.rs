@@ -5,8 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bascule_core::moves::MoveHash;
 use bascule_core::name::PolicyKey;
-use bascule_crds::{FailoverPolicy, FailoverPolicyStatus, Move, MoveStatus};
-use bascule_engine::intake::moves::Command;
+use bascule_crds::{FailoverPolicy, FailoverPolicyStatus, Move, MoveState, MoveStatus};
+use bascule_engine::intake::moves::{Command, Target};
 
 /// The objects, shared between those who watch them and those who write their status.
 #[derive(Debug, Default)]
@@ -53,6 +53,11 @@ pub struct SeenMove {
 }
 
 impl SeenMove {
+    /// What became of it, as far as its status says.
+    pub fn state(&self) -> Option<MoveState> {
+        self.said.as_ref().or(self.object.status.as_ref())?.state
+    }
+
     /// The status as it is known best.
     pub fn status(&self) -> MoveStatus {
         self.said.clone().or_else(|| self.object.status.clone()).unwrap_or_default()
@@ -82,6 +87,9 @@ impl Inner {
 
     /// The policies here that a valid Move means.
     pub fn policies_of(&self, command: &Command) -> Vec<PolicyKey> {
+        if let Target::Policy(key) = &command.target {
+            return self.policies.contains_key(key).then(|| key.clone()).into_iter().collect();
+        }
         let none = BTreeMap::new();
         let meant = |key: &&PolicyKey| command.target.covers(key, self.labels(key).unwrap_or(&none));
         self.policies.keys().filter(meant).cloned().collect()
