@@ -156,7 +156,10 @@ fn cannot_connect(target: &PostgresTarget, kind: ConnectErrorKind, message: Stri
         }
         ConnectErrorKind::Password => (
             "ConnectPassword",
-            format!("put the password of role {user} into the Secret; ROLE_SQL creates the role"),
+            format!(
+                "put the password of role {user} into Secret {}; ROLE_SQL creates the role",
+                target.secret
+            ),
         ),
         ConnectErrorKind::NotAllowed => (
             "ConnectNotAllowed",

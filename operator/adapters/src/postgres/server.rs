@@ -202,6 +202,7 @@ impl Server {
             port: self.port,
             user: "bascule".to_owned(),
             password: SecretString::from(PASSWORD),
+            secret: "main-bascule".to_owned(),
             dbname: "postgres".to_owned(),
             tls: Tls::Off,
         }

@@ -73,6 +73,8 @@ pub struct PostgresTarget {
     pub user: String,
     /// The role's password; never shown.
     pub password: SecretString,
+    /// The Secret that both came from, for the person who must change it.
+    pub secret: String,
     /// The database in which the role was granted its rights.
     pub dbname: String,
     /// How the connection is protected.
@@ -87,6 +89,7 @@ impl PostgresTarget {
             port: instance.port,
             user,
             password,
+            secret: instance.secret.to_string(),
             dbname: instance.database.clone(),
             tls,
         }
