@@ -127,7 +127,12 @@ pub fn decide(s: &Situation<'_>) -> Plan {
 /// Every gate between the situation and a promotion of this site that nobody asks for, for people: the answers decide
 /// nothing here.
 pub(crate) fn promotion_gates(s: &Situation<'_>, policy: &Policy, record: &Record) -> Vec<Gate> {
-    take::promote_gates(s, policy, record, None)
+    let mut gates = take::promote_gates(s, policy, record, None);
+    // Replication that delivers while its site lives is as it should be, and no alarm.
+    if s.proves_silence(record).is_none() {
+        gates.retain(|gate| gate.name != "veto");
+    }
+    gates
 }
 
 /// What a promotion of this site would lose at most, if it were done now.

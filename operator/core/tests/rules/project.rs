@@ -341,15 +341,18 @@ fn what_a_promotion_would_need_is_shown_all_year_with_its_age() {
     let given = Given::at("lyon").record(steady());
     let plan = given.plan();
     let r = told(&given);
-    for name in ["ownLease", "promise", "hold", "cooldown", "promote", "veto", "loss"] {
+    for name in ["ownLease", "promise", "hold", "cooldown", "promote", "loss"] {
         assert!(!plan.gates.iter().any(|g| g.name == name), "{name} decides nothing yet");
         assert!(r.gates.iter().any(|g| g.name == name), "{name} in {:#?}", r.gates);
     }
     let gate = |name: &str| r.gates.iter().find(|g| g.name == name).unwrap();
     assert_eq!(gate("loss").found, "0 bytes known, 1.6 s unseen");
-    for name in ["loss", "veto", "silence", "ownLease"] {
+    for name in ["loss", "silence", "ownLease"] {
         assert!(gate(name).age_ms.is_some(), "{name}");
     }
+    assert!(!r.gates.iter().any(|g| g.name == "veto"), "a site that lives delivers: no alarm");
+    let silent = told(&Given::at("lyon").record(steady()).silent("paris", 60_000));
+    assert!(silent.gates.iter().any(|g| g.name == "veto" && g.age_ms.is_some()), "{:#?}", silent.gates);
     let active = told(&Given::at("paris").record(steady()));
     assert!(!active.gates.iter().any(|g| g.name == "loss"), "the active site is not promoted");
 }
