@@ -34,6 +34,8 @@ pub enum Stamp {
     StableSince,
     /// Every guard has taken an instruction that follows from this record, with this process's timing.
     TimingHeard,
+    /// A database's guard has been gone since.
+    GuardGone,
     /// A database that Kubernetes asked to stop has been down since.
     DeadSince,
 }
@@ -113,5 +115,49 @@ impl Memory {
     /// When `what` was first true in this phase.
     pub fn at(&self, what: Stamp) -> Option<Boottime> {
         self.stamps.get(&what).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::sample;
+
+    fn at(serial: u64, phase: Phase) -> Record {
+        Record { serial, phase, ..sample() }
+    }
+
+    fn ms(t: u64) -> Boottime {
+        Boottime::from_millis(t)
+    }
+
+    #[test]
+    fn any_other_reading_of_the_record_ends_what_is_counted_from_it() {
+        let mut m = Memory::default();
+        m.see(&at(4, Phase::Withdrawn), ms(0));
+        m.see(&at(4, Phase::Withdrawn), ms(900));
+        assert_eq!(m.unchanged_for(ms(1_000)), Duration::from_secs(1));
+        m.see(&at(5, Phase::Withdrawn), ms(1_000));
+        assert_eq!(m.unchanged_for(ms(1_500)), Duration::from_millis(500));
+        m.see_none();
+        m.see(&at(5, Phase::Withdrawn), ms(2_000));
+        assert_eq!(m.unchanged_for(ms(2_100)), Duration::from_millis(100));
+    }
+
+    #[test]
+    fn a_write_that_keeps_the_phase_does_not_start_its_time_anew() {
+        let mut m = Memory::default();
+        m.see(&at(4, Phase::ReadOnly), ms(0));
+        m.see(&at(5, Phase::ReadOnly), ms(900));
+        assert_eq!(m.in_phase(ms(1_000)), Duration::from_secs(1));
+        m.see(&at(6, Phase::Steady), ms(1_000));
+        m.see(
+            &Record {
+                entered: Entered { at: jiff::Timestamp::MAX, ..sample().entered },
+                ..at(7, Phase::Steady)
+            },
+            ms(1_500),
+        );
+        assert_eq!(m.in_phase(ms(1_600)), Duration::from_millis(100), "it was left and entered again");
     }
 }

@@ -7,13 +7,14 @@ mod desk;
 
 use std::time::Duration;
 
+use bascule_core::facts::SiteFacts;
 use bascule_core::guard::wire::{Disk, Grant, Report, Role, ServerState};
 use bascule_core::policy::Policy;
-use bascule_core::record::{Fences, Phase};
+use bascule_core::record::{Fences, Phase, Record};
 use bascule_core::time::Millis;
 use bascule_core::timing::Profile;
 use bascule_engine::brain::{Command, Event};
-use bascule_engine::ports::{Cas, Intent};
+use bascule_engine::ports::{ArbiterChange, Cas, Intent};
 
 use crate::desk::{Desk, OPEN, key, policy, record, report, site};
 
@@ -164,7 +165,7 @@ fn a_pause_longer_than_the_promised_deadline_is_a_gap_whatever_is_configured() {
     desk.connect(1, "main-0", "b1");
     assert!(desk.ask(1, report("b1", OPEN)).unwrap().grant.is_some());
     let serial = desk.record.as_ref().unwrap().0.serial;
-    desk.now = desk.now + Duration::from_millis(2_000);
+    desk.now = desk.now + Duration::from_secs(2);
     desk.give(Event::Tick);
     desk.run(100);
     assert_eq!(desk.record.as_ref().unwrap().0.serial, serial + 1, "another site may have taken: re-claimed");
@@ -223,4 +224,73 @@ fn a_reply_that_was_overtaken_answers_no_question_that_needs_a_fresh_read() {
     desk.run(200);
     let reads = desk.count(|c| matches!(c, Command::ReadRecord(_)));
     assert!(reads <= 1, "{reads} reads");
+}
+
+/// Since when the record has been in `Offered`, from the moment it was seen in `Withdrawn`.
+fn offered_after(desk: &mut Desk) -> Duration {
+    let start = desk.now;
+    while desk.phase() != Phase::Offered {
+        desk.run(10);
+        assert!(desk.now.since(start) < Duration::from_secs(20), "never offered");
+    }
+    desk.now.since(start)
+}
+
+#[test]
+fn after_a_restart_a_withdrawal_is_waited_out_from_the_read_that_shows_it() {
+    let mut desk = Desk::new(Profile::Metro, Record { phase: Phase::Withdrawn, ..record(Profile::Metro) });
+    desk.give(Event::Tick);
+    desk.give(Event::Intent(Intent::Policy(Box::new(policy()))));
+    desk.give(Event::Intent(Intent::Listed));
+    let waited = offered_after(&mut desk);
+    assert!(waited >= Profile::Metro.timing().l(), "{waited:?}");
+}
+
+#[test]
+fn after_an_unknown_outcome_a_withdrawal_is_waited_out_from_the_read_that_shows_it() {
+    let mut desk = running();
+    desk.connect(1, "main-0", "b1");
+    desk.asks(1, &report("b1", OPEN), 1_000);
+    lyon_can_take(&mut desk);
+    desk.gone(1);
+    // Applied, but nobody hears of it.
+    desk.cas = Some(|_, _| Cas::Unknown { reason: "timed out".to_owned() });
+    desk.run(31_000);
+    let tried = desk.said.iter().rev().find_map(|(at, c)| match c {
+        Command::Write { next, .. } if next.phase == Phase::Withdrawn => Some((*at, (**next).clone())),
+        _ => None,
+    });
+    let (sent, next) = tried.unwrap();
+    let revision = desk.record.as_ref().unwrap().1 + 1;
+    desk.record = Some((next, revision));
+    desk.cas = None;
+    desk.run(500);
+    let waited = offered_after(&mut desk) + Duration::from_millis(500);
+    assert!(
+        waited >= Profile::Metro.timing().l(),
+        "{waited:?} since the read, {:?} since the send",
+        desk.now.since(sent)
+    );
+}
+
+/// Lyon says that nothing keeps it from being promoted.
+fn lyon_can_take(desk: &mut Desk) {
+    let facts = SiteFacts {
+        schema: 1,
+        site: site("lyon"),
+        question: 2,
+        answers: [].into(),
+        spec_hash: Some("same".to_owned()),
+        revision: None,
+        blockers: vec![],
+        ready_for: None,
+        disks: [].into(),
+        lag_bytes: [].into(),
+        behind: [].into(),
+        not_streaming: [].into(),
+        diverged: [].into(),
+        sizes: [].into(),
+    };
+    let change = ArbiterChange::Facts { policy: key(), site: site("lyon"), facts: Box::new(facts) };
+    desk.give(Event::Changed(change));
 }

@@ -1,7 +1,7 @@
 //! Changes of the record.
 
 use super::{Case, Found, Rule, effects, take, understood};
-use crate::guard::wire::Report;
+use crate::guard::wire::{Disk, Report};
 use crate::memory::Stamp;
 use crate::moves::{Move, Order};
 use crate::name::ItemName;
@@ -16,7 +16,7 @@ pub(super) fn check(case: &Case<'_>, change: &Change, found: &mut Found) {
     found.want(understood(before), Rule::Understood, || {
         format!("the record has schema {} and phase {}", before.schema, before.phase)
     });
-    let known = next.phase == before.phase || !matches!(next.phase, Phase::Unknown(_) | Phase::Withdrawn);
+    let known = next.phase == before.phase || !matches!(next.phase, Phase::Unknown(_));
     found.want(known, Rule::Understood, || format!("this version never writes {}", next.phase));
     numbers(before, next, found);
     memory(case, before, next, found);
@@ -147,6 +147,7 @@ fn same_active(case: &Case<'_>, before: &Record, change: &Change, found: &mut Fo
             handover(case, before, next, found);
         }
         Phase::Offered => offered(case, before, next, found),
+        Phase::Withdrawn => withdrawn(case, before, found),
         Phase::Unmanaged => {
             let unwanted = case.policy.is_none();
             found.want(unwanted, Rule::Intent, || "the policy is in force".to_owned());
@@ -169,7 +170,8 @@ fn by_the_active(before: &Record, next: &Record) -> bool {
         (Steady, Requested)
         | (Requested, Handover)
         | (ReadOnly, Returning)
-        | (Steady | Returning | Promoting, Offered | Unmanaged)
+        | (Steady | Returning | Promoting, Offered | Unmanaged | Withdrawn)
+        | (Withdrawn, Offered)
         | (Promoting, Steady) => true,
         (Requested | Handover | Offered | Withdrawn | Returning | Unmanaged, Steady) => before.settled,
         (Requested | Handover | Offered | Withdrawn | Returning | Unmanaged, Promoting) => !before.settled,
@@ -223,8 +225,14 @@ fn handover(case: &Case<'_>, before: &Record, next: &Record, found: &mut Found) 
 fn offered(case: &Case<'_>, before: &Record, next: &Record, found: &mut Found) {
     let past = matches!(before.phase, Phase::Promoting | Phase::Returning) && case.present().is_some();
     found.want(case.policy.is_some() || past, Rule::Intent, || "no policy in force".to_owned());
+    if before.phase == Phase::Withdrawn {
+        let waited = case.s.memory.unchanged_for(case.s.now);
+        let over = waited >= before.promise.lease.duration()
+            && waited >= case.s.installation.timing.withdrawal_wait();
+        found.want(over, Rule::Evidence, || "what was granted before may not have run out".to_owned());
+    }
     let ordered = case.s.claim.locking();
-    for (name, report) in reports(case) {
+    for (name, report) in reports(case).filter(|_| before.phase != Phase::Withdrawn) {
         let locked = vouches(case, before, name)
             && report.zip(ordered).is_some_and(|(r, serial)| is_locked(r, serial));
         found.want(locked, Rule::Lock, || format!("{name} is offered and not confirmed to be locked"));
@@ -233,9 +241,33 @@ fn offered(case: &Case<'_>, before: &Record, next: &Record, found: &mut Found) {
         let proved = next.offer.is_some()
             && before.phase == Phase::Promoting
             && before.previous.as_ref().is_some_and(|p| p.settled)
-            && reports(case).all(|(_, r)| r.is_some_and(|r| r.opened_epoch < Some(before.epoch)));
+            && reports(case).all(|(name, _)| unopened(case, before, name));
         found.want(proved, Rule::Loss, || "nothing proves that nothing was opened in this hold".to_owned());
     }
+}
+
+fn withdrawn(case: &Case<'_>, before: &Record, found: &mut Found) {
+    let present = matches!(before.phase, Phase::Promoting | Phase::Returning) && case.present().is_some();
+    found.want(case.policy.is_some() || present, Rule::Intent, || "no policy in force".to_owned());
+    let held = before.hold.as_ref().is_some_and(|h| h.until > case.s.wall);
+    found.want(!held, Rule::Intent, || "a person holds automatic promotions".to_owned());
+    found.want(before.promise.fences != Fences::Never, Rule::Evidence, || {
+        "a grant without a deadline never runs out".to_owned()
+    });
+    let all = reports(case).all(|(name, _)| vouches(case, before, name));
+    found.want(!all, Rule::Lock, || "every guard is there and can be asked to lock".to_owned());
+}
+
+/// Whether the marker beside this database says that it was not opened in this hold. One that is missing says so only
+/// of the one guard process that was granted to.
+fn unopened(case: &Case<'_>, before: &Record, name: &ItemName) -> bool {
+    let Some(view) = case.s.seen.databases.get(name) else { return false };
+    let Some(report) = view.guard.value() else { return false };
+    let marked = match report.opened_epoch {
+        Some(epoch) => epoch < before.epoch,
+        None => view.granted.len() == 1 && view.granted.contains_key(&report.boot),
+    };
+    marked && vouches(case, before, name) && matches!(report.disk, Disk::Cluster(_))
 }
 
 fn finished_promotion(case: &Case<'_>, before: &Record, found: &mut Found) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::decide::situation::{Situation, between};
-use crate::decide::{next, note, offer, posture, witness};
+use crate::decide::{next, note, offer, posture, withdraw, witness};
 use crate::guard::wire::ServerState;
 use crate::memory::Stamp;
 use crate::moves::MoveEnd;
@@ -158,12 +158,17 @@ fn promotion_failed(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &
                     | ServerState::Down
                     | ServerState::Standby { .. }
                     | ServerState::Promoting
+                    // A primary that cannot be opened serves nobody, and may be handed back.
+                    | ServerState::Primary { open: false }
             )
         })
     });
     // Only a site that can be asked may take the role over; otherwise going on trying is the better choice.
     let somebody = policy.other_sites(s.me).any(|site| s.lives(site) == Some(true));
-    if failed && somebody && s.may_write() {
+    // A lock that one of them cannot confirm would only stop the others; after one that was taken back it may try again.
+    let confirmed = witness::missing(s, policy, record).is_none();
+    let tried = s.memory.unchanged_for(s.now) >= offer::START_AGAIN;
+    if failed && somebody && confirmed && tried && s.may_write() {
         plan.gates.push(Gate::new(
             "promotion",
             Answer::No,
@@ -172,6 +177,7 @@ fn promotion_failed(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &
         ));
         posture::lock(plan);
     } else {
+        withdraw::watch(s, policy, record, plan);
         offer::start_again(s, record, plan);
     }
 }
@@ -189,12 +195,10 @@ fn give_back(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Pla
             "every guard has confirmed its lock",
         ));
         plan.gates.extend(witness::missing(s, policy, record));
+        offer::unlock(s, policy, record, plan);
         return;
     }
-    let never_opened = policy.databases.keys().all(|name| {
-        let report = s.seen.databases.get(name).and_then(|d| d.guard.value());
-        report.is_some_and(|r| r.opened_epoch.is_none_or(|e| e < record.epoch))
-    });
+    let never_opened = policy.databases.keys().all(|name| witness::never_opened(s, record, name));
     let back = record.previous.as_ref().filter(|p| p.settled).map(|p| p.site.clone());
     let mut next = next::phase(s, record, Phase::Offered);
     next.target.clone_from(&back);

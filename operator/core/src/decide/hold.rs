@@ -1,7 +1,7 @@
 //! The active site's own duties: re-claim after a gap, keep, hand over, finish.
 
 use crate::decide::situation::Situation;
-use crate::decide::{finish, measure, next, offer, planned, witness};
+use crate::decide::{finish, measure, next, offer, planned, withdraw, witness};
 use crate::memory::Stamp;
 use crate::moves::MoveEnd;
 use crate::plan::{Answer, Gate, Plan};
@@ -31,13 +31,14 @@ pub(super) fn decide(s: &Situation<'_>, policy: &Policy, record: &Record, plan: 
         }
         Phase::Offered => offer::withdraw(s, policy, record, plan),
         Phase::Unmanaged => manage_again(s, policy, record, plan),
-        Phase::ReadOnly | Phase::Withdrawn | Phase::Unknown(_) => {}
+        Phase::Withdrawn => withdraw::wait(s, policy, record, plan),
+        Phase::ReadOnly | Phase::Unknown(_) => {}
     }
 }
 
 /// Re-claims the role by a compare-and-swap when it must be; returns whether it must.
 ///
-/// From `Requested`, `Handover`, `Offered` and `Withdrawn` the role goes back to `Steady` (to `Promoting`, when this
+/// From `Requested`, `Handover` and `Offered` the role goes back to `Steady` (to `Promoting`, when this
 /// hold never reached it), from `ReadOnly` to `Returning`; the other phases are kept.
 pub(super) fn reclaim(s: &Situation<'_>, record: &Record, plan: &mut Plan) -> bool {
     if !reclaim_is_due(s, record) {
@@ -51,7 +52,7 @@ pub(super) fn reclaim(s: &Situation<'_>, record: &Record, plan: &mut Plan) -> bo
         "a compare-and-swap of this site",
     ));
     let (mut next, why) = match record.phase {
-        Phase::Requested | Phase::Handover | Phase::Offered | Phase::Withdrawn => {
+        Phase::Requested | Phase::Handover | Phase::Offered => {
             let mut next = next::settled_again(s, record);
             let why = format!("{} takes its role back from {}", s.me, record.phase);
             // A hold that never settled goes on promoting, and so does its Move.
@@ -91,8 +92,9 @@ pub(super) fn reclaim_is_due(s: &Situation<'_>, record: &Record) -> bool {
         && match record.phase {
             // Given up by this process's own write, its lease kept since: the phase's own rule goes on.
             Phase::Handover | Phase::Offered => s.claim.gave_up_at(s.holder) != Some(record.serial),
-            Phase::ReadOnly | Phase::Withdrawn => true,
-            Phase::Unknown(_) => false,
+            Phase::ReadOnly => true,
+            // Its own rule waits there, whoever gave the role up.
+            Phase::Withdrawn | Phase::Unknown(_) => false,
             _ => s.claim.must_reclaim(s.holder, s.me),
         }
 }

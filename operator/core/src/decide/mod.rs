@@ -11,6 +11,7 @@
 //! | `take` | may this site take the role of a silent one? |
 //! | `offer` | is the database dead, and who takes it? |
 //! | `witness` | whose word counts for a database? |
+//! | `withdraw` | is a database's guard gone with its node? |
 //! | `finish` | has the new holder opened, and is the transition over? |
 //! | `release` | what becomes of a policy that is let go: suspended, deleted, or without this site? |
 //! | `measure` | how much was really lost, once the old site has returned? |
@@ -30,6 +31,7 @@ mod posture;
 mod release;
 mod situation;
 mod take;
+mod withdraw;
 mod witness;
 
 pub(crate) use eligible::state_words;

@@ -51,6 +51,11 @@ pub fn note(memory: &mut Memory, s: &Situation<'_>) {
     } else {
         memory.clear(Stamp::StableSince);
     }
+    if mine && witness::gone(s, policy, record).is_some() {
+        memory.stamp(Stamp::GuardGone, s.now);
+    } else {
+        memory.clear(Stamp::GuardGone);
+    }
     let told_to_stop =
         s.seen.databases.values().any(|d| d.guard.value().is_some_and(|r| r.sigterm && r.state.is_down()));
     if mine && told_to_stop {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::decide::situation::Situation;
-use crate::decide::{next, note, posture, take, witness};
+use crate::decide::{next, note, posture, take, withdraw, witness};
 use crate::guard::wire::{Disk, ServerState};
 use crate::loss::{LossBound, offered};
 use crate::memory::Stamp;
@@ -18,7 +18,7 @@ use crate::record::{Cause, Offer, Phase, Record};
 use crate::time::human;
 
 /// How often, at most, a database that keeps dying is let start again.
-const START_AGAIN: Duration = Duration::from_secs(5);
+pub(super) const START_AGAIN: Duration = Duration::from_secs(5);
 
 /// The active site in `Steady` or `Returning`: a dead database is locked and offered, if another site may take it;
 /// otherwise its own site starts it again.
@@ -60,6 +60,7 @@ pub(super) fn watch(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &
             ));
         }
     }
+    withdraw::watch(s, policy, record, plan);
     start_again(s, record, plan);
 }
 
@@ -74,6 +75,7 @@ fn offer(s: &Situation<'_>, policy: &Policy, record: &Record, serial: u64, plan:
             "every guard has confirmed its lock",
         ));
         plan.gates.extend(witness::missing(s, policy, record));
+        unlock(s, policy, record, plan);
         return;
     }
     let mut next = next::phase(s, record, Phase::Offered);
@@ -85,6 +87,20 @@ fn offer(s: &Situation<'_>, policy: &Policy, record: &Record, serial: u64, plan:
     });
     next::begin(s, &mut next, Cause::DatabaseDead, s.me);
     next::propose(s, plan, next, format!("the database in {} is dead and locked: it is offered", s.me));
+}
+
+/// A lock that somebody does not confirm in time is taken back by a write that keeps the phase: the databases whose
+/// guards did confirm it must not wait for the one whose node died.
+pub(super) fn unlock(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
+    let Some(ordered) = s.memory.at(Stamp::LockOrdered) else { return };
+    let (passed, wanted) = (s.now.since(ordered), policy.failover.offer_for);
+    if passed < wanted {
+        plan.again(ordered + wanted);
+        return;
+    }
+    let next = next::phase(s, record, record.phase.clone());
+    let why = format!("not every guard confirmed its lock within {}: {} serves again", human(wanted), s.me);
+    next::propose(s, plan, next, why);
 }
 
 /// A guard whose primary died locks itself at the serial it knows: only a higher one lets it start again. So a role
@@ -133,7 +149,7 @@ pub(super) fn dead(s: &Situation<'_>, policy: &Policy, record: &Record) -> Optio
 }
 
 /// Whether another site lives and has nothing against being promoted, as a gate.
-fn taker(s: &Situation<'_>, policy: &Policy) -> Gate {
+pub(super) fn taker(s: &Situation<'_>, policy: &Policy) -> Gate {
     let mut words = Vec::new();
     for site in policy.other_sites(s.me) {
         let facts = s.facts(site);

@@ -92,7 +92,7 @@ fn let_go(s: &Situation<'_>, record: &Record, why: &str, plan: &mut Plan) {
 /// for it is served again. Returns whether something is needed.
 fn take_back(s: &Situation<'_>, record: &Record, why: &str, plan: &mut Plan) -> bool {
     match record.phase {
-        Phase::Requested => give_up(s, record, why, plan),
+        Phase::Requested | Phase::Withdrawn => give_up(s, record, why, plan),
         Phase::Handover | Phase::Offered => {
             for order in plan.databases.values_mut() {
                 order.role = DatabaseRole::Lock;

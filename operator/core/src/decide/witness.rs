@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use crate::decide::situation::Situation;
+use crate::guard::wire::Disk;
 use crate::name::ItemName;
 use crate::observation::Fact;
 use crate::plan::{Answer, Gate};
@@ -16,7 +17,7 @@ use crate::time::human;
 
 /// Whether the guard that reports for `name` speaks for everything that may write as this database in this hold.
 pub(super) fn of(s: &Situation<'_>, record: &Record, name: &ItemName) -> Gate {
-    let key = format!("database/{name}/guard");
+    let key = format!("database/{name}/witness");
     let needed = "the only guard that may have a grant, with the data of this hold";
     let Some(view) = s.seen.databases.get(name) else {
         return Gate::new(
@@ -52,8 +53,26 @@ pub(super) fn of(s: &Situation<'_>, record: &Record, name: &ItemName) -> Gate {
 }
 
 /// How long after it was given a grant has ended everywhere, its server stopped: on two machines' clocks.
-fn granted_until_gone(s: &Situation<'_>, record: &Record) -> Duration {
+pub(super) fn granted_until_gone(s: &Situation<'_>, record: &Record) -> Duration {
     record.promise.lease.duration().max(s.timing().withdrawal_wait())
+}
+
+/// The first database of this site whose guard is gone: it says nothing, or what speaks for it is down and has not the
+/// data of this hold.
+pub(super) fn gone(s: &Situation<'_>, policy: &Policy, record: &Record) -> Option<Gate> {
+    policy.databases.keys().find_map(|name| {
+        let down = s.seen.databases.get(name).and_then(|d| d.guard.value()).is_none_or(|r| r.state.is_down());
+        Some(of(s, record, name)).filter(|g| down && matches!(g.answer, Answer::Unknown | Answer::No))
+    })
+}
+
+/// Whether the guard of `name` proves that nothing was opened in this hold. A marker that was never written proves it
+/// only for the one process that was ever granted to, with a database on its disk: another disk has no marker either.
+pub(super) fn never_opened(s: &Situation<'_>, record: &Record, name: &ItemName) -> bool {
+    let Some(view) = s.seen.databases.get(name) else { return false };
+    let Some(report) = view.guard.value().filter(|_| of(s, record, name).passed()) else { return false };
+    let alone = view.granted.contains_key(&report.boot) && view.granted.len() == 1;
+    matches!(report.disk, Disk::Cluster(_)) && report.opened_epoch.map_or(alone, |e| e < record.epoch)
 }
 
 /// The first database of this site whose guard's word does not count now, as a gate.

@@ -19,4 +19,5 @@ mod project;
 mod properties;
 mod release;
 mod take;
+mod withdraw;
 mod wrong;

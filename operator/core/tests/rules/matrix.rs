@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 
+use bascule_core::memory::Stamp;
 use bascule_core::plan::{DatabaseRole, Plan};
 use bascule_core::record::Phase;
 
@@ -83,7 +84,9 @@ fn what_each_site_does_in_every_phase() {
                 ("lease lapsed", quiet.clone().lease(Lease::Lapsed)),
             ];
             if me == active {
-                cases.push(("lease regained", quiet.lease(Lease::Regained)));
+                cases.push(("lease regained", quiet.clone().lease(Lease::Regained)));
+                let gone = quiet.for_ms(3_600_000).guard_unknown().stamped(Stamp::GuardGone, 3_600_000);
+                cases.push(("guard gone", gone));
             } else {
                 cases.push(("active silent", quiet.silent(active, 60_000)));
             }

@@ -58,7 +58,7 @@ fn a_second_pod_with_a_disk_of_its_own_neither_dies_nor_locks_for_the_first() {
     confirmed.locked = Some(10);
     let plan = given.locking().report(confirmed).plan();
     stays(&plan);
-    assert_eq!(answer(&plan, "database/main/guard"), Answer::No);
+    assert_eq!(answer(&plan, "database/main/witness"), Answer::No);
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn a_new_guard_process_speaks_for_the_database_once_no_other_can_have_a_grant() 
     };
     let plan = granted(1_900).plan();
     stays(&plan);
-    assert_eq!(answer(&plan, "database/main/guard"), Answer::NotYet);
+    assert_eq!(answer(&plan, "database/main/witness"), Answer::NotYet);
     assert_eq!(next(&granted(2_000).plan()).phase, Phase::Offered);
 }
 
@@ -80,6 +80,27 @@ fn a_lock_that_nobody_confirms_says_for_whom_it_waits() {
     let plan = died().locking().guard_unknown().plan();
     stays(&plan);
     assert_eq!(answer(&plan, "locked"), Answer::NotYet);
+}
+
+#[rstest]
+#[case::steady(died())]
+#[case::promoting(Given::at("lyon").record(in_phase(Phase::Promoting)).report(failed(10)))]
+fn a_lock_that_nobody_confirms_is_taken_back_after_a_time(#[case] given: Given) {
+    let phase = given.record.as_ref().unwrap().phase.clone();
+    let given = given.locking().guard_unknown().for_ms(100_000);
+    stays(&given.clone().stamped(Stamp::LockOrdered, 29_000).plan());
+    let plan = given.stamped(Stamp::LockOrdered, 31_000).plan();
+    assert_eq!((next(&plan).phase.clone(), next(&plan).serial), (phase, 11), "an own write unlocks");
+}
+
+#[test]
+fn one_database_is_not_locked_while_the_guard_of_another_is_gone() {
+    let given = died().policy(|p| {
+        p.databases.insert(item("second"), crate::world::policy::database(&["paris", "lyon"]));
+    });
+    let plan = given.for_ms(6_000).plan();
+    assert!(!plan.lock);
+    assert_eq!(next(&plan).phase, Phase::Steady, "the one that died starts again");
 }
 
 #[test]
@@ -263,6 +284,15 @@ fn a_promotion_that_failed_is_locked_and_then_offered_back() {
     report.opened_epoch = Some(2);
     let plan = promotion_stuck().locking().report(report).plan();
     assert!(!next(&plan).offer.as_ref().unwrap().never_opened, "it was opened in this hold");
+}
+
+#[test]
+fn a_promotion_that_cannot_be_opened_has_failed_too() {
+    let mut closed = primary(10);
+    closed.state = ServerState::Primary { open: false };
+    let given = Given::at("lyon").record(in_phase(Phase::Promoting)).report(closed);
+    assert!(!given.clone().for_ms(59_000).plan().lock);
+    assert!(given.for_ms(61_000).plan().lock);
 }
 
 #[test]

@@ -156,7 +156,11 @@ fn a_take_without_its_right_is_caught_by_name(#[case] given: Given, #[case] rule
 #[case::a_handover_by_the_target(Given::at("lyon").record(in_phase(Phase::Requested)), Phase::Handover, Rule::Writer)]
 #[case::a_return_by_another(lost(), Phase::Returning, Rule::Writer)]
 #[case::a_phase_to_come(Given::at("paris").record(steady()), Phase::Unknown("X".to_owned()), Rule::Understood)]
-#[case::a_withdrawal(Given::at("paris").record(steady()), Phase::Withdrawn, Rule::Understood)]
+#[case::a_withdrawal_while_its_guard_can_be_asked(Given::at("paris").record(steady()), Phase::Withdrawn, Rule::Lock)]
+#[case::a_withdrawal_of_what_has_no_deadline(Given::at("paris").record(never_fences(steady())).guard_unknown(), Phase::Withdrawn, Rule::Evidence)]
+#[case::a_withdrawal_without_a_policy(Given::at("paris").record(steady()).guard_unknown().deleted(), Phase::Withdrawn, Rule::Intent)]
+#[case::a_withdrawal_by_another(Given::at("lyon").record(steady()), Phase::Withdrawn, Rule::Writer)]
+#[case::an_offer_before_grants_have_run_out(Given::at("paris").record(in_phase(Phase::Withdrawn)).guard_unknown().for_ms(1_900), Phase::Offered, Rule::Evidence)]
 #[case::steady_out_of_read_only(Given::at("paris").record(in_phase(Phase::ReadOnly)), Phase::Steady, Rule::Writer)]
 fn a_change_of_phase_has_its_writer_and_its_proof(
     #[case] given: Given,
@@ -230,6 +234,23 @@ fn nothing_was_opened_is_never_said_without_its_proof() {
     let mut report = locked(10);
     report.opened_epoch = Some(2);
     given = given.report(report);
+    let found = opinion(&given, |p| next(p).offer.as_mut().unwrap().never_opened = true);
+    assert!(found.contains(&Rule::Loss), "{found:?}");
+}
+
+#[rstest]
+#[case::another_process_was_granted_to(|g: &mut Given| { g.seen.databases.get_mut(&item("main")).unwrap().granted.insert("other".to_owned(), moment(60_000)); })]
+#[case::nobody_was(|g: &mut Given| g.seen.databases.get_mut(&item("main")).unwrap().granted.clear())]
+#[case::nothing_is_on_its_disk(|g: &mut Given| { let mut r = locked(10); r.opened_epoch = None; r.disk = Disk::Empty; *g = g.clone().report(r); })]
+fn a_missing_marker_proves_nothing_of_another_disk(#[case] change: fn(&mut Given)) {
+    let mut report = locked(10);
+    report.opened_epoch = None;
+    let mut given =
+        Given::at("lyon").record(in_phase(Phase::Promoting)).locking().report(report).for_ms(61_000);
+    let said = |g: &Given| g.plan().transition.unwrap().next.offer.unwrap().never_opened;
+    assert!(said(&given), "it was the only one, and it is there");
+    change(&mut given);
+    assert!(!said(&given));
     let found = opinion(&given, |p| next(p).offer.as_mut().unwrap().never_opened = true);
     assert!(found.contains(&Rule::Loss), "{found:?}");
 }

@@ -43,6 +43,7 @@ struct Site {
     name: SiteName,
     up: bool,
     operator: bool,
+    node: bool,
     holder: Holder,
     observer: Observer,
     claim: Claim,
@@ -63,6 +64,7 @@ impl Site {
             name: site(name),
             up: true,
             operator: true,
+            node: true,
             holder: Holder::new(t.r()),
             observer: Observer::new(t.tq()),
             claim: Claim::default(),
@@ -184,6 +186,21 @@ impl Sim {
         self.at(name).db.boots(now);
     }
 
+    pub fn node_dies(&mut self, name: &str) {
+        self.happens(&format!("the node of the database in {name} dies, its guard with it"));
+        let s = self.at(name);
+        s.node = false;
+        s.db.power_off();
+    }
+
+    pub fn node_returns(&mut self, name: &str) {
+        self.happens(&format!("the node of the database in {name} is back"));
+        let now = self.now;
+        let s = self.at(name);
+        s.node = true;
+        s.db.boots(now);
+    }
+
     pub fn operator_stops(&mut self, name: &str) {
         self.happens(&format!("the operator of {name} stops"));
         self.at(name).operator = false;
@@ -280,7 +297,8 @@ impl Sim {
     }
 
     fn replicate(&mut self) {
-        let source = self.sites.iter().find(|s| s.up && (s.db.writes() || s.db.report().locked.is_some()));
+        let source =
+            self.sites.iter().find(|s| s.up && s.node && (s.db.writes() || s.db.report().locked.is_some()));
         let from = source.map(|s| (s.name.clone(), s.db.timeline, s.db.lsn, s.db.writes()));
         let now = self.now;
         for s in &mut self.sites {
@@ -325,7 +343,11 @@ impl Sim {
             databases: BTreeMap::from([(
                 item("main"),
                 DatabaseView {
-                    guard: Fact::now(me.db.report()),
+                    guard: if me.node {
+                        Fact::now(me.db.report())
+                    } else {
+                        Fact::unknown("its guard is not connected")
+                    },
                     last_contact: me.contact,
                     preflight: Fact::now(vec![]),
                     write_verified: me.verified,
@@ -436,7 +458,7 @@ impl Sim {
                 Ok(Grant::Unlimited) => Some(u64::MAX),
                 Err(_) => None,
             };
-            if let Some(order) = plan.databases.get(&item("main")) {
+            if let Some(order) = plan.databases.get(&item("main")).filter(|_| me.node) {
                 let unmanaged = view_phase == bascule_core::record::Phase::Unmanaged
                     && (self.deleted || self.policy.suspend);
                 me.db.obey(&order.role, serial, epoch, order.checkpoint, grant, unmanaged);

@@ -168,6 +168,36 @@ fn a_primary_whose_policy_was_deleted_starts_again_with_and_without_its_operator
 }
 
 #[test]
+fn a_database_whose_node_dies_is_withdrawn_and_waited_out_and_then_offered_and_taken() {
+    let mut sim = Sim::running(quick);
+    sim.policy.failover.restart_grace = secs(10);
+    sim.node_dies("paris");
+    sim.run(11);
+    sim.now_is("withdrawn");
+    sim.run(10);
+    sim.node_returns("paris");
+    sim.run(5);
+    ends(&mut sim, "lyon", 2, Phase::Steady);
+    assert_eq!(sim.record().history[0].cause, Cause::DatabaseDead);
+    insta::assert_snapshot!(sim.told());
+}
+
+#[test]
+fn a_withdrawn_role_is_taken_back_when_the_guard_returns_in_time() {
+    let mut sim = Sim::running(quick);
+    sim.policy.failover.restart_grace = secs(10);
+    sim.node_dies("paris");
+    sim.run(11);
+    sim.restart_operator("paris");
+    sim.run(1);
+    sim.node_returns("paris");
+    sim.run(5);
+    ends(&mut sim, "paris", 1, Phase::Steady);
+    assert!(sim.database("paris").writes());
+    insta::assert_snapshot!(sim.told());
+}
+
+#[test]
 fn a_hold_keeps_a_lost_site_s_role_until_a_person_resumes() {
     let mut sim = Sim::running(quick);
     sim.moved(hold("wait", "2026-11-28T06:00:00Z".parse().unwrap()));
