@@ -14,6 +14,9 @@ use crate::policy::{After, Policy};
 use crate::record::{Cause, Fences, Offer, Phase, Record};
 use crate::time::human;
 
+/// How the findings end that say that a server did not answer at all.
+const NO_ANSWER: [&str; 3] = ["/ConnectUnreachable", "/ConnectTimeout", "/ConnectNotReady"];
+
 /// The active site in a phase that grants: gives up the role of a database whose guard has been gone for longer than a
 /// restart of its pod takes, if another site may take it.
 pub(super) fn watch(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
@@ -42,6 +45,7 @@ pub(super) fn watch(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &
             "an automatic failover, or a Move",
         ),
         offer::taker(s, policy),
+        silent_server(s, policy, record),
     ];
     let may = all_passed(&gates) && s.grants();
     plan.gates.append(&mut gates);
@@ -55,6 +59,26 @@ pub(super) fn watch(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &
     }
     let why = format!("{}, for {}: {} grants nothing more", gone.found, human(passed), s.me);
     next::propose(s, plan, next, why);
+}
+
+/// Whether the database does not answer the operator's own role either. One that does only lost its guard's way to the
+/// operator: the guard lives, goes on by the arbiter, and nobody is to stop a healthy writer for that.
+fn silent_server(s: &Situation<'_>, policy: &Policy, record: &Record) -> Gate {
+    let answering = policy.databases.keys().find(|name| {
+        let asked = s.seen.databases.get(*name).and_then(|d| d.preflight.value());
+        let no_way = |gate: &Gate| !gate.passed() && NO_ANSWER.iter().any(|end| gate.name.ends_with(end));
+        witness::is_gone(s, record, name) && asked.is_some_and(|gates| !gates.iter().any(no_way))
+    });
+    Gate::when(
+        answering.is_none(),
+        Answer::No,
+        "server",
+        answering.map_or_else(
+            || "no database without a guard answers".to_owned(),
+            |name| format!("{name} answers the operator's own role, so its guard lives and keeps it"),
+        ),
+        "a database that does not answer either",
+    )
 }
 
 /// The active site in `Withdrawn`: takes its role back when the guard is there again, or offers it once every grant has

@@ -60,10 +60,13 @@ pub(super) fn granted_until_gone(s: &Situation<'_>, record: &Record) -> Duration
 /// The first database of this site whose guard is gone: it says nothing, or what speaks for it is down and has not the
 /// data of this hold.
 pub(super) fn gone(s: &Situation<'_>, policy: &Policy, record: &Record) -> Option<Gate> {
-    policy.databases.keys().find_map(|name| {
-        let down = s.seen.databases.get(name).and_then(|d| d.guard.value()).is_none_or(|r| r.state.is_down());
-        Some(of(s, record, name)).filter(|g| down && matches!(g.answer, Answer::Unknown | Answer::No))
-    })
+    policy.databases.keys().find(|name| is_gone(s, record, name)).map(|name| of(s, record, name))
+}
+
+/// Whether the guard of `name` is gone.
+pub(super) fn is_gone(s: &Situation<'_>, record: &Record, name: &ItemName) -> bool {
+    let down = s.seen.databases.get(name).and_then(|d| d.guard.value()).is_none_or(|r| r.state.is_down());
+    down && matches!(of(s, record, name).answer, Answer::Unknown | Answer::No)
 }
 
 /// Whether the guard of `name` proves that nothing was opened in this hold. A marker that was never written proves it

@@ -85,7 +85,7 @@ fn what_each_site_does_in_every_phase() {
             ];
             if me == active {
                 cases.push(("lease regained", quiet.clone().lease(Lease::Regained)));
-                let gone = quiet.for_ms(3_600_000).guard_unknown().stamped(Stamp::GuardGone, 3_600_000);
+                let gone = quiet.for_ms(3_600_000).node_dead().stamped(Stamp::GuardGone, 3_600_000);
                 cases.push(("guard gone", gone));
             } else {
                 cases.push(("active silent", quiet.silent(active, 60_000)));

@@ -2,6 +2,7 @@
 
 use bascule_core::guard::wire::{Disk, ServerState};
 use bascule_core::memory::Stamp;
+use bascule_core::observation::Fact;
 use bascule_core::plan::{Answer, DatabaseRole, Gate};
 use bascule_core::policy::After;
 use bascule_core::record::{Cause, Phase, Record};
@@ -10,13 +11,25 @@ use rstest::rstest;
 
 use crate::expect::{answer, gate, goes_to, next, role, stays};
 use crate::world::given::{Given, Lease, View};
+use crate::world::item;
 use crate::world::policy::switchover;
 use crate::world::record::{doing, finished, in_phase, never_fences, steady};
 use crate::world::reports::{locked, primary, waiting};
 
 /// Paris, whose guard has been gone for longer than `restartGrace`; lyon can take.
 fn gone_from(record: Record) -> Given {
-    Given::at("paris").record(record).for_ms(120_000).guard_unknown().stamped(Stamp::GuardGone, 31_000)
+    let given = Given::at("paris").record(record).for_ms(120_000).node_dead();
+    given.stamped(Stamp::GuardGone, 31_000)
+}
+
+#[test]
+fn a_database_that_answers_only_lost_its_guards_way_to_the_operator_and_is_not_withdrawn() {
+    let mut given = gone();
+    given.seen.databases.get_mut(&item("main")).unwrap().preflight = Fact::now(vec![]);
+    let plan = given.plan();
+    stays(&plan);
+    assert_eq!(answer(&plan, "server"), Answer::No);
+    assert!(gate(&plan, "server").found.contains("main answers"), "{}", gate(&plan, "server").words());
 }
 
 fn gone() -> Given {
@@ -78,7 +91,7 @@ fn nothing_is_withdrawn_without_the_right_to(#[case] given: Given) {
 fn a_promotion_whose_guard_is_gone_is_withdrawn_too() {
     let mut record = in_phase(Phase::Promoting);
     record.doing = Some(doing("kernel"));
-    let given = Given::at("lyon").record(record).for_ms(120_000).guard_unknown();
+    let given = Given::at("lyon").record(record).for_ms(120_000).node_dead();
     let plan = given.stamped(Stamp::GuardGone, 61_000).plan();
     assert_eq!(goes_to(&plan), Some(Phase::Withdrawn));
     assert!(next(&plan).doing.is_some());

@@ -349,7 +349,7 @@ impl Sim {
                         Fact::unknown("its guard is not connected")
                     },
                     last_contact: me.contact,
-                    preflight: Fact::now(vec![]),
+                    preflight: if me.node { Fact::now(vec![]) } else { Fact::unknown("it does not answer") },
                     write_verified: me.verified,
                     granted: BTreeMap::from([(me.db.report().boot, ms(self.now))]),
                 },

@@ -17,7 +17,7 @@ use bascule_core::observation::{
     DatabaseView, Fact, FlagValue, Marks, Observation, PodsAsked, ReplicasSeen, TrafficAt, TrafficView,
     WorkloadView,
 };
-use bascule_core::plan::Plan;
+use bascule_core::plan::{Answer, Gate, Plan};
 use bascule_core::policy::Policy;
 use bascule_core::position::Lsn;
 use bascule_core::record::{Phase, Record};
@@ -171,6 +171,14 @@ impl Given {
         self.seen.databases.entry(item("main")).or_default().guard =
             Fact::unknown("its guard is not connected: reset by peer");
         self
+    }
+
+    /// The database's node is dead: neither guard nor server answers.
+    pub fn node_dead(self) -> Self {
+        let mut given = self.guard_unknown();
+        let no_way = Gate::new("database/main/ConnectUnreachable", Answer::No, "no route", "a session");
+        given.seen.databases.entry(item("main")).or_default().preflight = Fact::now(vec![no_way]);
+        given
     }
 
     /// What the replica last knew: `gap` bytes missing, said `ago` milliseconds ago.
