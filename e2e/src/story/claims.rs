@@ -38,9 +38,12 @@ impl Claims {
 
 impl fmt::Display for Claims {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = |text: fn(&Claim) -> &str| self.list.iter().map(|c| text(c).chars().count()).max();
-        let claim = width(|c| &c.text).unwrap_or_default();
-        let measured = width(|c| &c.measured).unwrap_or_default();
+        let width = |heading: &str, text: fn(&Claim) -> &str| {
+            let widths = self.list.iter().map(|c| text(c).chars().count());
+            widths.fold(heading.len(), usize::max)
+        };
+        let claim = width("CLAIM", |c| &c.text);
+        let measured = width("MEASURED", |c| &c.measured);
         writeln!(f, "{:claim$}  {:measured$}  RESULT", "CLAIM", "MEASURED")?;
         for c in &self.list {
             let result = if c.holds { "pass" } else { "FAIL" };

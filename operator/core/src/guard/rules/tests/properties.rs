@@ -185,8 +185,12 @@ impl Judge {
     }
 
     fn server(&mut self, state: ServerState, died: Option<String>) {
-        self.need_since = self.now;
-        self.fresh_at = None;
+        // A kill that crosses the news of the end is carried out on nothing and says once more that nothing runs: that
+        // is no other state, and no other need.
+        if *self.rules.server() != state {
+            self.need_since = self.now;
+            self.fresh_at = None;
+        }
         self.step(Event::Server { state, died });
     }
 
