@@ -253,7 +253,7 @@ impl Brain {
             }
             Renewed::NameTaken { owner } => {
                 let reason = format!(
-                    "the site name {} belongs to another cluster (UID {owner}): one of the two was installed with the wrong site.name; if that cluster is gone for good, release the name with `bascule arbiter release-site {}`",
+                    "the site name {} belongs to another cluster (UID {owner}): one of the two was installed with the wrong site.name; if that cluster is gone for good, delete the key that ends in site/{} from the arbiter",
                     self.id.site, self.id.site
                 );
                 self.out.push(Command::Stop { reason });
