@@ -226,6 +226,28 @@ fn a_reply_that_was_overtaken_answers_no_question_that_needs_a_fresh_read() {
     assert!(reads <= 1, "{reads} reads");
 }
 
+/// A process that was frozen wakes: its lease is regained, and a read that it had sent before comes in last.
+#[test]
+fn a_late_reply_from_before_a_pause_does_not_end_the_grants() {
+    let mut desk = running();
+    desk.connect(1, "main-0", "b1");
+    desk.asks(1, &report("b1", OPEN), 1_000);
+    desk.now = desk.now + Duration::from_secs(6);
+    let before = desk.now;
+    desk.now = desk.now + Duration::from_millis(1);
+    desk.give(Event::Tick);
+    desk.run(20);
+    let (newest, revision) = desk.record.clone().unwrap();
+    desk.give(Event::Record {
+        policy: key(),
+        sent: before,
+        received: desk.now,
+        result: Ok(Some((Box::new(newest), revision))),
+    });
+    desk.run(300);
+    assert!(desk.asks(1, &report("b1", OPEN), 1_000).unwrap().grant.is_some());
+}
+
 /// Since when the record has been in `Offered`, from the moment it was seen in `Withdrawn`.
 fn offered_after(desk: &mut Desk) -> Duration {
     let start = desk.now;

@@ -24,8 +24,9 @@ pub struct View {
     pub received: Boottime,
     /// The gap since which it was read or written; `None` when the read was sent before the last gap ended.
     gap: Option<Gap>,
-    /// It may have been overtaken by an own write whose outcome is unknown: read again before writing.
-    stale: bool,
+    /// Since when it may have been overtaken, by another site's write or by an own one whose outcome is unknown: a
+    /// read that was sent later, or that shows something newer, comes before the next write.
+    stale_since: Option<Boottime>,
 }
 
 /// What this site knows about one policy's record.
@@ -94,7 +95,7 @@ impl Claim {
 
     /// The record as last seen, if a compare-and-swap may start from it.
     pub fn current(&self) -> Option<&View> {
-        self.view.as_ref().filter(|v| !v.stale && self.in_flight.is_none())
+        self.view.as_ref().filter(|v| v.stale_since.is_none() && self.in_flight.is_none())
     }
 
     /// Whether an own compare-and-swap is on its way.
@@ -136,9 +137,18 @@ impl Claim {
             self.locking = None;
         }
         let since_gap = holder.gap_ended().is_some_and(|ended| sent >= ended);
-        let gap = since_gap.then(|| holder.gap());
-        self.view = Some(View { record, revision, received, gap, stale: false });
+        // The same revision again: what was known of it stays known. A read from before the gap ended, whose reply comes
+        // after an own write, takes nothing from that write.
+        let known = self.view.as_ref().filter(|v| v.revision == revision);
+        let gap = since_gap.then(|| holder.gap()).or_else(|| known.and_then(|v| v.gap));
+        let stale_since = known.and_then(|v| v.stale_since).filter(|since| sent < *since);
+        self.view = Some(View { record, revision, received, gap, stale_since });
         true
+    }
+
+    /// Whether the record as last seen was seen before the last gap ended: nothing is granted until it is read again.
+    pub fn must_read(&self, holder: &Holder) -> bool {
+        self.view.as_ref().is_some_and(|v| holder.gap_ended().is_some() && v.gap != Some(holder.gap()))
     }
 
     /// A compare-and-swap from the current view is being sent. Giving up the role begins with the sending: from now
@@ -178,21 +188,19 @@ impl Claim {
             self.locking = None;
         }
         self.view =
-            Some(View { record, revision, received: now, gap: fresh.then(|| holder.gap()), stale: false });
+            Some(View { record, revision, received: now, gap: fresh.then(|| holder.gap()), stale_since: None });
     }
 
     /// The own compare-and-swap lost to another write, or its outcome is unknown: read before writing again.
-    pub fn lost_or_unknown(&mut self) {
+    pub fn lost_or_unknown(&mut self, now: Boottime) {
         self.in_flight = None;
-        if let Some(v) = &mut self.view {
-            v.stale = true;
-        }
+        self.outdated(now);
     }
 
     /// The record may have changed (a watch said so): read before writing.
-    pub fn outdated(&mut self) {
+    pub const fn outdated(&mut self, now: Boottime) {
         if let Some(v) = &mut self.view {
-            v.stale = true;
+            v.stale_since = Some(now);
         }
     }
 
@@ -318,6 +326,29 @@ mod tests {
     }
 
     #[test]
+    fn a_read_from_before_the_gap_ended_takes_nothing_from_an_own_write_since() {
+        let (mut h, mut c) = claimed(Phase::Steady);
+        h.renewed(ms(1200), ms(1205));
+        c.sending(&h, &site("paris"), &sample());
+        c.applied(&h, &site("paris"), sample(), 3, ms(1215));
+        c.read(&h, &site("paris"), Some((sample(), 3)), ms(1204), ms(1216));
+        assert!(c.grant(&h, &site("paris"), ms(1217)).is_ok());
+        assert!(!c.must_read(&h));
+    }
+
+    #[test]
+    fn after_a_gap_a_record_from_before_it_must_be_read() {
+        let (mut h, mut c) = claimed(Phase::Steady);
+        assert!(!c.must_read(&h));
+        h.renewed(ms(1200), ms(1205));
+        assert!(c.must_read(&h));
+        c.read(&h, &site("paris"), Some((sample(), 2)), ms(1204), ms(1210));
+        assert!(c.must_read(&h));
+        c.read(&h, &site("paris"), Some((sample(), 2)), ms(1206), ms(1212));
+        assert!(!c.must_read(&h));
+    }
+
+    #[test]
     fn after_a_gap_a_read_is_not_enough_a_re_claim_is_needed() {
         let (mut h, mut c) = claimed(Phase::Steady);
         h.renewed(ms(1200), ms(1205));
@@ -382,7 +413,7 @@ mod tests {
             let (h, mut c) = claimed(Phase::Requested);
             c.sending(&h, &site("paris"), &in_phase(phase));
             assert_eq!(c.grant(&h, &site("paris"), ms(20)), Err(NoGrant::NotClaimed));
-            c.lost_or_unknown();
+            c.lost_or_unknown(ms(21));
             c.read(&h, &site("paris"), Some((in_phase(Phase::Requested), 2)), ms(21), ms(22));
             assert_eq!(
                 c.grant(&h, &site("paris"), ms(23)),
@@ -397,8 +428,10 @@ mod tests {
         let (h, mut c) = claimed(Phase::Steady);
         c.sending(&h, &site("paris"), &sample());
         assert!(c.current().is_none(), "one write at a time");
-        c.lost_or_unknown();
+        c.lost_or_unknown(ms(20));
         assert!(c.current().is_none(), "unknown is resolved by reading");
+        c.read(&h, &site("paris"), Some((sample(), 2)), ms(19), ms(25));
+        assert!(c.current().is_none(), "by a read that was sent since");
         c.read(&h, &site("paris"), Some((sample(), 3)), ms(30), ms(31));
         assert!(c.current().is_some());
     }

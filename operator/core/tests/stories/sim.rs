@@ -482,7 +482,7 @@ impl Sim {
         let same_lease =
             change.unchanged_lease.as_ref().is_none_or(|(site, rev)| self.leases.get(site) == Some(rev));
         if self.record.as_ref().map(|(_, r)| *r) != expected || !same_lease {
-            me.claim.lost_or_unknown();
+            me.claim.lost_or_unknown(ms(self.now));
             return;
         }
         self.revision += 1;

@@ -289,7 +289,7 @@ impl Given {
         }
         match self.view {
             View::Current => {}
-            View::Outdated => c.outdated(),
+            View::Outdated => c.outdated(ms(NOW)),
             View::Writing => c.sending(holder, &self.me, record),
         }
         c

@@ -95,9 +95,11 @@ impl Brain {
 
     /// Asks for the record when it is wanted or when nothing can be written without it.
     fn read_record(&mut self, key: &PolicyKey, now: Boottime) {
+        let alive = self.holder.remaining(now).is_some();
         let Some(state) = self.policies.get_mut(key) else { return };
         let needed = state.read_wanted
             || !state.record_known
+            || (alive && state.claim.must_read(&self.holder))
             || (state.claim.current().is_none() && state.claim.view().is_some() && !state.claim.is_writing());
         if needed
             && !state.reading

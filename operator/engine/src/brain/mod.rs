@@ -246,7 +246,7 @@ impl Brain {
                 if self.holder.renewed(sent, now) {
                     self.note_site("this site's lease was regained after a gap; every role is re-claimed");
                     for (key, state) in &mut self.policies {
-                        state.read_wanted = true;
+                        state.want_read(now);
                         self.dirty.insert(key.clone());
                     }
                 }
@@ -321,8 +321,8 @@ impl Brain {
         match result {
             Cas::Applied(revision) => state.claim.applied(&self.holder, &self.id.site, next, *revision, now),
             Cas::Conflict | Cas::Unknown { .. } => {
-                state.claim.lost_or_unknown();
-                state.read_wanted = true;
+                state.claim.lost_or_unknown(now);
+                state.want_read(now);
             }
         }
         state.wrote(matches!(result, Cas::Unknown { .. }), now);
@@ -366,8 +366,8 @@ impl Brain {
                 for (key, revision) in listed.records {
                     let state = self.state(&key);
                     if state.claim.view().is_none_or(|v| v.revision != revision) {
-                        state.claim.outdated();
-                        state.read_wanted = true;
+                        state.claim.outdated(now);
+                        state.want_read(now);
                     }
                     self.dirty.insert(key);
                 }
@@ -386,7 +386,7 @@ impl Brain {
             ArbiterChange::Record { policy, revision } => {
                 let state = self.state(&policy);
                 if state.claim.view().is_none_or(|v| v.revision < revision) {
-                    state.claim.outdated();
+                    state.claim.outdated(now);
                     state.want_read(now);
                     self.dirty.insert(policy);
                 }
