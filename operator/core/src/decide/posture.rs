@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::decide::note::all_databases;
 use crate::decide::situation::Situation;
 use crate::guard::wire::Report;
 use crate::memory::Stamp;
@@ -73,7 +74,7 @@ fn role(s: &Situation<'_>, record: &Record) -> DatabaseRole {
 }
 
 /// Whether this site's workloads shall refuse writes; `None`: leave the flags as they are.
-fn read_only(s: &Situation<'_>, record: &Record) -> Option<bool> {
+fn read_only(s: &Situation<'_>, policy: &Policy, record: &Record) -> Option<bool> {
     if record.active != *s.me {
         return Some(true);
     }
@@ -82,11 +83,13 @@ fn read_only(s: &Situation<'_>, record: &Record) -> Option<bool> {
             if s.grants() {
                 return Some(false);
             }
-            // Cut off: the database has stopped by now, and users get a correct answer.
-            let stopped = s.timing().r() + s.timing().f();
-            let lapsed = s.holder.last_sent().is_none_or(|t| s.now.since(t) > stopped);
+            // Cut off: the database has stopped by now, and users get a correct answer. A database that goes on by its
+            // guard's own way to the arbiter is not stopped by a flag because its operator was frozen.
+            let must_stop_within = s.timing().r() + s.timing().f();
+            let lapsed = s.holder.last_sent().is_some_and(|t| s.now.since(t) > must_stop_within);
+            let stopped = all_databases(policy, s.seen, |state| !state.is_or_becomes_primary());
             let dead = s.claim.locking().is_some();
-            (dead || (lapsed && s.holder.last_sent().is_some())).then_some(true)
+            (dead || (lapsed && stopped)).then_some(true)
         }
         // Users wait from the moment the target can take, not while it gets ready.
         Phase::Requested => {
@@ -107,7 +110,7 @@ fn read_only(s: &Situation<'_>, record: &Record) -> Option<bool> {
 }
 
 fn flags(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
-    let Some(on) = read_only(s, record) else { return };
+    let Some(on) = read_only(s, policy, record) else { return };
     if !on && !s.lease_alive() {
         return;
     }

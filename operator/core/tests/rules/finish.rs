@@ -11,7 +11,7 @@ use rstest::rstest;
 use crate::expect::{answer, flag, goes_to, next, points_traffic, stays};
 use crate::world::given::{Given, Lease, View};
 use crate::world::record::{doing, fences, in_phase, never_fences, steady};
-use crate::world::reports::primary;
+use crate::world::reports::{dead, primary};
 
 /// Lyon, open and verified, with traffic and flags already there.
 fn opened(record: Record) -> Given {
@@ -61,6 +61,21 @@ fn a_holder_that_does_not_grant_clears_no_flag_and_moves_no_traffic(#[case] leas
     let plan = given.plan();
     assert_ne!(flag(&plan), Some(false));
     assert!(!points_traffic(&plan));
+}
+
+#[rstest]
+#[case::its_database_has_stopped(cut_off().report(dead(10)), Some(true))]
+#[case::its_database_goes_on_by_its_guard(cut_off().report(primary(10)), None)]
+#[case::its_guard_was_not_heard_since(cut_off().guard_unknown(), None)]
+fn a_site_that_is_cut_off_becomes_read_only_when_its_database_has_stopped(
+    #[case] given: Given,
+    #[case] expected: Option<bool>,
+) {
+    assert_eq!(flag(&given.plan()), expected);
+}
+
+fn cut_off() -> Given {
+    Given::at("paris").record(steady()).flag(FlagValue::ReadWrite).lease(Lease::Lapsed)
 }
 
 #[test]
