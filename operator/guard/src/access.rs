@@ -6,7 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::store::write_atomically;
+use crate::store::{write_atomically, write_for_now};
 
 /// The map in `ident_file` that lets the guard's operating system user be the superuser.
 const MAP: &str = "bascule";
@@ -59,9 +59,10 @@ impl Access {
         Ok(format!("{}# From {}:\n{theirs}", self.own_lines(), users.display()))
     }
 
-    /// Puts the text of [`Access::opened`] in force, from the next reload on.
+    /// Puts the text of [`Access::opened`] in force, from the next reload on. Not synced: every start begins with
+    /// [`Access::close`], so nobody reads it after a power cut, and clients wait for this.
     pub(crate) fn open(&self, text: &str) -> io::Result<()> {
-        write_atomically(&self.hba(), text.as_bytes())
+        write_for_now(&self.hba(), text.as_bytes())
     }
 
     /// Writes the `ident_file`: the guard's map, then the user's.

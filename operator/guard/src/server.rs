@@ -5,6 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bascule_core::guard::lineage::marked;
@@ -135,6 +136,8 @@ pub(crate) struct Server {
     /// The only way to a writer.
     pub(crate) watch: Watch,
     running: watch::Sender<Option<(Child, Settings)>>,
+    /// The session that closes, promotes and opens: within a pause nothing waits for a backend to be forked.
+    kept: Mutex<Option<(Pid, Arc<Session>)>>,
     strayed: AtomicBool,
 }
 
@@ -160,6 +163,7 @@ impl Server {
             store,
             watch,
             running: watch::Sender::new(None),
+            kept: Mutex::new(None),
             strayed: AtomicBool::new(false),
         }
     }
@@ -170,6 +174,7 @@ impl Server {
     }
 
     fn set_running(&self, to: Option<(Child, Settings)>) {
+        *self.kept() = None;
         self.watch.postmaster(to.as_ref().map(|(child, _)| child.pid()));
         self.running.send_replace(to);
     }
@@ -227,6 +232,27 @@ impl Server {
     pub(crate) async fn session(&self) -> Result<Session, StepError> {
         let (_, settings) = self.running().ok_or(StepError::NotRunning)?;
         Ok(Session::open(&self.socket, settings.port, &self.superuser, CONNECT).await?)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<(Pid, Arc<Session>)>> {
+        // A panic while holding it leaves a session that is still looked at before it is used.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The session that is kept between steps, opened if there is none that lives. Short statements only: the steps of
+    /// a pause wait for it.
+    async fn kept_session(&self) -> Result<Arc<Session>, StepError> {
+        let (child, _) = self.running().ok_or(StepError::NotRunning)?;
+        let kept = self.kept().clone();
+        if let Some((pid, session)) = kept
+            && pid == child.pid()
+            && session.answers().await
+        {
+            return Ok(session);
+        }
+        let session = Arc::new(self.session().await?);
+        *self.kept() = Some((child.pid(), session.clone()));
+        Ok(session)
     }
 
     /// Starts it, closed, and returns when it takes sessions. The caller has decided that it may.
@@ -348,9 +374,12 @@ impl Server {
         }
     }
 
-    /// Tells the postmaster to read its files again and waits until a new session shows that it has. `writes`: the
-    /// new files let clients write, so it needs time left.
-    async fn reload(&self, before: &str, writes: bool) -> Result<Session, StepError> {
+    /// Tells the postmaster to read its files again and waits until it has. `writes`: the new files let clients write,
+    /// so it needs time left. `before`: what `session` last said of its load time.
+    ///
+    /// A session that has loaded the settings was told to by the postmaster, which loads the rules for clients in the
+    /// same breath, before it forks again: every later session is let in by the new ones.
+    async fn reload(&self, session: &Session, before: &str, writes: bool) -> Result<(), StepError> {
         let (child, _) = self.running().ok_or(StepError::NotRunning)?;
         let hup = || child.signal(Signal::SIGHUP);
         if writes {
@@ -359,24 +388,23 @@ impl Server {
             hup();
         }
         let began = clock::now();
-        loop {
-            let session = self.session().await?;
-            // The postmaster loads the rules for clients in the same breath as the settings, before it forks again.
-            if session.loaded().await? != before {
-                return Ok(session);
-            }
+        while session.loaded().await? == before {
             if clock::now().since(began) > RELOAD {
                 return Err(StepError::NotLoaded(RELOAD));
             }
             tokio::time::sleep(LOOK).await;
         }
+        Ok(())
     }
 
     /// Keeps clients out and ends their sessions, those that are being let in just now too.
     pub(crate) async fn close(&self) -> Result<(), StepError> {
-        let before = self.session().await?.loaded().await?;
+        let session = self.kept_session().await?;
+        let before = session.loaded().await?;
         self.access.close().map_err(|e| StepError::file(&self.access.hba(), e))?;
-        let session = self.reload(&before, false).await?;
+        self.reload(&session, &before, false).await?;
+        // Somebody else's reload of the old rules looks the same: what is forked from here on is let in by the new ones.
+        drop(self.session().await?);
         let began = clock::now();
         let mut quiet = 0;
         while quiet < 2 {
@@ -415,7 +443,7 @@ impl Server {
             self.close().await?;
         }
         self.mark_promotion()?;
-        let session = self.session().await?;
+        let session = self.kept_session().await?;
         let (child, _) = self.running().ok_or(StepError::NotRunning)?;
         let trigger = self.data.join("promote");
         self.watch
@@ -481,18 +509,19 @@ impl Server {
 
     async fn let_in(&self, writes: bool) -> Result<(), StepError> {
         let (_, settings) = self.running().ok_or(StepError::NotRunning)?;
-        let session = self.session().await?;
+        let session = self.kept_session().await?;
         let before = session.loaded().await?;
         let text = self.access.opened(&settings.hba).map_err(|e| StepError::file(&settings.hba, e))?;
         let put = || self.access.open(&text);
         let written = if writes { self.watch.with_leave(put)? } else { put() };
         written.map_err(|e| StepError::file(&self.access.hba(), e))?;
-        if let Some(mistake) = session.hba_mistake().await? {
+        // Asked while the server reads them: it takes no rules with a mistake in them, and stays closed.
+        let (loaded, mistake) = tokio::join!(self.reload(&session, &before, writes), session.hba_mistake());
+        if let Some(mistake) = mistake? {
             self.access.close().map_err(|e| StepError::file(&self.access.hba(), e))?;
             return Err(StepError::ClientRules { path: settings.hba, mistake });
         }
-        self.reload(&before, writes).await?;
-        Ok(())
+        loaded
     }
 
     /// Asks for a fast stop and waits for the postmaster until `patience` ends. `None`: it still runs.

@@ -11,6 +11,9 @@ use tokio_postgres::{Client, NoTls};
 /// How long one statement may take unless it says otherwise.
 const STATEMENT: Duration = Duration::from_secs(5);
 
+/// How long a session that was kept may take to show that it lives.
+const ANSWER: Duration = Duration::from_millis(200);
+
 /// The server did not do what the guard asked of it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SessionError {
@@ -68,6 +71,11 @@ impl Session {
         // It ends by itself when the client is dropped or the server goes; the next statement tells.
         tokio::spawn(async move { drop(connection.await) });
         Ok(Self { client })
+    }
+
+    /// Whether it still does what it is told: one that was ended, or whose server was, does not.
+    pub(crate) async fn answers(&self) -> bool {
+        !self.client.is_closed() && self.timed(ANSWER, self.client.batch_execute("")).await.is_ok()
     }
 
     async fn timed<T>(

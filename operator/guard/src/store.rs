@@ -107,14 +107,24 @@ impl Store {
 
 /// Writes `bytes` to a new file beside `path`, syncs it, renames it over `path` and syncs the directory.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(path, bytes, fs::File::sync_all)?;
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// Writes `bytes` to a new file beside `path` and renames it over `path`: whole or not at all for whoever reads it, but
+/// not after a power cut.
+pub(crate) fn write_for_now(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(path, bytes, |_| Ok(()))
+}
+
+fn replace(path: &Path, bytes: &[u8], before: impl FnOnce(&fs::File) -> io::Result<()>) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     let new = PathBuf::from(name);
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    path.parent().map_or(Ok(()), sync_dir)
+    before(&file)?;
+    fs::rename(&new, path)
 }
 
 /// Makes the names in a directory durable.

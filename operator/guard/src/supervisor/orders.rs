@@ -21,6 +21,9 @@ use crate::watch::Order;
 
 /// How long a `CHECKPOINT` may take before its outcome counts as unknown.
 const CHECKPOINT: Duration = Duration::from_mins(10);
+/// How long the first checkpoint of a primary waits: it would contend for the disk with the opening and with the first
+/// commits, and those who wait for it have a copy to bring back.
+const AFTER_START: Duration = Duration::from_secs(1);
 /// Slots that the guard makes begin with this, and are dropped by it on a standby.
 const SLOT_PREFIX: &str = "bascule_";
 
@@ -42,15 +45,16 @@ impl Supervisor {
             }
             ServerState::Primary { open: false } if self.rules.server().is_busy() => {
                 // The first checkpoint on a new timeline: nobody can be rewound to this server before it.
-                self.checkpoint(None);
+                self.checkpoint(None, AFTER_START);
             }
             _ => {}
         }
     }
 
-    fn checkpoint(&self, serial: Option<u64>) {
+    fn checkpoint(&self, serial: Option<u64>, wait: Duration) {
         let (server, hear) = (self.server.clone(), self.hear.clone());
         tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
             let done =
                 async { server.session().await?.checkpoint(CHECKPOINT).await.map_err(StepError::from) };
             match done.await {
@@ -109,7 +113,7 @@ impl Supervisor {
                 };
                 self.step(|server, _| async move { server.close().await.map(|()| state) });
             }
-            Action::Checkpoint { serial } => self.checkpoint(Some(serial)),
+            Action::Checkpoint { serial } => self.checkpoint(Some(serial), Duration::ZERO),
             Action::Ask { nonce, fresh } => {
                 let ask = Ask { nonce, fresh, report: self.report() };
                 // A full queue means that the operator takes nothing: then this question was never asked.
