@@ -1,5 +1,6 @@
 //! The measurements. Each starts from a steady pair and leaves one.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -64,6 +65,16 @@ async fn pause(client: &Client, from: Place, to: Place, since: Stamp) -> Result<
     Ok(first.end.since(last.end).as_secs_f64() * 1000.0)
 }
 
+/// Waits for the steady pair and notes how long each phase of the way there took.
+async fn steady_again(shop: &Shop<'_>, at: Place, phases: &mut BTreeMap<String, Vec<f64>>) -> Result<()> {
+    shop.steady(at, STEADY).await?;
+    let last = shop.view(at).await?.status.last_transition.context("the status has no transition")?;
+    for phase in last.phases {
+        phases.entry(phase.name).or_default().push(phase.ms as f64);
+    }
+    Ok(())
+}
+
 /// Who is active, once the pair is steady.
 async fn steady(shop: &Shop<'_>) -> Result<(Place, Place)> {
     let active = shop.view(Place::Paris).await?.active().context("there is no record")?;
@@ -82,7 +93,7 @@ async fn nothing_lost(shop: &Shop<'_>, client: Client, at: Place) -> Result<()> 
 /// Planned switchovers, there and back.
 pub async fn planned(world: &World, n: usize) -> Result<Figure> {
     let shop = Shop::of(world);
-    let mut raw = Vec::new();
+    let (mut raw, mut phases) = (Vec::new(), BTreeMap::new());
     for round in 0..n {
         let (from, to) = steady(&shop).await?;
         let client = client(&shop)?;
@@ -92,16 +103,16 @@ pub async fn planned(world: &World, n: usize) -> Result<Figure> {
         shop.commit_move(&MoveText::switchover(&format!("bench-{round}"), from, to, epoch, "measured"))?;
         raw.push(pause(&client, from, to, since).await?);
         world.progress().done(&format!("planned {}/{n}: {:.1} ms", round + 1, raw[round]));
-        shop.steady(to, STEADY).await?;
+        steady_again(&shop, to, &mut phases).await?;
         nothing_lost(&shop, client, to).await?;
     }
-    Ok(Figure::of("planned", raw, settings()))
+    Ok(Figure::of("planned", raw, settings()).with_phases(phases))
 }
 
 /// Deaths of the active site, from the last write there to the first at the other.
 pub async fn kill_site(world: &World, n: usize) -> Result<Figure> {
     let shop = Shop::of(world);
-    let mut raw = Vec::new();
+    let (mut raw, mut phases) = (Vec::new(), BTreeMap::new());
     for round in 0..n {
         let (from, to) = steady(&shop).await?;
         let client = client(&shop)?;
@@ -113,15 +124,15 @@ pub async fn kill_site(world: &World, n: usize) -> Result<Figure> {
         drop(client);
         world.boot(from).await?;
         world.start_operator(from, &OperatorOptions::default())?;
-        shop.steady(to, STEADY).await?;
+        steady_again(&shop, to, &mut phases).await?;
     }
-    Ok(Figure::of("kill-metro", raw, settings()))
+    Ok(Figure::of("kill-metro", raw, settings()).with_phases(phases))
 }
 
 /// Deaths of the server alone, its operator and guard alive.
 pub async fn database_killed(world: &World, n: usize) -> Result<Figure> {
     let shop = Shop::of(world);
-    let mut raw = Vec::new();
+    let (mut raw, mut phases) = (Vec::new(), BTreeMap::new());
     for round in 0..n {
         let (from, to) = steady(&shop).await?;
         let client = client(&shop)?;
@@ -131,9 +142,9 @@ pub async fn database_killed(world: &World, n: usize) -> Result<Figure> {
         raw.push(pause(&client, from, to, since).await?);
         world.progress().done(&format!("database-killed {}/{n}: {:.1} ms", round + 1, raw[round]));
         drop(client);
-        shop.steady(to, STEADY).await?;
+        steady_again(&shop, to, &mut phases).await?;
     }
-    Ok(Figure::of("database-killed", raw, settings()))
+    Ok(Figure::of("database-killed", raw, settings()).with_phases(phases))
 }
 
 /// From a Move that the API server has accepted to the record that it changes, as a watcher of the arbiter sees it.

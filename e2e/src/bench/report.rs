@@ -1,5 +1,6 @@
 //! The file that a measurement ends in.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -23,6 +24,9 @@ pub struct Figure {
     pub max: f64,
     /// Every measurement, in order.
     pub raw: Vec<f64>,
+    /// How long each phase took in each measurement, as Bascule's own status says it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub phases: BTreeMap<String, Vec<f64>>,
     /// Under which settings.
     pub settings: Value,
 }
@@ -38,21 +42,52 @@ pub struct Report {
 impl Figure {
     /// Sums measurements in milliseconds up.
     pub fn of(name: &str, raw: Vec<f64>, settings: Value) -> Self {
-        let mut sorted = raw.clone();
-        sorted.sort_by(f64::total_cmp);
-        let at = |share: f64| {
-            let rank = (share * sorted.len() as f64).ceil() as usize;
-            sorted.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
-        };
-        let (p50, p99, max) = (at(0.5), at(0.99), at(1.0));
-        Self { name: name.to_owned(), unit: "ms".to_owned(), n: raw.len(), p50, p99, max, raw, settings }
+        let (p50, p99, max) = percentiles(&raw);
+        let phases = BTreeMap::new();
+        Self {
+            name: name.to_owned(),
+            unit: "ms".to_owned(),
+            n: raw.len(),
+            p50,
+            p99,
+            max,
+            raw,
+            phases,
+            settings,
+        }
     }
 
-    /// One line.
+    /// The same with the phases of every measurement.
+    pub fn with_phases(self, phases: BTreeMap<String, Vec<f64>>) -> Self {
+        Self { phases, ..self }
+    }
+
+    /// One line, and one for each phase.
     pub fn words(&self) -> String {
         let Self { name, unit, n, p50, p99, max, .. } = self;
-        format!("{name:<18} n {n:<4} p50 {p50:>9.1} {unit}  p99 {p99:>9.1} {unit}  max {max:>9.1} {unit}")
+        let mut lines = vec![format!(
+            "{name:<18} n {n:<4} p50 {p50:>9.1} {unit}  p99 {p99:>9.1} {unit}  max {max:>9.1} {unit}"
+        )];
+        for (phase, raw) in &self.phases {
+            let (p50, p99, max) = percentiles(raw);
+            let n = raw.len();
+            lines.push(format!(
+                "  {phase:<16} n {n:<4} p50 {p50:>9.1} {unit}  p99 {p99:>9.1} {unit}  max {max:>9.1} {unit}"
+            ));
+        }
+        lines.join("\n")
     }
+}
+
+/// Median, 99th percentile, largest: each of them one of `raw`.
+fn percentiles(raw: &[f64]) -> (f64, f64, f64) {
+    let mut sorted = raw.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = |share: f64| {
+        let rank = (share * sorted.len() as f64).ceil() as usize;
+        sorted.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+    };
+    (at(0.5), at(0.99), at(1.0))
 }
 
 impl Report {
