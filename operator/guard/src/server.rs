@@ -138,6 +138,8 @@ pub(crate) struct Server {
     running: watch::Sender<Option<(Child, Settings)>>,
     /// The session that closes, promotes and opens: within a pause nothing waits for a backend to be forked.
     kept: Mutex<Option<(Pid, Arc<Session>)>>,
+    /// The mark of the next promotion, and the process that it was made for.
+    marked: Mutex<Option<(Pid, String)>>,
     strayed: AtomicBool,
 }
 
@@ -164,6 +166,7 @@ impl Server {
             watch,
             running: watch::Sender::new(None),
             kept: Mutex::new(None),
+            marked: Mutex::new(None),
             strayed: AtomicBool::new(false),
         }
     }
@@ -237,6 +240,11 @@ impl Server {
     fn kept(&self) -> MutexGuard<'_, Option<(Pid, Arc<Session>)>> {
         // A panic while holding it leaves a session that is still looked at before it is used.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn marked(&self) -> MutexGuard<'_, Option<(Pid, String)>> {
+        // Every change is one assignment.
+        self.marked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The session that is kept between steps, opened if there is none that lives. Short statements only: the steps of
@@ -418,6 +426,12 @@ impl Server {
         Ok(())
     }
 
+    /// Keeps clients out of a standby that may be promoted next, and does all of that which can be done before.
+    pub(crate) async fn close_standby(&self) -> Result<(), StepError> {
+        self.close().await?;
+        self.mark_promotion()
+    }
+
     /// Ends backends that were forked under the old rules and are not sessions yet: the server does not list them,
     /// and one that waits for a password could become a session long after the doors were closed.
     async fn end_newcomers(&self, session: &Session) -> Result<i32, StepError> {
@@ -459,16 +473,23 @@ impl Server {
     }
 
     /// Marks the history that is about to be left, so that the new one can be told from another copy's of the same
-    /// number. Which timeline it will be is the server's choice: every one that it can be is marked.
+    /// number. Which timeline it will be is the server's choice: every one that it can be is marked. What was marked
+    /// when it was closed is not written again: clients wait for a promotion.
     fn mark_promotion(&self) -> Result<(), StepError> {
+        let (child, _) = self.running().ok_or(StepError::NotRunning)?;
         let reached = match crate::control::read(&self.data, false) {
             Disk::Cluster(cluster) => cluster.timeline,
             Disk::Empty | Disk::Unreadable { .. } => return Err(StepError::NotRunning),
         };
         let wal = self.data.join("pg_wal");
         let file = |e| StepError::file(&wal, e);
-        let random = Path::new("/proc/sys/kernel/random/uuid");
-        let token = std::fs::read_to_string(random).map_err(|e| StepError::file(random, e))?;
+        let made = self.marked().clone().filter(|(pid, _)| *pid == child.pid()).map(|(_, token)| token);
+        let token = if let Some(token) = made {
+            token
+        } else {
+            let random = Path::new("/proc/sys/kernel/random/uuid");
+            std::fs::read_to_string(random).map_err(|e| StepError::file(random, e))?.trim().to_owned()
+        };
         let mut left = Vec::new();
         if reached == Timeline(1) {
             // It has no file of its own.
@@ -487,9 +508,12 @@ impl Server {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
                 other => other.map_err(|e| StepError::file(&path, e))?,
             };
-            let text = marked(&text, token.trim());
-            write_atomically(&path, text.as_bytes()).map_err(|e| StepError::file(&path, e))?;
+            let with_mark = marked(&text, &token);
+            if with_mark != text {
+                write_atomically(&path, with_mark.as_bytes()).map_err(|e| StepError::file(&path, e))?;
+            }
         }
+        *self.marked() = Some((child.pid(), token));
         Ok(())
     }
 
@@ -508,6 +532,7 @@ impl Server {
     }
 
     async fn let_in(&self, writes: bool) -> Result<(), StepError> {
+        *self.marked() = None;
         let (_, settings) = self.running().ok_or(StepError::NotRunning)?;
         let session = self.kept_session().await?;
         let before = session.loaded().await?;

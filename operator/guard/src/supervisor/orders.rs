@@ -106,13 +106,14 @@ impl Supervisor {
             Action::OpenStandby => self.step(|server, _| async move {
                 server.open_standby().await.map(|()| ServerState::Standby { open: true })
             }),
-            Action::Close => {
-                let state = match self.rules.server() {
-                    ServerState::Standby { .. } => ServerState::Standby { open: false },
-                    _ => ServerState::Primary { open: false },
-                };
-                self.step(|server, _| async move { server.close().await.map(|()| state) });
-            }
+            Action::Close => match self.rules.server() {
+                ServerState::Standby { .. } => self.step(|server, _| async move {
+                    server.close_standby().await.map(|()| ServerState::Standby { open: false })
+                }),
+                _ => self.step(|server, _| async move {
+                    server.close().await.map(|()| ServerState::Primary { open: false })
+                }),
+            },
             Action::Checkpoint { serial } => self.checkpoint(Some(serial), Duration::ZERO),
             Action::Ask { nonce, fresh } => {
                 let ask = Ask { nonce, fresh, report: self.report() };
