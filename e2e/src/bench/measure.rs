@@ -65,16 +65,6 @@ async fn pause(client: &Client, from: Place, to: Place, since: Stamp) -> Result<
     Ok(first.end.since(last.end).as_secs_f64() * 1000.0)
 }
 
-/// Waits for the steady pair and notes how long each phase of the way there took.
-async fn steady_again(shop: &Shop<'_>, at: Place, phases: &mut BTreeMap<String, Vec<f64>>) -> Result<()> {
-    shop.steady(at, STEADY).await?;
-    let last = shop.view(at).await?.status.last_transition.context("the status has no transition")?;
-    for phase in last.phases {
-        phases.entry(phase.name).or_default().push(phase.ms as f64);
-    }
-    Ok(())
-}
-
 /// Who is active, once the pair is steady.
 async fn steady(shop: &Shop<'_>) -> Result<(Place, Place)> {
     let active = shop.view(Place::Paris).await?.active().context("there is no record")?;
@@ -90,61 +80,104 @@ async fn nothing_lost(shop: &Shop<'_>, client: Client, at: Place) -> Result<()> 
     Ok(())
 }
 
-/// Planned switchovers, there and back.
-pub async fn planned(world: &World, n: usize) -> Result<Figure> {
-    let shop = Shop::of(world);
-    let (mut raw, mut phases) = (Vec::new(), BTreeMap::new());
-    for round in 0..n {
+/// One measured move of the role, and what it takes to leave a steady pair behind.
+struct Round<'a> {
+    shop: Shop<'a>,
+    from: Place,
+    to: Place,
+    client: Client,
+    began: Stamp,
+}
+
+/// Milliseconds without a write in each round, and its phases.
+struct Rounds<'a> {
+    name: &'static str,
+    world: &'a World,
+    n: usize,
+    raw: Vec<f64>,
+    phases: BTreeMap<String, Vec<f64>>,
+}
+
+impl<'a> Rounds<'a> {
+    fn new(name: &'static str, world: &'a World, n: usize) -> Self {
+        Self { name, world, n, raw: Vec::new(), phases: BTreeMap::new() }
+    }
+
+    /// A steady pair whose client writes.
+    async fn begin(&self) -> Result<Round<'a>> {
+        let shop = Shop::of(self.world);
         let (from, to) = steady(&shop).await?;
         let client = client(&shop)?;
         client.works_at(Kind::Write, from.name(), Stamp::now(), MOVES).await?;
-        let epoch = shop.view(from).await?.epoch();
-        let since = Stamp::now();
-        shop.commit_move(&MoveText::switchover(&format!("bench-{round}"), from, to, epoch, "measured"))?;
-        raw.push(pause(&client, from, to, since).await?);
-        world.progress().done(&format!("planned {}/{n}: {:.1} ms", round + 1, raw[round]));
-        steady_again(&shop, to, &mut phases).await?;
-        nothing_lost(&shop, client, to).await?;
+        Ok(Round { shop, from, to, client, began: Stamp::now() })
     }
-    Ok(Figure::of("planned", raw, settings()).with_phases(phases))
+
+    /// Waits for the first write at the other site.
+    async fn measured(&mut self, round: &Round<'_>) -> Result<()> {
+        let took = pause(&round.client, round.from, round.to, round.began).await?;
+        self.raw.push(took);
+        self.world.progress().done(&format!("{} {}/{}: {took:.1} ms", self.name, self.raw.len(), self.n));
+        Ok(())
+    }
+
+    /// Waits for the steady pair and notes how long each phase of the way there took.
+    async fn steady(&mut self, shop: &Shop<'_>, at: Place) -> Result<()> {
+        shop.steady(at, STEADY).await?;
+        let status = shop.view(at).await?.status;
+        let last = status.last_transition.context("the status has no transition")?;
+        for phase in last.phases {
+            self.phases.entry(phase.name).or_default().push(phase.ms as f64);
+        }
+        Ok(())
+    }
+
+    fn figure(self) -> Figure {
+        Figure::of(self.name, self.raw, settings()).with_phases(self.phases)
+    }
+}
+
+/// Planned switchovers, there and back.
+pub async fn planned(world: &World, n: usize) -> Result<Figure> {
+    let mut rounds = Rounds::new("planned", world, n);
+    for number in 0..n {
+        let round = rounds.begin().await?;
+        let (from, to) = (round.from, round.to);
+        let epoch = round.shop.view(from).await?.epoch();
+        let text = MoveText::switchover(&format!("bench-{number}"), from, to, epoch, "measured");
+        round.shop.commit_move(&text)?;
+        rounds.measured(&round).await?;
+        rounds.steady(&round.shop, to).await?;
+        nothing_lost(&round.shop, round.client, to).await?;
+    }
+    Ok(rounds.figure())
 }
 
 /// Deaths of the active site, from the last write there to the first at the other.
 pub async fn kill_site(world: &World, n: usize) -> Result<Figure> {
-    let shop = Shop::of(world);
-    let (mut raw, mut phases) = (Vec::new(), BTreeMap::new());
-    for round in 0..n {
-        let (from, to) = steady(&shop).await?;
-        let client = client(&shop)?;
-        client.works_at(Kind::Write, from.name(), Stamp::now(), MOVES).await?;
-        let since = Stamp::now();
-        world.kill(from)?;
-        raw.push(pause(&client, from, to, since).await?);
-        world.progress().done(&format!("kill-metro {}/{n}: {:.1} ms", round + 1, raw[round]));
-        drop(client);
-        world.boot(from).await?;
-        world.start_operator(from, &OperatorOptions::default())?;
-        steady_again(&shop, to, &mut phases).await?;
+    let mut rounds = Rounds::new("kill-metro", world, n);
+    for _ in 0..n {
+        let round = rounds.begin().await?;
+        world.kill(round.from)?;
+        rounds.measured(&round).await?;
+        drop(round.client);
+        world.boot(round.from).await?;
+        world.start_operator(round.from, &OperatorOptions::default())?;
+        rounds.steady(&round.shop, round.to).await?;
     }
-    Ok(Figure::of("kill-metro", raw, settings()).with_phases(phases))
+    Ok(rounds.figure())
 }
 
 /// Deaths of the server alone, its operator and guard alive.
 pub async fn database_killed(world: &World, n: usize) -> Result<Figure> {
-    let shop = Shop::of(world);
-    let (mut raw, mut phases) = (Vec::new(), BTreeMap::new());
-    for round in 0..n {
-        let (from, to) = steady(&shop).await?;
-        let client = client(&shop)?;
-        client.works_at(Kind::Write, from.name(), Stamp::now(), MOVES).await?;
-        let since = Stamp::now();
-        shop.kill_server(from).await?;
-        raw.push(pause(&client, from, to, since).await?);
-        world.progress().done(&format!("database-killed {}/{n}: {:.1} ms", round + 1, raw[round]));
-        drop(client);
-        steady_again(&shop, to, &mut phases).await?;
+    let mut rounds = Rounds::new("database-killed", world, n);
+    for _ in 0..n {
+        let round = rounds.begin().await?;
+        round.shop.kill_server(round.from).await?;
+        rounds.measured(&round).await?;
+        drop(round.client);
+        rounds.steady(&round.shop, round.to).await?;
     }
-    Ok(Figure::of("database-killed", raw, settings()).with_phases(phases))
+    Ok(rounds.figure())
 }
 
 /// From a Move that the API server has accepted to the record that it changes, as a watcher of the arbiter sees it.

@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, missing_docs, reason = "the desk is a helper of this binary alone")]
 
 mod desk;
+mod sample;
 
 use std::time::Duration;
 

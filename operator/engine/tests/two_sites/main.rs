@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 
 mod quiet;
+#[path = "../sample/mod.rs"]
+mod sample;
 mod stories;
 mod trouble;
 mod world;

@@ -12,15 +12,15 @@ use bascule_core::guard::wire::{
     Stopped, Upstream, UpstreamView,
 };
 use bascule_core::moves::{Move, MoveHash, Order};
-use bascule_core::name::{ItemName, PolicyKey, SiteName};
+use bascule_core::name::{PolicyKey, SiteName};
 use bascule_core::observation::{
     Fact, FlagValue, PodsAsked, ReplicasSeen, TrafficAt, TrafficView, WorkloadView,
 };
 use bascule_core::outcome::Outcome;
 use bascule_core::plan::Step;
 use bascule_core::policy::{
-    After, Database, Dns, Failover, FenceClass, FlagStore, Instance, MaxDataLoss, Policy, ReadOnlyFlag,
-    Replicas, Traffic, VerifyProbe, Workload, WorkloadKind,
+    After, Dns, Failover, FlagStore, Policy, ReadOnlyFlag, Replicas, Traffic, VerifyProbe, Workload,
+    WorkloadKind,
 };
 use bascule_core::position::{Lsn, SystemId, Timeline};
 use bascule_core::record::{Phase, Record};
@@ -33,55 +33,14 @@ use bascule_engine::ports::{
 };
 use jiff::Timestamp;
 
-pub fn site(name: &str) -> SiteName {
-    name.try_into().unwrap()
-}
-
-pub fn item(name: &str) -> ItemName {
-    name.try_into().unwrap()
-}
-
-pub fn key() -> PolicyKey {
-    PolicyKey::new("shop", "shop").unwrap()
-}
+pub use crate::sample::{item, key, site};
 
 pub fn policy(promote_after: After) -> Policy {
-    let sites = [site("paris"), site("lyon")];
-    let instance = |_: &SiteName| Instance {
-        stateful_set: "main".try_into().unwrap(),
-        host: "main".to_owned(),
-        port: 5432,
-        database: "postgres".to_owned(),
-        secret: "main-bascule".try_into().unwrap(),
-        replication_host: "main".to_owned(),
-        replication_port: 5432,
-        replication_secret: "main-replication".try_into().unwrap(),
-    };
+    let small = crate::sample::policy();
+    let failover =
+        Failover { promote_after, restart_grace: Duration::from_mins(2), ..small.failover.clone() };
     Policy {
-        key: key(),
-        generation: 1,
-        spec_hash: "same".to_owned(),
-        revision: None,
-        sites: sites.to_vec(),
-        initial_site: site("paris"),
-        suspend: false,
-        failover: Failover {
-            serve_reads_after: After::Elapsed(Duration::from_secs(2)),
-            return_after: Duration::from_secs(5),
-            promote_after,
-            max_data_loss: MaxDataLoss { bytes: 1 << 24, seconds: Duration::from_secs(30) },
-            cooldown: Duration::ZERO,
-            switchover_deadline: Duration::from_mins(1),
-            offer_for: Duration::from_secs(3),
-            restart_grace: Duration::from_mins(2),
-        },
-        databases: BTreeMap::from([(
-            item("main"),
-            Database {
-                fence: FenceClass::Guard,
-                instances: sites.iter().map(|s| (s.clone(), instance(s))).collect(),
-            },
-        )]),
+        failover,
         workloads: BTreeMap::from([(
             item("web"),
             Workload {
@@ -119,6 +78,7 @@ pub fn policy(promote_after: After) -> Policy {
                 },
             },
         )]),
+        ..small
     }
 }
 
