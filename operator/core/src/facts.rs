@@ -78,7 +78,7 @@ pub fn following(report: &Report) -> Option<Following> {
     let Some(upstream) = &positions.upstream else {
         return Some(Following::Broken("it receives nothing from its primary".to_owned()));
     };
-    if upstream.status != "streaming" {
+    if !upstream.streams() {
         return Some(Following::Broken(format!("its receiver is {}", upstream.status)));
     }
     let end = upstream.reported_end.max(positions.receive);

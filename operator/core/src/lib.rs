@@ -5,6 +5,7 @@
 //! all run these rules; there is no second copy of them.
 
 pub mod ballot;
+pub mod blocker;
 pub mod check;
 pub mod decide;
 pub mod facts;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bascule_core::guard::wire::{Behind, ContactLost, Positions};
+use bascule_core::guard::wire::{Behind, ContactLost, Positions, UpstreamView};
 use bascule_core::position::Timeline;
 use bascule_core::time::{Boottime, Millis};
 use serde::{Deserialize, Serialize};
@@ -35,7 +35,7 @@ impl Seen {
 }
 
 fn streams(positions: &Positions) -> bool {
-    positions.upstream.as_ref().is_some_and(|u| u.status == "streaming")
+    positions.upstream.as_ref().is_some_and(UpstreamView::streams)
 }
 
 /// Reads until the receiver goes away. Between two servers there is nothing to read, and it waits.

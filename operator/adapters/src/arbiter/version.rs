@@ -4,6 +4,18 @@
 //! the pause (etcd issue 20418). The rule of the taker stands on such reads: with an older member, a site that lives
 //! could be taken for silent.
 //!
+//! Both repairs of that issue are needed, and each line got both in one release, as etcd's changelogs say:
+//!
+//! | | a race between the read index and a change of leader | a read index used again for a retry |
+//! |---|---|---|
+//! | main, so 3.7.0 | pull request 21375 | pull request 21399 |
+//! | 3.6.9 (CHANGELOG-3.6.md) | 21378 | 21417 |
+//! | 3.5.28 (CHANGELOG-3.5.md) | 21387 | 21421 |
+//! | 3.4.42 (CHANGELOG-3.4.md) | 21385 | 21423 |
+//!
+//! 3.4 is refused with its repairs too: its changelog ends its support with 3.4.45. Of 3.7 the first release has both,
+//! while its first alpha has neither, so no pre-release is judged by its number.
+//!
 //! The version is asked for by HTTP at the members' own client port: etcd tells it there to every holder of a
 //! certificate, while its status call needs the role `root` once users are enabled.
 
@@ -24,6 +36,9 @@ use tokio_rustls::TlsConnector;
 use super::{Settings, SettingsError, Tls};
 use crate::http1;
 
+/// The first releases of their lines with both repairs.
+const FIRST_GOOD_3_5: u64 = 28;
+const FIRST_GOOD_3_6: u64 = 9;
 /// How long one member has to tell its version. Nothing waits for it.
 const DEADLINE: Duration = Duration::from_secs(5);
 /// How long a member that did not tell is left alone.
@@ -39,7 +54,7 @@ pub enum VersionFound {
         /// The version.
         version: String,
     },
-    /// Its linearizable reads may be old after a pause.
+    /// Its linearizable reads may be old after a pause, or its line is not repaired any more.
     Bad {
         /// The version.
         version: String,
@@ -56,12 +71,12 @@ impl VersionFound {
     pub fn of(version: &str) -> Self {
         let found = version.to_owned();
         match Version::parse(version) {
-            // What is between two releases may have been made before or after the repair.
+            // What is between two releases may have been made before or after the repairs.
             Ok(v) if v.pre.is_empty() => {
                 let good = match (v.major, v.minor) {
                     (0..=2, _) | (3, 0..=4) => false,
-                    (3, 5) => v.patch >= 28,
-                    (3, 6) => v.patch >= 9,
+                    (3, 5) => v.patch >= FIRST_GOOD_3_5,
+                    (3, 6) => v.patch >= FIRST_GOOD_3_6,
                     _ => true,
                 };
                 if good { Self::Good { version: found } } else { Self::Bad { version: found } }
@@ -74,7 +89,7 @@ impl VersionFound {
 /// A member that must not be relied on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the arbiter's member {endpoint} runs etcd {version}, whose linearizable reads may be old after a pause of its process (etcd issue 20418): a site that lives could be taken for silent. Every member needs etcd 3.5.28 or a later 3.5, 3.6.9 or a later 3.6, or 3.7 and later"
+    "the arbiter's member {endpoint} runs etcd {version}. Every member needs etcd 3.5.{FIRST_GOOD_3_5} or a later 3.5, 3.6.{FIRST_GOOD_3_6} or a later 3.6, or 3.7 and later: before these, linearizable reads may be old after a pause of a member's process (etcd issue 20418) and a site that lives could be taken for silent; 3.4 is not maintained any more"
 )]
 pub struct BadVersion {
     /// Its address as configured.
@@ -187,7 +202,9 @@ mod tests {
     fn versions_whose_reads_are_old_after_a_pause_are_bad_and_what_is_no_release_is_unknown() {
         for (version, good) in [
             ("3.3.27", Some(false)),
-            ("3.4.43", Some(false)),
+            ("3.4.41", Some(false)),
+            ("3.4.42", Some(false)),
+            ("3.4.45", Some(false)),
             ("3.5.0", Some(false)),
             ("3.5.27", Some(false)),
             ("3.5.28", Some(true)),
@@ -199,7 +216,9 @@ mod tests {
             ("3.7.0", Some(true)),
             ("4.0.0", Some(true)),
             ("3.5.28+vendor.1", Some(true)),
+            ("3.6.9-rc.0", None),
             ("3.7.0-alpha.0", None),
+            ("3.7.0-rc.0", None),
             ("3.6", None),
             ("not_decided", None),
             ("", None),
@@ -216,7 +235,7 @@ mod tests {
     #[test]
     fn a_bad_version_is_refused_with_the_member_the_version_and_those_that_are_needed() {
         let bad = BadVersion { endpoint: "https://a:2379".to_owned(), version: "3.6.8".to_owned() };
-        for part in ["https://a:2379", "etcd 3.6.8,", "3.5.28", "3.6.9", "3.7"] {
+        for part in ["https://a:2379", "etcd 3.6.8.", "3.5.28", "3.6.9", "3.7", "3.4 is not", "20418"] {
             assert!(bad.to_string().contains(part), "{bad}");
         }
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use bascule_core::blocker;
 use bascule_core::name::{ItemName, PolicyKey};
 use bascule_core::observation::{Fact, FlagValue, Marks, PodsAsked, ReplicasSeen, WorkloadView};
 use bascule_core::outcome::Outcome;
@@ -279,7 +280,7 @@ fn add(blockers: &mut Vec<Gate>, what: &str, name: &ItemName, rehearsal: Rehears
             let found: Vec<String> = contentions.iter().map(Contention::to_string).collect();
             let lines: Vec<&str> =
                 contentions.iter().flat_map(|c| c.release.iter().map(String::as_str)).collect();
-            (format!("contended/{name}/{what}"), found.join("; "), lines.join("\n"))
+            (blocker::contended(name, what), found.join("; "), lines.join("\n"))
         }
         Rehearsal::Refused { reason } => {
             let needed = "a write that this site's API server accepts".to_owned();

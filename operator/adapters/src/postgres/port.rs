@@ -3,6 +3,7 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use bascule_core::blocker::{CONNECT_NOT_READY, CONNECT_TIMEOUT, CONNECT_UNREACHABLE};
 use bascule_core::observation::Fact;
 use bascule_core::outcome::Outcome;
 use bascule_core::plan::{Answer, Gate};
@@ -144,10 +145,10 @@ impl Postgres {
 
 /// Findings that say only that nobody could be asked now: they may be gone at the next look.
 const PASSING: [&str; 6] = [
-    "ConnectTimeout",
-    "ConnectUnreachable",
+    CONNECT_TIMEOUT,
+    CONNECT_UNREACHABLE,
+    CONNECT_NOT_READY,
     "ConnectNotAllowed",
-    "ConnectNotReady",
     "ConnectTooMany",
     "Unanswered",
 ];

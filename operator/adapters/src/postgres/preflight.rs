@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bascule_core::blocker::{CONNECT_NOT_READY, CONNECT_TIMEOUT, CONNECT_UNREACHABLE};
 use tokio::time::{Instant, timeout_at};
 
 use super::connect::{ConnectErrorKind, Session, describe};
@@ -146,10 +147,10 @@ fn cannot_connect(target: &PostgresTarget, kind: ConnectErrorKind, message: Stri
     }
     let (code, hint) = match kind {
         ConnectErrorKind::Timeout => {
-            ("ConnectTimeout", "is the server frozen or overloaded, or a link cut?".to_owned())
+            (CONNECT_TIMEOUT, "is the server frozen or overloaded, or a link cut?".to_owned())
         }
         ConnectErrorKind::Unreachable => {
-            ("ConnectUnreachable", "does the server run, and do host and port fit?".to_owned())
+            (CONNECT_UNREACHABLE, "does the server run, and do host and port fit?".to_owned())
         }
         ConnectErrorKind::Tls => {
             ("ConnectTls", "compare ca.crt with the server's certificate and its names".to_owned())
@@ -167,7 +168,7 @@ fn cannot_connect(target: &PostgresTarget, kind: ConnectErrorKind, message: Stri
         ),
         ConnectErrorKind::NoDatabase => ("ConnectNoDatabase", "correct the name of the database".to_owned()),
         ConnectErrorKind::NotReady => (
-            "ConnectNotReady",
+            CONNECT_NOT_READY,
             "wait, or look at the server's log; a standby needs hot_standby = on".to_owned(),
         ),
         ConnectErrorKind::TooManySessions => {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bascule_core::blocker;
 use bascule_core::guard::wire::Upstream;
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
 use bascule_core::observation::{Fact, Marks, TrafficView, WorkloadView};
@@ -87,7 +88,7 @@ impl Site for LocalSite {
     }
 
     async fn database(&self, policy: &Policy, name: &ItemName, active: bool) -> Fact<Vec<Gate>> {
-        let item = format!("database/{name}");
+        let item = blocker::database(name);
         let server = async {
             match self.servers.of(&self.kube, &self.me, policy, name).await {
                 Ok(server) => {

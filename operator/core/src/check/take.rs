@@ -143,7 +143,7 @@ fn delivers_nothing(case: &Case<'_>, found: &mut Found) {
     for (name, report) in reports(case) {
         let Some(report) = report else { continue };
         let upstream = report.positions.as_ref().and_then(|p| Some((p.age, p.upstream.as_ref()?)));
-        let Some((read, upstream)) = upstream.filter(|(_, u)| u.status == "streaming") else { continue };
+        let Some((read, upstream)) = upstream.filter(|(_, u)| u.streams()) else { continue };
         let since = case.s.seen.databases.get(name).and_then(|d| d.guard.age()).unwrap_or_default();
         let old = upstream.message_age.is_some_and(|m| m.duration() + read.duration() + since >= limit);
         found.want(old, Rule::Evidence, || {

@@ -27,19 +27,8 @@ pub(super) fn watch(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &
         return offer(s, policy, record, serial, plan);
     }
     if let Some(reason) = dead(s, policy, record) {
-        let mut gates = vec![
-            Gate::new("database", Answer::No, reason, "a running primary"),
-            s.not_held(record),
-            s.cooldown(policy, record),
-            Gate::when(
-                policy.failover.promote_after != After::Never,
-                Answer::No,
-                "promote",
-                "spec.failover.promote.after is Never",
-                "an automatic failover, or a Move",
-            ),
-            taker(s, policy),
-        ];
+        let mut gates = vec![Gate::new("database", Answer::No, reason, "a running primary")];
+        gates.extend(may_be_taken(s, policy, record));
         // A lock that one of them cannot confirm would only stop the others.
         gates.extend(witness::missing(s, policy, record));
         let may = all_passed(&gates[1..]) && s.grants() && s.claim.current().is_some();
@@ -148,8 +137,20 @@ pub(super) fn dead(s: &Situation<'_>, policy: &Policy, record: &Record) -> Optio
     })
 }
 
+/// Whether another site may take the role by itself, as gates: without a person and without harm to what goes on.
+pub(super) fn may_be_taken(s: &Situation<'_>, policy: &Policy, record: &Record) -> [Gate; 4] {
+    let automatic = Gate::when(
+        policy.failover.promote_after != After::Never,
+        Answer::No,
+        "promote",
+        "spec.failover.promote.after is Never",
+        "an automatic failover, or a Move",
+    );
+    [s.not_held(record), s.cooldown(policy, record), automatic, taker(s, policy)]
+}
+
 /// Whether another site lives and has nothing against being promoted, as a gate.
-pub(super) fn taker(s: &Situation<'_>, policy: &Policy) -> Gate {
+fn taker(s: &Situation<'_>, policy: &Policy) -> Gate {
     let mut words = Vec::new();
     for site in policy.other_sites(s.me) {
         let facts = s.facts(site);

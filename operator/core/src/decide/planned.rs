@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::decide::situation::{Situation, between};
 use crate::decide::{next, note, posture, witness};
-use crate::guard::wire::ServerState;
+use crate::guard::wire::{STREAMING, ServerState, UpstreamView};
 use crate::memory::Stamp;
 use crate::moves::MoveEnd;
 use crate::observation::Fact;
@@ -236,13 +236,13 @@ pub(super) fn get_ready(s: &Situation<'_>, policy: &Policy, record: &Record, pla
             "a replica, closed before the pause",
         ));
         let upstream = report.and_then(|r| r.positions.as_ref()).and_then(|p| p.upstream.as_ref());
-        let streaming = upstream.is_some_and(|u| u.status == "streaming");
+        let streaming = upstream.is_some_and(UpstreamView::streams);
         gates.push(Gate::when(
             streaming,
             Answer::NotYet,
             &format!("database/{name}/streaming"),
             upstream.map_or_else(|| "no receiver".to_owned(), |u| u.status.clone()),
-            "streaming",
+            STREAMING,
         ));
         if let Some(lag) = posture::lag_bytes(report) {
             let most = policy.failover.max_data_loss.bytes.max(16 << 20);

@@ -4,6 +4,7 @@
 //! series of own reads, the last of them sent after the record's reply; the promise says that it fences; the loss gate
 //! agrees; then one compare-and-swap that also compares the lease.
 
+use crate::blocker::is_about;
 use crate::decide::situation::Situation;
 use crate::decide::{next, planned};
 use crate::guard::wire::{Behind, Disk, Report, ServerState};
@@ -234,7 +235,7 @@ pub(super) fn veto(s: &Situation<'_>, policy: &Policy) -> Vec<Gate> {
         let Some(view) = s.seen.databases.get(name) else { continue };
         let (Some(report), Some(seen)) = (view.guard.value(), view.guard.age()) else { continue };
         let Some(p) = &report.positions else { continue };
-        let Some(upstream) = p.upstream.as_ref().filter(|u| u.status == "streaming") else { continue };
+        let Some(upstream) = p.upstream.as_ref().filter(|u| u.streams()) else { continue };
         let Some(message) = upstream.message_age else {
             gates.push(Gate::new(
                 "veto",
@@ -270,7 +271,7 @@ fn not_promotable(s: &Situation<'_>, policy: &Policy, record: &Record) -> Vec<Ga
         let key = format!("database/{name}/replica");
         if state.is_some_and(|st| matches!(st, ServerState::Standby { .. })) {
             gates.push(Gate::new(&key, Answer::Yes, "a running replica", "a running replica"));
-        } else if !gates.iter().any(|g| g.name.starts_with(&format!("database/{name}/"))) {
+        } else if !gates.iter().any(|g| is_about(g, name)) {
             gates.push(Gate::new(&key, Answer::Unknown, "no running replica", "a running replica"));
         }
     }

@@ -5,17 +5,15 @@
 
 use std::time::Duration;
 
+use crate::blocker;
 use crate::decide::situation::Situation;
 use crate::decide::{next, offer, witness};
 use crate::memory::Stamp;
 use crate::moves::MoveEnd;
 use crate::plan::{Answer, Gate, Plan, all_passed};
-use crate::policy::{After, Policy};
+use crate::policy::Policy;
 use crate::record::{Cause, Fences, Offer, Phase, Record};
 use crate::time::human;
-
-/// How the findings end that say that a server did not answer at all.
-const NO_ANSWER: [&str; 3] = ["/ConnectUnreachable", "/ConnectTimeout", "/ConnectNotReady"];
 
 /// The active site in a phase that grants: gives up the role of a database whose guard has been gone for longer than a
 /// restart of its pod takes, if another site may take it.
@@ -27,26 +25,15 @@ pub(super) fn watch(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &
         plan.again(since + wanted);
         return;
     }
-    let mut gates = vec![
-        Gate::when(
-            record.promise.fences != Fences::Never,
-            Answer::No,
-            "promise",
-            "this site promised nothing: its server may go on without an end",
-            "a promise to fence",
-        ),
-        s.not_held(record),
-        s.cooldown(policy, record),
-        Gate::when(
-            policy.failover.promote_after != After::Never,
-            Answer::No,
-            "promote",
-            "spec.failover.promote.after is Never",
-            "an automatic failover, or a Move",
-        ),
-        offer::taker(s, policy),
-        silent_server(s, policy, record),
-    ];
+    let mut gates = vec![Gate::when(
+        record.promise.fences != Fences::Never,
+        Answer::No,
+        "promise",
+        "this site promised nothing: its server may go on without an end",
+        "a promise to fence",
+    )];
+    gates.extend(offer::may_be_taken(s, policy, record));
+    gates.push(silent_server(s, policy, record));
     let may = all_passed(&gates) && s.grants();
     plan.gates.append(&mut gates);
     if !may {
@@ -66,7 +53,7 @@ pub(super) fn watch(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &
 fn silent_server(s: &Situation<'_>, policy: &Policy, record: &Record) -> Gate {
     let answering = policy.databases.keys().find(|name| {
         let asked = s.seen.databases.get(*name).and_then(|d| d.preflight.value());
-        let no_way = |gate: &Gate| !gate.passed() && NO_ANSWER.iter().any(|end| gate.name.ends_with(end));
+        let no_way = |gate: &Gate| !gate.passed() && blocker::is_no_answer(gate);
         witness::is_gone(s, record, name) && asked.is_some_and(|gates| !gates.iter().any(no_way))
     });
     Gate::when(

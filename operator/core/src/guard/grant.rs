@@ -37,6 +37,16 @@ impl Deadline {
     }
 }
 
+impl Grant {
+    /// Until when it allows, given in answer to a question asked at `asked`.
+    pub fn deadline(self, asked: Boottime) -> Deadline {
+        match self {
+            Self::For { remaining } => Deadline::At(asked + remaining.duration()),
+            Self::Unlimited => Deadline::Never,
+        }
+    }
+}
+
 /// A question that waits for its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asked {
@@ -78,12 +88,9 @@ impl Grants {
     /// Takes the grant that answered a question asked at `asked`. A grant with an end never shortens another one
     /// with an end: both rest on a renewal of their own. It does replace one without end.
     pub fn take(&mut self, grant: Grant, asked: Boottime) {
-        self.deadline = match (grant, self.deadline) {
-            (Grant::Unlimited, _) => Deadline::Never,
-            (Grant::For { remaining }, Deadline::At(old)) => {
-                Deadline::At(old.max(asked + remaining.duration()))
-            }
-            (Grant::For { remaining }, _) => Deadline::At(asked + remaining.duration()),
+        self.deadline = match (grant.deadline(asked), self.deadline) {
+            (Deadline::At(new), Deadline::At(old)) => Deadline::At(old.max(new)),
+            (new, _) => new,
         };
     }
 

@@ -319,13 +319,14 @@ impl Rules {
         if !matches!(self.role, Some(Role::Serve { .. })) || self.memory.locked.is_some() {
             return;
         }
-        if let Some(grant) = ins.grant {
-            self.grants.take(grant, asked.at);
-        }
+        let Some(grant) = ins.grant else { return };
+        self.grants.take(grant, asked.at);
         let in_time = self.need.is_some_and(|(_, since)| asked.at >= since);
-        if ins.fresh && asked.fresh && in_time && matches!(ins.role, Role::Serve { .. }) {
-            self.permitted = ins.grant.is_some();
-        }
+        let serves = matches!(ins.role, Role::Serve { .. });
+        // A fresh answer whose own grant ended on its way says what the record was, not what it is: no later grant
+        // that nobody read the record for revives it.
+        self.permitted =
+            ins.fresh && asked.fresh && in_time && serves && grant.deadline(asked.at).is_live(now);
     }
 
     /// Takes the role of an instruction; `false` when the whole of it is refused.
@@ -406,10 +407,9 @@ impl Rules {
         }
         self.access_pending = false;
         self.remembered.confirmed &= !state.is_down();
-        if self.server != state {
-            // What was permitted was asked for another state.
-            (self.need, self.permitted) = (None, false);
-        }
+        // What was permitted was asked for what was known before. The same word again counts too: a kill that crosses
+        // the news of the end makes two of one end, and nobody can tell them from two ends.
+        (self.need, self.permitted) = (None, false);
         self.set(state);
     }
 

@@ -386,11 +386,14 @@ pub struct Positions {
     pub age: Millis,
 }
 
+/// PostgreSQL's word for a receiver that receives.
+pub const STREAMING: &str = "streaming";
+
 /// What a standby's receiver knows of its primary.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UpstreamView {
-    /// `pg_stat_wal_receiver.status`, for example `streaming`.
+    /// `pg_stat_wal_receiver.status`, for example [`STREAMING`].
     pub status: String,
     /// The timeline it receives.
     pub timeline: Option<Timeline>,
@@ -398,6 +401,13 @@ pub struct UpstreamView {
     pub reported_end: Option<Lsn>,
     /// How old the primary's last message was at the reading.
     pub message_age: Option<Millis>,
+}
+
+impl UpstreamView {
+    /// Whether it receives.
+    pub fn streams(&self) -> bool {
+        self.status == STREAMING
+    }
 }
 
 /// How far a replica is behind its primary, as the primary knows it: by its own log and its own clock. The replica

@@ -1,6 +1,7 @@
 //! Judgements with stable reasons.
 
 use super::{Condition, SiteRow, State, size};
+use crate::blocker::is_contended;
 use crate::decide::{PolicySeen, Situation, loss_now};
 use crate::loss::LossBound;
 use crate::observation::{Fact, FlagValue};
@@ -205,8 +206,7 @@ fn advice(s: &Situation<'_>) -> Option<Condition> {
 
 fn contended(s: &Situation<'_>) -> Option<Condition> {
     let gates = s.seen.workloads.values().filter_map(|w| w.blockers.value()).flatten();
-    let words: Vec<String> =
-        gates.filter(|g| g.name.starts_with("contended/") && !g.passed()).map(Gate::words).collect();
+    let words: Vec<String> = gates.filter(|g| is_contended(g) && !g.passed()).map(Gate::words).collect();
     (!words.is_empty()).then(|| one("Contended", Some(true), "OwnedByAnother", words.join("; ")))
 }
 

@@ -214,7 +214,7 @@ fn proposed(given: &Given, plan: &Plan) -> Option<(Record, Record)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(500), max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn decide_always_answers_and_always_the_same(given in a_world()) {

@@ -358,7 +358,7 @@ fn contact(report: &Report, received_at: Boottime) -> Option<LastContact> {
         });
     }
     let p = report.positions.as_ref()?;
-    let upstream = p.upstream.as_ref().filter(|u| u.status == "streaming")?;
+    let upstream = p.upstream.as_ref().filter(|u| u.streams())?;
     Some(LastContact {
         reported_end: upstream.reported_end?,
         received: p.receive?,

@@ -162,6 +162,38 @@ fn starting_a_primary_needs_a_grant_and_a_fresh_answer_to_a_question_asked_since
 }
 
 #[test]
+fn a_kill_that_crosses_the_news_of_the_end_says_it_twice_and_the_second_word_wants_a_question_of_its_own() {
+    let mut g = Guard::open_primary();
+    g.on(Event::Tick { tell: true }, 10);
+    let slow = g.last_nonce();
+    assert_eq!(g.on(Event::Tick { tell: false }, 1250), [Action::Kill]);
+    let slow = Event::Answered { nonce: slow, instruction: grants(5, serve(true), 1240, false) };
+    assert_eq!(g.on(slow, 1260), [], "its grant ended on its way");
+    assert_eq!(g.server(ServerState::Down, 1300), [Action::Kill], "ordered before the news is read");
+    let (first, fresh) = *g.asked.last().unwrap();
+    assert!(fresh, "starting again is asked for anew");
+    assert_eq!(g.server(ServerState::Down, 1500), [], "that kill found nothing");
+    assert_ne!(g.last_nonce(), first, "the second word asks at once");
+    let early = Event::Answered { nonce: first, instruction: grants(5, serve(true), 1250, true) };
+    assert_eq!(g.on(early, 1510), [], "that question was asked before the last word of the server");
+    assert_eq!(g.answer(grants(5, serve(true), 1250, true), 1520), [Action::StartPrimary]);
+}
+
+#[test]
+fn a_fresh_answer_whose_grant_ended_on_its_way_permits_nothing_and_a_later_grant_does_not_revive_it() {
+    let mut g = Guard::new(cluster(false));
+    g.tell(says(5, serve(true)), 0);
+    assert_eq!(g.answer(grants(5, serve(true), 1250, true), 1250), [], "the grant ended on its way");
+    g.on(Event::Tick { tell: true }, 1260);
+    assert_eq!(g.answer(grants(5, serve(true), 1250, false), 1270), [], "a grant, but no fresh answer");
+    g.on(Event::Tick { tell: true }, 1280);
+    let ended = g.answer(grants(5, serve(true), 20, true), 1310);
+    assert_eq!(ended, [], "its own grant has ended, whatever an older one has left");
+    g.on(Event::Tick { tell: true }, 1320);
+    assert_eq!(g.answer(grants(5, serve(true), 1250, true), 1330), [Action::StartPrimary]);
+}
+
+#[test]
 fn opening_is_a_step_of_its_own_with_its_own_fresh_grant() {
     let mut g = Guard::promoting();
     assert_eq!(g.server(ServerState::Primary { open: false }, 100), []);

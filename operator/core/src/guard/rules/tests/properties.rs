@@ -82,10 +82,11 @@ struct Judge {
     questions: Vec<(u64, u64, bool)>,
     /// No later end than this can follow from what was answered.
     latest_end: u64,
-    /// When the server last changed: an older question was asked before the present need arose.
+    /// When the server was last heard of, be it with the same word as before: what was asked earlier was asked before
+    /// the present need was known. A kill that crosses the news of the end says twice that nothing runs.
     need_since: u64,
-    /// When the last question was asked whose fresh answer came with a grant.
-    fresh_at: Option<u64>,
+    /// In the step of a fresh answer that came with a grant: when its question was asked, and when the grant ends.
+    fresh: Option<(u64, u64)>,
     reads: Vec<(u64, u64)>,
     watch: Deadline,
     pending: Option<ServerState>,
@@ -100,7 +101,7 @@ impl Judge {
             questions: Vec::new(),
             latest_end: 0,
             need_since: now,
-            fresh_at: None,
+            fresh: None,
             reads: Vec::new(),
             watch: Deadline::None,
             pending: None,
@@ -140,8 +141,9 @@ impl Judge {
             assert!(live, "{action:?} without a grant");
             assert!(self.rules.memory().locked.is_none(), "{action:?} while locked");
             assert!(self.watch.is_live(t(self.now)), "{action:?} unwatched");
-            let fresh = self.fresh_at.take();
-            assert!(fresh.is_some_and(|at| at >= self.need_since), "{action:?} without a fresh answer");
+            let (asked, end) = self.fresh.take().expect("only a fresh answer with a grant begins this");
+            assert!(asked >= self.need_since, "{action:?} by an answer to a question from before");
+            assert!(self.now < end, "{action:?} by an answer whose grant ended on its way");
         }
         match action {
             Action::Watch(deadline) => self.watch = *deadline,
@@ -185,12 +187,7 @@ impl Judge {
     }
 
     fn server(&mut self, state: ServerState, died: Option<String>) {
-        // A kill that crosses the news of the end is carried out on nothing and says once more that nothing runs: that
-        // is no other state, and no other need.
-        if *self.rules.server() != state {
-            self.need_since = self.now;
-            self.fresh_at = None;
-        }
+        self.need_since = self.now;
         self.step(Event::Server { state, died });
     }
 
@@ -208,12 +205,11 @@ impl Judge {
                 let grant = remaining.map(|ms| Grant::For { remaining: Millis(ms) });
                 if let Some(ms) = *remaining {
                     self.latest_end = self.latest_end.max(at + ms);
-                    if *fresh && asked_fresh {
-                        self.fresh_at = self.fresh_at.max(Some(at));
-                    }
+                    self.fresh = (*fresh && asked_fresh).then_some((at, at + ms));
                 }
                 let instruction = Instruction { grant, fresh: *fresh, ..says(serial, role(*r)) };
                 self.step(Event::Answered { nonce, instruction });
+                self.fresh = None;
             }
             Happening::Tell { serial, role: r } => {
                 self.step(Event::Told { instruction: says(*serial, role(*r)) });
@@ -261,19 +257,25 @@ impl Judge {
     }
 }
 
+fn judged(standby: bool, happenings: &[Happening]) -> Seen {
+    let mut judge = Judge::new(Memory::default(), 0, standby);
+    judge.step(Event::Connected);
+    for what in happenings {
+        judge.happens(what);
+    }
+    judge.seen
+}
+
 #[test]
 fn no_order_of_events_starts_promotes_or_opens_without_a_fresh_grant_or_leaves_a_writer_unwatched() {
     use proptest::test_runner::{Config, TestRunner};
     let total = std::cell::Cell::new(Seen::default());
     let strategy = (any::<bool>(), proptest::collection::vec(happening(), 1..150));
-    let config = Config { cases: 2000, failure_persistence: None, ..Config::default() };
+    let default = Config::default();
+    // The default is what PROPTEST_CASES says: it may ask for more, never for less.
+    let config = Config { cases: default.cases.max(2000), failure_persistence: None, ..default };
     let result = TestRunner::new(config).run(&strategy, |(standby, happenings)| {
-        let mut judge = Judge::new(Memory::default(), 0, standby);
-        judge.step(Event::Connected);
-        for what in happenings {
-            judge.happens(&what);
-        }
-        let (a, b) = (total.get(), judge.seen);
+        let (a, b) = (total.get(), judged(standby, &happenings));
         total.set(Seen {
             starts: a.starts + b.starts,
             promotions: a.promotions + b.promotions,
@@ -289,4 +291,35 @@ fn no_order_of_events_starts_promotes_or_opens_without_a_fresh_grant_or_leaves_a
     let seen = total.get();
     let all = [seen.starts, seen.promotions, seen.openings, seen.kills, seen.renewals];
     assert!(all.iter().all(|n| *n > 20), "too little happened to prove anything: {seen:?}");
+}
+
+/// An answer to the question before the last (`1`) or the last (`0`) that says to serve closed.
+fn answer(which: u8, remaining: Option<u64>, fresh: bool) -> Happening {
+    Happening::Answer { which, serial: 1, role: 4, remaining, fresh }
+}
+
+#[test]
+fn orders_of_events_that_once_broke_the_property_hold() {
+    use Happening::{Obeys, Wait};
+    let started_and_past_its_end = || vec![answer(0, None, false), answer(0, Some(1), true), Wait(381)];
+    let mut end_is_said_twice = started_and_past_its_end();
+    end_is_said_twice.extend([
+        answer(1, Some(0), false),
+        Obeys,
+        Wait(250),
+        Obeys,
+        answer(1, Some(251), true),
+    ]);
+    let mut dead_grant_is_revived = started_and_past_its_end();
+    dead_grant_is_revived.extend([
+        answer(1, Some(0), false),
+        Obeys,
+        Wait(250),
+        answer(1, Some(0), true),
+        answer(0, Some(1), false),
+    ]);
+    for happenings in [end_is_said_twice, dead_grant_is_revived] {
+        let seen = judged(false, &happenings);
+        assert!(seen.starts > 0 && seen.kills > 1, "a kill that crosses the end: {seen:?}");
+    }
 }
