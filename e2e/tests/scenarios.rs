@@ -6,6 +6,7 @@ mod scenarios {
     pub(crate) mod databases;
     pub(crate) mod intent;
     pub(crate) mod links;
+    pub(crate) mod people;
     pub(crate) mod places;
 }
 
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
         scenarios::places::all(),
         scenarios::databases::all(),
         scenarios::intent::all(),
+        scenarios::people::all(),
     ];
     scenario::main(&lists.into_iter().flatten().collect::<Vec<_>>())
 }

@@ -1,6 +1,8 @@
 //! What a scenario does. Every act is noted.
 
-use anyhow::Result;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
 use bascule_crds::MoveState;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -8,7 +10,7 @@ use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 
 use super::Scene;
-use crate::shop::{DATABASE_POD, MoveText, NAMESPACE, PolicyText};
+use crate::shop::{DATABASE_POD, MoveText, NAMESPACE, PolicyText, WEB};
 use crate::world::place::POSTGRES_PORT;
 use crate::world::{Cut, OperatorOptions, Place, Scope};
 
@@ -51,6 +53,12 @@ impl Scene<'_> {
     pub fn thaw(&self, place: Place, scope: Scope) -> Result<()> {
         self.note(&format!("thawed: {scope:?} of {place}"));
         self.world().thaw(place, scope)
+    }
+
+    /// The machine under the site's pods dies; its cluster and its operator live on others.
+    pub fn kill_node(&self, site: Place) -> Result<()> {
+        self.note(&format!("the machine under the pods of {site} dies"));
+        self.world().kill_node(site)
     }
 
     /// The site's operator dies.
@@ -103,6 +111,47 @@ impl Scene<'_> {
         Ok((text, commit))
     }
 
+    /// Commits a Move by which a person says that the active site is stopped, and that the other one shall take over.
+    pub async fn commit_failover(&self, name: &str, who: &str) -> Result<MoveText> {
+        let from = self.holder();
+        let to = from.other_site().unwrap_or(from);
+        let seen = self.shop.view(to).await?;
+        let serial = seen.status.serial.context("there is no record")?;
+        let text = MoveText::failover(name, from, to, seen.epoch(), serial, who);
+        let commit = self.shop.commit_move(&text)?;
+        self.note(&format!("Move {name}: \"{who}\", said of serial {serial}: {commit:.8}"));
+        Ok(text)
+    }
+
+    /// Commits a `Hold` that ends by itself after this time.
+    pub async fn commit_hold(&self, name: &str, time: Duration) -> Result<()> {
+        let until = jiff::Timestamp::now().checked_add(time)?;
+        self.commit_order("Hold", name, Some(until)).await
+    }
+
+    /// Commits a `Resume`.
+    pub async fn commit_resume(&self, name: &str) -> Result<()> {
+        self.commit_order("Resume", name, None).await
+    }
+
+    /// Commits an `Abort`.
+    pub async fn commit_abort(&self, name: &str) -> Result<()> {
+        self.commit_order("Abort", name, None).await
+    }
+
+    async fn commit_order(
+        &self,
+        kind: &'static str,
+        name: &str,
+        until: Option<jiff::Timestamp>,
+    ) -> Result<()> {
+        let epoch = self.shop.view(self.witness()?).await?.epoch();
+        let text = MoveText::order(kind, name, self.holder(), epoch, "a scenario asks for it", until);
+        let commit = self.shop.commit_move(&text)?;
+        self.note(&format!("Move {name} ({kind}) in epoch {epoch}: {commit:.8}"));
+        Ok(())
+    }
+
     /// Carries a planned switchover out, from the commit to writes at the other site.
     pub async fn switch_over(&mut self, name: &str) -> Result<MoveText> {
         let (text, _) = self.commit_switchover(name).await?;
@@ -113,6 +162,40 @@ impl Scene<'_> {
 }
 
 impl Scene<'_> {
+    /// Another field manager takes the web application's read-only flag by force and gives it this value.
+    pub fn take_flag(&self, site: Place, manager: &str, value: &str) -> Result<()> {
+        self.note(&format!("{manager} takes the flag of {site} and writes {value:?}"));
+        self.apply_flags(site, manager, &format!("data: {{ READ_ONLY: \"{value}\" }}\n"))
+    }
+
+    /// It applies the same object without the flag, and so lets it go.
+    pub fn let_flag_go(&self, site: Place, manager: &str) -> Result<()> {
+        self.note(&format!("{manager} lets the flag of {site} go"));
+        self.apply_flags(site, manager, "")
+    }
+
+    fn apply_flags(&self, site: Place, manager: &str, data: &str) -> Result<()> {
+        let head = "apiVersion: v1\nkind: ConfigMap\n";
+        let yaml = format!("{head}metadata: {{ name: web-flags, namespace: {NAMESPACE} }}\n{data}");
+        self.world().apply_as(site, manager, &yaml).map(drop)
+    }
+
+    /// Another field manager takes the number of the web application's replicas by force.
+    pub fn take_replicas(&self, site: Place, manager: &str, replicas: u32) -> Result<()> {
+        self.note(&format!("{manager} takes the replicas of {WEB} of {site} and writes {replicas}"));
+        let head = "apiVersion: apps/v1\nkind: Deployment\n";
+        let yaml = format!(
+            "{head}metadata: {{ name: {WEB}, namespace: {NAMESPACE} }}\nspec: {{ replicas: {replicas} }}\n"
+        );
+        self.world().apply_as(site, manager, &yaml).map(drop)
+    }
+
+    /// Runs the line of shell that status told.
+    pub fn run_line(&self, site: Place, line: &str) -> Result<()> {
+        self.note(&format!("somebody runs at {site}: {line}"));
+        self.world().shell(site, line).map(drop)
+    }
+
     /// Commits one file; answers the commit.
     pub fn commit_file(&self, path: &str, text: &str) -> Result<String> {
         let commit = self.world().git().commit("a scenario's file", &[(path, text)])?;

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use bascule_crds::{MoveState, PolicySource};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 
 use super::Scene;
 use crate::client::{Attempt, Kind, Outcome, Stamp};
-use crate::shop::{NAMESPACE, View, saved_commits};
+use crate::shop::{NAMESPACE, View, WEB, saved_commits};
 use crate::waiting::until;
 use crate::world::Place;
 
@@ -112,9 +114,76 @@ impl Scene<'_> {
 
     /// A Move comes to this end.
     pub async fn move_ends(&self, name: &str, end: MoveState) -> Result<String> {
-        let message = self.shop.move_ended(self.holder(), name, end, SOON).await?;
+        let message = self.shop.move_ended(self.witness()?, name, end, SOON).await?;
         self.note(&format!("Move {name} is {end:?}: {message}"));
         Ok(message)
+    }
+
+    /// A site whose status can be read: the holder, or the other one while that is without power.
+    pub(super) fn witness(&self) -> Result<Place> {
+        let (holder, powered) = (self.holder(), self.world().powered()?);
+        let other = holder.other_site().filter(|o| !powered.contains(&holder) && powered.contains(o));
+        Ok(other.unwrap_or(holder))
+    }
+
+    /// A site's status comes to say `Contended`, with these words; answers what it says.
+    pub async fn contended(&self, site: Place, words: &str) -> Result<String> {
+        let says = |v: &View| {
+            let told = v.condition_message("Contended");
+            ensure!(v.condition("Contended") == "True" && told.contains(words), "Contended: {told}");
+            Ok(())
+        };
+        let view = self.shop.view_when(site, &format!("{site} to name {words:?}"), SOON, says).await?;
+        let told = view.condition_message("Contended").to_owned();
+        self.note(&format!("{site} is Contended: {told}"));
+        Ok(told)
+    }
+
+    /// A site's status comes to have nothing `Contended`.
+    pub async fn uncontended(&self, site: Place) -> Result<()> {
+        let says = |v: &View| {
+            ensure!(v.condition("Contended").is_empty(), "Contended: {}", v.condition_message("Contended"));
+            Ok(())
+        };
+        self.shop.view_when(site, &format!("{site} not to be Contended"), SOON, says).await?;
+        self.note(&format!("{site} is not Contended any more"));
+        Ok(())
+    }
+
+    /// The web application's read-only flag comes to have this value.
+    pub async fn flag_becomes(&self, site: Place, value: &str) -> Result<()> {
+        until(&format!("the flag of {site} to be {value:?}"), SOON, || async {
+            let flag = self.flag(site).await?;
+            ensure!(flag.as_deref() == Some(value), "it is {flag:?}");
+            Ok(())
+        })
+        .await?;
+        self.note(&format!("the flag of {site} is {value:?}"));
+        Ok(())
+    }
+
+    /// The web application's read-only flag now.
+    pub async fn flag(&self, site: Place) -> Result<Option<String>> {
+        let api: Api<ConfigMap> = Api::namespaced(self.world().kube(site).await?, NAMESPACE);
+        Ok(api.get("web-flags").await?.data.and_then(|data| data.get("READ_ONLY").cloned()))
+    }
+
+    /// The web application's replicas come to be so many.
+    pub async fn replicas_become(&self, site: Place, replicas: i32) -> Result<()> {
+        until(&format!("{replicas} replicas at {site}"), SOON, || async {
+            let found = self.replicas(site).await?;
+            ensure!(found == Some(replicas), "they are {found:?}");
+            Ok(())
+        })
+        .await?;
+        self.note(&format!("{WEB} of {site} has {replicas} replicas"));
+        Ok(())
+    }
+
+    /// How many replicas the web application shall have, as its object says now.
+    pub async fn replicas(&self, site: Place) -> Result<Option<i32>> {
+        let api: Api<Deployment> = Api::namespaced(self.world().kube(site).await?, NAMESPACE);
+        Ok(api.get(WEB).await?.spec.and_then(|spec| spec.replicas))
     }
 
     /// Both sites have taken a commit.

@@ -82,7 +82,8 @@ impl Shop<'_> {
 
     /// Commits a Move; answers the commit.
     pub fn commit_move(&self, text: &super::MoveText) -> Result<String> {
-        let message = format!("{} to {}: {}", text.kind, text.to, text.reason);
+        let to = if text.from == text.to { String::new() } else { format!(" to {}", text.to) };
+        let message = format!("{}{to}: {}", text.kind, text.reason);
         self.world().git().commit(&message, &[(&text.path(), &text.yaml())])
     }
 

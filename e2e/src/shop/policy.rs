@@ -128,18 +128,41 @@ pub struct MoveText {
     pub kind: &'static str,
     /// The site that is active.
     pub from: Place,
-    /// The site that shall be.
+    /// The site that shall be; the active one in a Move that moves nothing.
     pub to: Place,
     /// The epoch in which it is meant.
     pub epoch: u64,
     /// Why.
     pub reason: String,
+    /// Further lines of its spec.
+    pub more: Vec<String>,
 }
 
 impl MoveText {
     /// A planned switchover.
     pub fn switchover(name: &str, from: Place, to: Place, epoch: u64, reason: &str) -> Self {
-        Self { name: name.to_owned(), kind: "Switchover", from, to, epoch, reason: reason.to_owned() }
+        let (name, reason) = (name.to_owned(), reason.to_owned());
+        Self { name, kind: "Switchover", from, to, epoch, reason, more: Vec::new() }
+    }
+
+    /// A failover, with a person's word that the source is stopped, said of a record's serial.
+    pub fn failover(name: &str, from: Place, to: Place, epoch: u64, serial: u64, who: &str) -> Self {
+        let more = vec![format!("serial: {serial}"), format!("sourceStopped: \"{who}\"")];
+        let reason = format!("{from} is lost");
+        Self { kind: "Failover", more, ..Self::switchover(name, from, to, epoch, &reason) }
+    }
+
+    /// `Hold`, `Resume` or `Abort`, which move nothing. A `Hold` needs its end.
+    pub fn order(
+        kind: &'static str,
+        name: &str,
+        active: Place,
+        epoch: u64,
+        reason: &str,
+        until: Option<jiff::Timestamp>,
+    ) -> Self {
+        let more = until.map(|t| format!("notAfter: \"{t}\"")).into_iter().collect();
+        Self { kind, more, ..Self::switchover(name, active, active, epoch, reason) }
     }
 
     /// Its path in the repository.
@@ -149,7 +172,13 @@ impl MoveText {
 
     /// The file.
     pub fn yaml(&self) -> String {
-        let Self { name, kind, from, to, epoch, reason } = self;
+        let Self { name, kind, from, to, epoch, reason, more } = self;
+        let mut lines = Vec::new();
+        if from != to {
+            lines.extend([format!("from: {from}"), format!("to: {to}")]);
+        }
+        lines.extend([format!("epoch: {epoch}"), format!("reason: \"{reason}\"")]);
+        lines.extend(more.iter().cloned());
         format!(
             "apiVersion: bascule.dev/v1alpha1
 kind: Move
@@ -157,11 +186,9 @@ metadata: {{ name: {name}, namespace: {NAMESPACE} }}
 spec:
   policyRef: {{ name: {POLICY} }}
   type: {kind}
-  from: {from}
-  to: {to}
-  epoch: {epoch}
-  reason: \"{reason}\"
-"
+  {}
+",
+            lines.join("\n  ")
         )
     }
 }

@@ -282,18 +282,24 @@ bascule.test {{
             .flag("bind-address", "127.0.0.1")
             .flag("profiling", false)
             .start(run, site)?;
-        Part::new(Group::Node, "kubelet", tools.server("kubelet"))
-            .file("config", self.file("kubelet.yaml"))
-            .file("kubeconfig", run.kubeconfig(site, "kubelet"))
-            .flag("hostname-override", site)
-            .flag("node-ip", site.address())
-            .start(run, site)?;
+        self.start_kubelet()?;
         Part::new(Group::Node, "kube-proxy", tools.server("kube-proxy"))
             .file("config", self.file("kube-proxy.yaml"))
             .start(run, site)?;
         Part::new(Group::Node, "coredns", tools.coredns())
             .arg("-conf")
             .arg(self.file("Corefile").display().to_string())
+            .start(run, site)
+    }
+
+    /// Starts the kubelet; the rest of the node runs.
+    pub fn start_kubelet(&self) -> Result<()> {
+        let (run, site) = (self.run, self.site);
+        Part::new(Group::Node, "kubelet", self.tools.server("kubelet"))
+            .file("config", self.file("kubelet.yaml"))
+            .file("kubeconfig", run.kubeconfig(site, "kubelet"))
+            .flag("hostname-override", site)
+            .flag("node-ip", site.address())
             .start(run, site)
     }
 

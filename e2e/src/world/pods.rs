@@ -62,6 +62,48 @@ impl World {
         finish(self.kubectl_command(site, &args), Some(yaml.as_bytes()), KUBECTL)
     }
 
+    /// Applies YAML to a site (server-side) in the name of a field manager, which takes what others own.
+    pub fn apply_as(&self, site: Place, manager: &str, yaml: &str) -> Result<String> {
+        let manager = format!("--field-manager={manager}");
+        let args = ["apply", "--server-side", "--force-conflicts", &manager, "-f", "-"];
+        finish(self.kubectl_command(site, &args), Some(yaml.as_bytes()), KUBECTL)
+    }
+
+    /// Runs a line of shell in which `kubectl` is a site's, as its administrator.
+    pub fn shell(&self, site: Place, line: &str) -> Result<String> {
+        let kubectl = self.tools().server("kubectl");
+        let folder = kubectl.parent().context("kubectl is in no folder")?;
+        let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap_or_default());
+        let mut command = Command::new("sh");
+        command.args(["-euc", line]).env("PATH", path).env("KUBECONFIG", self.kubeconfig(site));
+        finish(command, None, KUBECTL)
+    }
+
+    /// The machine under a site's pods dies: its kubelet and every pod are gone at once, and nothing starts them
+    /// again. The cluster's own servers and the operator, which run elsewhere, go on.
+    pub fn kill_node(&self, site: Place) -> Result<()> {
+        self.kill_part(site, "kubelet")?;
+        let pods = format!("{}/kubepods", site.link());
+        // Containers that are on their way while the list is read are in the next one.
+        loop {
+            let numbers = Cgroups::detect()?.processes(&pods)?;
+            let alive: Vec<_> = numbers.into_iter().filter_map(|n| Recorded::of(n).ok()).collect();
+            if alive.is_empty() {
+                return Ok(());
+            }
+            for process in alive {
+                process.kill(Duration::from_secs(10))?;
+            }
+        }
+    }
+
+    /// Starts the machine of [`World::kill_node`] again; returns when it takes pods.
+    pub async fn boot_node(&self, site: Place) -> Result<()> {
+        let cluster = self.cluster(site)?;
+        cluster.start_kubelet()?;
+        cluster.node_ready().await
+    }
+
     /// Looks a pod up.
     pub async fn pod(&self, site: Place, namespace: &str, name: &str) -> Result<Pod> {
         let pods: Api<KubePod> = Api::namespaced(self.kube(site).await?, namespace);

@@ -7,7 +7,7 @@ use super::{OPERATOR, OperatorOptions, Place, World, control};
 use crate::process::Recorded;
 
 impl World {
-    /// Power, frozen parts, cuts, limits, arbiter members, operators and git: all of it is as after
+    /// Power, frozen parts, cuts, limits, arbiter members, nodes, operators and git: all of it is as after
     /// [`World::up`], with an operator in each site.
     pub async fn restore(&self) -> Result<()> {
         let powered = self.powered()?;
@@ -25,6 +25,9 @@ impl World {
             }
         }
         for site in Place::SITES {
+            if !self.runs(site, "kubelet")? {
+                self.boot_node(site).await?;
+            }
             if !self.runs(site, OPERATOR)? {
                 self.start_operator(site, &OperatorOptions::default())?;
             }
