@@ -27,8 +27,9 @@ impl Postgres {
     /// What stands in the way of a transition, by the operator's own role: identity, role, settings, grants, the
     /// Secret.
     ///
-    /// A server that cannot be asked now is unknown. One that the guard has closed lets only the guard in; then the
-    /// last answer stands, with its true age, because closing changes neither settings nor grants.
+    /// A server that cannot be asked now is unknown; that nobody answers at all is told apart, as a gate of that name.
+    /// One that the guard has closed lets only the guard in; then the last answer stands, with its true age, because
+    /// closing changes neither settings nor grants.
     ///
     /// The gates are named `item/…`.
     pub async fn gates(
@@ -55,6 +56,10 @@ impl Postgres {
                     // Whoever is let in by nobody takes no writes.
                     value.retain(|gate| gate.name != two_writers);
                     Fact::Known { value, age: at.elapsed() }
+                }
+                None if NO_ANSWER.contains(&now.code) => {
+                    let silent = now.gate(item, Answer::Unknown);
+                    Fact::Known { value: silent.into_iter().collect(), age: start.elapsed() }
                 }
                 None => Fact::unknown(now.to_string()),
             };
@@ -141,6 +146,9 @@ impl Postgres {
         self.target.same_as(target)
     }
 }
+
+/// Findings that say that no server answers.
+const NO_ANSWER: [&str; 3] = ["ConnectTimeout", "ConnectUnreachable", "ConnectNotReady"];
 
 /// Findings that say only that nobody could be asked now: they may be gone at the next look.
 const PASSING: [&str; 6] = [

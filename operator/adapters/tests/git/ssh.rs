@@ -50,7 +50,7 @@ impl Sshd {
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("sshd of the package openssh-server is needed for this test");
+            .unwrap_or_else(|e| panic!("sshd of the package openssh-server is needed for this test: {e}"));
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (send, log) = channel();
         // The log is read to its end, so that the server never waits for a reader.
