@@ -110,8 +110,10 @@ pub struct DatabaseLost {
     #[x_kube(validation = bounds::OFFER_FOR.rule())]
     pub offer_for: String,
 
-    /// A stop that Kubernetes asked for (a rollout, a drained node) counts as a loss only when it
-    /// lasts longer than this. From `0s` to `1h`. Default: `2m`.
+    /// A stop that Kubernetes asked for (a rollout, a drained node), or a guard that is gone with its
+    /// node, counts as a loss only when it lasts longer than this. Nobody sees what is written until
+    /// then: a dead node is taken over by itself only when this and the profile's `L` fit into
+    /// `maxDataLoss.time`. From `0s` to `1h`. Default: `2m`.
     #[serde(default = "two_minutes")]
     #[schemars(schema_with = "text::duration_schema")]
     #[x_kube(validation = bounds::RESTART_GRACE.rule())]

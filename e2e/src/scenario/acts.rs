@@ -55,6 +55,12 @@ impl Scene<'_> {
         self.world().thaw(place, scope)
     }
 
+    /// The machine under the site's pods works again.
+    pub async fn boot_node(&self, site: Place) -> Result<()> {
+        self.note(&format!("the machine under the pods of {site} starts"));
+        self.world().boot_node(site).await
+    }
+
     /// The machine under the site's pods dies; its cluster and its operator live on others.
     pub fn kill_node(&self, site: Place) -> Result<()> {
         self.note(&format!("the machine under the pods of {site} dies"));
@@ -100,6 +106,13 @@ impl Scene<'_> {
         self.both_took(&commit).await
     }
 
+    /// Commits another policy while one site has no power.
+    pub async fn commit_policy_for(&self, site: Place, text: &PolicyText) -> Result<()> {
+        let commit = self.shop.commit_policy("another policy", text)?;
+        self.note(&format!("policy committed: {commit:.8}"));
+        self.shop.took(site, &commit, super::sees::SOON).await
+    }
+
     /// Commits a Move from the active site to the other one; answers it with the commit.
     pub async fn commit_switchover(&self, name: &str) -> Result<(MoveText, String)> {
         let from = self.holder();
@@ -111,16 +124,37 @@ impl Scene<'_> {
         Ok((text, commit))
     }
 
-    /// Commits a Move by which a person says that the active site is stopped, and that the other one shall take over.
-    pub async fn commit_failover(&self, name: &str, who: &str) -> Result<MoveText> {
+    /// Commits a `Failover` from the active site to the other one.
+    pub async fn commit_failover(&self, name: &str) -> Result<()> {
+        let (text, _) = self.failover(name).await?;
+        self.commit_forced(&text)
+    }
+
+    /// Commits a `Failover` by which a person says that the active site is stopped.
+    pub async fn commit_failover_of_stopped(&self, name: &str, who: &str) -> Result<()> {
+        let (text, serial) = self.failover(name).await?;
+        self.commit_forced(&text.source_stopped(serial, who))
+    }
+
+    /// The same, whatever is lost.
+    pub async fn commit_failover_at_any_loss(&self, name: &str, who: &str) -> Result<()> {
+        let (text, serial) = self.failover(name).await?;
+        self.commit_forced(&text.source_stopped(serial, who).accept_data_loss())
+    }
+
+    /// A `Failover` as the other site sees the record, and the record's serial there.
+    async fn failover(&self, name: &str) -> Result<(MoveText, u64)> {
         let from = self.holder();
         let to = from.other_site().unwrap_or(from);
         let seen = self.shop.view(to).await?;
         let serial = seen.status.serial.context("there is no record")?;
-        let text = MoveText::failover(name, from, to, seen.epoch(), serial, who);
-        let commit = self.shop.commit_move(&text)?;
-        self.note(&format!("Move {name}: \"{who}\", said of serial {serial}: {commit:.8}"));
-        Ok(text)
+        Ok((MoveText::failover(name, from, to, seen.epoch()), serial))
+    }
+
+    fn commit_forced(&self, text: &MoveText) -> Result<()> {
+        let commit = self.shop.commit_move(text)?;
+        self.note(&format!("Move {} (Failover, {}): {commit:.8}", text.name, text.more.join(", ")));
+        Ok(())
     }
 
     /// Commits a `Hold` that ends by itself after this time.

@@ -209,6 +209,11 @@ impl Scene<'_> {
         Ok(())
     }
 
+    /// The record's serial now: it counts every change.
+    pub async fn serial(&self) -> Result<Option<u64>> {
+        Ok(self.shop.view(self.holder()).await?.status.serial)
+    }
+
     /// The epoch now.
     pub async fn epoch(&self) -> Result<u64> {
         Ok(self.shop.view(self.holder()).await?.epoch())

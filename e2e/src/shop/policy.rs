@@ -27,6 +27,8 @@ pub struct PolicyText {
     pub offer_for: String,
     /// How long a stop by Kubernetes is no loss.
     pub restart_grace: String,
+    /// Watch only, and let the database keep the role that it has.
+    pub suspend: bool,
 }
 
 impl Default for PolicyText {
@@ -42,6 +44,7 @@ impl Default for PolicyText {
             cooldown: text("0s"),
             offer_for: text("5s"),
             restart_grace: text("2m"),
+            suspend: false,
         }
     }
 }
@@ -55,7 +58,7 @@ impl PolicyText {
     /// The file.
     pub fn yaml(&self, world: &World) -> String {
         let Self { serve_reads, return_after, promote, max_bytes, max_time, .. } = self;
-        let Self { cooldown, offer_for, restart_grace, .. } = self;
+        let Self { cooldown, offer_for, restart_grace, suspend, .. } = self;
         let mut instances = String::new();
         let mut addresses = String::new();
         for site in Place::SITES {
@@ -84,6 +87,7 @@ metadata:
 spec:
   sites: [{{ name: paris }}, {{ name: lyon }}]
   initialSite: paris
+  suspend: {suspend}
   failover:
     serveReads: {{ after: {serve_reads}, returnAfter: {return_after} }}
     promote:
@@ -145,11 +149,25 @@ impl MoveText {
         Self { name, kind: "Switchover", from, to, epoch, reason, more: Vec::new() }
     }
 
-    /// A failover, with a person's word that the source is stopped, said of a record's serial.
-    pub fn failover(name: &str, from: Place, to: Place, epoch: u64, serial: u64, who: &str) -> Self {
-        let more = vec![format!("serial: {serial}"), format!("sourceStopped: \"{who}\"")];
+    /// A failover.
+    pub fn failover(name: &str, from: Place, to: Place, epoch: u64) -> Self {
         let reason = format!("{from} is lost");
-        Self { kind: "Failover", more, ..Self::switchover(name, from, to, epoch, &reason) }
+        Self { kind: "Failover", ..Self::switchover(name, from, to, epoch, &reason) }
+    }
+
+    /// The same with a person's word that the source is stopped, said of a record's serial.
+    pub fn source_stopped(self, serial: u64, who: &str) -> Self {
+        self.with(format!("serial: {serial}")).with(format!("sourceStopped: \"{who}\""))
+    }
+
+    /// The same whatever is lost.
+    pub fn accept_data_loss(self) -> Self {
+        self.with("acceptDataLoss: true".to_owned())
+    }
+
+    fn with(mut self, line: String) -> Self {
+        self.more.push(line);
+        self
     }
 
     /// `Hold`, `Resume` or `Abort`, which move nothing. A `Hold` needs its end.

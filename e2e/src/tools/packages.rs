@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::progress::{Note, Progress};
 
 /// Packages, each with a file that shows it is there.
-const NEEDED: [(&str, &str); 17] = [
+const NEEDED: [(&str, &str); 18] = [
     ("containerd", "/usr/bin/containerd"),
     ("runc", "/usr/sbin/runc"),
     ("containernetworking-plugins", "/usr/lib/cni/bridge"),
@@ -27,6 +27,7 @@ const NEEDED: [(&str, &str); 17] = [
     ("postgresql-15", "/usr/lib/postgresql/15/bin/postgres"),
     ("knot", "/usr/sbin/knotd"),
     ("knot-dnsutils", "/usr/bin/knsupdate"),
+    ("openssh-server", "/usr/sbin/sshd"),
     ("procps", "/usr/bin/ps"),
     ("protobuf-compiler", "/usr/bin/protoc"),
 ];

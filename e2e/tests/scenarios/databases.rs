@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use bascule_e2e::scenario::{Scenario, Scene, scenarios};
 use bascule_e2e::shop::PolicyText;
 
@@ -18,12 +18,30 @@ pub(crate) fn all() -> Vec<Scenario> {
         hardly_any_loss;
         a_standby_that_lags_too_far_behind_holds_and_says_why,
     ]);
+    all.extend(scenarios![
+        short_restarts;
+        a_database_whose_node_dies_is_withdrawn_and_the_standby_takes_it,
+    ]);
+    all.extend(scenarios![
+        restarts_of_what_may_not_be_lost;
+        a_dead_node_is_waited_for_when_more_than_is_allowed_may_be_lost,
+    ]);
     all
 }
 
 /// A bound that a lagging standby cannot keep.
 fn hardly_any_loss() -> PolicyText {
     PolicyText { max_bytes: "64Ki".to_owned(), max_time: "2s".to_owned(), ..PolicyText::at_once() }
+}
+
+/// A guard that is gone for longer than this does not come back by itself.
+fn short_restarts() -> PolicyText {
+    PolicyText { restart_grace: "5s".to_owned(), ..PolicyText::at_once() }
+}
+
+/// What nobody sees until the grace is over is more than may be lost.
+fn restarts_of_what_may_not_be_lost() -> PolicyText {
+    PolicyText { restart_grace: "10s".to_owned(), max_time: "4s".to_owned(), ..PolicyText::at_once() }
 }
 
 async fn a_killed_server_is_offered_and_the_standby_takes_it(s: &mut Scene<'_>) -> Result<()> {
@@ -50,6 +68,25 @@ async fn a_standby_that_lags_too_far_behind_holds_and_says_why(s: &mut Scene<'_>
     s.says(s.standby, "loss").await?;
     s.writes_stop_for(A_WHILE).await?;
     s.boot(s.active).await?;
+    s.writes_return().await?;
+    s.nothing_moved(epoch).await
+}
+
+async fn a_database_whose_node_dies_is_withdrawn_and_the_standby_takes_it(s: &mut Scene<'_>) -> Result<()> {
+    s.loss_is_allowed();
+    s.kill_node(s.active)?;
+    s.reaches(s.active, "Withdrawn").await?;
+    s.writes_move_to(s.standby).await?;
+    s.writes_go_on_for(A_WHILE).await
+}
+
+async fn a_dead_node_is_waited_for_when_more_than_is_allowed_may_be_lost(s: &mut Scene<'_>) -> Result<()> {
+    let (epoch, serial) = (s.epoch().await?, s.serial().await?);
+    s.kill_node(s.active)?;
+    s.says(s.active, "has received nothing of main").await?;
+    s.writes_stop_for(3 * A_WHILE).await?;
+    ensure!(s.serial().await? == serial, "the role was given up in vain");
+    s.boot_node(s.active).await?;
     s.writes_return().await?;
     s.nothing_moved(epoch).await
 }

@@ -18,6 +18,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         replicas_that_another_manager_takes_are_left_until_the_told_line_is_run,
         a_held_role_is_not_promoted_until_it_is_resumed,
         a_switchover_that_waits_for_its_target_is_given_up_by_an_abort,
+        a_suspended_writer_is_replaced_only_on_a_persons_word_and_follows_when_it_returns,
     ];
     all.extend(scenarios![
         never_by_itself;
@@ -71,9 +72,28 @@ async fn a_dead_site_is_replaced_only_when_a_person_says_that_it_is_stopped(s: &
     s.reads_only_at(s.standby).await?;
     s.says(s.standby, "promote.after is Never").await?;
     s.writes_stop_for(A_WHILE).await?;
-    s.commit_failover("stopped", "A. Martin, in the room: the rack is off").await?;
+    s.commit_failover_of_stopped("stopped", "A. Martin, in the room: the rack is off").await?;
     s.writes_move_to(s.standby).await?;
     s.move_ends("stopped", MoveState::Done).await?;
+    s.boot(s.active).await?;
+    s.writes_go_on_for(A_WHILE).await
+}
+
+/// A suspended policy's database has no deadline: that its site is silent says nothing of it.
+async fn a_suspended_writer_is_replaced_only_on_a_persons_word_and_follows_when_it_returns(
+    s: &mut Scene<'_>,
+) -> Result<()> {
+    s.loss_is_allowed();
+    s.commit_policy(&PolicyText { suspend: true, ..PolicyText::at_once() }).await?;
+    s.reaches(s.standby, "Unmanaged").await?;
+    s.writes_go_on_for(A_WHILE).await?;
+    s.kill(s.active)?;
+    s.commit_policy_for(s.standby, &PolicyText::at_once()).await?;
+    s.writes_stop_for(A_WHILE).await?;
+    s.commit_failover("not-so-fast").await?;
+    s.move_ends("not-so-fast", MoveState::Refused).await?;
+    s.commit_failover_at_any_loss("it-is-off", "A. Martin, in the room: the rack is off").await?;
+    s.writes_move_to(s.standby).await?;
     s.boot(s.active).await?;
     s.writes_go_on_for(A_WHILE).await
 }

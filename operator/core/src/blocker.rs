@@ -12,6 +12,9 @@ pub const CONNECT_TIMEOUT: &str = "ConnectTimeout";
 /// The server takes no sessions yet, or no more.
 pub const CONNECT_NOT_READY: &str = "ConnectNotReady";
 
+/// What says that no server answers at all.
+pub const NO_ANSWER: [&str; 3] = [CONNECT_UNREACHABLE, CONNECT_TIMEOUT, CONNECT_NOT_READY];
+
 const CONTENDED: &str = "contended/";
 
 /// The name under which everything about a database is found, alone or as the beginning of a longer one.
@@ -37,7 +40,7 @@ pub fn is_about(gate: &Gate, name: &ItemName) -> bool {
 /// Whether the gate says that a server did not answer at all.
 pub fn is_no_answer(gate: &Gate) -> bool {
     let code = gate.name.rsplit_once('/').map(|(_, code)| code);
-    code.is_some_and(|code| [CONNECT_UNREACHABLE, CONNECT_TIMEOUT, CONNECT_NOT_READY].contains(&code))
+    code.is_some_and(|code| NO_ANSWER.contains(&code))
 }
 
 #[cfg(test)]

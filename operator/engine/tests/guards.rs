@@ -10,14 +10,16 @@ use std::time::Duration;
 
 use bascule_core::facts::SiteFacts;
 use bascule_core::guard::wire::{Disk, Grant, Report, Role, ServerState};
+use bascule_core::observation::Fact;
+use bascule_core::plan::{Answer, Gate};
 use bascule_core::policy::Policy;
 use bascule_core::record::{Fences, Phase, Record};
-use bascule_core::time::Millis;
+use bascule_core::time::{Boottime, Millis};
 use bascule_core::timing::Profile;
-use bascule_engine::brain::{Command, Event};
+use bascule_engine::brain::{Command, Event, Found, Look};
 use bascule_engine::ports::{ArbiterChange, Cas, Intent};
 
-use crate::desk::{Desk, OPEN, key, policy, record, report, site};
+use crate::desk::{Desk, OPEN, item, key, policy, record, report, site};
 
 fn running() -> Desk {
     Desk::running(Profile::Metro, record(Profile::Metro), Some(policy()))
@@ -276,6 +278,7 @@ fn after_an_unknown_outcome_a_withdrawal_is_waited_out_from_the_read_that_shows_
     desk.asks(1, &report("b1", OPEN), 1_000);
     lyon_can_take(&mut desk);
     desk.gone(1);
+    desk.give(found(nobody_answers()));
     // Applied, but nobody hears of it.
     desk.cas = Some(|_, _| Cas::Unknown { reason: "timed out".to_owned() });
     desk.run(31_000);
@@ -294,6 +297,55 @@ fn after_an_unknown_outcome_a_withdrawal_is_waited_out_from_the_read_that_shows_
         "{waited:?} since the read, {:?} since the send",
         desk.now.since(sent)
     );
+}
+
+/// The looks at the database since the desk's clock showed `since`.
+fn looks(desk: &Desk, since: Boottime) -> Vec<u64> {
+    let looked = |(at, c): &(Boottime, Command)| match c {
+        Command::Look { what: Look::Database(_), .. } if *at >= since => Some(at.since(since)),
+        _ => None,
+    };
+    desk.said.iter().filter_map(looked).map(|d| u64::try_from(d.as_millis()).unwrap()).collect()
+}
+
+/// What the look at the database found.
+fn found(gates: Fact<Vec<Gate>>) -> Event {
+    Event::Seen { policy: key(), what: Look::Database(item("main")), found: Found::Database(gates) }
+}
+
+#[test]
+fn a_database_whose_guard_is_gone_is_looked_at_at_once_and_again_soon() {
+    let mut desk = running();
+    desk.connect(1, "main-0", "b1");
+    desk.asks(1, &report("b1", OPEN), 1_000);
+    desk.give(found(Fact::now(vec![])));
+    desk.run(1_000);
+    let lost = desk.now;
+    desk.gone(1);
+    assert_eq!(looks(&desk, lost), [0]);
+    // A server that ends a moment later than its guard's connection.
+    desk.give(found(Fact::now(vec![])));
+    desk.run(1_500);
+    assert_eq!(looks(&desk, lost).len(), 2, "{:?}", looks(&desk, lost));
+}
+
+#[test]
+fn what_was_seen_before_the_guard_was_gone_proves_nothing() {
+    let mut desk = running();
+    desk.connect(1, "main-0", "b1");
+    desk.asks(1, &report("b1", OPEN), 1_000);
+    lyon_can_take(&mut desk);
+    desk.give(found(nobody_answers()));
+    desk.gone(1);
+    desk.run(40_000);
+    assert_eq!(desk.phase(), Phase::Steady);
+    desk.give(found(nobody_answers()));
+    assert_eq!(desk.phase(), Phase::Withdrawn);
+}
+
+fn nobody_answers() -> Fact<Vec<Gate>> {
+    let name = "database/main/ConnectUnreachable";
+    Fact::now(vec![Gate::new(name, Answer::Unknown, "connection refused", "a session")])
 }
 
 /// Lyon says that nothing keeps it from being promoted.

@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use bascule_core::blocker::{CONNECT_NOT_READY, CONNECT_TIMEOUT, CONNECT_UNREACHABLE};
+use bascule_core::blocker::{CONNECT_NOT_READY, CONNECT_TIMEOUT, CONNECT_UNREACHABLE, NO_ANSWER};
 use bascule_core::observation::Fact;
 use bascule_core::outcome::Outcome;
 use bascule_core::plan::{Answer, Gate};
@@ -28,8 +28,9 @@ impl Postgres {
     /// What stands in the way of a transition, by the operator's own role: identity, role, settings, grants, the
     /// Secret.
     ///
-    /// A server that cannot be asked now is unknown. One that the guard has closed lets only the guard in; then the
-    /// last answer stands, with its true age, because closing changes neither settings nor grants.
+    /// A server that cannot be asked now is unknown; that nobody answers at all is told apart, as a gate of that name.
+    /// One that the guard has closed lets only the guard in; then the last answer stands, with its true age, because
+    /// closing changes neither settings nor grants.
     ///
     /// The gates are named `item/…`.
     pub async fn gates(
@@ -56,6 +57,10 @@ impl Postgres {
                     // Whoever is let in by nobody takes no writes.
                     value.retain(|gate| gate.name != two_writers);
                     Fact::Known { value, age: at.elapsed() }
+                }
+                None if NO_ANSWER.contains(&now.code) => {
+                    let silent = now.gate(item, Answer::Unknown);
+                    Fact::Known { value: silent.into_iter().collect(), age: start.elapsed() }
                 }
                 None => Fact::unknown(now.to_string()),
             };

@@ -473,7 +473,12 @@ async fn a_closed_server_keeps_its_last_answer_and_an_absent_one_is_unknown() {
             .is_none()
     );
     server.stop();
-    assert!(postgres.gates("database/main", true, &nothing_told(), &limits(), WAIT).await.value().is_none());
+    let absent = known(&postgres.gates("database/main", true, &nothing_told(), &limits(), WAIT).await);
+    assert_eq!(
+        absent.iter().map(|g| (g.name.as_str(), g.answer)).collect::<Vec<_>>(),
+        [("database/main/ConnectUnreachable", Answer::Unknown)],
+        "that nobody answers is told apart from that nothing is known"
+    );
     assert!(!postgres.prove_write(&expected(Some(SystemId(1))), SHORT).await.is_done());
 }
 

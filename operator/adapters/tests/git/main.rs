@@ -1,9 +1,10 @@
-//! Fetching from real repositories, over files and https, through the real child process.
+//! Fetching from real repositories, over files, https and ssh, through the real child process.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests are tests to us, not to the lint.
 
 mod repository;
 mod server;
+mod ssh;
 
 use std::time::{Duration, Instant};
 

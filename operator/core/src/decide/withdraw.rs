@@ -10,6 +10,7 @@ use crate::decide::situation::Situation;
 use crate::decide::{next, offer, witness};
 use crate::memory::Stamp;
 use crate::moves::MoveEnd;
+use crate::observation::Fact;
 use crate::plan::{Answer, Gate, Plan, all_passed};
 use crate::policy::Policy;
 use crate::record::{Cause, Fences, Offer, Phase, Record};
@@ -34,6 +35,7 @@ pub(super) fn watch(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &
     )];
     gates.extend(offer::may_be_taken(s, policy, record));
     gates.push(silent_server(s, policy, record));
+    gates.push(worth_offering(s, policy, record));
     let may = all_passed(&gates) && s.grants();
     plan.gates.append(&mut gates);
     if !may {
@@ -48,23 +50,57 @@ pub(super) fn watch(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &
     next::propose(s, plan, next, why);
 }
 
-/// Whether the database does not answer the operator's own role either. One that does only lost its guard's way to the
-/// operator: the guard lives, goes on by the arbiter, and nobody is to stop a healthy writer for that.
+/// Whether the database is known not to answer the operator's own role either. One that does only lost its guard's way
+/// to the operator: the guard lives, goes on by the arbiter, and nobody is to stop a healthy writer for that.
 fn silent_server(s: &Situation<'_>, policy: &Policy, record: &Record) -> Gate {
-    let answering = policy.databases.keys().find(|name| {
-        let asked = s.seen.databases.get(*name).and_then(|d| d.preflight.value());
-        let no_way = |gate: &Gate| !gate.passed() && blocker::is_no_answer(gate);
-        witness::is_gone(s, record, name) && asked.is_some_and(|gates| !gates.iter().any(no_way))
-    });
+    let needed = "a database that does not answer either";
+    let no_way = |gate: &Gate| !gate.passed() && blocker::is_no_answer(gate);
+    for name in policy.databases.keys().filter(|name| witness::is_gone(s, record, name)) {
+        let (answer, found) = match s.seen.databases.get(name).map(|d| &d.preflight) {
+            Some(Fact::Known { value, .. }) if value.iter().any(no_way) => continue,
+            Some(Fact::Known { .. }) => {
+                let found =
+                    format!("{name} answers the operator's own role, so its guard lives and keeps it");
+                (Answer::No, found)
+            }
+            Some(Fact::Unknown { reason }) => {
+                (Answer::Unknown, format!("whether {name} answers is not known: {reason}"))
+            }
+            None => (Answer::Unknown, format!("{name} was not looked at yet")),
+        };
+        return Gate::new("server", answer, found, needed);
+    }
+    Gate::new("server", Answer::Yes, "no database without a guard answers", needed)
+}
+
+/// Whether some other site could take the role without losing more than is allowed. One that has received nothing for
+/// too long by the time of the offer would have to refuse it, and the users of what may still be served were stopped
+/// for nothing, again and again. What else a taker needs is another gate's question.
+fn worth_offering(s: &Situation<'_>, policy: &Policy, record: &Record) -> Gate {
+    let (wait, most) = (witness::granted_until_gone(s, record), policy.failover.max_data_loss.seconds);
+    let mut refused = Vec::new();
+    let mut open = false;
+    for site in policy.other_sites(s.me) {
+        let Fact::Known { value, age } = s.facts(site) else { continue };
+        let deaf = policy.databases.keys().find(|name| value.not_streaming.contains_key(*name));
+        match deaf.filter(|_| age + wait > most) {
+            Some(name) => refused.push(format!(
+                "{site} has received nothing of {name} for {}: at the offer at least {} unseen",
+                human(age),
+                human(age + wait)
+            )),
+            None => open = true,
+        }
+    }
     Gate::when(
-        answering.is_none(),
+        open || refused.is_empty(),
         Answer::No,
-        "server",
-        answering.map_or_else(
-            || "no database without a guard answers".to_owned(),
-            |name| format!("{name} answers the operator's own role, so its guard lives and keeps it"),
+        "loss",
+        if refused.is_empty() { "no site is known to lose too much".to_owned() } else { refused.join("; ") },
+        format!(
+            "at most {} unseen; a shorter spec.failover.databaseLost.restartGrace gives up earlier",
+            human(most)
         ),
-        "a database that does not answer either",
     )
 }
 

@@ -76,6 +76,40 @@ fn a_role_that_nobody_may_take_is_not_withdrawn(#[case] given: Given, #[case] wh
     assert!(!gate(&plan, why).passed());
 }
 
+/// A look that found no way to the server is evidence that it is gone; no look, or one that failed by itself, is none.
+#[rstest]
+#[case::not_looked_at(Fact::unknown("not looked at since its guard was lost"))]
+#[case::nobody_could_ask(Fact::unknown("connection: found too many clients already"))]
+#[case::the_secret_is_missing(Fact::now(vec![Gate::new("database/main", Answer::No, "no Secret", "the role")]))]
+fn a_database_of_which_nobody_knows_whether_it_answers_is_not_withdrawn(#[case] seen: Fact<Vec<Gate>>) {
+    let mut given = gone();
+    given.seen.databases.get_mut(&item("main")).unwrap().preflight = seen;
+    let plan = given.plan();
+    stays(&plan);
+    assert!(!gate(&plan, "server").passed());
+}
+
+/// Lyon has said for so long that it receives nothing; policies allow 30 s unseen.
+fn deaf_for(ms: u64) -> Given {
+    let mut given = gone();
+    let Some(Fact::Known { value, age }) = given.seen.sites.get_mut(&crate::world::site("lyon")) else {
+        panic!()
+    };
+    value.not_streaming.insert(item("main"), "it receives nothing from its primary".to_owned());
+    *age = std::time::Duration::from_millis(ms);
+    given
+}
+
+#[test]
+fn a_role_that_everybody_would_refuse_for_what_may_be_lost_is_not_withdrawn() {
+    // Two seconds pass in `Withdrawn`.
+    assert_eq!(goes_to(&deaf_for(28_000).plan()), Some(Phase::Withdrawn));
+    let plan = deaf_for(28_001).plan();
+    stays(&plan);
+    assert_eq!(answer(&plan, "loss"), Answer::No);
+    assert!(gate(&plan, "loss").found.contains("30 s unseen"), "{}", gate(&plan, "loss").words());
+}
+
 #[rstest]
 #[case::promised_nothing(gone_from(never_fences(steady())))]
 #[case::lapsed(gone().lease(Lease::Lapsed))]

@@ -17,7 +17,7 @@ use bascule_core::observation::{
     DatabaseView, Fact, FlagValue, Marks, Observation, PodsAsked, ReplicasSeen, TrafficAt, TrafficView,
     WorkloadView,
 };
-use bascule_core::plan::{Plan, Step};
+use bascule_core::plan::{Answer, Gate, Plan, Step};
 use bascule_core::policy::Policy;
 use bascule_core::position::Lsn;
 use bascule_core::project::project;
@@ -37,6 +37,11 @@ const START: u64 = 1_000_000;
 
 fn ms(t: u64) -> Boottime {
     Boottime::from_millis(t)
+}
+
+/// What a look at a server finds whose node died.
+fn nobody_answers() -> Gate {
+    Gate::new("database/main/ConnectUnreachable", Answer::Unknown, "no route", "a session")
 }
 
 struct Site {
@@ -349,7 +354,7 @@ impl Sim {
                         Fact::unknown("its guard is not connected")
                     },
                     last_contact: me.contact,
-                    preflight: if me.node { Fact::now(vec![]) } else { Fact::unknown("it does not answer") },
+                    preflight: Fact::now(if me.node { vec![] } else { vec![nobody_answers()] }),
                     write_verified: me.verified,
                     granted: BTreeMap::from([(me.db.report().boot, ms(self.now))]),
                 },

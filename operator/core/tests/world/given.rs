@@ -176,7 +176,7 @@ impl Given {
     /// The database's node is dead: neither guard nor server answers.
     pub fn node_dead(self) -> Self {
         let mut given = self.guard_unknown();
-        let no_way = Gate::new("database/main/ConnectUnreachable", Answer::No, "no route", "a session");
+        let no_way = Gate::new("database/main/ConnectUnreachable", Answer::Unknown, "no route", "a session");
         given.seen.databases.entry(item("main")).or_default().preflight = Fact::now(vec![no_way]);
         given
     }

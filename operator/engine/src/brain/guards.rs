@@ -5,11 +5,12 @@ use std::time::Duration;
 use bascule_core::ballot::claim::Grant as Granted;
 use bascule_core::guard::wire::{Grant, Instruction, Report, Role, Timing, slot_of};
 use bascule_core::name::{ItemName, ObjectName, PolicyKey};
+use bascule_core::observation::Fact;
 use bascule_core::plan::DatabaseRole;
 use bascule_core::record::{Fences, Phase};
 use bascule_core::time::{Boottime, Millis};
 
-use super::event::Command;
+use super::event::{Command, Look};
 use super::policy::{Guard, Pending, State, Way};
 use super::{Brain, Identity};
 use crate::ports::{GuardEvent, GuardSession, JournalEntry, JournalKind};
@@ -70,9 +71,10 @@ impl Brain {
                         *gone = Some(now);
                     }
                     let view = state.seen.databases.entry(database.clone()).or_default();
-                    view.guard = bascule_core::observation::Fact::unknown(format!(
-                        "its guard is not connected: {reason}"
-                    ));
+                    view.guard = Fact::unknown(format!("its guard is not connected: {reason}"));
+                    // What the server answered before says nothing of now.
+                    view.preflight = Fact::unknown("not looked at since its guard was lost");
+                    state.looks.now(&Look::Database(database));
                 }
                 state.pending.retain(|p| p.session != session);
                 self.dirty.insert(key);

@@ -224,7 +224,9 @@ impl Brain {
             Event::MarkRaised { policy, marks, outcome } => self.mark_raised(policy, marks, &outcome, now),
             Event::Seen { policy, what, found } => {
                 if let Some(state) = self.policies.get_mut(&policy) {
-                    state.looks.ended(&what, found.is_settled(), now);
+                    // A server may end a moment later than its guard's connection.
+                    let settled = found.is_settled() && !state.misses_guard(&what);
+                    state.looks.ended(&what, settled, now);
                     state.saw(what, found);
                     self.dirty.insert(policy);
                 }

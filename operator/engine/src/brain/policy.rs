@@ -200,6 +200,11 @@ impl State {
         self.heard.insert(site, (facts, now));
     }
 
+    /// Whether this is a look at a database whose guard is not connected.
+    pub(super) fn misses_guard(&self, what: &Look) -> bool {
+        matches!(what, Look::Database(name) if !self.guards.contains_key(name))
+    }
+
     pub(super) fn saw(&mut self, what: Look, found: Found) {
         let lanes = match &what {
             Look::Workload(name) => vec![Lane::Flag(name.clone()), Lane::Scale(name.clone())],
