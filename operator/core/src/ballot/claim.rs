@@ -187,8 +187,13 @@ impl Claim {
         if record.active != *me {
             self.locking = None;
         }
-        self.view =
-            Some(View { record, revision, received: now, gap: fresh.then(|| holder.gap()), stale_since: None });
+        self.view = Some(View {
+            record,
+            revision,
+            received: now,
+            gap: fresh.then(|| holder.gap()),
+            stale_since: None,
+        });
     }
 
     /// The own compare-and-swap lost to another write, or its outcome is unknown: read before writing again.

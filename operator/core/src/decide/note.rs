@@ -135,6 +135,10 @@ pub(super) fn proved(policy: &Policy, seen: &Observation, record: &Record) -> bo
     })
 }
 
-pub(super) fn all_databases(policy: &Policy, seen: &Observation, test: impl Fn(&ServerState) -> bool) -> bool {
+pub(super) fn all_databases(
+    policy: &Policy,
+    seen: &Observation,
+    test: impl Fn(&ServerState) -> bool,
+) -> bool {
     all_in(policy.databases.keys(), &seen.databases, |d| d.guard.value().is_some_and(|r| test(&r.state)))
 }
