@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use bascule_core::facts::SiteFacts;
 use bascule_core::guard::wire::{Disk, Grant, Report, Role, ServerState};
+use bascule_core::observation::Fact;
 use bascule_core::policy::Policy;
 use bascule_core::record::{Fences, Phase, Record};
 use bascule_core::time::Millis;
 use bascule_core::timing::Profile;
-use bascule_engine::brain::{Command, Event};
+use bascule_engine::brain::{Command, Event, Found, Look};
 use bascule_engine::ports::{ArbiterChange, Cas, Intent};
 
 use crate::desk::{Desk, OPEN, key, policy, record, report, site};
@@ -315,4 +316,28 @@ fn lyon_can_take(desk: &mut Desk) {
     };
     let change = ArbiterChange::Facts { policy: key(), site: site("lyon"), facts: Box::new(facts) };
     desk.give(Event::Changed(change));
+}
+
+#[test]
+fn a_policy_that_is_gone_wants_nothing_at_every_moment() {
+    let mut desk = running();
+    // Every look finds something.
+    let looks: Vec<_> = desk
+        .said
+        .iter()
+        .filter_map(|(_, c)| match c {
+            Command::Look { policy, what: what @ Look::Database(_), .. } => {
+                Some((policy.key.clone(), what.clone()))
+            }
+            _ => None,
+        })
+        .collect();
+    assert!(!looks.is_empty());
+    for (policy, what) in looks {
+        let found = Found::Database(Fact::now(vec![]));
+        desk.give(Event::Seen { policy, what, found });
+    }
+    desk.give(Event::Intent(Intent::PolicyGone(key())));
+    desk.run(60_000);
+    assert!(desk.brain.next_tick() > desk.now, "it is woken in vain without a pause");
 }

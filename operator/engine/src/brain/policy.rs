@@ -136,6 +136,8 @@ impl State {
     /// When this policy wants to be decided again.
     pub(super) fn next_tick(&self) -> Option<Boottime> {
         let lanes = self.lanes.values().filter(|l| !l.busy).filter_map(|l| l.not_before);
+        // Without a policy nothing is looked at: a look that is due stays due.
+        let looks = self.policy.as_ref().and_then(|_| self.looks.next());
         [
             self.look_again,
             self.read_again_at,
@@ -146,7 +148,7 @@ impl State {
             self.show_at,
             self.show_later_at,
             self.show_again_at,
-            self.looks.next(),
+            looks,
         ]
         .into_iter()
         .flatten()
