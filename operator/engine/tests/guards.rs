@@ -10,6 +10,7 @@ use std::time::Duration;
 use bascule_core::facts::SiteFacts;
 use bascule_core::guard::wire::{Disk, Grant, Report, Role, ServerState};
 use bascule_core::observation::Fact;
+use bascule_core::outcome::Outcome;
 use bascule_core::policy::Policy;
 use bascule_core::record::{Fences, Phase, Record};
 use bascule_core::time::Millis;
@@ -340,4 +341,26 @@ fn a_policy_that_is_gone_wants_nothing_at_every_moment() {
     desk.give(Event::Intent(Intent::PolicyGone(key())));
     desk.run(60_000);
     assert!(desk.brain.next_tick() > desk.now, "it is woken in vain without a pause");
+}
+
+#[test]
+fn facts_whose_writing_ended_unknown_are_written_again_although_they_are_as_before() {
+    let mut desk = running();
+    desk.connect(1, "main-0", "b1");
+    desk.asks(1, &report("b1", OPEN), 1_000);
+    desk.facts = Outcome::unknown("deadline exceeded");
+    let reason = "permission denied".to_owned();
+    desk.ask(1, Report { disk: Disk::Unreadable { reason }, ..report("b1", OPEN) });
+    desk.facts = Outcome::Done;
+    // Before the next try the trouble is over.
+    desk.asks(1, &report("b1", OPEN), 20_000);
+    let last = desk.said.iter().rev().find_map(|(_, c)| match c {
+        Command::WriteFacts { facts, .. } => Some(facts.clone()),
+        _ => None,
+    });
+    let disks = last.unwrap().disks;
+    assert!(
+        disks.values().all(|d| matches!(d, Disk::Cluster(_))),
+        "what was written last is not so: {disks:?}"
+    );
 }

@@ -73,6 +73,8 @@ pub(super) struct State {
     pub(super) fresh_since: Option<Boottime>,
     pub(super) pending: Vec<Pending>,
     pub(super) facts: Option<SiteFacts>,
+    /// Others may read something else than `facts`: a later writing may have been applied, or may still be.
+    pub(super) facts_in_doubt: bool,
     pub(super) writing_facts: bool,
     pub(super) write_facts_at: Option<Boottime>,
     /// When this site's facts were last written.
@@ -281,11 +283,13 @@ impl State {
         match outcome {
             Outcome::Done => {
                 self.facts = Some(facts);
+                self.facts_in_doubt = false;
                 self.facts_at = Some(now);
                 self.facts_failures = 0;
                 self.troubles.went_well(Call::Facts, now)
             }
             Outcome::Refused { reason } | Outcome::Unknown { reason } => {
+                self.facts_in_doubt |= matches!(outcome, Outcome::Unknown { .. });
                 self.write_facts_at = Some(now + wait_after(self.facts_failures));
                 self.facts_failures = self.facts_failures.saturating_add(1);
                 self.troubles.failed(Call::Facts, reason, now)

@@ -146,6 +146,8 @@ pub struct Desk {
     pub cas: Option<Arbiter>,
     /// Reads of the record are answered by this one instead.
     pub reads: Option<(Record, i64)>,
+    /// How writing this site's facts ends.
+    pub facts: Outcome,
     nonce: u64,
     marks: BTreeMap<PolicyKey, Marks>,
 }
@@ -162,6 +164,7 @@ impl Desk {
             said: Vec::new(),
             cas: None,
             reads: None,
+            facts: Outcome::Done,
             nonce: 0,
             marks: BTreeMap::new(),
         }
@@ -229,7 +232,8 @@ impl Desk {
                 Event::Written { policy: policy.clone(), next: next.clone(), result }
             }
             Command::WriteFacts { policy, facts } => {
-                Event::FactsWritten { policy: policy.clone(), facts: facts.clone(), outcome: Outcome::Done }
+                let outcome = self.facts.clone();
+                Event::FactsWritten { policy: policy.clone(), facts: facts.clone(), outcome }
             }
             Command::ListAndWatch => {
                 let records = self.record.iter().map(|(_, rev)| (key(), *rev)).collect();
