@@ -364,3 +364,25 @@ fn facts_whose_writing_ended_unknown_are_written_again_although_they_are_as_befo
         "what was written last is not so: {disks:?}"
     );
 }
+
+#[test]
+fn a_question_that_needs_a_fresh_read_is_answered_although_its_read_was_overtaken() {
+    let mut desk = running();
+    desk.connect(1, "main-0", "b1");
+    desk.asks(1, &report("b1", OPEN), 1_000);
+    let old = desk.record.clone().unwrap();
+    desk.mute = true;
+    let sent = desk.now;
+    assert_eq!(desk.ask_for(1, report("b1", OPEN), true), None, "the read is under way");
+    desk.run(10);
+    // A write of its own overtakes the read.
+    desk.give(Event::Intent(Intent::Policy(Box::new(Policy { suspend: true, ..policy() }))));
+    desk.run(10);
+    assert_eq!(desk.phase(), Phase::Unmanaged);
+    desk.mute = false;
+    desk.said.clear();
+    let result = Ok(Some((Box::new(old.0), old.1)));
+    desk.give(Event::Record { policy: key(), sent, received: desk.now, result });
+    desk.run(2_000);
+    assert_eq!(desk.count(|c| matches!(c, Command::Answer { .. })), 1);
+}

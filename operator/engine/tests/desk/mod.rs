@@ -148,6 +148,8 @@ pub struct Desk {
     pub reads: Option<(Record, i64)>,
     /// How writing this site's facts ends.
     pub facts: Outcome,
+    /// The policy's reads of its record are not answered.
+    pub mute: bool,
     nonce: u64,
     marks: BTreeMap<PolicyKey, Marks>,
 }
@@ -165,6 +167,7 @@ impl Desk {
             cas: None,
             reads: None,
             facts: Outcome::Done,
+            mute: false,
             nonce: 0,
             marks: BTreeMap::new(),
         }
@@ -214,6 +217,7 @@ impl Desk {
                 let found = [(site("paris"), at), (site("lyon"), at)].into();
                 Event::Leases { sent, received, result: Ok(found) }
             }
+            Command::ReadRecord(_) if self.mute => return None,
             Command::ReadRecord(policy) => {
                 let found = self.reads.clone().or_else(|| self.record.clone());
                 let result = Ok(found.map(|(r, rev)| (Box::new(r), rev)));
@@ -270,12 +274,17 @@ impl Desk {
 
     /// The guard asks; what it is answered.
     pub fn ask(&mut self, session: u64, report: Report) -> Option<Instruction> {
+        self.ask_for(session, report, false)
+    }
+
+    /// The guard asks; whether it needs a record read since.
+    pub fn ask_for(&mut self, session: u64, report: Report, fresh: bool) -> Option<Instruction> {
         self.nonce += 1;
         let nonce = self.nonce;
         self.give(Event::Guard(GuardEvent::Asked {
             session: GuardSession(session),
             nonce,
-            fresh: false,
+            fresh,
             report: Box::new(report),
             received: self.now,
         }));
