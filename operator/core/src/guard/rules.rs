@@ -20,6 +20,8 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub const UNMANAGED_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the last report of a guard that was asked to end may wait for its answer.
 pub const FAREWELL: Duration = Duration::from_millis(300);
+/// How long after a checkpoint that failed the next one may begin.
+const CHECKPOINT_AGAIN: Duration = Duration::from_secs(1);
 /// The first and the longest pause before something that failed is tried again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
@@ -58,6 +60,7 @@ pub struct Rules {
     retry_at: Boottime,
     failures: u32,
     checkpoint_asked: Option<u64>,
+    checkpoint_at: Boottime,
     exited: Option<String>,
     leaving: Option<Leaving>,
     started: Boottime,
@@ -96,6 +99,7 @@ impl Rules {
             retry_at: now,
             failures: 0,
             checkpoint_asked: None,
+            checkpoint_at: now,
             exited: None,
             leaving: None,
             started: now,
@@ -224,6 +228,12 @@ impl Rules {
                 self.back_off(now);
                 self.tell = true;
             }
+            Event::CheckpointFailed { serial } => {
+                if self.checkpoint_asked == Some(serial) {
+                    self.checkpoint_asked = None;
+                    self.checkpoint_at = now + CHECKPOINT_AGAIN;
+                }
+            }
             Event::Strayed => {
                 // Joining again looks closer, and rewinds it.
                 if self.is_standby() && matches!(self.role, Some(Role::Follow { .. })) {
@@ -340,7 +350,9 @@ impl Rules {
         }
         self.memory.high_water = marks;
         self.timing = ins.timing;
-        if ins.checkpoint && self.checkpoint_asked != Some(ins.serial) {
+        // It is ordered with every answer for as long as it is wanted.
+        let may = matches!(self.server, ServerState::Primary { .. }) && now >= self.checkpoint_at;
+        if ins.checkpoint && self.checkpoint_asked != Some(ins.serial) && may {
             self.checkpoint_asked = Some(ins.serial);
             out.push(Action::Checkpoint { serial: ins.serial });
         }
