@@ -49,6 +49,8 @@ pub struct Rules {
     stopping_writer: bool,
     /// Opening or closing is under way and not confirmed yet.
     access_pending: bool,
+    /// Opening was begun and nothing has confirmed since how the server stands: clients may be connected.
+    ajar: bool,
     following: Option<Upstream>,
     disk: Disk,
     need: Option<(Need, Boottime)>,
@@ -88,6 +90,7 @@ impl Rules {
             server: ServerState::Down,
             stopping_writer: false,
             access_pending: false,
+            ajar: false,
             following: None,
             disk,
             need: None,
@@ -417,6 +420,7 @@ impl Rules {
             self.stopping_writer = false;
         }
         self.access_pending = false;
+        self.ajar = false;
         self.remembered.confirmed &= !state.is_down();
         if self.server != state {
             // What was permitted was asked for another state.
@@ -506,9 +510,10 @@ impl Rules {
             }
             _ if self.is_standby() && self.following.as_ref() != Some(&upstream) => self.stop(now, out),
             ServerState::Standby { open: is }
-                if *is != open && now >= self.retry_at && !self.access_pending =>
+                if (*is != open || (self.ajar && !open)) && now >= self.retry_at && !self.access_pending =>
             {
                 self.access_pending = true;
+                self.ajar |= open;
                 out.push(if open { Action::OpenStandby } else { Action::Close });
             }
             _ => {}
@@ -577,7 +582,7 @@ impl Rules {
                 self.set(ServerState::Starting { writer: true });
             }
             Need::Promote => {
-                let close = self.server != ServerState::Standby { open: false };
+                let close = self.ajar || self.server != ServerState::Standby { open: false };
                 out.push(Action::Promote { close });
                 self.set(ServerState::Promoting);
             }

@@ -548,6 +548,29 @@ fn a_checkpoint_that_failed_is_ordered_again_after_a_pause() {
 }
 
 #[test]
+fn a_standby_that_may_be_open_is_closed_before_its_promotion() {
+    let opening = || {
+        let mut g = Guard::new(cluster(true));
+        g.tell(says(5, follow()), 0);
+        assert_eq!(g.server(ServerState::Standby { open: false }, 10), [Action::OpenStandby]);
+        g
+    };
+    let mut under_way = opening();
+    under_way.tell(says(6, serve(true)), 20);
+    let ordered = under_way.answer(grants(6, serve(true), 1250, true), 30);
+    assert_eq!(ordered, [Action::Promote { close: true }]);
+    let mut failed = opening();
+    failed.on(Event::Failed, 20);
+    let closed = Role::Follow { upstream: upstream(), open: false };
+    assert_eq!(failed.tell(says(6, closed.clone()), 30), [Action::Close]);
+    assert_eq!(failed.tell(says(6, closed), 40), []);
+    failed.server(ServerState::Standby { open: false }, 50);
+    failed.tell(says(7, serve(true)), 60);
+    let ordered = failed.answer(grants(7, serve(true), 1250, true), 70);
+    assert_eq!(ordered, [Action::Promote { close: false }]);
+}
+
+#[test]
 fn a_standby_told_to_serve_after_a_restart_starts_without_an_upstream_and_is_then_promoted() {
     let mut g = Guard::new(cluster(true));
     assert_eq!(g.tell(says(6, serve(true)), 0), [Action::StartOrphan]);
