@@ -11,6 +11,7 @@ use std::time::Duration;
 use bascule_core::facts::SiteFacts;
 use bascule_core::guard::wire::{Disk, Grant, Report, Role, ServerState};
 use bascule_core::observation::Fact;
+use bascule_core::outcome::Outcome;
 use bascule_core::plan::{Answer, Gate};
 use bascule_core::policy::Policy;
 use bascule_core::record::{Fences, Phase, Record};
@@ -368,4 +369,72 @@ fn lyon_can_take(desk: &mut Desk) {
     };
     let change = ArbiterChange::Facts { policy: key(), site: site("lyon"), facts: Box::new(facts) };
     desk.give(Event::Changed(change));
+}
+
+#[test]
+fn a_policy_that_is_gone_wants_nothing_at_every_moment() {
+    let mut desk = running();
+    // Every look finds something.
+    let looks: Vec<_> = desk
+        .said
+        .iter()
+        .filter_map(|(_, c)| match c {
+            Command::Look { policy, what: what @ Look::Database(_), .. } => {
+                Some((policy.key.clone(), what.clone()))
+            }
+            _ => None,
+        })
+        .collect();
+    assert!(!looks.is_empty());
+    for (policy, what) in looks {
+        let found = Found::Database(Fact::now(vec![]));
+        desk.give(Event::Seen { policy, what, found });
+    }
+    desk.give(Event::Intent(Intent::PolicyGone(key())));
+    desk.run(60_000);
+    assert!(desk.brain.next_tick() > desk.now, "it is woken in vain without a pause");
+}
+
+#[test]
+fn facts_whose_writing_ended_unknown_are_written_again_although_they_are_as_before() {
+    let mut desk = running();
+    desk.connect(1, "main-0", "b1");
+    desk.asks(1, &report("b1", OPEN), 1_000);
+    desk.facts = Outcome::unknown("deadline exceeded");
+    let reason = "permission denied".to_owned();
+    desk.ask(1, Report { disk: Disk::Unreadable { reason }, ..report("b1", OPEN) });
+    desk.facts = Outcome::Done;
+    // Before the next try the trouble is over.
+    desk.asks(1, &report("b1", OPEN), 20_000);
+    let last = desk.said.iter().rev().find_map(|(_, c)| match c {
+        Command::WriteFacts { facts, .. } => Some(facts.clone()),
+        _ => None,
+    });
+    let disks = last.unwrap().disks;
+    assert!(
+        disks.values().all(|d| matches!(d, Disk::Cluster(_))),
+        "what was written last is not so: {disks:?}"
+    );
+}
+
+#[test]
+fn a_question_that_needs_a_fresh_read_is_answered_although_its_read_was_overtaken() {
+    let mut desk = running();
+    desk.connect(1, "main-0", "b1");
+    desk.asks(1, &report("b1", OPEN), 1_000);
+    let old = desk.record.clone().unwrap();
+    desk.mute = true;
+    let sent = desk.now;
+    assert_eq!(desk.ask_for(1, report("b1", OPEN), true), None, "the read is under way");
+    desk.run(10);
+    // A write of its own overtakes the read.
+    desk.give(Event::Intent(Intent::Policy(Box::new(Policy { suspend: true, ..policy() }))));
+    desk.run(10);
+    assert_eq!(desk.phase(), Phase::Unmanaged);
+    desk.mute = false;
+    desk.said.clear();
+    let result = Ok(Some((Box::new(old.0), old.1)));
+    desk.give(Event::Record { policy: key(), sent, received: desk.now, result });
+    desk.run(2_000);
+    assert_eq!(desk.count(|c| matches!(c, Command::Answer { .. })), 1);
 }

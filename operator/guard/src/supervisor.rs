@@ -48,6 +48,8 @@ pub(crate) enum Heard {
     Killed(Killed),
     /// A `CHECKPOINT` for this serial is done.
     Checkpointed(u64),
+    /// A `CHECKPOINT` for this serial failed, or nobody knows how it ended.
+    NotCheckpointed(u64),
     /// Something a person should set differently.
     Advice(Vec<String>),
     /// The arbiter answered, or not.
@@ -179,6 +181,7 @@ impl Supervisor {
                 self.state.checkpointed = Some(serial);
                 tick(true)
             }
+            Heard::NotCheckpointed(serial) => Event::CheckpointFailed { serial },
             Heard::Advice(advice) => {
                 self.state.advice = advice;
                 tick(true)

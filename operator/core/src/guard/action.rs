@@ -42,6 +42,11 @@ pub enum Event {
     Disk(Disk),
     /// The last action failed and left the server as it was; it will be tried again after a pause.
     Failed,
+    /// The checkpoint for this serial was not made, or nobody knows.
+    CheckpointFailed {
+        /// Which [`Action::Checkpoint`].
+        serial: u64,
+    },
     /// The standby's history has left its upstream's: it will never stream again as it is.
     Strayed,
     /// The fallback's read ended; `None`: failed or too late.

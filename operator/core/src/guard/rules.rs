@@ -20,6 +20,8 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub const UNMANAGED_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the last report of a guard that was asked to end may wait for its answer.
 pub const FAREWELL: Duration = Duration::from_millis(300);
+/// How long after a checkpoint that failed the next one may begin.
+const CHECKPOINT_AGAIN: Duration = Duration::from_secs(1);
 /// The first and the longest pause before something that failed is tried again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
@@ -47,6 +49,8 @@ pub struct Rules {
     stopping_writer: bool,
     /// Opening or closing is under way and not confirmed yet.
     access_pending: bool,
+    /// Opening was begun and nothing has confirmed since how the server stands: clients may be connected.
+    ajar: bool,
     following: Option<Upstream>,
     disk: Disk,
     need: Option<(Need, Boottime)>,
@@ -58,6 +62,7 @@ pub struct Rules {
     retry_at: Boottime,
     failures: u32,
     checkpoint_asked: Option<u64>,
+    checkpoint_at: Boottime,
     exited: Option<String>,
     leaving: Option<Leaving>,
     started: Boottime,
@@ -85,6 +90,7 @@ impl Rules {
             server: ServerState::Down,
             stopping_writer: false,
             access_pending: false,
+            ajar: false,
             following: None,
             disk,
             need: None,
@@ -96,6 +102,7 @@ impl Rules {
             retry_at: now,
             failures: 0,
             checkpoint_asked: None,
+            checkpoint_at: now,
             exited: None,
             leaving: None,
             started: now,
@@ -224,6 +231,12 @@ impl Rules {
                 self.back_off(now);
                 self.tell = true;
             }
+            Event::CheckpointFailed { serial } => {
+                if self.checkpoint_asked == Some(serial) {
+                    self.checkpoint_asked = None;
+                    self.checkpoint_at = now + CHECKPOINT_AGAIN;
+                }
+            }
             Event::Strayed => {
                 // Joining again looks closer, and rewinds it.
                 if self.is_standby() && matches!(self.role, Some(Role::Follow { .. })) {
@@ -341,7 +354,9 @@ impl Rules {
         }
         self.memory.high_water = marks;
         self.timing = ins.timing;
-        if ins.checkpoint && self.checkpoint_asked != Some(ins.serial) {
+        // It is ordered with every answer for as long as it is wanted.
+        let may = matches!(self.server, ServerState::Primary { .. }) && now >= self.checkpoint_at;
+        if ins.checkpoint && self.checkpoint_asked != Some(ins.serial) && may {
             self.checkpoint_asked = Some(ins.serial);
             out.push(Action::Checkpoint { serial: ins.serial });
         }
@@ -406,6 +421,7 @@ impl Rules {
             self.stopping_writer = false;
         }
         self.access_pending = false;
+        self.ajar = false;
         self.remembered.confirmed &= !state.is_down();
         // What was permitted was asked for what was known before. The same word again counts too: a kill that crosses
         // the news of the end makes two of one end, and nobody can tell them from two ends.
@@ -494,9 +510,10 @@ impl Rules {
             }
             _ if self.is_standby() && self.following.as_ref() != Some(&upstream) => self.stop(now, out),
             ServerState::Standby { open: is }
-                if *is != open && now >= self.retry_at && !self.access_pending =>
+                if (*is != open || (self.ajar && !open)) && now >= self.retry_at && !self.access_pending =>
             {
                 self.access_pending = true;
+                self.ajar |= open;
                 out.push(if open { Action::OpenStandby } else { Action::Close });
             }
             _ => {}
@@ -565,7 +582,7 @@ impl Rules {
                 self.set(ServerState::Starting { writer: true });
             }
             Need::Promote => {
-                let close = self.server != ServerState::Standby { open: false };
+                let close = self.ajar || self.server != ServerState::Standby { open: false };
                 out.push(Action::Promote { close });
                 self.set(ServerState::Promoting);
             }

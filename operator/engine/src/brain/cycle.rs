@@ -291,6 +291,7 @@ impl Brain {
         }
         let facts = facts(&self.id, state, plan);
         if let Some(old) = &state.facts
+            && !state.facts_in_doubt
             && !worth_saying(old, &facts)
         {
             let due = state.facts_at.map_or(now, |t| t + LAG_EVERY);

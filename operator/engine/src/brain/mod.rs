@@ -280,17 +280,16 @@ impl Brain {
         match result {
             Ok(found) => {
                 state.read_failed = None;
-                if state.read_wanted_since.is_none_or(|t| sent >= t) {
-                    state.read_wanted = false;
-                    state.read_wanted_since = None;
-                }
                 state.record_known = true;
                 let found = found.map(|(record, revision)| (*record, revision));
+                // One that was overtaken settles nothing: whoever waits for a read waits for the next one, which is
+                // sent after what has overtaken this one.
                 if state.claim.read(&self.holder, &self.id.site, found, sent, received) {
                     state.fresh_since = Some(sent);
-                } else {
-                    // It settled nothing, and nor would the next one at once.
-                    state.read_again_at = Some(now + self.id.installation.timing.p());
+                    if state.read_wanted_since.is_none_or(|t| sent >= t) {
+                        state.read_wanted = false;
+                        state.read_wanted_since = None;
+                    }
                 }
                 self.bind_holder();
             }

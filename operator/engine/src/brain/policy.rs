@@ -73,6 +73,8 @@ pub(super) struct State {
     pub(super) fresh_since: Option<Boottime>,
     pub(super) pending: Vec<Pending>,
     pub(super) facts: Option<SiteFacts>,
+    /// Others may read something else than `facts`: a later writing may have been applied, or may still be.
+    pub(super) facts_in_doubt: bool,
     pub(super) writing_facts: bool,
     pub(super) write_facts_at: Option<Boottime>,
     /// When this site's facts were last written.
@@ -136,6 +138,8 @@ impl State {
     /// When this policy wants to be decided again.
     pub(super) fn next_tick(&self) -> Option<Boottime> {
         let lanes = self.lanes.values().filter(|l| !l.busy).filter_map(|l| l.not_before);
+        // Without a policy nothing is looked at: a look that is due stays due.
+        let looks = self.policy.as_ref().and_then(|_| self.looks.next());
         [
             self.look_again,
             self.read_again_at,
@@ -146,7 +150,7 @@ impl State {
             self.show_at,
             self.show_later_at,
             self.show_again_at,
-            self.looks.next(),
+            looks,
         ]
         .into_iter()
         .flatten()
@@ -284,11 +288,13 @@ impl State {
         match outcome {
             Outcome::Done => {
                 self.facts = Some(facts);
+                self.facts_in_doubt = false;
                 self.facts_at = Some(now);
                 self.facts_failures = 0;
                 self.troubles.went_well(Call::Facts, now)
             }
             Outcome::Refused { reason } | Outcome::Unknown { reason } => {
+                self.facts_in_doubt |= matches!(outcome, Outcome::Unknown { .. });
                 self.write_facts_at = Some(now + wait_after(self.facts_failures));
                 self.facts_failures = self.facts_failures.saturating_add(1);
                 self.troubles.failed(Call::Facts, reason, now)

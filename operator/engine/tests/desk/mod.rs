@@ -98,6 +98,10 @@ pub struct Desk {
     pub cas: Option<Arbiter>,
     /// Reads of the record are answered by this one instead.
     pub reads: Option<(Record, i64)>,
+    /// How writing this site's facts ends.
+    pub facts: Outcome,
+    /// The policy's reads of its record are not answered.
+    pub mute: bool,
     nonce: u64,
     marks: BTreeMap<PolicyKey, Marks>,
 }
@@ -114,6 +118,8 @@ impl Desk {
             said: Vec::new(),
             cas: None,
             reads: None,
+            facts: Outcome::Done,
+            mute: false,
             nonce: 0,
             marks: BTreeMap::new(),
         }
@@ -163,6 +169,7 @@ impl Desk {
                 let found = [(site("paris"), at), (site("lyon"), at)].into();
                 Event::Leases { sent, received, result: Ok(found) }
             }
+            Command::ReadRecord(_) if self.mute => return None,
             Command::ReadRecord(policy) => {
                 let found = self.reads.clone().or_else(|| self.record.clone());
                 let result = Ok(found.map(|(r, rev)| (Box::new(r), rev)));
@@ -181,7 +188,8 @@ impl Desk {
                 Event::Written { policy: policy.clone(), next: next.clone(), result }
             }
             Command::WriteFacts { policy, facts } => {
-                Event::FactsWritten { policy: policy.clone(), facts: facts.clone(), outcome: Outcome::Done }
+                let outcome = self.facts.clone();
+                Event::FactsWritten { policy: policy.clone(), facts: facts.clone(), outcome }
             }
             Command::ListAndWatch => {
                 let records = self.record.iter().map(|(_, rev)| (key(), *rev)).collect();
@@ -218,12 +226,17 @@ impl Desk {
 
     /// The guard asks; what it is answered.
     pub fn ask(&mut self, session: u64, report: Report) -> Option<Instruction> {
+        self.ask_for(session, report, false)
+    }
+
+    /// The guard asks; whether it needs a record read since.
+    pub fn ask_for(&mut self, session: u64, report: Report, fresh: bool) -> Option<Instruction> {
         self.nonce += 1;
         let nonce = self.nonce;
         self.give(Event::Guard(GuardEvent::Asked {
             session: GuardSession(session),
             nonce,
-            fresh: false,
+            fresh,
             report: Box::new(report),
             received: self.now,
         }));

@@ -63,7 +63,12 @@ impl Supervisor {
                         let _ = hear.send(Heard::Checkpointed(serial)).await;
                     }
                 }
-                Err(e) => tracing::warn!(error = %e.in_full(), "CHECKPOINT"),
+                Err(e) => {
+                    tracing::warn!(error = %e.in_full(), "CHECKPOINT");
+                    if let Some(serial) = serial {
+                        let _ = hear.send(Heard::NotCheckpointed(serial)).await;
+                    }
+                }
             }
         });
     }

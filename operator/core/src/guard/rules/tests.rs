@@ -553,6 +553,56 @@ fn a_checkpoint_is_ordered_once_per_serial() {
 }
 
 #[test]
+fn a_checkpoint_that_is_ordered_while_no_primary_runs_is_made_once_one_does() {
+    let mut g = Guard::new(cluster(false));
+    let asks = Instruction { checkpoint: true, ..says(6, serve(true)) };
+    assert_eq!(g.tell(asks.clone(), 0), []);
+    let leave = Instruction { checkpoint: true, ..grants(6, serve(true), 1250, true) };
+    assert_eq!(g.answer(leave.clone(), 0), [Action::StartPrimary]);
+    g.server(ServerState::Primary { open: false }, 10);
+    let now = g.answer(leave, 10);
+    assert!(now.contains(&Action::Checkpoint { serial: 6 }), "{now:?}");
+    g.server(ServerState::Primary { open: true }, 20);
+    assert_eq!(g.tell(asks, 30), []);
+}
+
+#[test]
+fn a_checkpoint_that_failed_is_ordered_again_after_a_pause() {
+    let mut g = Guard::open_primary();
+    let asks = Instruction { checkpoint: true, ..says(6, serve(true)) };
+    assert_eq!(g.tell(asks.clone(), 10), [Action::Checkpoint { serial: 6 }]);
+    assert_eq!(g.on(Event::CheckpointFailed { serial: 5 }, 20), []);
+    assert_eq!(g.tell(asks.clone(), 30), [], "another one's failure");
+    assert_eq!(g.on(Event::CheckpointFailed { serial: 6 }, 40), []);
+    assert_eq!(g.tell(asks.clone(), 50), []);
+    assert_eq!(g.tell(asks.clone(), 40 + 1_000), [Action::Checkpoint { serial: 6 }]);
+    assert_eq!(g.tell(asks, 40 + 1_100), []);
+}
+
+#[test]
+fn a_standby_that_may_be_open_is_closed_before_its_promotion() {
+    let opening = || {
+        let mut g = Guard::new(cluster(true));
+        g.tell(says(5, follow()), 0);
+        assert_eq!(g.server(ServerState::Standby { open: false }, 10), [Action::OpenStandby]);
+        g
+    };
+    let mut under_way = opening();
+    under_way.tell(says(6, serve(true)), 20);
+    let ordered = under_way.answer(grants(6, serve(true), 1250, true), 30);
+    assert_eq!(ordered, [Action::Promote { close: true }]);
+    let mut failed = opening();
+    failed.on(Event::Failed, 20);
+    let closed = Role::Follow { upstream: upstream(), open: false };
+    assert_eq!(failed.tell(says(6, closed.clone()), 30), [Action::Close]);
+    assert_eq!(failed.tell(says(6, closed), 40), []);
+    failed.server(ServerState::Standby { open: false }, 50);
+    failed.tell(says(7, serve(true)), 60);
+    let ordered = failed.answer(grants(7, serve(true), 1250, true), 70);
+    assert_eq!(ordered, [Action::Promote { close: false }]);
+}
+
+#[test]
 fn a_standby_told_to_serve_after_a_restart_starts_without_an_upstream_and_is_then_promoted() {
     let mut g = Guard::new(cluster(true));
     assert_eq!(g.tell(says(6, serve(true)), 0), [Action::StartOrphan]);
