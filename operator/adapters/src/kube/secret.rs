@@ -8,6 +8,9 @@ use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use super::client::Kube;
 use super::failure::{Failure, Subject};
 
+/// The status by which the API server puts a call off without looking at it.
+const TOO_MANY_REQUESTS: u16 = 429;
+
 /// Why a Secret cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
@@ -58,6 +61,17 @@ pub enum SecretError {
     /// The API server refused, or could not be asked.
     #[error(transparent)]
     Call(#[from] Box<Failure>),
+}
+
+impl SecretError {
+    /// Whether nobody has said what is wrong: the API server could not be asked, or has to be asked again.
+    pub fn is_unknown(&self) -> bool {
+        let Self::Call(failure) = self else { return false };
+        match **failure {
+            Failure::Refused { code, .. } => code == TOO_MANY_REQUESTS,
+            _ => true,
+        }
+    }
 }
 
 fn keys_wanted(keys: &[String]) -> String {

@@ -21,7 +21,9 @@ use bascule_engine::ports::{NoUpstream, Shown, Site};
 
 use crate::guards::Disks;
 use crate::kube::client::Kube;
+use crate::kube::failure::chain;
 use crate::kube::port::Workloads;
+use crate::kube::secret::SecretError;
 
 /// How long one call of a look at the cluster or a database may take.
 const LOOK: Duration = Duration::from_secs(3);
@@ -34,6 +36,30 @@ const DNS: Duration = Duration::from_secs(2);
 pub trait Publisher: Send + Sync + 'static {
     /// Shows it.
     async fn publish(&self, shown: Shown) -> Outcome;
+}
+
+/// Why a server or a target cannot be used, for the person who must act.
+struct Unusable {
+    answer: Answer,
+    reason: String,
+}
+
+impl From<String> for Unusable {
+    fn from(reason: String) -> Self {
+        Self { answer: Answer::No, reason }
+    }
+}
+
+impl Unusable {
+    /// The Secret that `field` names cannot be used.
+    fn secret(field: &str, why: &SecretError) -> Self {
+        let answer = if why.is_unknown() { Answer::Unknown } else { Answer::No };
+        Self { answer, reason: format!("{field}: {}", chain(why)) }
+    }
+
+    fn gate(self, item: &str, needed: &str) -> Gate {
+        Gate::new(item, self.answer, self.reason, needed)
+    }
 }
 
 /// This site.
@@ -80,9 +106,9 @@ impl Site for LocalSite {
         let item = format!("traffic/{name}");
         match self.targets.of(&self.kube, policy, name).await {
             Ok(target) => target.look(&item, DNS).await,
-            Err(reason) => TrafficView {
-                at: Fact::unknown(&reason),
-                blockers: Fact::now(vec![Gate::new(&item, Answer::No, reason, "a target that can be moved")]),
+            Err(why) => TrafficView {
+                at: Fact::unknown(&why.reason),
+                blockers: Fact::now(vec![why.gate(&item, "a target that can be moved")]),
             },
         }
     }
@@ -96,7 +122,7 @@ impl Site for LocalSite {
                     let limits = database::limits(&self.timing, policy, name);
                     server.gates(&item, active, &expected, &limits, LOOK).await
                 }
-                Err(reason) => Fact::now(vec![Gate::new(&item, Answer::No, reason, "the operator's role")]),
+                Err(why) => Fact::now(vec![why.gate(&item, "the operator's role")]),
             }
         };
         let pod = database::pod(&self.kube, &self.me, policy, name, &item);
@@ -123,7 +149,7 @@ impl Site for LocalSite {
             Step::PointTraffic { traffic, site, epoch, serial } => {
                 match self.targets.of(&self.kube, policy, traffic).await {
                     Ok(target) => target.point(site, *epoch, *serial, DNS).await,
-                    Err(reason) => Outcome::Refused { reason },
+                    Err(why) => Outcome::Refused { reason: why.reason },
                 }
             }
             Step::VerifyWrite { database, .. } => {
@@ -132,7 +158,7 @@ impl Site for LocalSite {
                         let expected = database::expected(&self.disks, &self.me, policy, database);
                         server.prove_write(&expected, LOOK).await
                     }
-                    Err(reason) => Outcome::Refused { reason },
+                    Err(why) => Outcome::Refused { reason: why.reason },
                 }
             }
         }

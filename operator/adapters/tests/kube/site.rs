@@ -9,6 +9,7 @@ use bascule_adapters::guards::Disks;
 use bascule_adapters::kube::Kube;
 use bascule_adapters::site::{LocalSite, Publisher};
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
+use bascule_core::observation::Fact;
 use bascule_core::outcome::Outcome;
 use bascule_core::plan::{Answer, Gate};
 use bascule_core::policy::{Database, Dns, FenceClass, Instance, Policy, Traffic};
@@ -21,6 +22,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 
+use crate::calls::{answering, plain};
 use crate::place;
 
 struct Nobody;
@@ -133,10 +135,9 @@ async fn a_changed_secret_leads_to_another_role_and_another_key_at_the_next_look
     let ((port, roles), (dns, question)) = (roles().await, questions().await);
     let (site, policy) = (local_site(&kube), policy(ns, port, dns));
     let missing = site.database(&policy, &main_db(), true).await;
-    assert!(
-        missing.value().unwrap()[0].found.contains("Secret site-secrets/role does not exist"),
-        "{missing:?}"
-    );
+    let missing = &missing.value().unwrap()[0];
+    assert!(missing.found.contains("Secret site-secrets/role does not exist"), "{missing:?}");
+    assert_eq!(missing.answer, Answer::No, "{missing:?}");
     for (role, key) in [("first", "key-one"), ("first", "key-one"), ("second", "key-two")] {
         secret(&client, ns, "role", &json!({ "username": role, "password": "x" })).await;
         let tsig = json!({ "name": key, "algorithm": "hmac-sha256", "secret": "c2VjcmV0c2VjcmV0" });
@@ -149,6 +150,32 @@ async fn a_changed_secret_leads_to_another_role_and_another_key_at_the_next_look
         assert_eq!(roles.lock().unwrap().last().map(String::as_str), Some(role));
         let heard = question.lock().unwrap().clone();
         assert!(heard.windows(key.len()).any(|w| w == key.as_bytes()), "{key} signed no question");
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_nobody_could_ask_for_is_unknown_and_one_that_was_refused_is_not() {
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nobody = closed.local_addr().unwrap();
+    drop(closed);
+    let (down, _) = answering("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n").await;
+    let (busy, _) = answering("HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\n\r\n").await;
+    let (forbids, _) = answering("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n").await;
+    let told =
+        [(nobody, Answer::Unknown), (down, Answer::Unknown), (busy, Answer::Unknown), (forbids, Answer::No)];
+    for (server, answer) in told {
+        let site = local_site(&plain(server));
+        let policy = policy("site-away", 9, "127.0.0.1:9".parse().unwrap());
+        let main_db = main_db();
+        let (database, traffic) =
+            tokio::join!(site.database(&policy, &main_db, true), site.traffic(&policy, &main_db));
+        let of = |found: &Fact<Vec<Gate>>, item: &str| {
+            let gate = found.value().unwrap().iter().find(|g| g.name == item).unwrap();
+            assert!(gate.found.contains("ecretRef: "), "{gate:?}");
+            gate.answer
+        };
+        assert_eq!(of(&database, "database/main"), answer, "{database:?}");
+        assert_eq!(of(&traffic.blockers, "traffic/main"), answer, "{traffic:?}");
     }
 }
 

@@ -150,7 +150,13 @@ fn flags(s: &Situation<'_>, policy: &Policy, record: &Record) -> Option<Conditio
                     "{name}: {} of {} pods are read-only, {} did not answer",
                     p.read_only, p.pods, p.unknown
                 );
-                return Some(one(kind, Some(false), "PodsDiffer", message));
+                // Who did not answer may have seen the flag; who answered otherwise has not.
+                let (status, reason) = if p.read_only.saturating_add(p.unknown) < p.pods {
+                    (Some(false), "PodsDiffer")
+                } else {
+                    (None, "PodsUnknown")
+                };
+                return Some(one(kind, status, reason, message));
             }
             Some(Fact::Unknown { reason }) => {
                 return Some(one(kind, None, "PodsUnknown", format!("{name}: {reason}")));

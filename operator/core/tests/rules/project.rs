@@ -205,7 +205,11 @@ fn condition(r: &Report, kind: &str) -> (Option<bool>, String) {
 #[case::not_verified(Given::at("lyon").record(steady()).policy(|p| {
     p.workloads.get_mut(&item("web")).unwrap().read_only.as_mut().unwrap().verify = None; }), "ReadOnlyEffective", None, "NotVerified")]
 #[case::pods_silent({ let mut g = Given::at("lyon").record(steady());
-    g.seen.workloads.get_mut(&item("web")).unwrap().effective = Fact::now(PodsAsked { pods: 2, read_only: 1, unknown: 1 }); g }, "ReadOnlyEffective", Some(false), "PodsDiffer")]
+    g.seen.workloads.get_mut(&item("web")).unwrap().effective = Fact::now(PodsAsked { pods: 2, read_only: 1, unknown: 1 }); g }, "ReadOnlyEffective", None, "PodsUnknown")]
+#[case::pods_differ({ let mut g = Given::at("lyon").record(steady());
+    g.seen.workloads.get_mut(&item("web")).unwrap().effective = Fact::now(PodsAsked { pods: 2, read_only: 1, unknown: 0 }); g }, "ReadOnlyEffective", Some(false), "PodsDiffer")]
+#[case::pods_differ_and_are_silent({ let mut g = Given::at("lyon").record(steady());
+    g.seen.workloads.get_mut(&item("web")).unwrap().effective = Fact::now(PodsAsked { pods: 3, read_only: 1, unknown: 1 }); g }, "ReadOnlyEffective", Some(false), "PodsDiffer")]
 #[case::converged(Given::at("paris").record(steady()), "TrafficConverged", Some(true), "Converged")]
 #[case::elsewhere(Given::at("paris").record(steady()).traffic_at("lyon", 1, 1), "TrafficConverged", Some(false), "Elsewhere")]
 #[case::traffic_unknown({ let mut g = Given::at("paris").record(steady()); g.seen.traffic.clear(); g }, "TrafficConverged", None, "NotKnown")]
