@@ -2,6 +2,7 @@
 
 mod orders;
 mod stray;
+mod told;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use tokio::task::JoinHandle;
 
 use crate::arbiter::Arbiter;
 use crate::clock;
+use crate::journal::Journal;
 use crate::link::FromLink;
 use crate::monitor::{Contact, Seen};
 use crate::server::Server;
@@ -32,6 +34,7 @@ const LOOK_AT_DISK: Duration = Duration::from_secs(1);
 
 pub(crate) use orders::postmaster_ends;
 use stray::Stray;
+use told::Doing;
 
 /// What the parts tell the loop.
 #[derive(Debug)]
@@ -69,6 +72,8 @@ pub(crate) enum StepEnd {
     Failed(String),
     /// The grant ended before it could be done.
     NoLeave,
+    /// A part of it begins, in words.
+    Begins(&'static str),
     /// What was diverged was saved.
     Saved(Diverged),
 }
@@ -83,6 +88,7 @@ pub(crate) struct Supervisor {
     pub(crate) hear: mpsc::Sender<Heard>,
     pub(crate) say: mpsc::Sender<FromGuard>,
     pub(crate) contact: Contact,
+    pub(crate) journal: Journal,
     state: State,
 }
 
@@ -103,6 +109,7 @@ struct State {
     was_primary: bool,
     step_began: Option<Boottime>,
     stray: Stray,
+    doing: Doing,
     exit: bool,
 }
 
@@ -117,10 +124,11 @@ impl Supervisor {
         hear: mpsc::Sender<Heard>,
         say: mpsc::Sender<FromGuard>,
         contact: Contact,
+        journal: Journal,
     ) -> Result<Self, StoreError> {
         let stopped = server.store.read(STOPPED)?;
         let state = State { stopped, ..State::default() };
-        Ok(Self { rules, server, arbiter, boot, heard, hear, say, contact, state })
+        Ok(Self { rules, server, arbiter, boot, heard, hear, say, contact, journal, state })
     }
 
     /// Runs until the pod is asked to end and nothing runs any more.
@@ -170,6 +178,7 @@ impl Supervisor {
             Heard::Gone { why } => self.gone(why),
             Heard::Killed(killed) => {
                 tracing::warn!(took = ?killed.took, late = ?killed.late, "killed every process of the server");
+                self.tells_killed(killed);
                 if self.server.running().is_none() && self.rules.server() == &ServerState::Stopping {
                     return self.gone("it was killed before it ran".to_owned());
                 }
@@ -240,6 +249,7 @@ impl Supervisor {
         }
         match what {
             StepEnd::Is(state) => {
+                self.tells_state(&state);
                 if !state.is_busy() {
                     self.state.step = None;
                     self.state.trouble = None;
@@ -256,6 +266,7 @@ impl Supervisor {
             StepEnd::Failed(why) => {
                 self.state.step = None;
                 tracing::warn!(%why, "a step failed");
+                self.tells_end_of_step(&format!("failed: {why}"));
                 self.state.trouble = Some(why.clone());
                 match self.rules.server() {
                     // It may have left recovery or not: a promotion that is not known to have worked is given up.
@@ -275,12 +286,18 @@ impl Supervisor {
             }
             StepEnd::NoLeave => {
                 self.state.step = None;
+                self.tells_end_of_step("not done: the grant ended before");
                 match self.server.running() {
                     Some(_) => Event::Failed,
                     None => Event::Server { state: ServerState::Down, died: None },
                 }
             }
+            StepEnd::Begins(what) => {
+                self.tells_part(what);
+                Event::Tick { tell: false }
+            }
             StepEnd::Saved(diverged) => {
+                self.tells_saved(&diverged);
                 tracing::warn!(
                     bytes = diverged.bytes,
                     transactions = diverged.transactions,
@@ -324,6 +341,7 @@ impl Supervisor {
         if !asked {
             tracing::error!(%why, "the server died");
         }
+        self.tells_gone(asked, &why);
         Event::Server { state: ServerState::Down, died: (!asked).then_some(why) }
     }
 

@@ -50,21 +50,26 @@ impl Supervisor {
 
     fn checkpoint(&self, serial: Option<u64>) {
         let (server, hear) = (self.server.clone(), self.hear.clone());
+        let (journal, begun) = (self.journal.clone(), self.journal.begins(self.marks(), "CHECKPOINT"));
         tokio::spawn(async move {
             let done =
                 async { server.session().await?.checkpoint(CHECKPOINT).await.map_err(StepError::from) };
             match done.await {
                 Ok(()) => {
+                    journal.ends(begun, "done");
                     if let Some(serial) = serial {
                         let _ = hear.send(Heard::Checkpointed(serial)).await;
                     }
                 }
-                Err(e) => tracing::warn!(error = %e.in_full(), "CHECKPOINT"),
+                Err(e) => journal.ends(begun, &format!("failed: {}", e.in_full())),
             }
         });
     }
 
     pub(super) fn carry_out(&mut self, action: Action) {
+        if let Some(what) = action.words() {
+            self.tells_step(what);
+        }
         match action {
             Action::Watch(deadline) => self.server.watch.arm(deadline, self.rules.timing().f.duration()),
             Action::Kill => self.kill(),
@@ -256,6 +261,7 @@ impl Supervisor {
                 kill(server).await;
             }
         });
+        self.tells_stop();
     }
 
     pub(super) fn kill(&mut self) {
@@ -276,6 +282,7 @@ impl Supervisor {
                 }
             }
         });
+        self.tells_kill();
     }
 }
 
@@ -328,11 +335,13 @@ async fn rejoin(
         };
         server.set_strayed(true);
         stages.send(StepEnd::Is(ServerState::Rewinding)).await;
+        stages.send(StepEnd::Begins("save the log that the new history does not have")).await;
         stages.send(StepEnd::Saved(rejoin.save(fork).await?)).await;
         if !by_number {
             return Err(rejoin.twins(fork));
         }
     }
+    stages.send(StepEnd::Begins("rewind")).await;
     rejoin.rewind().await?;
     server.set_strayed(false);
     Ok(Joined::Rewound)
