@@ -47,6 +47,8 @@ pub(crate) enum Heard {
     Step { number: u64, what: StepEnd },
     /// The postmaster of this start ended and nothing of it runs any more.
     Gone { why: String },
+    /// What was to be stopped had not begun to run, and will not.
+    NeverRan,
     /// The watch has killed everything.
     Killed(Killed),
     /// A `CHECKPOINT` for this serial is done.
@@ -179,11 +181,9 @@ impl Supervisor {
             Heard::Killed(killed) => {
                 tracing::warn!(took = ?killed.took, late = ?killed.late, "killed every process of the server");
                 self.tells_killed(killed);
-                if self.server.running().is_none() && self.rules.server() == &ServerState::Stopping {
-                    return self.gone("it was killed before it ran".to_owned());
-                }
-                tick(true)
+                self.never_ran("it was killed before it ran")
             }
+            Heard::NeverRan => self.never_ran("it was stopped before it ran"),
             Heard::Checkpointed(serial) => {
                 self.state.checkpointed = Some(serial);
                 tick(true)
@@ -307,6 +307,15 @@ impl Supervisor {
                 Event::Tick { tell: true }
             }
         }
+    }
+
+    /// A stop or a kill met nothing that runs. Its word may come late, when another start is under way already: that
+    /// one is not ended by it, or its postmaster would run without anybody who knows of it.
+    fn never_ran(&mut self, why: &str) -> Event {
+        if self.server.running().is_none() && self.rules.server() == &ServerState::Stopping {
+            return self.gone(why.to_owned());
+        }
+        Event::Tick { tell: true }
     }
 
     /// Nothing of the server runs any more.
@@ -446,3 +455,6 @@ impl Supervisor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -256,7 +256,7 @@ impl Supervisor {
             ended(step).await;
             let patience = clock::now().until(by).unwrap_or_default();
             if server.running().is_none() {
-                let _ = hear.send(Heard::Gone { why: "it was stopped before it ran".to_owned() }).await;
+                let _ = hear.send(Heard::NeverRan).await;
             } else if server.stop_fast(patience).await.is_none() {
                 kill(server).await;
             }
