@@ -12,8 +12,9 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use anyhow::Context;
+use bascule_core::journal::{self, JournalEntry};
 use bascule_core::name::SiteName;
-use bascule_engine::ports::{Journal, JournalEntry, JournalKind};
+use bascule_engine::ports::Journal;
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan};
 
@@ -87,23 +88,10 @@ impl FileJournal {
 
 impl Journal for FileJournal {
     fn write(&self, entry: JournalEntry) {
-        let kind = match entry.kind {
-            JournalKind::Intent => "intent",
-            JournalKind::Outcome => "outcome",
-            JournalKind::Observed => "observed",
-        };
-        let policy = entry.policy.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+        let (policy, kind) = (entry.policy_word(), entry.kind.word());
         tracing::info!(target: "bascule::journal", site = %self.site, %policy, epoch = entry.epoch, serial = entry.serial, kind, "{}", entry.what);
         let Some(to_disk) = &self.to_disk else { return };
-        let line = format!(
-            "{:.3} {} {policy} epoch={} serial={} {kind}: {}\n",
-            Timestamp::now(),
-            self.site,
-            entry.epoch,
-            entry.serial,
-            entry.what.replace('\n', " / ")
-        );
-        match to_disk.try_send(Told::Line(line)) {
+        match to_disk.try_send(Told::Line(entry.line(Timestamp::now(), &self.site))) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.lost.fetch_add(1, Ordering::Relaxed);
@@ -127,11 +115,7 @@ fn write_lines(directory: &Path, days: u32, lines: &Receiver<Told>, lost: &Atomi
         let written = file_of(directory, &mut open, &day).and_then(|file| {
             let missing = lost.load(Ordering::Relaxed);
             if missing > told {
-                writeln!(
-                    file,
-                    "{day} -- {} lines were lost before this one: the disk did not take them",
-                    missing - told
-                )?;
+                file.write_all(journal::missing(&day, missing - told).as_bytes())?;
                 told = missing;
             }
             file.write_all(line.as_bytes())?;
@@ -174,6 +158,8 @@ fn file_of<'a>(
 
 #[cfg(test)]
 mod tests {
+    use bascule_core::journal::JournalKind;
+
     use super::*;
 
     fn write(journal: &FileJournal, what: &str) {

@@ -52,7 +52,7 @@ enum What {
         #[arg(long, default_value = "tried out by hand")]
         reason: String,
     },
-    /// What the operator of a site wrote into its journal
+    /// What the operator of a site and the guard of its database wrote into their journals
     Journal {
         /// paris or lyon
         site: Place,
@@ -281,7 +281,7 @@ fn play(world: &World, what: What) -> Result<ExitCode> {
         What::Switch { to, reason } => runtime()?.block_on(switch(world, to, &reason))?,
         What::Journal { site } => {
             world.cluster(site)?;
-            Shop::of(world).journal(site).iter().for_each(|line| println!("{line}"));
+            Shop::of(world).journals(site).iter().for_each(|line| println!("{line}"));
         }
         What::Kubeconfig { site } => {
             world.cluster(site)?;

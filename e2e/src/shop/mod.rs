@@ -120,6 +120,18 @@ impl<'a> Shop<'a> {
         Ok(())
     }
 
+    /// The lines of a site's operator and of its database's guard, by their time.
+    pub fn journals(&self, site: Place) -> Vec<String> {
+        let guard = self.volume(site).join("bascule");
+        // The older one first: lines of one moment stay in their order.
+        let files = ["journal.1.log", "journal.log"].map(|name| guard.join(name));
+        let text = files.iter().map(|f| std::fs::read_to_string(f).unwrap_or_default()).collect::<String>();
+        let mut lines = self.journal(site);
+        lines.extend(text.lines().map(str::to_owned));
+        lines.sort_by(|a, b| a.split(' ').next().cmp(&b.split(' ').next()));
+        lines
+    }
+
     /// The lines that a site's operator has written into its journal.
     pub fn journal(&self, site: Place) -> Vec<String> {
         let Ok(files) = std::fs::read_dir(self.world.journal(site)) else { return Vec::new() };

@@ -10,6 +10,7 @@ pub mod check;
 pub mod decide;
 pub mod facts;
 pub mod guard;
+pub mod journal;
 pub mod loss;
 pub mod memory;
 pub mod moves;

@@ -22,6 +22,8 @@ use bascule_core::time::Boottime;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
+pub use bascule_core::journal::{JournalEntry, JournalKind};
+
 /// The clocks of this machine.
 pub trait Clock: Send + Sync + 'static {
     /// The time since boot, suspended time included.
@@ -200,32 +202,6 @@ pub enum Intent {
     },
     /// Policies and Moves have been listed completely.
     Listed,
-}
-
-/// What an operator tells people, in order: an intent before, an outcome after.
-#[derive(Clone, Debug)]
-pub struct JournalEntry {
-    /// About which policy; `None`: about the site.
-    pub policy: Option<PolicyKey>,
-    /// The record's epoch.
-    pub epoch: u64,
-    /// The record's serial.
-    pub serial: u64,
-    /// Whether something is going to be done, was done, or was seen.
-    pub kind: JournalKind,
-    /// What, in words.
-    pub what: String,
-}
-
-/// What a journal entry is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum JournalKind {
-    /// It will be done next.
-    Intent,
-    /// It was done, refused, or its outcome is unknown.
-    Outcome,
-    /// It was seen.
-    Observed,
 }
 
 /// Why the way to a database is not known.

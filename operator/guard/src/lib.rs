@@ -10,6 +10,7 @@ mod clock;
 mod clone;
 mod config;
 mod control;
+mod journal;
 mod link;
 mod monitor;
 mod rejoin;
@@ -25,6 +26,7 @@ mod watch;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bascule_core::guard::rules::Rules;
 use bascule_core::guard::wire::{Hello, PROTOCOL};
@@ -37,6 +39,7 @@ pub use crate::store::StoreError;
 use crate::access::Access;
 use crate::arbiter::Arbiter;
 use crate::children::Children;
+use crate::journal::Journal;
 use crate::link::{FromLink, Link};
 use crate::monitor::{Contact, Seen};
 use crate::server::Server;
@@ -47,6 +50,9 @@ use crate::watch::Watch;
 
 /// The longest path of a Unix socket, less the socket's own name.
 const SOCKET_PATH: usize = 107 - "/.s.PGSQL.65535".len();
+
+/// How long the end of the process may wait for the journal's last lines: nothing of the server runs any more.
+const JOURNAL_END: Duration = Duration::from_millis(300);
 
 /// The guard cannot do its work here.
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +119,10 @@ pub async fn run(config: Config) -> Result<ExitCode, GuardError> {
         let _ = from_watch.try_send(Heard::Killed(killed));
     })
     .map_err(|source| GuardError::System { what: "starting the watch over the deadline", source })?;
+
+    let (journal, journal_end) =
+        Journal::open(store.dir(), config.site.clone(), config.policy.clone(), config.database.clone())
+            .map_err(|source| GuardError::System { what: "starting the journal's thread", source })?;
 
     let tools = Tools { bin: config.bin.clone(), children };
     let postgres_version = postgres_version(&tools).await;
@@ -185,7 +195,8 @@ pub async fn run(config: Config) -> Result<ExitCode, GuardError> {
             }
         }
     });
-    Supervisor::new(rules, server, arbiter, boot, heard, hear, say, contact)?.run().await;
+    Supervisor::new(rules, server, arbiter, boot, heard, hear, say, contact, journal)?.run().await;
+    journal_end.finish(JOURNAL_END);
     Ok(ExitCode::SUCCESS)
 }
 

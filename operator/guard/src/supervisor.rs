@@ -2,6 +2,7 @@
 
 mod orders;
 mod stray;
+mod told;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use tokio::task::JoinHandle;
 
 use crate::arbiter::Arbiter;
 use crate::clock;
+use crate::journal::Journal;
 use crate::link::FromLink;
 use crate::monitor::{Contact, Seen};
 use crate::server::Server;
@@ -32,6 +34,7 @@ const LOOK_AT_DISK: Duration = Duration::from_secs(1);
 
 pub(crate) use orders::postmaster_ends;
 use stray::Stray;
+use told::Doing;
 
 /// What the parts tell the loop.
 #[derive(Debug)]
@@ -44,6 +47,8 @@ pub(crate) enum Heard {
     Step { number: u64, what: StepEnd },
     /// The postmaster of this start ended and nothing of it runs any more.
     Gone { why: String },
+    /// What was to be stopped had not begun to run, and will not.
+    NeverRan,
     /// The watch has killed everything.
     Killed(Killed),
     /// A `CHECKPOINT` for this serial is done.
@@ -71,6 +76,8 @@ pub(crate) enum StepEnd {
     Failed(String),
     /// The grant ended before it could be done.
     NoLeave,
+    /// A part of it begins, in words.
+    Begins(&'static str),
     /// What was diverged was saved.
     Saved(Diverged),
 }
@@ -85,6 +92,7 @@ pub(crate) struct Supervisor {
     pub(crate) hear: mpsc::Sender<Heard>,
     pub(crate) say: mpsc::Sender<FromGuard>,
     pub(crate) contact: Contact,
+    pub(crate) journal: Journal,
     state: State,
 }
 
@@ -105,6 +113,7 @@ struct State {
     was_primary: bool,
     step_began: Option<Boottime>,
     stray: Stray,
+    doing: Doing,
     exit: bool,
 }
 
@@ -119,10 +128,11 @@ impl Supervisor {
         hear: mpsc::Sender<Heard>,
         say: mpsc::Sender<FromGuard>,
         contact: Contact,
+        journal: Journal,
     ) -> Result<Self, StoreError> {
         let stopped = server.store.read(STOPPED)?;
         let state = State { stopped, ..State::default() };
-        Ok(Self { rules, server, arbiter, boot, heard, hear, say, contact, state })
+        Ok(Self { rules, server, arbiter, boot, heard, hear, say, contact, journal, state })
     }
 
     /// Runs until the pod is asked to end and nothing runs any more.
@@ -172,11 +182,10 @@ impl Supervisor {
             Heard::Gone { why } => self.gone(why),
             Heard::Killed(killed) => {
                 tracing::warn!(took = ?killed.took, late = ?killed.late, "killed every process of the server");
-                if self.server.running().is_none() && self.rules.server() == &ServerState::Stopping {
-                    return self.gone("it was killed before it ran".to_owned());
-                }
-                tick(true)
+                self.tells_killed(killed);
+                self.never_ran("it was killed before it ran")
             }
+            Heard::NeverRan => self.never_ran("it was stopped before it ran"),
             Heard::Checkpointed(serial) => {
                 self.state.checkpointed = Some(serial);
                 tick(true)
@@ -243,6 +252,7 @@ impl Supervisor {
         }
         match what {
             StepEnd::Is(state) => {
+                self.tells_state(&state);
                 if !state.is_busy() {
                     self.state.step = None;
                     self.state.trouble = None;
@@ -259,6 +269,7 @@ impl Supervisor {
             StepEnd::Failed(why) => {
                 self.state.step = None;
                 tracing::warn!(%why, "a step failed");
+                self.tells_end_of_step(&format!("failed: {why}"));
                 self.state.trouble = Some(why.clone());
                 match self.rules.server() {
                     // It may have left recovery or not: a promotion that is not known to have worked is given up.
@@ -278,12 +289,18 @@ impl Supervisor {
             }
             StepEnd::NoLeave => {
                 self.state.step = None;
+                self.tells_end_of_step("not done: the grant ended before");
                 match self.server.running() {
                     Some(_) => Event::Failed,
                     None => Event::Server { state: ServerState::Down, died: None },
                 }
             }
+            StepEnd::Begins(what) => {
+                self.tells_part(what);
+                Event::Tick { tell: false }
+            }
             StepEnd::Saved(diverged) => {
+                self.tells_saved(&diverged);
                 tracing::warn!(
                     bytes = diverged.bytes,
                     transactions = diverged.transactions,
@@ -293,6 +310,15 @@ impl Supervisor {
                 Event::Tick { tell: true }
             }
         }
+    }
+
+    /// A stop or a kill met nothing that runs. Its word may come late, when another start is under way already: that
+    /// one is not ended by it, or its postmaster would run without anybody who knows of it.
+    fn never_ran(&mut self, why: &str) -> Event {
+        if self.server.running().is_none() && self.rules.server() == &ServerState::Stopping {
+            return self.gone(why.to_owned());
+        }
+        Event::Tick { tell: true }
     }
 
     /// Nothing of the server runs any more.
@@ -327,6 +353,7 @@ impl Supervisor {
         if !asked {
             tracing::error!(%why, "the server died");
         }
+        self.tells_gone(asked, &why);
         Event::Server { state: ServerState::Down, died: (!asked).then_some(why) }
     }
 
@@ -431,3 +458,6 @@ impl Supervisor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -139,6 +139,34 @@ pub enum Action {
     Exit,
 }
 
+impl Action {
+    /// The step of the server in words, for the journal. `None`: it is none, or one that must wait for nothing, not
+    /// even for a line about it.
+    pub fn words(&self) -> Option<String> {
+        Some(match self {
+            Self::StartPrimary => "start as a primary, closed".to_owned(),
+            Self::StartOrphan => "start as a standby without an upstream, closed".to_owned(),
+            Self::Join { upstream } => format!("follow {}:{}", upstream.host, upstream.port),
+            Self::Clone { upstream } => format!("clone from {}:{}", upstream.host, upstream.port),
+            Self::Promote { close: false } => "promote".to_owned(),
+            Self::Promote { close: true } => "close and promote".to_owned(),
+            Self::Open { epoch, .. } => format!("open for clients in epoch {epoch}"),
+            Self::OpenStandby => "open for clients who read".to_owned(),
+            Self::Close => "close: keep clients out and end their sessions".to_owned(),
+            Self::Watch(_)
+            | Self::Kill
+            | Self::Stop { .. }
+            | Self::RemoveTrigger
+            | Self::Checkpoint { .. }
+            | Self::Ask { .. }
+            | Self::ReadRecord { .. }
+            | Self::RenewLease { .. }
+            | Self::Remember(_)
+            | Self::Exit => return None,
+        })
+    }
+}
+
 /// What outlives the guard's process, beside the data.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

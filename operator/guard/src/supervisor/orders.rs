@@ -53,18 +53,21 @@ impl Supervisor {
 
     fn checkpoint(&self, serial: Option<u64>, wait: Duration) {
         let (server, hear) = (self.server.clone(), self.hear.clone());
+        let (journal, marks) = (self.journal.clone(), self.marks());
         tokio::spawn(async move {
             tokio::time::sleep(wait).await;
+            let begun = journal.begins(marks, "CHECKPOINT");
             let done =
                 async { server.session().await?.checkpoint(CHECKPOINT).await.map_err(StepError::from) };
             match done.await {
                 Ok(()) => {
+                    journal.ends(begun, "done");
                     if let Some(serial) = serial {
                         let _ = hear.send(Heard::Checkpointed(serial)).await;
                     }
                 }
                 Err(e) => {
-                    tracing::warn!(error = %e.in_full(), "CHECKPOINT");
+                    journal.ends(begun, &format!("failed: {}", e.in_full()));
                     if let Some(serial) = serial {
                         let _ = hear.send(Heard::NotCheckpointed(serial)).await;
                     }
@@ -74,6 +77,9 @@ impl Supervisor {
     }
 
     pub(super) fn carry_out(&mut self, action: Action) {
+        if let Some(what) = action.words() {
+            self.tells_step(what);
+        }
         match action {
             Action::Watch(deadline) => self.server.watch.arm(deadline, self.rules.timing().f.duration()),
             Action::Kill => self.kill(),
@@ -261,11 +267,12 @@ impl Supervisor {
             ended(step).await;
             let patience = clock::now().until(by).unwrap_or_default();
             if server.running().is_none() {
-                let _ = hear.send(Heard::Gone { why: "it was stopped before it ran".to_owned() }).await;
+                let _ = hear.send(Heard::NeverRan).await;
             } else if server.stop_fast(patience).await.is_none() {
                 kill(server).await;
             }
         });
+        self.tells_stop();
     }
 
     pub(super) fn kill(&mut self) {
@@ -286,6 +293,7 @@ impl Supervisor {
                 }
             }
         });
+        self.tells_kill();
     }
 }
 
@@ -338,11 +346,13 @@ async fn rejoin(
         };
         server.set_strayed(true);
         stages.send(StepEnd::Is(ServerState::Rewinding)).await;
+        stages.send(StepEnd::Begins("save the log that the new history does not have")).await;
         stages.send(StepEnd::Saved(rejoin.save(fork).await?)).await;
         if !by_number {
             return Err(rejoin.twins(fork));
         }
     }
+    stages.send(StepEnd::Begins("rewind")).await;
     rejoin.rewind().await?;
     server.set_strayed(false);
     Ok(Joined::Rewound)

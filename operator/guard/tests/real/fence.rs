@@ -61,7 +61,10 @@ impl Hammer {
 }
 
 async fn open_primary(world: &World) -> Node {
-    let mut a = world.node("a", true);
+    opened(world.node("a", true)).await
+}
+
+pub(crate) async fn opened(mut a: Node) -> Node {
     a.start();
     a.serve(2, 1);
     a.until("an open primary", serves).await;
@@ -69,13 +72,19 @@ async fn open_primary(world: &World) -> Node {
     a
 }
 
-async fn all_gone(node: &Node) -> Instant {
+pub(crate) async fn all_gone(node: &Node) -> Instant {
     let began = Instant::now();
     while !node.processes().is_empty() {
         assert!(began.elapsed() < PATIENCE, "{:?} still run", node.processes());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     Instant::now()
+}
+
+/// How long after its operator fell silent a server may run at most: the last answer was for a question asked before the
+/// silence, so the deadline is at most `R` away.
+pub(crate) fn limit() -> Duration {
+    TIMING.r.duration() + TIMING.f.duration() + SLACK
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,10 +97,8 @@ async fn the_deadline_stops_the_server_and_every_backend_though_superusers_are_b
     let silent = Instant::now();
     let gone = all_gone(&a).await;
     let last = hammer.last_acknowledged().await;
-    // The last answer was for a question asked before the silence, so the deadline is at most R away.
-    let limit = TIMING.r.duration() + TIMING.f.duration() + SLACK;
-    assert!(gone.duration_since(silent) < limit, "{:?}", gone.duration_since(silent));
-    assert!(last.duration_since(silent) < limit, "{:?}", last.duration_since(silent));
+    assert!(gone.duration_since(silent) < limit(), "{:?}", gone.duration_since(silent));
+    assert!(last.duration_since(silent) < limit(), "{:?}", last.duration_since(silent));
     // It stays down without an operator, and serves again with a new grant.
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(a.processes(), Vec::<i32>::new());

@@ -8,6 +8,7 @@
 
 mod fallback;
 mod fence;
+mod journal;
 mod rejoin;
 mod roles;
 mod timing;

@@ -18,7 +18,7 @@ fn name(pid: i32) -> String {
 }
 
 /// `a` was a primary with a tail that `b`, its standby, never received; `b` runs again without it.
-async fn split(world: &World) -> (Node, Node) {
+pub(crate) async fn split(world: &World) -> (Node, Node) {
     split_with(world, &[]).await
 }
 

@@ -132,7 +132,8 @@ fn own_dir() -> PathBuf {
     dir
 }
 
-fn open_dir(dir: &Path) {
+/// Gives a directory to whom the guards run as.
+pub(crate) fn open_dir(dir: &Path) {
     std::fs::set_permissions(dir, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     chown(dir, Some(NOBODY), Some(NOBODY)).unwrap();
 }
