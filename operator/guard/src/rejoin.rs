@@ -2,7 +2,8 @@
 //!
 //! The WAL past the fork is saved and counted before anything changes it. Nothing is ever wiped.
 
-use std::io;
+use std::collections::BTreeSet;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -191,19 +192,32 @@ impl Rejoin<'_> {
         self.server.data.join("pg_wal")
     }
 
-    /// Counts the records at or past `lsn`, on whatever timelines this copy wrote them.
+    /// Counts the records at or past `lsn`, on whatever timelines this copy wrote them. What cannot be read is an error,
+    /// never nothing.
     async fn past(&self, ours: &History, lsn: Lsn) -> Result<Past, CannotFollow> {
         let mut past = Past::default();
         let mut start = lsn;
         for (timeline, end) in ours.from(lsn) {
+            let from = start;
+            start = end.unwrap_or(start);
+            let written = written(&self.wal(), timeline)
+                .map_err(|e| CannotFollow::Later(format!("{}: {e}", self.wal().display())))?;
+            let Some((first, last)) = written.range(from, end).map_err(|why| self.impossible(why))? else {
+                continue;
+            };
             let mut command = self.server.tools.command("pg_waldump");
-            command.arg("-p").arg(self.wal()).args(["-t", &timeline.to_string(), "-s", &start.to_string()]);
+            command.arg("-p").arg(self.wal()).args(["-s", &from.to_string()]);
             if let Some(end) = end {
                 command.args(["-e", &end.to_string()]);
-                start = end;
             }
-            // It ends with an error wherever the log ends; what it printed before counts.
-            let (seen, _) = self.server.tools.lines(command, SILENT, past, count).await?;
+            // By name: without one it takes any segment for a sample of them all, one that was made ahead too.
+            command.args([first, last]);
+            let (seen, said) = self.server.tools.lines(command, SILENT, past, count).await?;
+            if let Some(why) = said.lines().find(|line| !line.trim().is_empty() && !is_end_of_log(line)) {
+                return Err(CannotFollow::Later(format!(
+                    "what this copy has past {lsn} cannot be read: {why}"
+                )));
+            }
             past = seen;
         }
         Ok(past)
@@ -443,10 +457,86 @@ fn count(past: &mut Past, line: &str) {
     past.end = Some(Lsn((start.0 + total).next_multiple_of(8)));
 }
 
+/// Whether `pg_waldump` says only that the log ends here, as every log does somewhere.
+fn is_end_of_log(line: &str) -> bool {
+    ["error in WAL record at", "could not find a valid record after", "could not find file"]
+        .iter()
+        .any(|end| line.contains(end))
+}
+
+/// The segments of one timeline that something was written into.
+#[derive(Debug)]
+struct Written {
+    timeline: Timeline,
+    size: u64,
+    numbers: BTreeSet<u64>,
+}
+
+impl Written {
+    fn name(&self, number: u64) -> String {
+        let in_file = (1_u64 << 32) / self.size;
+        format!("{:08X}{:08X}{:08X}", self.timeline.0, number / in_file, number % in_file)
+    }
+
+    /// The names of the first and the last segment with WAL from `from` to `end`, or to the end of the log; `None`:
+    /// nothing was written there. An error says that something was and is not here any more.
+    fn range(&self, from: Lsn, end: Option<Lsn>) -> Result<Option<(String, String)>, String> {
+        if self.size == 0 || end.is_some_and(|end| end <= from) {
+            return Ok(None);
+        }
+        let first = from.0 / self.size;
+        let wanted = end.map(|end| (end.0 - 1) / self.size);
+        let last = (first..).take_while(|n| self.numbers.contains(n)).last();
+        let later = self.numbers.range(first..).next();
+        match (last, wanted) {
+            (None, None) if later.is_none() => Ok(None),
+            (Some(last), Some(wanted)) if last >= wanted => Ok(Some((self.name(first), self.name(wanted)))),
+            (Some(last), None) if self.numbers.last() == Some(&last) => {
+                Ok(Some((self.name(first), self.name(last))))
+            }
+            (last, _) => Err(format!(
+                "segment {} of the write-ahead log is not here: what this copy has past {from} is not known",
+                self.name(last.map_or(first, |last| last + 1))
+            )),
+        }
+    }
+}
+
+/// Looks at the first page of every segment of `timeline`: one that was made ahead is empty or begins as another one.
+fn written(wal: &Path, timeline: Timeline) -> io::Result<Written> {
+    let mut found = Written { timeline, size: 0, numbers: BTreeSet::new() };
+    let prefix = format!("{:08X}", timeline.0);
+    for entry in std::fs::read_dir(wal)? {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if !(is_segment(&name) && name.starts_with(&prefix)) {
+            continue;
+        }
+        let mut file = std::fs::File::open(entry.path())?;
+        let size = file.metadata()?.len();
+        let mut page = [0; 16];
+        if size == 0 || (1_u64 << 32) % size != 0 || file.read_exact(&mut page).is_err() {
+            continue;
+        }
+        // XLogPageHeaderData: magic, info, timeline, and at 8 the position that this page was written for.
+        let address = page.last_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let place = u64::from_str_radix(&name[8..16], 16).ok().zip(u64::from_str_radix(&name[16..], 16).ok());
+        let Some(number) = place.map(|(high, low)| high * ((1_u64 << 32) / size) + low) else { continue };
+        if address == number * size && page[..2] != [0, 0] {
+            found.size = size;
+            found.numbers.insert(number);
+        }
+    }
+    Ok(found)
+}
+
+fn is_segment(name: &str) -> bool {
+    name.len() == 24 && name.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
 /// Copies the segments from `from` to `to` of every timeline, and the history files, into a new directory of `root`.
 /// It has its final name only when everything in it is on the disk.
 fn copy_wal(wal: &Path, root: &Path, from: Lsn, to: Lsn) -> io::Result<PathBuf> {
-    let is_segment = |name: &str| name.len() == 24 && name.bytes().all(|b| b.is_ascii_hexdigit());
     let mut names = Vec::new();
     let mut segment_size = 0;
     for entry in std::fs::read_dir(wal)? {
@@ -503,6 +593,44 @@ mod tests {
         }
         assert_eq!((past.records, past.commits), (3, 1));
         assert_eq!(past.end, Some("0/30000B8".parse().unwrap()));
+    }
+
+    #[test]
+    fn only_segments_that_were_written_count_and_a_gap_is_no_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let size = 1_u64 << 20;
+        let segment = |timeline: u32, number: u64, address: Option<u64>| {
+            let mut bytes = vec![0; usize::try_from(size).unwrap()];
+            if let Some(address) = address {
+                bytes[..2].copy_from_slice(&[0x10, 0xD1]);
+                bytes[8..16].copy_from_slice(&(address * size).to_le_bytes());
+            }
+            let name = format!("{timeline:08X}{:08X}{:08X}", number / 4096, number % 4096);
+            std::fs::write(dir.path().join(name), bytes).unwrap();
+        };
+        for number in [4095, 4096, 4098] {
+            segment(15, number, Some(number));
+        }
+        segment(15, 4099, None);
+        segment(15, 4100, Some(4000));
+        segment(16, 4097, Some(4097));
+        let found = written(dir.path(), Timeline(15)).unwrap();
+        assert_eq!(found.numbers, [4095, 4096, 4098].into());
+        let at = |number: u64, more: u64| Lsn(number * size + more);
+        let names = |a: &str, b: &str| Ok(Some((a.to_owned(), b.to_owned())));
+        let (before, after) = ("0000000F0000000000000FFF", "0000000F0000000100000000");
+        let end = "0000000F0000000100000002";
+        assert!(found.range(at(4095, 5), None).is_err(), "4097 is missing");
+        assert_eq!(found.range(at(4098, 5), None), names(end, end));
+        assert_eq!(found.range(at(4095, 5), Some(at(4096, 9))), names(before, after));
+        assert_eq!(found.range(at(4095, 5), Some(at(4096, 0))), names(before, before));
+        assert_eq!(found.range(at(4096, 0), Some(at(4096, 1))), names(after, after));
+        assert_eq!(found.range(at(4096, 7), Some(at(4096, 7))), Ok(None));
+        assert_eq!(found.range(at(4099, 0), None), Ok(None), "made ahead, or left from before");
+        let gap = found.range(at(4097, 3), None).unwrap_err();
+        assert!(gap.contains("0000000F0000000100000001"), "{gap}");
+        assert!(found.range(at(4096, 3), Some(at(4098, 1))).is_err());
+        assert!(found.range(at(4099, 0), Some(at(4099, 9))).is_err());
     }
 
     #[test]

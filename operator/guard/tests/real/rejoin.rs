@@ -70,6 +70,35 @@ async fn an_old_primary_does_not_follow_a_server_that_is_a_standby_still() {
     healed(&a, &b).await;
 }
 
+/// A server makes segments ahead, full of zeros. A tool that takes the first segment that it finds for a sample of them
+/// all finds nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn segments_that_were_made_ahead_hide_nothing_of_what_diverged() {
+    let world = World::new().await;
+    let (mut a, b) = split(&world).await;
+    let wal = a.root.join("data/pg_wal");
+    let sample = || {
+        let mut first = std::fs::read_dir(&wal).unwrap().flatten();
+        let first = first.find(|f| f.file_name().len() == 24).unwrap();
+        std::fs::read(first.path()).unwrap()[..8] == [0; 8]
+    };
+    for number in 0x40..0x140 {
+        if sample() {
+            break;
+        }
+        std::fs::File::create(wal.join(format!("0000000100000000{number:08X}")))
+            .unwrap()
+            .set_len(16 << 20)
+            .unwrap();
+    }
+    assert!(sample(), "no made-up segment comes first in this file system's order");
+    std::process::Command::new("chown").args(["-R", "--reference"]).arg(&wal).arg(&wal).status().unwrap();
+    promote_and_write(&b).await;
+    a.follow(7, &b);
+    a.start();
+    healed(&a, &b).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standby_that_is_ahead_of_the_new_primarys_fork_is_found_and_rewound() {
     let world = World::new().await;
