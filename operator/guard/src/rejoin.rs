@@ -486,10 +486,11 @@ impl Written {
         }
         let first = from.0 / self.size;
         let wanted = end.map(|end| (end.0 - 1) / self.size);
-        let last = (first..).take_while(|n| self.numbers.contains(n)).last();
-        let later = self.numbers.range(first..).next();
+        let later = self.numbers.range(first..);
+        let unbroken = later.clone().zip(first..).take_while(|(found, next)| *found == next);
+        let last = unbroken.last().map(|(found, _)| *found);
         match (last, wanted) {
-            (None, None) if later.is_none() => Ok(None),
+            (None, None) if later.count() == 0 => Ok(None),
             (Some(last), Some(wanted)) if last >= wanted => Ok(Some((self.name(first), self.name(wanted)))),
             (Some(last), None) if self.numbers.last() == Some(&last) => {
                 Ok(Some((self.name(first), self.name(last))))
@@ -515,7 +516,7 @@ fn written(wal: &Path, timeline: Timeline) -> io::Result<Written> {
         let mut file = std::fs::File::open(entry.path())?;
         let size = file.metadata()?.len();
         let mut page = [0; 16];
-        if size == 0 || (1_u64 << 32) % size != 0 || file.read_exact(&mut page).is_err() {
+        if size == 0 || !(1_u64 << 32).is_multiple_of(size) || file.read_exact(&mut page).is_err() {
             continue;
         }
         // XLogPageHeaderData: magic, info, timeline, and at 8 the position that this page was written for.
