@@ -12,8 +12,8 @@ use bascule_core::timing::Timing;
 use bascule_engine::ports::NoUpstream;
 use secrecy::ExposeSecret;
 
-use super::LOOK;
 use super::kept::Kept;
+use super::{LOOK, Unusable, no_secret};
 use crate::guards::Disks;
 use crate::kube::client::Kube;
 use crate::kube::failure::chain;
@@ -36,13 +36,13 @@ impl Servers {
         me: &SiteName,
         policy: &Policy,
         name: &ItemName,
-    ) -> Result<Arc<Postgres>, String> {
+    ) -> Result<Arc<Postgres>, Unusable> {
         let instance = instance(policy, name, me)?;
         let field = format!("spec.databases[{name}].postgresql.instances[{me}].secretRef");
         let namespace = policy.key.namespace.as_str();
         let found = secret::read(&kube.within(LOOK), namespace, instance.secret.as_str(), &CREDENTIALS)
             .await
-            .map_err(|e| format!("{field}: {}", chain(&e)))?;
+            .map_err(|e| no_secret(&field, &e))?;
         let key = (policy.key.clone(), name.clone());
         let from = (instance.clone(), found.version.clone());
         if let Some(server) = self.0.get(&key, &from) {

@@ -20,13 +20,42 @@ use bascule_engine::ports::{NoUpstream, Shown, Site};
 
 use crate::guards::Disks;
 use crate::kube::client::Kube;
+use crate::kube::failure::{Failure, chain};
 use crate::kube::port::Workloads;
+use crate::kube::secret::SecretError;
 
 /// How long one call of a look at the cluster or a database may take.
 const LOOK: Duration = Duration::from_secs(3);
 
 /// How long one look at or change of DNS may take: several servers, each with its own share.
 const DNS: Duration = Duration::from_secs(2);
+
+/// Why something of a policy cannot be used, for the person who must act.
+struct Unusable {
+    /// `No`: what describes it is missing or wrong. `Unknown`: the API server did not say.
+    answer: Answer,
+    reason: String,
+}
+
+impl Unusable {
+    fn gate(self, item: &str, needed: &str) -> Gate {
+        Gate::new(item, self.answer, self.reason, needed)
+    }
+}
+
+impl From<String> for Unusable {
+    fn from(reason: String) -> Self {
+        Self { answer: Answer::No, reason }
+    }
+}
+
+/// The Secret that `field` names cannot be used.
+fn no_secret(field: &str, e: &SecretError) -> Unusable {
+    let unheard = |failure: &Failure| !matches!(failure, Failure::Refused { .. });
+    let unknown = matches!(e, SecretError::Call(failure) if unheard(failure));
+    let answer = if unknown { Answer::Unknown } else { Answer::No };
+    Unusable { answer, reason: format!("{field}: {}", chain(e)) }
+}
 
 /// Shows people the state of a policy. The operator's own crate knows how.
 #[async_trait]
@@ -79,9 +108,9 @@ impl Site for LocalSite {
         let item = format!("traffic/{name}");
         match self.targets.of(&self.kube, policy, name).await {
             Ok(target) => target.look(&item, DNS).await,
-            Err(reason) => TrafficView {
-                at: Fact::unknown(&reason),
-                blockers: Fact::now(vec![Gate::new(&item, Answer::No, reason, "a target that can be moved")]),
+            Err(why) => TrafficView {
+                at: Fact::unknown(&why.reason),
+                blockers: Fact::now(vec![why.gate(&item, "a target that can be moved")]),
             },
         }
     }
@@ -95,7 +124,7 @@ impl Site for LocalSite {
                     let limits = database::limits(&self.timing, policy, name);
                     server.gates(&item, active, &expected, &limits, LOOK).await
                 }
-                Err(reason) => Fact::now(vec![Gate::new(&item, Answer::No, reason, "the operator's role")]),
+                Err(why) => Fact::now(vec![why.gate(&item, "the operator's role")]),
             }
         };
         let pod = database::pod(&self.kube, &self.me, policy, name, &item);
@@ -122,7 +151,7 @@ impl Site for LocalSite {
             Step::PointTraffic { traffic, site, epoch, serial } => {
                 match self.targets.of(&self.kube, policy, traffic).await {
                     Ok(target) => target.point(site, *epoch, *serial, DNS).await,
-                    Err(reason) => Outcome::Refused { reason },
+                    Err(why) => Outcome::Refused { reason: why.reason },
                 }
             }
             Step::VerifyWrite { database, .. } => {
@@ -131,7 +160,7 @@ impl Site for LocalSite {
                         let expected = database::expected(&self.disks, &self.me, policy, database);
                         server.prove_write(&expected, LOOK).await
                     }
-                    Err(reason) => Outcome::Refused { reason },
+                    Err(why) => Outcome::Refused { reason: why.reason },
                 }
             }
         }

@@ -7,11 +7,10 @@ use bascule_core::name::ItemName;
 use bascule_core::policy::{Dns, Policy};
 use secrecy::ExposeSecret;
 
-use super::LOOK;
 use super::kept::Kept;
+use super::{LOOK, Unusable, no_secret};
 use crate::dns::{DnsTraffic, TsigKey};
 use crate::kube::client::Kube;
-use crate::kube::failure::chain;
 use crate::kube::secret;
 
 /// The targets used so far, each made from the policy's entry and the version of its Secret.
@@ -25,25 +24,26 @@ impl Targets {
         kube: &Kube,
         policy: &Policy,
         name: &ItemName,
-    ) -> Result<Arc<DnsTraffic>, String> {
+    ) -> Result<Arc<DnsTraffic>, Unusable> {
         let Some(traffic) = policy.traffic.get(name) else {
-            return Err(format!("spec.traffic has no entry {name}"));
+            return Err(format!("spec.traffic has no entry {name}").into());
         };
         let dns = &traffic.dns;
+        let field = format!("spec.traffic[{name}].dns.tsigSecretRef");
         let keys = ["name", "algorithm", "secret"];
         let namespace = policy.key.namespace.as_str();
         let found = secret::read(&kube.within(LOOK), namespace, dns.tsig_secret.as_str(), &keys)
             .await
-            .map_err(|e| format!("spec.traffic[{name}].dns.tsigSecretRef: {}", chain(&e)))?;
+            .map_err(|e| no_secret(&field, &e))?;
         let key = (policy.key.clone(), name.clone());
         let from = (dns.clone(), found.version.clone());
         if let Some(target) = self.0.get(&key, &from) {
             return Ok(target);
         }
-        let text = |key| found.text(key).map_err(|e| format!("spec.traffic[{name}].dns.tsigSecretRef: {e}"));
+        let text = |key| found.text(key).map_err(|e| format!("{field}: {e}"));
         let tsig =
             TsigKey::new(text("name")?.expose_secret(), text("algorithm")?.expose_secret(), &text("secret")?)
-                .map_err(|e| format!("spec.traffic[{name}].dns.tsigSecretRef: {e}"))?;
+                .map_err(|e| format!("{field}: {e}"))?;
         let target = DnsTraffic::new(dns, tsig).map_err(|e| format!("spec.traffic[{name}].dns: {e}"))?;
         Ok(self.0.keep(key, from, target))
     }

@@ -22,7 +22,7 @@ use crate::workloads::{applied_by, manifest};
 use crate::{connect, place};
 
 /// A server that answers every request with the same bytes, and counts the requests.
-async fn answering(answer: &'static str) -> (SocketAddr, Arc<AtomicUsize>) {
+pub(crate) async fn answering(answer: &'static str) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let asked = Arc::new(AtomicUsize::new(0));
@@ -45,7 +45,7 @@ async fn answering(answer: &'static str) -> (SocketAddr, Arc<AtomicUsize>) {
     (address, asked)
 }
 
-fn plain(address: SocketAddr) -> Kube {
+pub(crate) fn plain(address: SocketAddr) -> Kube {
     let config = Config::new(format!("http://{address}").parse().unwrap());
     Kube::from_config(config, Some("bascule")).unwrap()
 }
