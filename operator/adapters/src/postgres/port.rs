@@ -48,6 +48,10 @@ impl Postgres {
             Err(why) => (vec![why], None),
         };
         let two_writers = format!("{item}/twoWriters");
+        // A server that answers lives, whatever it could not say.
+        if let Some(now) = findings.iter().find(|f| ANSWERED.contains(&f.code)) {
+            return Fact::now(now.gate(item, Answer::Unknown).into_iter().collect());
+        }
         if let Some(now) = findings.iter().find(|f| PASSING.contains(&f.code)) {
             let last = self.last_gates.lock().unwrap_or_else(PoisonError::into_inner).clone();
             return match last.filter(|_| now.code == "ConnectNotAllowed") {
@@ -143,11 +147,7 @@ impl Postgres {
 }
 
 /// Findings that say only that nobody could be asked now: they may be gone at the next look.
-const PASSING: [&str; 6] = [
-    "ConnectTimeout",
-    "ConnectUnreachable",
-    "ConnectNotAllowed",
-    "ConnectNotReady",
-    "ConnectTooMany",
-    "Unanswered",
-];
+const PASSING: [&str; 4] = ["ConnectTimeout", "ConnectUnreachable", "ConnectNotAllowed", "ConnectNotReady"];
+
+/// The same, of a server that is there: a database whose guard is not heard of is given up when it does not answer either.
+const ANSWERED: [&str; 2] = ["ConnectTooMany", "Unanswered"];

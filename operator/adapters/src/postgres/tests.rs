@@ -478,6 +478,16 @@ async fn a_closed_server_keeps_its_last_answer_and_an_absent_one_is_unknown() {
 }
 
 #[tokio::test]
+async fn a_server_that_has_no_room_has_answered() {
+    let server = Server::primary(GOOD);
+    server.sql("ALTER ROLE bascule CONNECTION LIMIT 0").await;
+    let postgres = Postgres::new(server.target());
+    let gates = known(&postgres.gates("database/main", true, &nothing_told(), &limits(), WAIT).await);
+    let told: Vec<_> = gates.iter().map(|g| (g.name.as_str(), g.answer)).collect();
+    assert_eq!(told, [("database/main/ConnectTooMany", Answer::Unknown)]);
+}
+
+#[tokio::test]
 async fn what_only_costs_time_or_margin_is_told_and_blocks_nothing() {
     let server = Server::primary(&format!("{GOOD},synchronous_commit=off,max_slot_wal_keep_size=-1"));
     let postgres = Postgres::new(server.target());
