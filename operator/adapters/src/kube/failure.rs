@@ -123,8 +123,9 @@ impl Failure {
         let about_itself = status.details.as_ref().is_some_and(|details| details.name == subject.name);
         match status.code {
             404 if about_itself && !subject.name.is_empty() => Self::Missing { subject },
-            // 408: the server gave up waiting, with the request possibly on its way to the store.
-            code @ 400..=499 if code != 408 => Self::Refused {
+            // 408: the server gave up waiting, with the request possibly on its way to the store. 429: it is busy, which
+            // says nothing of what it would answer.
+            code @ 400..=499 if code != 408 && code != 429 => Self::Refused {
                 subject,
                 code,
                 reason: status.message.clone(),

@@ -483,6 +483,15 @@ async fn a_closed_server_keeps_its_last_answer_and_an_absent_one_is_unknown() {
 }
 
 #[tokio::test]
+async fn a_server_that_has_no_room_for_the_question_is_unknown_and_none_that_does_not_answer() {
+    let server = Server::primary(GOOD);
+    server.sql("ALTER ROLE bascule CONNECTION LIMIT 0").await;
+    let postgres = Postgres::new(server.target());
+    let found = postgres.gates("database/main", true, &nothing_told(), &limits(), WAIT).await;
+    assert!(found.value().is_none(), "{found:?}");
+}
+
+#[tokio::test]
 async fn what_only_costs_time_or_margin_is_told_and_blocks_nothing() {
     let server = Server::primary(&format!("{GOOD},synchronous_commit=off,max_slot_wal_keep_size=-1"));
     let postgres = Postgres::new(server.target());

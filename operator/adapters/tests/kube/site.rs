@@ -7,12 +7,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bascule_adapters::guards::Disks;
 use bascule_adapters::kube::Kube;
+use bascule_adapters::kube::ownership::Rehearsal;
+use bascule_adapters::kube::workload::{WorkloadRef, rehearse_replicas};
 use bascule_adapters::site::{LocalSite, Publisher};
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
 use bascule_core::observation::Fact;
 use bascule_core::outcome::Outcome;
 use bascule_core::plan::{Answer, Gate};
-use bascule_core::policy::{Database, Dns, FenceClass, Instance, Policy, Traffic};
+use bascule_core::policy::{Database, Dns, FenceClass, Instance, Policy, Traffic, WorkloadKind};
 use bascule_core::timing::Profile;
 use bascule_engine::ports::{Shown, Site};
 use k8s_openapi::api::core::v1::{Pod, Secret};
@@ -213,4 +215,26 @@ async fn a_pod_whose_guard_could_not_end_its_server_blocks_and_a_liveness_probe_
     );
     assert!(gates[0].found.contains("Pod site-pod/main-0 has shareProcessNamespace: true"), "{gates:?}");
     assert!(gates[1].found.contains("container postgres"), "{gates:?}");
+}
+
+#[tokio::test]
+async fn what_a_busy_api_server_did_not_say_is_unknown_and_no_refusal() {
+    let busy = "HTTP/1.1 429 Too Many Requests\r\nretry-after: 0\r\ncontent-type: application/json\r\ncontent-length: 133\r\n\r\n\
+        {\"kind\":\"Status\",\"apiVersion\":\"v1\",\"status\":\"Failure\",\"message\":\"Too many requests, try later\",\"reason\":\"TooManyRequests\",\"code\":429}";
+    let ill = "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n";
+    for answer in [busy, ill] {
+        let kube = plain(answering(answer).await.0);
+        let (site, policy) = (local_site(&kube), policy("busy", 9, "127.0.0.1:9".parse().unwrap()));
+        let database = site.database(&policy, &main_db(), true).await;
+        let traffic = site.traffic(&policy, &main_db()).await;
+        for found in [&database, &traffic.blockers] {
+            let gates = found.value().unwrap();
+            let told = gates.iter().find(|g| g.found.contains("ecretRef")).unwrap();
+            assert_eq!(told.answer, Answer::Unknown, "{told:?}");
+            assert!(gates.iter().all(|g| g.answer != Answer::No), "{gates:?}");
+        }
+        let web = WorkloadRef::new("busy", WorkloadKind::Deployment, "web");
+        let rehearsal = rehearse_replicas(&kube, &web, 2).await;
+        assert!(matches!(rehearsal, Rehearsal::Unknown { .. }), "{rehearsal:?}");
+    }
 }

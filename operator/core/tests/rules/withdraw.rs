@@ -36,6 +36,16 @@ fn gone() -> Given {
     gone_from(steady())
 }
 
+#[test]
+fn a_database_that_has_no_room_for_the_operators_question_is_not_withdrawn() {
+    let mut given = gone();
+    let full = Gate::new("database/main/ConnectTooMany", Answer::Unknown, "too many clients", "a session");
+    given.seen.databases.get_mut(&item("main")).unwrap().preflight = Fact::now(vec![full]);
+    let plan = given.plan();
+    stays(&plan);
+    assert_eq!(answer(&plan, "server"), Answer::No);
+}
+
 /// Paris in `Withdrawn` for so long.
 fn withdrawn(ms: u64) -> Given {
     Given::at("paris").record(in_phase(Phase::Withdrawn)).guard_unknown().for_ms(ms)
