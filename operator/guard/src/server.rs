@@ -411,8 +411,10 @@ impl Server {
         let before = session.loaded().await?;
         self.access.close().map_err(|e| StepError::file(&self.access.hba(), e))?;
         self.reload(&session, &before, false).await?;
-        // Somebody else's reload of the old rules looks the same: what is forked from here on is let in by the new ones.
-        drop(self.session().await?);
+        // Somebody else's reload of the old rules looks the same. What the session loads after it has loaded once since
+        // the rules were written was ordered since then.
+        let before = session.loaded().await?;
+        self.reload(&session, &before, false).await?;
         let began = clock::now();
         let mut quiet = 0;
         while quiet < 2 {

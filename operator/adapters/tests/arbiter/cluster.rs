@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bascule_adapters::arbiter::{EtcdArbiter, Settings, Tls};
 use etcd_client::{Certificate, Client, ConnectOptions, Identity, Permission, TlsOptions};
@@ -209,8 +209,19 @@ impl Cluster {
         kill_process(Pid::from_raw(id.try_into().unwrap()).unwrap(), signal).unwrap();
     }
 
+    /// Returns when every thread has stopped: on a busy machine one of them answers for a while yet.
     pub(crate) fn freeze(&self, i: usize) {
         self.signal(i, Signal::STOP);
+        let pid = self.members[i].process.as_ref().unwrap().id();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let stopped = |task: std::io::Result<std::fs::DirEntry>| {
+            let Ok(stat) = std::fs::read_to_string(task.unwrap().path().join("stat")) else { return true };
+            stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T'))
+        };
+        while !std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().all(stopped) {
+            assert!(Instant::now() < deadline, "the member does not stop");
+            std::thread::yield_now();
+        }
     }
 
     pub(crate) fn thaw(&self, i: usize) {
