@@ -21,13 +21,13 @@ TEST_ENV = KUBEBUILDER_ASSETS="$(SERVERS)" BASCULE_ETCD="$(SERVERS)/etcd"
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: binaries ## Two real clusters, a real failover, from a git push (needs root; 20 minutes the first time, 2 later)
+demo: binaries ## Two real clusters, a real failover, from a git push (needs root; a quarter of an hour the first time, a minute later)
 	$(BINARIES) $(SUDO) $(STATIC_BIN)/bascule-demo
 
 sandbox: binaries ## The same world to play in: builds target/…/bascule-sandbox and prints how to use it
-	@echo "Now: $(SUDO) $(STATIC_BIN)/bascule-sandbox up"
+	@echo "Now: export $(BINARIES)"; echo "and: $(SUDO) $(STATIC_BIN)/bascule-sandbox up"
 
-test: prepare ## Every test, on real servers and real clusters (needs root; half an hour the first time)
+test: prepare ## Every test, on real servers and real clusters (needs root; 40 minutes the first time)
 	@$(MAKE) --no-print-directory test-unit test-world test-client test-story test-scenarios
 
 test-unit: ## The tests of each crate: rules, and adapters on real API servers, etcd, PostgreSQL, Knot and git

@@ -130,7 +130,7 @@ pub struct PolicySourceStatus {
     /// The generation of the spec that this status judges.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// The revision in force, such as `main@sha1:4f2c…`.
+    /// The revision in force, its full hash.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_accepted_revision: Option<String>,
     /// The revision that was fetched last, accepted or refused.

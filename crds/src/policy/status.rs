@@ -43,7 +43,7 @@ pub struct FailoverPolicyStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fence: Option<Fence>,
 
-    /// The git revision that this object came from, such as `main@sha1:4f2c…`; absent when it was
+    /// The git revision that this object came from, its full hash; absent when it was
     /// applied by hand.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
@@ -57,7 +57,11 @@ pub struct FailoverPolicyStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_until: Option<Time>,
 
-    /// Judgements by type; see the documentation for each type and its reasons.
+    /// Judgements by type. `Ready`: the active site serves. `FailoverPossible`, `SwitchoverPossible`: a
+    /// standby could take over now, unplanned or planned. `ReplicationHealthy`, `SitesReachable`,
+    /// `ReadOnlyEffective`, `TrafficConverged`, `ArbiterAgrees`, `Accepted`: as they say. Only while
+    /// true: `Reconciling` (it ends by itself), `Stalled` (a person must act), `Contended` (a field
+    /// belongs to somebody else) and `Advice`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions::schema")]
     pub conditions: Vec<Condition>,
@@ -94,8 +98,9 @@ pub struct FailoverPolicyStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GateStatus {
-    /// Stable name of the question, such as `DataLossBytes` or `SourceSilent`, with the site or
-    /// database it is about where there are several, such as `DataLossBytes/main/lyon`.
+    /// Stable name of the question, such as `silence`, `ownLease`, `promise`, `hold`, `cooldown`,
+    /// `promote`, `loss`, `taker` or `targetReady`; `database/main/…`, `workload/web/…`,
+    /// `traffic/public/…` and `move/…` where it is about one of several.
     pub name: String,
     /// The answer.
     pub verdict: GateVerdict,

@@ -251,10 +251,13 @@ impl State {
         match record.phase {
             Phase::Steady => {
                 let lives = if record.active == *s.me { Some(s.grants()) } else { s.lives(&record.active) };
-                let database = plan.gates.iter().any(|g| g.name == "database" && !g.passed());
+                let dead = plan.gates.iter().any(|g| g.name == "database" && !g.passed());
+                let about = |g: &Gate| g.name.starts_with("database/") && g.answer == Answer::Unknown;
+                let unheard = record.active == *s.me && plan.gates.iter().any(about);
                 match lives {
-                    Some(true) if !database => judged(Some(true), plan.transition.is_some(), false, "Steady"),
-                    Some(true) => judged(Some(false), true, false, "DatabaseDown"),
+                    Some(true) if dead => judged(Some(false), true, false, "DatabaseDown"),
+                    Some(true) if unheard => judged(None, true, false, "DatabaseUnknown"),
+                    Some(true) => judged(Some(true), plan.transition.is_some(), false, "Steady"),
                     Some(false) => judged(Some(false), !refused, refused, "ActiveSiteSilent"),
                     None => judged(None, true, false, "ActiveSiteUnknown"),
                 }

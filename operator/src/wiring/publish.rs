@@ -82,7 +82,8 @@ impl StatusPublisher {
             about: object.object_ref(&()),
             weight,
             reason: record.phase.name().to_owned(),
-            action: "Reconcile".to_owned(),
+            // Events of one reason and action are folded into the first one's words.
+            action: format!("Epoch{}Serial{}", record.epoch, record.serial),
             note: shown.report.sentence.clone(),
         });
     }
@@ -124,7 +125,13 @@ fn word(shown: &Shown, mv: &Move) -> (api::MoveState, String) {
         (None, None, None, None) => {
             (api::MoveState::Pending, format!("the policy has no record yet: {}", shown.report.sentence))
         }
-        (None, None, Some(_), None) => (api::MoveState::Pending, "not acted on yet".to_owned()),
+        (None, None, Some(record), None) => (
+            api::MoveState::Pending,
+            format!(
+                "not acted on yet: {} is active and decides; a Move that was applied by hand must be applied there too",
+                record.active
+            ),
+        ),
     }
 }
 
@@ -373,7 +380,7 @@ mod tests {
     fn a_move_is_told_what_it_waits_for() {
         let mv = to_lyon("shop").command.unwrap().command;
         let mut shown = shown();
-        assert_eq!(word(&shown, &mv), (api::MoveState::Pending, "not acted on yet".to_owned()));
+        assert_eq!(word(&shown, &mv), (api::MoveState::Pending, "not acted on yet: lyon is active and decides; a Move that was applied by hand must be applied there too".to_owned()));
         shown.report.gates = vec![gate(&format!("move/{}", mv.name), false)];
         assert_eq!(word(&shown, &mv), (api::MoveState::Pending, shown.report.gates[0].words()));
         shown.report.gates.clear();

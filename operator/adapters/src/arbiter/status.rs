@@ -1,4 +1,4 @@
-//! What the members say of themselves, for `bascule check`.
+//! What the members say of themselves.
 
 use std::time::Duration;
 

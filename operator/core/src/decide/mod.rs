@@ -137,6 +137,11 @@ pub(crate) fn promotion_gates(s: &Situation<'_>, policy: &Policy, record: &Recor
     gates
 }
 
+/// How long after a role was withdrawn it is offered.
+pub(crate) fn withdrawal_wait(s: &Situation<'_>, record: &Record) -> std::time::Duration {
+    witness::granted_until_gone(s, record)
+}
+
 /// What a promotion of this site would lose at most, if it were done now.
 pub(crate) fn loss_now(s: &Situation<'_>, policy: &Policy, record: &Record) -> LossBound {
     take::loss(s, policy, record)

@@ -191,19 +191,24 @@ fn rule_switchover(s: &Situation<'_>, record: &Record, mv: &Move, to: &SiteName)
     Ruling::Start
 }
 
+/// Why nobody takes a role from a site that lives, and what to do instead.
+fn lives_still(active: &SiteName) -> String {
+    format!(
+        "{active} is active and its lease lives, so only {active} can give its role up: use Switchover; if its database is dead and it does not offer its role, its status says why, and a Failover is possible once its operator is stopped"
+    )
+}
+
 fn rule_failover(s: &Situation<'_>, record: &Record, mv: &Move, stopped: bool) -> Ruling {
     if stopped && mv.serial.is_none() {
         let message = "sourceStopped needs serial: which state was it said of?".to_owned();
         return Ruling::End(MoveEnd::Refused, message);
     }
     if record.active == *s.me {
-        let message = format!("{} is active and its lease lives: use Switchover", record.active);
+        let message = lives_still(&record.active);
         return Ruling::End(MoveEnd::Refused, message);
     }
     match s.lives(&record.active) {
-        Some(true) => {
-            Ruling::End(MoveEnd::Refused, format!("the lease of {} lives: use Switchover", record.active))
-        }
+        Some(true) => Ruling::End(MoveEnd::Refused, lives_still(&record.active)),
         Some(false) => match mv.order.to().filter(|to| *to != s.me) {
             Some(to) => {
                 Ruling::Wait(gate(mv, Answer::NotYet, format!("{to} carries it out"), "the target's take"))

@@ -2,7 +2,7 @@
 
 use super::{Condition, SiteRow, State, size};
 use crate::blocker::is_contended;
-use crate::decide::{PolicySeen, Situation, loss_now};
+use crate::decide::{PolicySeen, Situation, loss_now, withdrawal_wait};
 use crate::loss::LossBound;
 use crate::observation::{Fact, FlagValue};
 use crate::plan::{Answer, Gate, Plan, merged};
@@ -24,7 +24,9 @@ pub(super) fn conditions(
         all.push(one("Reconciling", Some(true), state.reason, words.clone()));
     }
     if state.stalled {
-        all.push(one("Stalled", Some(true), state.reason, words));
+        // What waits ends by itself; what needs a person is what was refused.
+        let refused = plan.gates.iter().find(|g| g.answer == Answer::No).map(Gate::words);
+        all.push(one("Stalled", Some(true), state.reason, refused.unwrap_or(words)));
     }
     all.push(arbiter(s, plan));
     all.push(reachable(s, sites));
@@ -38,7 +40,7 @@ pub(super) fn conditions(
     all.extend(flags(s, policy, record));
     all.extend(traffic(s, policy, record));
     all.extend(contended(s));
-    all.extend(advice(s));
+    all.extend(advice(s, policy, record));
     all.push(switchover(policy, record, sites));
     all.push(failover(s, policy, record, sites));
     all
@@ -205,9 +207,26 @@ fn traffic(s: &Situation<'_>, policy: &Policy, record: &Record) -> Option<Condit
 }
 
 /// What a person should know although it stands in nobody's way.
-fn advice(s: &Situation<'_>) -> Option<Condition> {
-    let words: Vec<String> = merged(super::gates::advice(s).cloned()).iter().map(Gate::words).collect();
+fn advice(s: &Situation<'_>, policy: &Policy, record: &Record) -> Option<Condition> {
+    let mut words: Vec<String> = merged(super::gates::advice(s).cloned()).iter().map(Gate::words).collect();
+    words.extend(late_withdrawal(s, policy, record));
     (!words.is_empty()).then(|| one("Advice", Some(true), "Findings", words.join("; ")))
+}
+
+/// Whether a database whose node dies is given up too late for anybody to take it.
+fn late_withdrawal(s: &Situation<'_>, policy: &Policy, record: &Record) -> Option<String> {
+    let (grace, most) = (policy.failover.restart_grace, policy.failover.max_data_loss.seconds);
+    let wait = withdrawal_wait(s, record);
+    let automatic = policy.failover.promote_after != After::Never && record.promise.fences != Fences::Never;
+    (automatic && !policy.databases.is_empty() && grace + wait > most).then(|| {
+        format!(
+            "spec.failover.databaseLost.restartGrace is {} and maxDataLoss.time {}: a database whose node dies while its site lives is offered only {} later, when nobody may take it any more; with at most {} it could be taken",
+            human(grace),
+            human(most),
+            human(grace + wait),
+            human(most.saturating_sub(wait)),
+        )
+    })
 }
 
 fn contended(s: &Situation<'_>) -> Option<Condition> {

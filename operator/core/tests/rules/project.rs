@@ -7,7 +7,7 @@ use bascule_core::loss::LossBound;
 use bascule_core::moves::MoveHash;
 use bascule_core::observation::{Fact, FlagValue, PodsAsked, ReplicasSeen};
 use bascule_core::plan::{Answer, Gate};
-use bascule_core::policy::After;
+use bascule_core::policy::{After, Policy};
 use bascule_core::position::Lsn;
 use bascule_core::project::{Lag, Report, SiteRole, project, size};
 use bascule_core::record::{Cause, HoldUntil, MeasuredLoss, Phase, PhaseTime};
@@ -147,8 +147,19 @@ fn reads_behind() -> Given {
 }
 
 /// A finding that stands in nobody's way.
+/// A database whose node dies is offered while it may still be taken.
+fn in_time(policy: &mut Policy) {
+    policy.failover.restart_grace = policy.failover.max_data_loss.seconds - Duration::from_secs(2);
+}
+
+/// One millisecond later.
+fn too_late(policy: &mut Policy) {
+    in_time(policy);
+    policy.failover.restart_grace += Duration::from_millis(1);
+}
+
 fn advised() -> Given {
-    let mut given = Given::at("lyon").record(steady());
+    let mut given = Given::at("lyon").record(steady()).policy(in_time);
     let found = Gate::new("database/main/WalSenderTimeout", Answer::Yes, "wal_sender_timeout: 60 s", "4 s");
     given.seen.databases.get_mut(&item("main")).unwrap().preflight = Fact::now(vec![found]);
     given
@@ -168,6 +179,7 @@ fn condition(r: &Report, kind: &str) -> (Option<bool>, String) {
 #[case::cut_off(Given::at("paris").record(steady()).lease(Lease::Lapsed), "Ready", Some(false), "ActiveSiteSilent")]
 #[case::not_looked({ let mut g = Given::at("lyon").record(steady()); g.observed = 0; g }, "Ready", None, "ActiveSiteUnknown")]
 #[case::dead(Given::at("paris").record(steady()).report(dead(10)), "Ready", Some(false), "DatabaseDown")]
+#[case::unheard(Given::at("paris").record(steady()).guard_unknown(), "Ready", None, "DatabaseUnknown")]
 #[case::reads(reads(), "Ready", Some(false), "ReadOnly")]
 #[case::reads_end_by_themselves(reads(), "Reconciling", Some(true), "ReadOnly")]
 #[case::reads_need_a_person(hold(reads()), "Stalled", Some(true), "ReadOnly")]
@@ -199,6 +211,7 @@ fn condition(r: &Report, kind: &str) -> (Option<bool>, String) {
 #[case::a_lost_site_s_replica(reads(), "FailoverPossible", Some(true), "SiteCanTake")]
 #[case::a_lost_site_s_replica_that_is_behind(reads_behind(), "FailoverPossible", Some(false), "LossTooLarge")]
 #[case::advice(advised(), "Advice", Some(true), "Findings")]
+#[case::a_dead_node_is_given_up_too_late(Given::at("paris").record(steady()).policy(too_late), "Advice", Some(true), "Findings")]
 #[case::writes(Given::at("paris").record(steady()), "ReadOnlyEffective", Some(true), "ReadWrite")]
 #[case::read_only(Given::at("lyon").record(steady()), "ReadOnlyEffective", Some(true), "ReadOnly")]
 #[case::flag_wrong(Given::at("lyon").record(steady()).flag(FlagValue::ReadWrite), "ReadOnlyEffective", Some(false), "FlagDiffers")]
@@ -227,7 +240,7 @@ fn a_condition_has_a_stable_reason(
 
 #[test]
 fn what_is_true_only_sometimes_is_absent_otherwise() {
-    let r = told(&Given::at("paris").record(steady()));
+    let r = told(&Given::at("paris").record(steady()).policy(in_time));
     for kind in ["Reconciling", "Stalled", "Contended", "Advice"] {
         assert!(!r.conditions.iter().any(|c| c.kind == kind), "{kind}");
     }

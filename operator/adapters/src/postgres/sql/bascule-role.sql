@@ -4,7 +4,7 @@
 -- Run once on the PRIMARY, in the database that the policy names; the standbys get it by replication:
 --   psql -d DATABASE -v ON_ERROR_STOP=1 -v password='...' -f bascule-role.sql
 --
--- On a hardened server (rights of PUBLIC revoked), `bascule check` names every further grant that is missing.
+-- On a hardened server (rights of PUBLIC revoked), the status of the policy names every further grant that is missing.
 
 CREATE ROLE bascule LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD :'password';
 
