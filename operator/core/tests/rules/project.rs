@@ -149,7 +149,8 @@ fn reads_behind() -> Given {
 /// A finding that stands in nobody's way.
 /// A database whose node dies is offered while it may still be taken.
 fn in_time(policy: &mut Policy) {
-    policy.failover.restart_grace = policy.failover.max_data_loss.seconds - Duration::from_secs(2);
+    policy.failover.restart_grace = Duration::from_secs(28);
+    policy.failover.max_data_loss.seconds = Duration::from_secs(30);
 }
 
 /// One millisecond later.
