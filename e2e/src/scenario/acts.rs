@@ -124,6 +124,21 @@ impl Scene<'_> {
         Ok((text, commit))
     }
 
+    /// Commits two Moves from the active site to the other one in one commit, so that both name the same epoch
+    /// however fast the first is carried out; answers the target.
+    pub async fn commit_switchovers_at_once(&self, names: [&str; 2]) -> Result<Place> {
+        let from = self.holder();
+        let to = from.other_site().unwrap_or(from);
+        let epoch = self.shop.view(from).await?.epoch();
+        let texts = names.map(|name| MoveText::switchover(name, from, to, epoch, "a scenario asks for it"));
+        let commit = self.shop.commit_moves("two Moves at once", &texts)?;
+        self.note(&format!(
+            "Moves {} from {from} to {to} in epoch {epoch}: {commit:.8}",
+            names.join(" and ")
+        ));
+        Ok(to)
+    }
+
     /// Commits a `Failover` from the active site to the other one.
     pub async fn commit_failover(&self, name: &str) -> Result<()> {
         let (text, _) = self.failover(name).await?;

@@ -60,8 +60,11 @@ pub fn main(scenarios: &[Scenario]) -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(failed) => {
-            println!("\nFAILED: {}", failed.join(", "));
-            println!("scenarios: {} passed, {} failed", chosen.len() - failed.len(), failed.len());
+            // Once more at the end, where a reader of a long log looks first.
+            for failure in &failed {
+                println!("\nFAILED: {}\n{}\n  error: {}", failure.scenario, failure.last_seen, failure.error);
+            }
+            println!("\nscenarios: {} passed, {} failed", chosen.len() - failed.len(), failed.len());
             ExitCode::FAILURE
         }
         Err(e) => {
@@ -72,7 +75,7 @@ pub fn main(scenarios: &[Scenario]) -> ExitCode {
 }
 
 /// Ctrl-C and SIGTERM end it, and the world with it.
-async fn interruptible(chosen: &[&Scenario]) -> Result<Vec<&'static str>> {
+async fn interruptible(chosen: &[&Scenario]) -> Result<Vec<Failure>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::select! {
@@ -82,7 +85,18 @@ async fn interruptible(chosen: &[&Scenario]) -> Result<Vec<&'static str>> {
     }
 }
 
-async fn play_all(chosen: &[&Scenario]) -> Result<Vec<&'static str>> {
+/// What the summary says of a scenario that failed.
+struct Failure {
+    scenario: &'static str,
+    error: String,
+    /// The end of what was done and seen.
+    last_seen: String,
+}
+
+/// How many lines of a failed scenario's transcript the summary repeats.
+const LINES_REPEATED: usize = 12;
+
+async fn play_all(chosen: &[&Scenario]) -> Result<Vec<Failure>> {
     let mut stage: Option<Stage> = None;
     let mut failed = Vec::new();
     for scenario in chosen {
@@ -105,7 +119,9 @@ async fn play_all(chosen: &[&Scenario]) -> Result<Vec<&'static str>> {
                     Ok(folder) => println!("  logs are kept in {}", folder.display()),
                     Err(e) => println!("  logs could not be kept: {e:#}"),
                 }
-                failed.push(scenario.name);
+                let lines: Vec<&str> = transcript.lines().collect();
+                let last_seen = lines[lines.len().saturating_sub(LINES_REPEATED)..].join("\n");
+                failed.push(Failure { scenario: scenario.name, error: format!("{error:#}"), last_seen });
                 ready.down()?;
             }
         }

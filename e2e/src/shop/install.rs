@@ -87,6 +87,14 @@ impl Shop<'_> {
         self.world().git().commit(&message, &[(&text.path(), &text.yaml())])
     }
 
+    /// Commits several Moves in one commit; answers it.
+    pub fn commit_moves(&self, message: &str, texts: &[super::MoveText]) -> Result<String> {
+        let files: Vec<(String, String)> = texts.iter().map(|t| (t.path(), t.yaml())).collect();
+        let files: Vec<(&str, &str)> =
+            files.iter().map(|(path, yaml)| (path.as_str(), yaml.as_str())).collect();
+        self.world().git().commit(message, &files)
+    }
+
     /// Applies objects of the application's to a site by hand.
     pub async fn apply(&self, site: Place, object: &Value) -> Result<()> {
         apply(&self.world().kube(site).await?, object).await

@@ -46,9 +46,8 @@ async fn the_same_move_applied_again_or_reverted_does_nothing(s: &mut Scene<'_>)
 }
 
 async fn of_two_moves_at_once_one_acts_and_the_other_is_stale(s: &mut Scene<'_>) -> Result<()> {
-    let (text, _) = s.commit_switchover("first-of-two").await?;
-    s.commit_switchover("second-of-two").await?;
-    s.writes_move_to(text.to).await?;
+    let target = s.commit_switchovers_at_once(["first-of-two", "second-of-two"]).await?;
+    s.writes_move_to(target).await?;
     s.move_ends("first-of-two", MoveState::Done).await?;
     s.move_ends("second-of-two", MoveState::Stale).await?;
     s.writes_go_on_for(A_WHILE).await
