@@ -1,16 +1,17 @@
 //! The loop: what happens goes into the rules, what they order is carried out, one step of the server at a time.
 
 mod orders;
-mod stray;
 mod told;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bascule_core::guard::action::Event;
+use bascule_core::guard::contact::Contact;
 use bascule_core::guard::fallback::RecordView;
 use bascule_core::guard::grant::Deadline;
 use bascule_core::guard::rules::Rules;
+use bascule_core::guard::stray::Stray;
 use bascule_core::guard::wire::{
     ClusterState, Disk, Diverged, FromGuard, FromOperator, Report, Role, ServerState, Stopped, Upstream,
 };
@@ -22,7 +23,7 @@ use crate::arbiter::Arbiter;
 use crate::clock;
 use crate::journal::Journal;
 use crate::link::FromLink;
-use crate::monitor::{Contact, Seen};
+use crate::monitor::{Seen, keep_contact};
 use crate::server::Server;
 use crate::store::{DIVERGED, OPENED, REWINDING, STOPPED, StoreError};
 use crate::watch::Killed;
@@ -33,7 +34,6 @@ const SAY_WHY: Duration = Duration::from_secs(10);
 const LOOK_AT_DISK: Duration = Duration::from_secs(1);
 
 pub(crate) use orders::postmaster_ends;
-use stray::Stray;
 use told::Doing;
 
 /// What the parts tell the loop.
@@ -235,7 +235,7 @@ impl Supervisor {
     }
 
     fn write_contact(&mut self) {
-        if let Err(e) = self.contact.write(&self.server) {
+        if let Err(e) = keep_contact(&self.contact, &self.server) {
             self.trouble(&e);
         }
     }

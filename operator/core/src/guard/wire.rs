@@ -386,6 +386,13 @@ pub struct Positions {
     pub age: Millis,
 }
 
+impl Positions {
+    /// Whether a receiver receives.
+    pub fn streams(&self) -> bool {
+        self.upstream.as_ref().is_some_and(UpstreamView::streams)
+    }
+}
+
 /// PostgreSQL's word for a receiver that receives.
 pub const STREAMING: &str = "streaming";
 

@@ -45,7 +45,7 @@ fn supervisor(dir: &Path) -> (Supervisor, mpsc::Receiver<FromGuard>) {
     let policy = PolicyKey::new("web", "shop").unwrap();
     let (site, database) = ("paris".try_into().unwrap(), "main".to_owned().try_into().unwrap());
     let (journal, _) = Journal::open(dir, site, policy, database).unwrap();
-    let contact = Contact::load(&server).unwrap();
+    let contact = crate::monitor::load_contact(&server).unwrap();
     let rules = Rules::new(Memory::default(), disk, clock::now());
     let boot = "boot".to_owned();
     (Supervisor::new(rules, server, None, boot, heard, hear, say, contact, journal).unwrap(), said)

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use bascule_core::guard::wire::Behind;
-use bascule_core::position::Lsn;
-use bascule_core::time::{Boottime, Millis};
+use super::wire::Behind;
+use crate::position::Lsn;
+use crate::time::{Boottime, Millis};
 
 /// How far apart two remembered moments are at least.
 const APART: Duration = Duration::from_millis(50);
@@ -13,8 +13,8 @@ const APART: Duration = Duration::from_millis(50);
 const REMEMBERED: usize = 4096;
 
 /// What the primary had flushed, and when.
-#[derive(Debug, Default)]
-pub(crate) struct Flushed {
+#[derive(Clone, Debug, Default)]
+pub struct Flushed {
     /// Each: nothing past this was flushed at that moment. In order of both.
     moments: VecDeque<(Boottime, Lsn)>,
 }
@@ -22,7 +22,7 @@ pub(crate) struct Flushed {
 impl Flushed {
     /// Takes a reading of a primary: what it has flushed, and what each replica has confirmed, by slot. The reading was
     /// begun at `at`, so nothing in it is older.
-    pub(crate) fn take(
+    pub fn take(
         &mut self,
         flush: Lsn,
         confirmed: &[(String, Lsn)],

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bascule_core::time::Boottime;
+use crate::time::Boottime;
 
 /// The first and the longest pause between two looks.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(1));
@@ -10,8 +10,8 @@ const PAUSE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins
 const STEADY: Duration = Duration::from_secs(2);
 
 /// How long it has not streamed and when it was looked at.
-#[derive(Debug)]
-pub(super) struct Stray {
+#[derive(Clone, Debug)]
+pub struct Stray {
     quiet: Option<Boottime>,
     streaming: Option<Boottime>,
     pause: Duration,
@@ -26,7 +26,7 @@ impl Default for Stray {
 
 impl Stray {
     /// Whether to look now; [`Stray::looked`] says when that is done.
-    pub(super) fn is_due(&mut self, follows: bool, streams: bool, now: Boottime) -> bool {
+    pub fn is_due(&mut self, follows: bool, streams: bool, now: Boottime) -> bool {
         if !follows {
             // The pause stays: a standby that is started again and again is still the same one.
             (self.quiet, self.streaming) = (None, None);
@@ -51,7 +51,7 @@ impl Stray {
     }
 
     /// The look is over.
-    pub(super) fn looked(&mut self) {
+    pub fn looked(&mut self) {
         self.looking = false;
     }
 }
