@@ -30,6 +30,8 @@ const UNSETTLED: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Looks {
     entries: BTreeMap<Look, Entry>,
+    /// Whether nothing moved when it was last asked what is due.
+    quiet: bool,
 }
 
 #[derive(Debug, Default)]
@@ -109,7 +111,19 @@ impl Looks {
                 wanted.push((Look::Upstream(name.clone(), site.clone()), QUIET_DATABASE));
             }
         }
+        self.due_of(wanted, quiet, now)
+    }
+
+    /// The same of these, each with how often it is looked at usually.
+    fn due_of(&mut self, wanted: Vec<(Look, Duration)>, quiet: bool, now: Boottime) -> Vec<Look> {
         self.entries.retain(|look, _| wanted.iter().any(|(w, _)| w == look));
+        if quiet && !self.quiet {
+            // Five looks a second say nothing about how long it has been unsettled.
+            for entry in self.entries.values_mut() {
+                entry.unsettled = entry.unsettled.min(1);
+            }
+        }
+        self.quiet = quiet;
         let mut due = Vec::new();
         for (look, every) in wanted {
             let entry = self.entries.entry(look.clone()).or_default();
@@ -147,5 +161,25 @@ mod tests {
         assert_eq!(looks.entries[&what].every(QUIET_DATABASE), QUIET_DATABASE);
         looks.ended(&what, false, Boottime::from_millis(0));
         assert_eq!(looks.entries[&what].every(BUSY), BUSY, "never later than usual");
+    }
+
+    #[test]
+    fn looks_during_a_transition_use_up_nothing_of_the_patience_after_it() {
+        let mut looks = Looks::default();
+        let what = Look::Traffic("public".try_into().unwrap());
+        let mut now = Boottime::from_millis(0);
+        for _ in 0..20 {
+            for look in looks.due_of(vec![(what.clone(), BUSY)], false, now) {
+                looks.ended(&look, false, now);
+            }
+            now = now + BUSY;
+        }
+        assert_eq!(looks.due_of(vec![(what.clone(), QUIET)], true, now), [], "it was looked at a moment ago");
+        let first = looks.next().unwrap();
+        assert!(first <= now + UNSETTLED, "as if the transition's looks had not been: {first:?}");
+        assert_eq!(looks.due_of(vec![(what.clone(), QUIET)], true, first).len(), 1);
+        looks.ended(&what, false, first);
+        assert_eq!(looks.due_of(vec![(what, QUIET)], true, first), []);
+        assert_eq!(looks.next(), Some(first + UNSETTLED * 2));
     }
 }
