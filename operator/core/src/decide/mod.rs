@@ -37,6 +37,7 @@ mod witness;
 pub(crate) use eligible::state_words;
 pub use note::note;
 pub use situation::{Installation, PolicySeen, Situation};
+pub(crate) use take::said_behind;
 
 use crate::loss::LossBound;
 use crate::plan::{Answer, Gate, Plan};

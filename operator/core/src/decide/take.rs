@@ -319,7 +319,7 @@ pub(super) fn loss(s: &Situation<'_>, policy: &Policy, record: &Record) -> LossB
 }
 
 /// How far the active site last said that this site's replica is behind.
-pub(super) fn said_behind<'a>(s: &'a Situation<'_>, record: &Record, name: &ItemName) -> Option<&'a Behind> {
+pub(crate) fn said_behind<'a>(s: &'a Situation<'_>, record: &Record, name: &ItemName) -> Option<&'a Behind> {
     s.seen.sites.get(&record.active)?.value()?.behind.get(name)?.get(s.me)
 }
 

@@ -1,7 +1,7 @@
 //! One row per site, and the last transition.
 
 use super::{Lag, SiteRole, SiteRow, TransitionRow, size};
-use crate::decide::{PolicySeen, Situation};
+use crate::decide::{PolicySeen, Situation, said_behind};
 use crate::facts::{Following, SiteFacts, following};
 use crate::guard::wire::{Disk, Report, ServerState, slot_of};
 use crate::name::{ItemName, SiteName};
@@ -35,7 +35,7 @@ fn row(s: &Situation<'_>, plan: &Plan, record: Option<&Record>, name: SiteName) 
         _ => None,
     };
     let silent = s.silent_for(&name).filter(|_| !me);
-    let follows = if active { Follows::UNKNOWN } else { follows(s, &name, &facts) };
+    let follows = if active { Follows::UNKNOWN } else { follows(s, record, &name, &facts) };
     SiteRow {
         role: if me { own_role(s) } else { said_role(&facts, active, s.lives(&name)) },
         lives: if me { Some(s.lease_alive()) } else { s.lives(&name) },
@@ -116,20 +116,22 @@ impl Follows {
         Self { streaming: None, why: None, lag: Lag { bytes: None, age_ms: None }, missing: None };
 }
 
-fn follows(s: &Situation<'_>, name: &SiteName, facts: &Fact<&SiteFacts>) -> Follows {
+fn follows(s: &Situation<'_>, record: Option<&Record>, name: &SiteName, facts: &Fact<&SiteFacts>) -> Follows {
     let PolicySeen::Present(policy) = &s.policy else { return Follows::UNKNOWN };
     let here = policy.databases.iter().filter(|(_, d)| d.instances.contains_key(name));
     let databases: Vec<&ItemName> = here.map(|(n, _)| n).collect();
     if databases.is_empty() {
         return Follows::UNKNOWN;
     }
-    if name == s.me { own(s, &databases) } else { said(s, name, facts, &databases) }
+    if name == s.me { own(s, record, &databases) } else { said(s, name, facts, &databases) }
 }
 
-fn own(s: &Situation<'_>, databases: &[&ItemName]) -> Follows {
+fn own(s: &Situation<'_>, record: Option<&Record>, databases: &[&ItemName]) -> Follows {
+    // A primary knows of a lag that the replica cannot know of while the line is slow, and has told the other sites.
+    let told = |n: &ItemName| record.and_then(|r| said_behind(s, r, n)).map(|behind| behind.bytes);
     let missing = |n: &&ItemName| {
         let contact = s.seen.databases.get(*n)?.last_contact?;
-        Some(contact.reported_end.ahead_of(contact.received))
+        Some(contact.reported_end.ahead_of(contact.received)).max(told(n))
     };
     let missing = worst(databases.iter().map(missing));
     let lag = Lag { bytes: Some(0), age_ms: Some(0) };
@@ -140,6 +142,7 @@ fn own(s: &Situation<'_>, databases: &[&ItemName]) -> Follows {
         match guard.and_then(Fact::value).and_then(following) {
             Some(Following::Streaming { lag, age }) => {
                 let age_ms = age.map(|age| Millis::from(seen + age).0);
+                let lag = lag.map(|bytes| bytes.max(told(name).unwrap_or_default()));
                 all.lag.bytes = all.lag.bytes.zip(lag).map(|(a, b)| a.max(b));
                 all.lag.age_ms = all.lag.age_ms.zip(age_ms).map(|(a, b)| a.max(b));
             }

@@ -385,6 +385,17 @@ fn a_lag_that_only_the_primary_knows_of_is_shown() {
 }
 
 #[test]
+fn a_lag_that_the_active_site_has_said_is_shown_where_the_replica_knows_of_none() {
+    let said = Behind { bytes: 20 << 20, time: None };
+    let given = Given::at("lyon")
+        .record(steady())
+        .facts("paris", move |f| drop(f.behind.insert(item("main"), [(site("lyon"), said)].into())));
+    let r = told(&given);
+    assert_eq!(r.lag.bytes, Some(20 << 20), "what would tell lyon is still on the way");
+    assert_eq!(condition(&r, "FailoverPossible"), (Some(false), "LagTooLarge".to_owned()));
+}
+
+#[test]
 fn advice_is_shown_and_blocks_nothing() {
     let given = advised();
     assert!(given.plan().blockers.is_empty());
