@@ -11,6 +11,7 @@ use super::World;
 use super::arbiter::Arbiter;
 use super::cluster::Cluster;
 use super::control;
+use super::disks;
 use super::network;
 use super::parts::{Group, Part};
 use super::pki::Pki;
@@ -34,6 +35,7 @@ impl World {
     pub(super) async fn bring_up(&self) -> Result<()> {
         let progress = self.progress();
         self.make_mount_points()?;
+        disks::put_in(self.run())?;
         let pki = Pki::create(self.run().pki())?;
         Arbiter::write_certificates(&pki)?;
         self.dns().write_files()?;

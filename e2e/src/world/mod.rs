@@ -24,6 +24,7 @@ mod bring_up;
 pub mod cgroup;
 pub mod cluster;
 pub mod control;
+mod disks;
 pub mod dns;
 mod faults;
 pub mod git;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::cgroup::Cgroups;
+use super::disks;
 use super::network;
 use super::place::Place;
 use super::run_folder::{MachineLock, RunFolder};
@@ -48,6 +49,7 @@ fn end(place: Place, init: Option<Recorded>) -> Result<()> {
 pub fn take_down(run: &RunFolder) -> Result<()> {
     let Some(state) = run.load()? else {
         if run.root().exists() {
+            disks::take_out(run)?;
             fs::remove_dir_all(run.root())?;
         }
         return Ok(());
@@ -71,6 +73,7 @@ pub fn take_down(run: &RunFolder) -> Result<()> {
         // Empty, or somebody else has begun to use it.
         let _ = fs::remove_dir(folder);
     }
+    disks::take_out(run)?;
     fs::remove_dir_all(run.root()).with_context(|| format!("cannot remove {}", run.root().display()))
 }
 
