@@ -63,6 +63,8 @@ pub enum Outcome {
 pub struct Attempt {
     /// Write or read.
     pub kind: Kind,
+    /// Which of the client's workers of this kind, each a user with addresses of its own; from zero.
+    pub worker: usize,
     /// What the row would carry; never used twice. Empty for a read.
     pub token: String,
     /// Before anything was sent.

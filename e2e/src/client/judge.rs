@@ -124,6 +124,11 @@ impl History {
         self.of(kind).filter(|a| a.start >= after && a.site() == Some(site)).min_by_key(|a| a.end)
     }
 
+    /// The success of a kind at a site that was begun last.
+    pub fn last_begun_at(&self, kind: Kind, site: &str) -> Option<&Attempt> {
+        self.of(kind).filter(|a| a.site() == Some(site)).max_by_key(|a| a.start)
+    }
+
     /// The last success of a kind at a site that ended before a moment.
     pub fn last_at(&self, kind: Kind, site: &str, before: Stamp) -> Option<&Attempt> {
         self.of(kind).filter(|a| a.end <= before && a.site() == Some(site)).max_by_key(|a| a.end)
@@ -137,6 +142,7 @@ mod tests {
     fn ack(site: &str, start: u64, end: u64) -> Attempt {
         Attempt {
             kind: Kind::Write,
+            worker: 0,
             token: format!("{site}-{start}"),
             start: Stamp(start),
             end: Stamp(end),

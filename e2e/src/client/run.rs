@@ -52,6 +52,8 @@ pub struct Client {
     shared: Arc<Shared>,
     stop: CancellationToken,
     workers: Vec<JoinHandle<()>>,
+    writers: usize,
+    readers: usize,
 }
 
 #[derive(Debug)]
@@ -77,19 +79,20 @@ impl Client {
             begin: Stamp::now(),
         });
         let stop = CancellationToken::new();
-        let kinds = std::iter::repeat_n(Kind::Write, options.writers)
-            .chain(std::iter::repeat_n(Kind::Read, options.readers));
+        let kinds = (0..options.writers)
+            .map(|worker| (Kind::Write, worker))
+            .chain((0..options.readers).map(|worker| (Kind::Read, worker)));
         let workers = kinds
-            .map(|kind| {
+            .map(|who| {
                 let session = match &options.target {
                     Target::Web(published) => Session::Web(Web::new(published.clone())),
                     Target::Databases(databases) => Session::Sql(Sql::new(databases.clone())),
                 };
                 let pauses = (options.pace, options.retry);
-                tokio::spawn(work(Arc::clone(&shared), stop.clone(), session, kind, pauses))
+                tokio::spawn(work(Arc::clone(&shared), stop.clone(), session, who, pauses))
             })
             .collect();
-        Self { shared, stop, workers }
+        Self { shared, stop, workers, writers: options.writers, readers: options.readers }
     }
 
     /// What was done until now.
@@ -118,6 +121,31 @@ impl Client {
             a.kind == kind && a.start >= after && a.site() == Some(site)
         })
         .await
+    }
+
+    /// The same of every worker of this kind: a user keeps an address for as long as its TTL allows, so that after a
+    /// change of traffic one user is there before another. Answers the first.
+    pub async fn all_work_at(
+        &self,
+        kind: Kind,
+        site: &str,
+        after: Stamp,
+        deadline: Duration,
+    ) -> Result<Attempt> {
+        let begin = Stamp::now();
+        let first = self.works_at(kind, site, after, deadline).await?;
+        let workers = match kind {
+            Kind::Write => self.writers,
+            Kind::Read => self.readers,
+        };
+        for worker in 0..workers {
+            let left = deadline.saturating_sub(Stamp::now().since(begin));
+            self.wait_for(&format!("{kind:?} of worker {worker} at {site}"), left, |a| {
+                a.kind == kind && a.worker == worker && a.start >= after && a.site() == Some(site)
+            })
+            .await?;
+        }
+        Ok(first)
     }
 
     /// Waits for any attempt that fits.
@@ -162,7 +190,7 @@ async fn work(
     shared: Arc<Shared>,
     stop: CancellationToken,
     mut session: Session,
-    kind: Kind,
+    (kind, worker): (Kind, usize),
     (pace, retry): (Duration, Duration),
 ) {
     let mut tick = interval(pace);
@@ -181,7 +209,7 @@ async fn work(
             Session::Web(web) => web.attempt(kind, &token).await,
             Session::Sql(sql) => sql.attempt(kind, &token).await,
         };
-        let attempt = Attempt { kind, token, start, end: Stamp::now(), outcome, address };
+        let attempt = Attempt { kind, worker, token, start, end: Stamp::now(), outcome, address };
         if !attempt.worked() {
             tick.reset_after(retry.saturating_sub(attempt.end.since(attempt.start)));
         }

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
@@ -15,8 +17,10 @@ use tokio::time::timeout;
 use super::dns;
 use super::history::{Kind, Outcome};
 
-/// How long one DNS server may take before the next is asked.
-const DNS: Duration = Duration::from_millis(200);
+/// How long one DNS server may take before the next is asked as well.
+const NEXT_DNS: Duration = Duration::from_millis(200);
+/// How long all of them may take: one that lives and is slow is no failure of what is published.
+const DNS: Duration = Duration::from_secs(3);
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_millis(500);
 /// How long an answer may take.
@@ -61,18 +65,29 @@ impl Web {
         {
             return Ok(*first);
         }
-        let mut last = None;
-        for server in &self.published.servers {
-            match dns::addresses(*server, &self.published.name, DNS).await {
-                Ok(answer) => {
-                    let first = *answer.addresses.first().context("an answer without addresses")?;
-                    self.known = Some((answer.addresses, Instant::now() + answer.ttl));
-                    return Ok(first);
-                }
-                Err(e) => last = Some(e),
+        let answer = self.ask().await?;
+        let first = *answer.addresses.first().context("an answer without addresses")?;
+        self.known = Some((answer.addresses, Instant::now() + answer.ttl));
+        Ok(first)
+    }
+
+    /// The first answer, of servers that are asked in their order, each a little after the one before.
+    async fn ask(&self) -> Result<dns::Answer> {
+        let mut left = self.published.servers.iter();
+        let mut asked = FuturesUnordered::new();
+        let mut last = anyhow::anyhow!("no DNS server was named");
+        loop {
+            let next = left.next();
+            let any_left = next.is_some();
+            asked.extend(next.map(|server| dns::addresses(*server, &self.published.name, DNS)));
+            let patience = if any_left { NEXT_DNS } else { DNS };
+            match timeout(patience, asked.next()).await {
+                Ok(Some(Ok(answer))) => return Ok(answer),
+                Ok(Some(Err(e))) => last = e,
+                Ok(None) if !any_left => return Err(last),
+                Ok(None) | Err(_) => {}
             }
         }
-        Err(last.unwrap_or_else(|| anyhow::anyhow!("no DNS server was named")))
     }
 }
 

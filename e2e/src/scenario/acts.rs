@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bascule_crds::MoveState;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -10,7 +10,9 @@ use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 
 use super::Scene;
+use crate::client::Stamp;
 use crate::shop::{DATABASE_POD, MoveText, NAMESPACE, PolicyText, WEB};
+use crate::waiting::until;
 use crate::world::place::POSTGRES_PORT;
 use crate::world::{Cut, OperatorOptions, Place, Scope};
 
@@ -85,11 +87,21 @@ impl Scene<'_> {
         self.shop.kill_server(site).await
     }
 
-    /// The database's pod is deleted, as a rollout or a drained node would.
-    pub fn delete_pod(&self, site: Place) -> Result<()> {
+    /// The database's pod is deleted, as a rollout or a drained node would; returns when another has its place, with
+    /// the moment before.
+    pub async fn replace_pod(&self, site: Place) -> Result<Stamp> {
         self.note(&format!("the database's pod of {site} is deleted"));
+        let before = Stamp::now();
+        let old = self.world().pod(site, NAMESPACE, DATABASE_POD).await?;
         self.world().kubectl(site, &["delete", "pod", "-n", NAMESPACE, DATABASE_POD, "--wait=false"])?;
-        Ok(())
+        until(&format!("another pod {DATABASE_POD} of {site}"), super::sees::SOON, || async {
+            let pod = self.world().pod(site, NAMESPACE, DATABASE_POD).await?;
+            ensure!(pod.uid != old.uid, "the old one is still there");
+            Ok(())
+        })
+        .await?;
+        self.note("another pod has its place");
+        Ok(before)
     }
 
     /// Replication towards a site gets so many bytes per second.

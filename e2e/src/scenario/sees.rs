@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use bascule_crds::{MoveState, PolicySource};
+use bascule_crds::{GateVerdict, MoveState, PolicySource};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
@@ -56,23 +56,32 @@ impl Scene<'_> {
         Ok(last)
     }
 
-    /// Writes come back at the present holder; answers how long there was none.
+    /// Writes come back at the present holder, every user's; answers how long there was none.
     pub async fn writes_return(&self) -> Result<Duration> {
         let (site, from) = (self.holder(), Stamp::now());
         let before = self.client.history().last_at(Kind::Write, site.name(), from).map(|a| a.end);
-        let write = self.client.works_at(Kind::Write, site.name(), from, SOON).await?;
+        let write = self.client.all_work_at(Kind::Write, site.name(), from, SOON).await?;
         let gap = write.end.since(before.unwrap_or(from));
         self.note(&format!("writes are back at {site} after {gap:?}"));
         Ok(gap)
     }
 
-    /// The role moves: writes are acknowledged by this site. From now on it is the holder.
+    /// The role moves: writes are acknowledged by this site, every user's. From now on it is the holder; answers its
+    /// first write.
     pub async fn writes_move_to(&mut self, site: Place) -> Result<Attempt> {
         let from = Stamp::now();
-        let write = self.client.works_at(Kind::Write, site.name(), from, SOON).await?;
+        let write = self.client.all_work_at(Kind::Write, site.name(), from, SOON).await?;
         self.note(&format!("{site} takes writes, {:?} after it was awaited", write.end.since(from)));
         self.writers.push(site.name().to_owned());
         Ok(write)
+    }
+
+    /// Since a moment there was a time without a write, at least so long.
+    pub fn writes_paused(&self, since: Stamp, at_least: Duration) -> Result<()> {
+        let gap = self.client.history().longest_gap(Kind::Write, since, Stamp::now()).length();
+        ensure!(gap >= at_least, "the longest time without a write was {gap:?}");
+        self.note(&format!("there was no write for {gap:?}"));
+        Ok(())
     }
 
     /// A site answers reads, and writes get the correct refusal.
@@ -101,6 +110,19 @@ impl Scene<'_> {
         Ok(view)
     }
 
+    /// A site's status comes to show that this question stands in the way of a promotion.
+    pub async fn is_blocked_by(&self, site: Place, gate: &str) -> Result<()> {
+        let blocks = |v: &View| {
+            let found = v.status.gates.iter().find(|g| g.name == gate).context("it is not asked")?;
+            ensure!(found.verdict == GateVerdict::Block, "it says: {}", found.message);
+            Ok(found.message.clone())
+        };
+        let what = format!("{site} to be blocked by {gate:?}");
+        let view = self.shop.view_when(site, &what, SOON, |v| blocks(v).map(drop)).await?;
+        self.note(&format!("{site} is blocked: {}", blocks(&view)?));
+        Ok(())
+    }
+
     /// A site's status comes to show this phase.
     pub async fn reaches(&self, site: Place, phase: &str) -> Result<View> {
         let shows = |v: &View| {
@@ -112,9 +134,31 @@ impl Scene<'_> {
         Ok(view)
     }
 
-    /// A Move comes to this end.
+    /// A site's operator records this phase in this epoch. For a phase that passes by itself: status may be written
+    /// too seldom to show it.
+    pub async fn records(&self, site: Place, phase: &str, epoch: u64) -> Result<()> {
+        let (in_epoch, recorded) = (format!(" epoch={epoch} "), format!("outcome: recorded {phase}"));
+        let line = until(&format!("{site} to record {phase} in epoch {epoch}"), SOON, || async {
+            let lines = self.shop.journal(site);
+            let found = lines.into_iter().find(|l| l.contains(&in_epoch) && l.ends_with(&recorded));
+            found.context("its journal has no such line")
+        })
+        .await?;
+        self.note(&format!("{site} has recorded {phase}: {line}"));
+        Ok(())
+    }
+
+    /// A Move comes to this end, and the policy's status there says so, too: what is read from it afterwards, such as
+    /// the serial, is not older.
     pub async fn move_ends(&self, name: &str, end: MoveState) -> Result<String> {
-        let message = self.shop.move_ended(self.witness()?, name, end, SOON).await?;
+        let witness = self.witness()?;
+        let message = self.shop.move_ended(witness, name, end, SOON).await?;
+        let what = format!("the policy's status at {witness} to name Move {name}");
+        let named = |v: &View| {
+            ensure!(v.status.moves.iter().any(|m| m.name == name), "it does not");
+            Ok(())
+        };
+        self.shop.view_when(witness, &what, SOON, named).await?;
         self.note(&format!("Move {name} is {end:?}: {message}"));
         Ok(message)
     }

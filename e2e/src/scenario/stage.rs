@@ -60,7 +60,7 @@ impl Stage {
         let active = self.active().await?;
         shop.steady(active, AFTERWARDS).await?;
         let client = Client::start(&shop.published());
-        client.works_at(Kind::Write, active.name(), Stamp::now(), AFTERWARDS).await?;
+        client.all_work_at(Kind::Write, active.name(), Stamp::now(), AFTERWARDS).await?;
         Ok(Scene {
             shop,
             policy: policy.clone(),

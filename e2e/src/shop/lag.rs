@@ -12,11 +12,34 @@ use crate::world::place::POSTGRES_PORT;
 
 /// How long the server may take to answer.
 const ANSWER: Duration = Duration::from_secs(2);
+/// How long [`Shop::writes_more`] may take.
+const MORE: Duration = Duration::from_secs(30);
 /// Bytes that the replicas have not confirmed to have on disk, the furthest first.
 const GAP: &str = "select coalesce(max(pg_wal_lsn_diff(pg_current_wal_lsn(), flush_lsn)), -1)::bigint \
                    from pg_stat_replication";
 
+/// Bytes of one message of [`Shop::writes_more`]: little enough to pass a thin line within the receiver's patience.
+const MESSAGE: usize = 1024;
+
 impl Shop<'_> {
+    /// The application writes so many bytes of log more at `site`, in small commits: on a busy machine the client's own
+    /// rows may be too few.
+    pub async fn writes_more(&self, site: Place, bytes: usize) -> Result<()> {
+        let database = self.database(site)?;
+        let work = async {
+            let (client, connection) = database.config.connect(NoTls).await?;
+            let driver = tokio::spawn(connection);
+            let message = "x".repeat(MESSAGE);
+            for _ in 0..bytes.div_ceil(MESSAGE) {
+                client.query_one("select pg_logical_emit_message(true, 'more', $1)", &[&message]).await?;
+            }
+            driver.abort();
+            Ok::<(), tokio_postgres::Error>(())
+        };
+        tokio::time::timeout(MORE, work).await.context("the rest was not written in time")??;
+        Ok(())
+    }
+
     /// Bytes of log that the standby has not confirmed to the active server at `site`.
     pub async fn replication_gap(&self, site: Place) -> Result<u64> {
         let mut config = Config::new();

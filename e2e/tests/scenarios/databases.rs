@@ -53,16 +53,18 @@ async fn a_killed_server_is_offered_and_the_standby_takes_it(s: &mut Scene<'_>) 
 
 async fn a_pod_deleted_by_a_rollout_is_no_failover(s: &mut Scene<'_>) -> Result<()> {
     let epoch = s.epoch().await?;
-    s.delete_pod(s.active)?;
-    s.writes_stop_for(Duration::from_millis(300)).await?;
+    let deleted = s.replace_pod(s.active).await?;
     s.writes_return().await?;
+    s.writes_paused(deleted, Duration::from_millis(300))?;
     s.nothing_moved(epoch).await
 }
 
 async fn a_standby_that_lags_too_far_behind_holds_and_says_why(s: &mut Scene<'_>) -> Result<()> {
     let epoch = s.epoch().await?;
     s.thin_line(s.standby, 8_000)?;
+    s.shop.writes_more(s.active, 200_000).await?;
     s.shop.falls_behind(s.active, 100_000, Duration::from_secs(40)).await?;
+    s.is_blocked_by(s.standby, "loss").await?;
     s.kill(s.active)?;
     s.reads_only_at(s.standby).await?;
     s.says(s.standby, "loss").await?;
@@ -74,8 +76,9 @@ async fn a_standby_that_lags_too_far_behind_holds_and_says_why(s: &mut Scene<'_>
 
 async fn a_database_whose_node_dies_is_withdrawn_and_the_standby_takes_it(s: &mut Scene<'_>) -> Result<()> {
     s.loss_is_allowed();
+    let epoch = s.epoch().await?;
     s.kill_node(s.active)?;
-    s.reaches(s.active, "Withdrawn").await?;
+    s.records(s.active, "Withdrawn", epoch).await?;
     s.writes_move_to(s.standby).await?;
     s.writes_go_on_for(A_WHILE).await
 }

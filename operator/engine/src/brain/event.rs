@@ -19,7 +19,7 @@ use crate::ports::{
 };
 
 /// Something that happened.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Event {
     /// A moment the brain asked for has come, or the first one.
     Tick,
@@ -128,7 +128,7 @@ pub enum Look {
 }
 
 /// What a look has found.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Found {
     /// A workload.
     Workload(Box<WorkloadView>),
@@ -163,7 +163,7 @@ impl Found {
 }
 
 /// Something to be done by the runner.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Command {
     /// Renew this site's lease.
     Renew,

@@ -27,14 +27,14 @@ const BUSY_DATABASE: Duration = Duration::from_secs(5);
 const UNSETTLED: Duration = Duration::from_secs(1);
 
 /// The looks at one policy's things.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Looks {
     entries: BTreeMap<Look, Entry>,
     /// Whether nothing moved when it was last asked what is due.
     quiet: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Entry {
     busy: bool,
     again: bool,

@@ -55,7 +55,7 @@ pub struct Identity {
 }
 
 /// The engine's state.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Brain {
     id: Identity,
     holder: Holder,

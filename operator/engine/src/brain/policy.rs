@@ -37,7 +37,7 @@ const SHOW_AGAIN: Duration = Duration::from_secs(30);
 const SHOW_EVERY: Duration = Duration::from_secs(1);
 
 /// One policy.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct State {
     pub(super) policy: Option<Policy>,
     pub(super) invalid: Option<String>,
@@ -99,7 +99,7 @@ pub(super) struct State {
 }
 
 /// How a replica here reaches a database elsewhere.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Way {
     /// As it was last looked up.
     pub(super) upstream: Option<Upstream>,
@@ -108,7 +108,7 @@ pub(super) struct Way {
 }
 
 /// A guard of this site.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Guard {
     pub(super) session: GuardSession,
     pub(super) report: Option<(Report, Boottime)>,
@@ -116,7 +116,7 @@ pub(super) struct Guard {
 }
 
 /// A guard's question that waits for a read of the record sent after it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Pending {
     pub(super) session: GuardSession,
     pub(super) database: ItemName,

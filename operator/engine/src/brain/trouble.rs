@@ -43,13 +43,13 @@ impl Call {
 }
 
 /// What has failed and has not succeeded since.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Troubles {
     failing: BTreeMap<Call, Failing>,
     told_at: BTreeMap<Call, Boottime>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Failing {
     reason: String,
     since: Boottime,

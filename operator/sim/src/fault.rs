@@ -1,0 +1,818 @@
+//! Everything that can go wrong, each with the rows of the catalogue that it stands for.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::time::Moment;
+use crate::world::World;
+use crate::world::cluster::Api;
+use crate::world::happening::Happening;
+use crate::world::net::{Place, Traffic};
+use crate::world::postgres::Run;
+use crate::world::trial::Fate;
+
+/// When a fault begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum When {
+    /// At a moment.
+    At(Moment),
+    /// At a boundary of an effect, before the effect.
+    Boundary(u32),
+    /// When a record enters this phase.
+    Enters(&'static str),
+}
+
+/// A fault that is planned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// When it begins.
+    pub when: When,
+    /// What.
+    pub fault: Fault,
+    /// For how long; `None`: for good, or it is over at once.
+    pub lasts: Option<Duration>,
+    /// It has begun.
+    pub begun: bool,
+}
+
+/// A fault. Sites are numbers in the policy's order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// Something happens to the effect at whose boundary it waits, or to who has it done.
+    Effect(Fate),
+    /// After a restart an operator is first served old objects.
+    StaleObjects(usize),
+    /// The watch of objects misses events.
+    SilentWatch(usize),
+    /// The watch is gone (410): everything is listed anew.
+    Relist(usize),
+    /// Two operators are active in a site.
+    SecondOperator(usize),
+    /// An operator stands still, and goes on with what it had decided.
+    OperatorFrozen(usize),
+    /// An operator is killed, and started again.
+    OperatorKilled(usize),
+    /// An operator is replaced by the next version: stopped and started at once.
+    OperatorUpgraded(usize),
+    /// A guard stands still while its server runs.
+    GuardFrozen(usize),
+    /// A server stands still while its guard runs.
+    ServerFrozen(usize),
+    /// Guard and server stand still together.
+    PodFrozen(usize),
+    /// A whole site stands still.
+    SiteFrozen(usize),
+    /// A server's processes are killed.
+    ServerKilled(usize),
+    /// A guard's container is killed, and started again.
+    GuardKilled(usize),
+    /// A wall clock is set to another time.
+    ClockSet(usize, i32),
+    /// A clock runs fast or slow, by this many parts per million.
+    ClockRate(usize, i32),
+    /// The API server refuses connections.
+    ApiGone(usize),
+    /// The API server does not answer.
+    ApiSilent(usize),
+    /// The API server says 429.
+    ApiBusy(usize),
+    /// The API server is slow: admission takes half a second.
+    ApiSlow(usize),
+    /// The API server applies writes and its answers are lost.
+    ApiDeaf(usize),
+    /// A verb that is needed is forbidden, or the credentials are revoked.
+    ApiForbidden(usize),
+    /// The Secret is gone.
+    SecretGone(usize),
+    /// A site loses power; at the end it comes back.
+    SiteLost(usize),
+    /// The third place loses power.
+    ThirdLost,
+    /// The line between two sites is cut.
+    SitesCut,
+    /// A site is cut from the arbiter.
+    ArbiterCut(usize),
+    /// A site is cut from everything.
+    Isolated(usize),
+    /// Nothing leaves a site.
+    Mute(usize),
+    /// Nothing reaches a site.
+    DeafSite(usize),
+    /// A site's lines come and go.
+    Flapping(usize),
+    /// A site's lines are slow and lose packets.
+    Grey(usize),
+    /// The arbiter's leader stands still.
+    LeaderFrozen,
+    /// The arbiter is restored from the backup that was made before the flow began.
+    ArbiterRestored,
+    /// The arbiter is emptied.
+    ArbiterEmptied,
+    /// Somebody deletes the leases.
+    LeasesDeleted,
+    /// Another cluster is installed with this site's name.
+    NameTaken(usize),
+    /// Git's history is rewritten: the head is what it was before the flow began.
+    GitRewritten,
+    /// The head is no valid revision.
+    GitInvalid,
+    /// Git does not answer.
+    GitDown,
+    /// One site sees an old head.
+    GitHidden(usize),
+    /// The policy is deleted at one site.
+    PolicyDeleted(usize),
+    /// The policy's object at one site becomes invalid.
+    PolicyInvalid(usize),
+    /// The policy is edited at one site.
+    PolicyEdited(usize),
+    /// A promotion takes long.
+    PromotionSlow(usize),
+    /// A promotion takes longer than anybody waits.
+    PromotionLate(usize),
+    /// A promotion fails.
+    PromotionFails(usize),
+    /// A rewind is not possible.
+    RewindFails(usize),
+    /// Replay lags.
+    ReplayLags(usize),
+    /// Somebody promotes the standby by hand.
+    PromotedByHand(usize),
+    /// The DNS server refuses updates.
+    DnsRefuses,
+    /// A secondary of the zone never transfers.
+    DnsStuck,
+    /// Another controller owns the read-only flag.
+    FlagOwned(usize),
+    /// Pods never see the flag.
+    PodsDeaf(usize),
+    /// No pod starts.
+    PodsNeverStart(usize),
+    /// The disk under a database is full.
+    DiskFull(usize),
+    /// The marks cannot be written.
+    MarksFrozen(usize),
+    /// A stop takes a minute.
+    StopSlow(usize),
+    /// New rules for clients are not loaded.
+    ReloadFails(usize),
+    /// A guard hears an operator's old word again.
+    OldWord(usize),
+    /// No message passes between a guard and its operator.
+    GuardLinkCut(usize),
+}
+
+impl Fault {
+    /// The rows of the fault catalogue that it stands for.
+    pub const fn rows(self) -> &'static [&'static str] {
+        match self {
+            Self::Effect(Fate::Go) => &[],
+            Self::Effect(Fate::DieBefore) => &["F1"],
+            Self::Effect(Fate::DieAfter) => &["F2"],
+            Self::Effect(Fate::LoseAnswer) => &["F3"],
+            Self::Effect(Fate::Late(_)) => &["F4"],
+            Self::Effect(Fate::Twice) => &["F5"],
+            Self::Effect(Fate::Refused) | Self::ApiForbidden(_) | Self::SecretGone(_) => &["F40"],
+            Self::StaleObjects(_) => &["F6"],
+            Self::SilentWatch(_) => &["F7"],
+            Self::Relist(_) => &["F8"],
+            Self::SecondOperator(_) => &["F9"],
+            Self::OperatorFrozen(_) => &["F10", "F14"],
+            Self::OperatorKilled(_) => &["F1"],
+            Self::OperatorUpgraded(_) => &["F32"],
+            Self::GuardFrozen(_) => &["F11"],
+            Self::ServerFrozen(_) => &["F12"],
+            Self::PodFrozen(_) | Self::SiteFrozen(_) => &["F13"],
+            Self::ServerKilled(_) | Self::GuardKilled(_) => &["F36"],
+            Self::ClockSet(..) | Self::ClockRate(..) => &["F15"],
+            Self::ApiGone(_) | Self::ApiSilent(_) | Self::ApiDeaf(_) => &["F16"],
+            Self::ApiBusy(_) | Self::ApiSlow(_) => &["F41"],
+            Self::SiteLost(_) => &["F17", "F35"],
+            Self::ThirdLost | Self::LeaderFrozen => &["F25"],
+            Self::SitesCut => &["F18"],
+            Self::ArbiterCut(_) => &["F19", "F23"],
+            Self::Isolated(_) => &["F20", "F23", "F49"],
+            Self::Mute(_) | Self::DeafSite(_) => &["F21"],
+            Self::Grey(_) => &["F22"],
+            Self::Flapping(_) => &["F24"],
+            Self::ArbiterRestored | Self::ArbiterEmptied => &["F26"],
+            Self::LeasesDeleted => &["F48"],
+            Self::NameTaken(_) => &["F45"],
+            Self::GitRewritten => &["F27"],
+            Self::GitInvalid | Self::PolicyInvalid(_) => &["F28"],
+            Self::PolicyDeleted(_) | Self::PolicyEdited(_) => &["F29"],
+            Self::GitDown | Self::GitHidden(_) => &["F30"],
+            Self::PromotionSlow(_) | Self::PromotionFails(_) | Self::RewindFails(_) => &["F33"],
+            Self::PromotionLate(_) => &["F4", "F33"],
+            Self::ReplayLags(_) => &["F34"],
+            Self::PromotedByHand(_) => &["F44"],
+            Self::DnsRefuses | Self::DnsStuck => &["F37"],
+            Self::FlagOwned(_) | Self::PodsDeaf(_) | Self::PodsNeverStart(_) => &["F39"],
+            Self::DiskFull(_) | Self::MarksFrozen(_) => &["F42"],
+            Self::StopSlow(_) | Self::ReloadFails(_) => &["F46"],
+            Self::OldWord(_) => &["F47"],
+            Self::GuardLinkCut(_) => &["F16"],
+        }
+    }
+
+    /// What it makes of one effect, if that is what it is.
+    pub const fn fate(self) -> Option<Fate> {
+        match self {
+            Self::Effect(fate) => Some(fate),
+            _ => None,
+        }
+    }
+
+    /// In words.
+    pub fn words(self, world: &World) -> String {
+        let site = |s: usize| world.sites.get(s).map_or("?", |s| s.name.as_str());
+        match self {
+            Self::Effect(Fate::Go) => "nothing".to_owned(),
+            Self::Effect(Fate::DieBefore) => "dies before this step".to_owned(),
+            Self::Effect(Fate::DieAfter) => "dies right after this step".to_owned(),
+            Self::Effect(Fate::LoseAnswer) => "the answer to this step is lost".to_owned(),
+            Self::Effect(Fate::Late(ms)) => format!("this step is done {ms} ms late"),
+            Self::Effect(Fate::Twice) => "this step is done twice".to_owned(),
+            Self::Effect(Fate::Refused) => "this step is refused".to_owned(),
+            other => {
+                let mut text = format!("{other:?}");
+                if let Some(at) = other.site() {
+                    // Writing to a String cannot fail.
+                    let _ = write!(text, " ({})", site(at));
+                }
+                text
+            }
+        }
+    }
+
+    /// The site that it is about, if it is about one.
+    pub const fn site(self) -> Option<usize> {
+        match self {
+            Self::StaleObjects(s)
+            | Self::SilentWatch(s)
+            | Self::Relist(s)
+            | Self::SecondOperator(s)
+            | Self::OperatorFrozen(s)
+            | Self::OperatorKilled(s)
+            | Self::OperatorUpgraded(s)
+            | Self::GuardFrozen(s)
+            | Self::ServerFrozen(s)
+            | Self::PodFrozen(s)
+            | Self::SiteFrozen(s)
+            | Self::ServerKilled(s)
+            | Self::GuardKilled(s)
+            | Self::ClockSet(s, _)
+            | Self::ClockRate(s, _)
+            | Self::ApiGone(s)
+            | Self::ApiSilent(s)
+            | Self::ApiBusy(s)
+            | Self::ApiSlow(s)
+            | Self::ApiDeaf(s)
+            | Self::ApiForbidden(s)
+            | Self::SecretGone(s)
+            | Self::SiteLost(s)
+            | Self::ArbiterCut(s)
+            | Self::Isolated(s)
+            | Self::Mute(s)
+            | Self::DeafSite(s)
+            | Self::Flapping(s)
+            | Self::Grey(s)
+            | Self::NameTaken(s)
+            | Self::GitHidden(s)
+            | Self::PolicyDeleted(s)
+            | Self::PolicyInvalid(s)
+            | Self::PolicyEdited(s)
+            | Self::PromotionSlow(s)
+            | Self::PromotionLate(s)
+            | Self::PromotionFails(s)
+            | Self::RewindFails(s)
+            | Self::ReplayLags(s)
+            | Self::PromotedByHand(s)
+            | Self::FlagOwned(s)
+            | Self::PodsDeaf(s)
+            | Self::PodsNeverStart(s)
+            | Self::DiskFull(s)
+            | Self::MarksFrozen(s)
+            | Self::StopSlow(s)
+            | Self::ReloadFails(s)
+            | Self::OldWord(s)
+            | Self::GuardLinkCut(s) => Some(s),
+            Self::Effect(_)
+            | Self::ThirdLost
+            | Self::SitesCut
+            | Self::LeaderFrozen
+            | Self::ArbiterRestored
+            | Self::ArbiterEmptied
+            | Self::LeasesDeleted
+            | Self::GitRewritten
+            | Self::GitInvalid
+            | Self::GitDown
+            | Self::DnsRefuses
+            | Self::DnsStuck => None,
+        }
+    }
+}
+
+/// Half a period of a flapping line.
+const FLAP: Duration = Duration::from_millis(900);
+
+impl World {
+    /// Plans a fault.
+    pub fn plan(&mut self, when: When, fault: Fault, lasts: Option<Duration>) {
+        let at = self.faults.len();
+        self.faults.push(Planned { when, fault, lasts, begun: false });
+        if let When::At(moment) = when {
+            self.push(moment, Happening::Fault(at));
+        }
+    }
+
+    pub(crate) fn fault_begins(&mut self, at: usize) {
+        let planned = self.faults[at].clone();
+        if planned.begun {
+            return;
+        }
+        self.faults[at].begun = true;
+        self.transcript.fault(self.now, &planned.fault.words(self));
+        self.judge.fault_begins(self.now, planned.fault);
+        self.switch(planned.fault, true);
+        if let Some(lasts) = planned.lasts {
+            self.later(lasts, Happening::Over(at));
+        }
+    }
+
+    pub(crate) fn fault_ends(&mut self, at: usize) {
+        let fault = self.faults[at].fault;
+        self.transcript.fault(self.now, &format!("over: {}", fault.words(self)));
+        self.judge.fault_ends(self.now, fault);
+        self.switch(fault, false);
+    }
+
+    fn operators_of(&self, site: usize) -> Vec<usize> {
+        (0..self.operators.len()).filter(|o| self.operators[*o].site == site).collect()
+    }
+
+    fn databases_of(&self, site: usize) -> Vec<usize> {
+        (0..self.databases.len()).filter(|d| self.databases[*d].site == site).collect()
+    }
+
+    fn member_at(&self, place: Place) -> Option<usize> {
+        self.arbiter.members.iter().position(|m| m.place == place)
+    }
+
+    fn cut(&mut self, from: Place, to: Place, what: &[Traffic], on: bool) {
+        self.net.cut(from, to, what, on);
+        self.look_at_leader();
+    }
+
+    fn cut_both(&mut self, a: Place, b: Place, what: &[Traffic], on: bool) {
+        self.cut(a, b, what, on);
+        self.cut(b, a, what, on);
+    }
+
+    fn isolate(&mut self, site: usize, on: bool) {
+        for place in 0..self.net.places() {
+            self.cut_both(Place(site), Place(place), &Traffic::ALL, on);
+        }
+    }
+
+    /// Begins a fault, or takes it back.
+    #[expect(clippy::cognitive_complexity, reason = "one line or two for each fault, in one table")]
+    fn switch(&mut self, fault: Fault, on: bool) {
+        let api = |on: bool, how: Api| if on { how } else { Api::Well };
+        match fault {
+            Fault::Effect(_) => {}
+            Fault::StaleObjects(s) => {
+                let old = Box::new(self.git.before());
+                self.sites[s].cluster.stale = on.then_some(old);
+                if on {
+                    self.restart_operators(s);
+                }
+            }
+            Fault::SilentWatch(s) => {
+                if on {
+                    self.sites[s].cluster.watch_silent_until = self.now + Duration::from_secs(6);
+                }
+            }
+            Fault::Relist(s) => {
+                if on {
+                    self.tell_objects(s);
+                    for op in self.operators_of(s) {
+                        self.watch_breaks(op);
+                    }
+                }
+            }
+            Fault::SecondOperator(s) => {
+                if on {
+                    let op = self.add_operator(s);
+                    self.operator_starts(op);
+                } else if let Some(op) = self.operators_of(s).pop().filter(|_| self.operators_of(s).len() > 1) {
+                    self.operator_dies(op);
+                }
+            }
+            Fault::OperatorFrozen(s) => {
+                for op in self.operators_of(s) {
+                    self.freeze_operator(op, on);
+                }
+            }
+            Fault::OperatorKilled(s) => {
+                if on {
+                    self.restart_operators(s);
+                }
+            }
+            Fault::OperatorUpgraded(s) => {
+                if on {
+                    for op in self.operators_of(s) {
+                        self.operator_dies(op);
+                        self.later(Duration::from_millis(50), Happening::OperatorStarts(op));
+                    }
+                }
+            }
+            Fault::GuardFrozen(s) => {
+                for db in self.databases_of(s) {
+                    self.freeze_guard(db, on);
+                }
+            }
+            Fault::ServerFrozen(s) => {
+                for db in self.databases_of(s) {
+                    self.freeze_server(db, on);
+                }
+            }
+            Fault::PodFrozen(s) => {
+                for db in self.databases_of(s) {
+                    self.freeze_server(db, on);
+                    self.freeze_guard(db, on);
+                }
+            }
+            Fault::SiteFrozen(s) => {
+                if let Some(member) = self.member_at(Place(s)) {
+                    self.freeze_member(member, on);
+                }
+                for db in self.databases_of(s) {
+                    self.freeze_server(db, on);
+                    self.freeze_guard(db, on);
+                }
+                for op in self.operators_of(s) {
+                    self.freeze_operator(op, on);
+                }
+            }
+            Fault::ServerKilled(s) => {
+                if on {
+                    for db in self.databases_of(s) {
+                        if self.databases[db].server.run != Run::Down {
+                            self.databases[db].server.run = Run::Orphans;
+                            let life = self.databases[db].server.life;
+                            self.later(Duration::from_millis(15), Happening::Ends(db, life, false));
+                        }
+                    }
+                }
+            }
+            Fault::GuardKilled(s) => {
+                if on {
+                    for db in self.databases_of(s) {
+                        self.guard_dies(db, true);
+                    }
+                }
+            }
+            Fault::ClockSet(s, seconds) => {
+                let by = i64::from(seconds) * 1_000_000;
+                self.sites[s].machine.step_wall(if on { by } else { -by });
+            }
+            Fault::ClockRate(s, rate) => {
+                let now = self.now;
+                self.sites[s].machine.set_rate(now, if on { rate } else { 0 });
+                for op in self.operators_of(s) {
+                    self.nudge_operator(op);
+                }
+                for db in self.databases_of(s) {
+                    self.databases[db].machine.set_rate(now, if on { rate } else { 0 });
+                    self.nudge_guard(db);
+                }
+            }
+            Fault::ApiGone(s) => self.sites[s].cluster.api = api(on, Api::Gone),
+            Fault::ApiSilent(s) => self.sites[s].cluster.api = api(on, Api::Silent),
+            Fault::ApiBusy(s) => self.sites[s].cluster.api = api(on, Api::Busy),
+            Fault::ApiSlow(s) => self.sites[s].cluster.api = api(on, Api::Slow(Duration::from_millis(500))),
+            Fault::ApiDeaf(s) => self.sites[s].cluster.api = api(on, Api::Deaf),
+            Fault::ApiForbidden(s) => self.sites[s].cluster.api = api(on, Api::Forbidden),
+            Fault::SecretGone(s) => self.sites[s].cluster.missing_secret = on,
+            Fault::SiteLost(s) => self.power(s, !on),
+            Fault::ThirdLost => {
+                if let Some(member) = self.member_at(self.third()) {
+                    self.arbiter.members[member].up = !on;
+                    self.look_at_leader();
+                }
+                for server in &mut self.dns.servers {
+                    if server.place == Place(self.sites.len()) {
+                        server.up = !on;
+                    }
+                }
+            }
+            Fault::SitesCut => self.cut_both(Place(0), Place(1), &Traffic::ALL, on),
+            Fault::ArbiterCut(s) => {
+                for member in self.arbiter.members.clone() {
+                    self.cut_both(Place(s), member.place, &[Traffic::Arbiter], on);
+                }
+                // Its own member, too.
+                if let Some(member) = self.member_at(Place(s)) {
+                    self.freeze_member(member, on);
+                }
+            }
+            Fault::Isolated(s) => self.isolate(s, on),
+            Fault::Mute(s) => {
+                for place in 0..self.net.places() {
+                    self.cut(Place(s), Place(place), &Traffic::ALL, on);
+                }
+            }
+            Fault::DeafSite(s) => {
+                for place in 0..self.net.places() {
+                    self.cut(Place(place), Place(s), &Traffic::ALL, on);
+                }
+            }
+            Fault::Flapping(s) => {
+                self.isolate(s, on);
+                if on {
+                    let ends = self.now + Duration::from_secs(8);
+                    self.flaps.insert(s, ends);
+                    self.later(FLAP, Happening::Flap(s, false));
+                }
+            }
+            Fault::Grey(s) => {
+                let usual = self.latency;
+                let (latency, jitter, loss) = if on {
+                    (usual * 10, usual * 60, 300)
+                } else {
+                    (usual, usual / 4, 0)
+                };
+                for place in (0..self.net.places()).filter(|p| *p != s) {
+                    self.net.degrade(Place(s), Place(place), latency, jitter, loss);
+                    self.net.degrade(Place(place), Place(s), latency, jitter, loss);
+                }
+            }
+            Fault::LeaderFrozen => {
+                if on {
+                    if let Some(leader) = self.arbiter.leader {
+                        self.frozen_leader = Some(leader);
+                        self.freeze_member(leader, true);
+                    }
+                } else if let Some(leader) = self.frozen_leader.take() {
+                    self.freeze_member(leader, false);
+                }
+            }
+            Fault::ArbiterRestored => {
+                if on && let Some(backup) = self.arbiter.backup.clone() {
+                    self.arbiter.store = *backup;
+                    self.arbiter_lost_its_memory();
+                }
+            }
+            Fault::ArbiterEmptied => {
+                if on {
+                    self.arbiter.store = crate::world::arbiter::Store::default();
+                    self.arbiter_lost_its_memory();
+                }
+            }
+            Fault::LeasesDeleted => {
+                if on {
+                    self.arbiter.store.leases.clear();
+                }
+            }
+            Fault::NameTaken(s) => {
+                if on {
+                    let name = self.sites[s].name.clone();
+                    let request =
+                        crate::world::arbiter::Request::Renew { site: name, cluster: 6666, claimed: false };
+                    let (answer, _) = self.arbiter.store.decide(&request);
+                    self.judge.second_install(self.now, &answer);
+                }
+            }
+            Fault::GitRewritten => {
+                if on {
+                    let before = self.git.before();
+                    self.commit(|head| {
+                        let version = head.version;
+                        *head = before;
+                        head.version = version;
+                    });
+                }
+            }
+            Fault::GitInvalid => {
+                self.git.invalid = on.then(|| "shop.yaml: not YAML".to_owned());
+                if on {
+                    self.commit(|_| {});
+                }
+            }
+            Fault::GitDown => self.git.down = on,
+            Fault::GitHidden(s) => {
+                self.git.hidden_from.retain(|x| *x != s);
+                if on {
+                    self.git.hidden_from.push(s);
+                }
+            }
+            Fault::PolicyDeleted(s) => {
+                if on {
+                    self.apply(s, |objects, _| objects.policies.clear());
+                } else {
+                    self.apply(s, |objects, head| objects.policies.clone_from(&head.policies));
+                }
+            }
+            Fault::PolicyInvalid(s) => {
+                if on {
+                    self.apply(s, |objects, _| {
+                        for policy in objects.policies.values_mut() {
+                            *policy = Err("spec.sites: empty".to_owned());
+                        }
+                    });
+                } else {
+                    self.apply(s, |objects, head| objects.policies.clone_from(&head.policies));
+                }
+            }
+            Fault::PolicyEdited(s) => {
+                if on {
+                    self.apply(s, |objects, _| {
+                        for policy in objects.policies.values_mut().flatten() {
+                            policy.spec_hash.push_str("-edited");
+                            policy.generation += 1;
+                        }
+                    });
+                } else {
+                    self.apply(s, |objects, head| objects.policies.clone_from(&head.policies));
+                }
+            }
+            Fault::PromotionSlow(s) => {
+                self.step_fault(s, |f| f.promote = on.then_some(Duration::from_millis(1500)));
+            }
+            Fault::PromotionLate(s) => {
+                self.step_fault(s, |f| f.promote = on.then_some(Duration::from_secs(30)));
+            }
+            Fault::PromotionFails(s) => self.step_fault(s, |f| f.promote_fails = on),
+            Fault::RewindFails(s) => self.step_fault(s, |f| f.rewind_fails = on),
+            Fault::ReplayLags(s) => {
+                for db in self.databases_of(s) {
+                    self.databases[db].server.replay_lag =
+                        if on { Duration::from_secs(3) } else { Duration::ZERO };
+                }
+            }
+            Fault::PromotedByHand(s) => {
+                if on {
+                    for db in self.databases_of(s) {
+                        self.promoted_by_hand(db);
+                    }
+                }
+            }
+            Fault::DnsRefuses => {
+                if let Some(primary) = self.dns.servers.first_mut() {
+                    primary.refuses = on;
+                }
+            }
+            Fault::DnsStuck => {
+                if let Some(secondary) = self.dns.servers.get_mut(1) {
+                    secondary.stuck = on;
+                }
+            }
+            Fault::FlagOwned(s) => self.each_app(s, |app| app.flag_owner = on.then_some("argocd")),
+            Fault::PodsDeaf(s) => {
+                self.each_app(s, |app| app.flag_delay = if on { None } else { Some(Duration::from_millis(30)) });
+                if !on {
+                    self.each_app(s, |app| app.seen = app.flag);
+                }
+            }
+            Fault::PodsNeverStart(s) => {
+                self.each_app(s, |app| app.start_delay = if on { None } else { Some(Duration::from_millis(800)) });
+                if !on {
+                    self.each_app(s, |app| app.ready = app.wanted);
+                }
+            }
+            Fault::DiskFull(s) => self.step_fault(s, |f| f.disk_full = on),
+            Fault::MarksFrozen(s) => self.sites[s].cluster.marks_frozen = on,
+            Fault::StopSlow(s) => self.step_fault(s, |f| f.stop = on.then_some(Duration::from_mins(1))),
+            Fault::ReloadFails(s) => self.step_fault(s, |f| f.reload_fails = on),
+            Fault::OldWord(s) => {
+                if on {
+                    for db in self.databases_of(s) {
+                        self.repeat_old_word(db);
+                    }
+                }
+            }
+            Fault::GuardLinkCut(s) => {
+                for db in self.databases_of(s) {
+                    if on {
+                        self.databases[db].link_cut = true;
+                    } else {
+                        self.pass_again(db);
+                    }
+                }
+            }
+        }
+    }
+
+    fn step_fault(&mut self, site: usize, set: impl Fn(&mut crate::world::database::StepFaults)) {
+        for db in self.databases_of(site) {
+            set(&mut self.databases[db].server.faults);
+        }
+    }
+
+    fn each_app(&mut self, site: usize, set: impl Fn(&mut crate::world::cluster::App)) {
+        for app in self.sites[site].cluster.apps.values_mut() {
+            set(app);
+        }
+    }
+
+    pub(crate) fn flap(&mut self, site: usize, cut: bool) {
+        let goes_on = self.flaps.get(&site).is_some_and(|ends| self.now < *ends);
+        self.isolate(site, cut && goes_on);
+        if goes_on {
+            self.later(FLAP, Happening::Flap(site, !cut));
+        } else {
+            self.flaps.remove(&site);
+        }
+    }
+
+    fn restart_operators(&mut self, site: usize) {
+        for op in self.operators_of(site) {
+            self.operator_dies(op);
+            self.restart_operator(op);
+        }
+    }
+
+    fn freeze_operator(&mut self, op: usize, on: bool) {
+        if !self.operators[op].up {
+            return;
+        }
+        if on {
+            self.operators[op].frozen = true;
+        } else if self.operators[op].frozen {
+            self.operator_wakes(op);
+        }
+    }
+
+    fn freeze_guard(&mut self, db: usize, on: bool) {
+        if !self.databases[db].guard.up {
+            return;
+        }
+        if on {
+            self.databases[db].guard.frozen = true;
+        } else if self.databases[db].guard.frozen {
+            self.guard_wakes(db);
+        }
+    }
+
+    fn freeze_server(&mut self, db: usize, on: bool) {
+        let running = self.databases[db].server.run != Run::Down;
+        self.databases[db].server.frozen = on && running;
+    }
+
+    fn freeze_member(&mut self, member: usize, on: bool) {
+        if on {
+            self.arbiter.members[member].frozen = true;
+            self.look_at_leader();
+        } else {
+            self.member_wakes(member);
+        }
+    }
+
+    /// Power at a site: gone, or back.
+    fn power(&mut self, site: usize, on: bool) {
+        if self.sites[site].up == on {
+            return;
+        }
+        self.sites[site].up = on;
+        let place = self.sites[site].place;
+        if let Some(member) = self.member_at(place) {
+            self.arbiter.members[member].up = on;
+        }
+        for server in &mut self.dns.servers {
+            if server.place == place {
+                server.up = on;
+            }
+        }
+        self.look_at_leader();
+        let now = self.now;
+        if on {
+            self.sites[site].lives += 1;
+            self.sites[site].machine.reboot(now);
+            for op in self.operators_of(site) {
+                let wait = self.chance_between(Duration::from_millis(900), Duration::from_millis(2500));
+                self.later(wait, Happening::OperatorStarts(op));
+            }
+            for db in self.databases_of(site) {
+                self.databases[db].machine.reboot(now);
+                self.databases[db].machine_life += 1;
+                let life = self.databases[db].guard.life;
+                let wait = self.chance_between(Duration::from_millis(900), Duration::from_millis(2500));
+                self.later(wait, Happening::GuardStarts(db, life));
+            }
+        } else {
+            for op in self.operators_of(site) {
+                self.operator_dies(op);
+            }
+            for db in self.databases_of(site) {
+                self.guard_dies(db, false);
+            }
+        }
+    }
+}
+
+/// Every row of the catalogue that must be injectable.
+pub fn required_rows() -> Vec<String> {
+    let left_out = [31, 38, 43];
+    (1..=49).filter(|n| !left_out.contains(n)).map(|n| format!("F{n}")).collect()
+}

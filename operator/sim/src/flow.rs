@@ -1,0 +1,161 @@
+//! The ways a role moves: what each begins with, and what it comes to when nothing goes wrong.
+
+use std::time::Duration;
+
+use bascule_core::moves::{Move, MoveHash, Order};
+use bascule_core::name::{ObjectName, PolicyKey, SiteName};
+use bascule_core::policy::{After, Policy};
+
+use crate::fault::{Fault, When};
+use crate::time::Moment;
+use crate::world::{Plan, World};
+
+/// A way a role moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Flow {
+    /// A Move `Switchover`.
+    Switchover,
+    /// A switchover whose target cannot finish: it is rolled back.
+    Rollback,
+    /// The active site dies; it is replaced at once.
+    SiteLost,
+    /// The active site dies; its reads are served first.
+    SiteLostHold,
+    /// The active site comes back while its reads are served.
+    ReturnDuring,
+    /// The active site comes back after it was replaced.
+    ReturnAfter,
+    /// The active site's database dies and does not come back.
+    DatabaseDead,
+    /// A role that has moved is moved back by a Move.
+    Failback,
+    /// The arbiter is restored from a backup.
+    ArbiterRestored,
+    /// Nothing happens.
+    Quiet,
+}
+
+impl Flow {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Switchover,
+        Self::Rollback,
+        Self::SiteLost,
+        Self::SiteLostHold,
+        Self::ReturnDuring,
+        Self::ReturnAfter,
+        Self::DatabaseDead,
+        Self::Failback,
+        Self::ArbiterRestored,
+        Self::Quiet,
+    ];
+
+    /// Its name, as in tables and scenario files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Switchover => "switchover",
+            Self::Rollback => "rollback",
+            Self::SiteLost => "site-lost",
+            Self::SiteLostHold => "site-lost-hold",
+            Self::ReturnDuring => "return-during-hold",
+            Self::ReturnAfter => "return-after",
+            Self::DatabaseDead => "database-dead",
+            Self::Failback => "failback",
+            Self::ArbiterRestored => "arbiter-restored",
+            Self::Quiet => "quiet",
+        }
+    }
+
+    /// What the policy must say for it.
+    pub fn fit(self, policy: &mut Policy) {
+        policy.failover.promote_after = match self {
+            Self::SiteLostHold | Self::ReturnDuring => After::Elapsed(Duration::from_secs(3)),
+            _ => After::Elapsed(Duration::ZERO),
+        };
+    }
+
+    /// What begins it, in a world that is settled with its first site active.
+    pub fn begin(self, world: &mut World) {
+        world.remember();
+        let policy = world.policies[0].key.clone();
+        match self {
+            Self::Switchover => switch(world, &policy, 0, 1),
+            Self::Rollback => {
+                // The target is cut off once the source has stopped: its proof never comes.
+                world.plan(When::Enters("Handover"), Fault::Isolated(1), Some(Duration::from_secs(25)));
+                switch(world, &policy, 0, 1);
+            }
+            Self::SiteLost | Self::SiteLostHold => begin_now(world, Fault::SiteLost(0), Some(Duration::from_secs(9))),
+            Self::ReturnDuring => begin_now(world, Fault::SiteLost(0), Some(Duration::from_millis(3500))),
+            Self::ReturnAfter => begin_now(world, Fault::Isolated(0), Some(Duration::from_secs(5))),
+            Self::DatabaseDead => begin_now(world, Fault::ServerKilled(0), None),
+            Self::Failback => switch(world, &policy, 0, 1),
+            Self::ArbiterRestored => begin_now(world, Fault::ArbiterRestored, None),
+            Self::Quiet => {}
+        }
+    }
+
+    /// How long its faults last at most, from its beginning.
+    pub const fn lasts(self) -> Duration {
+        match self {
+            Self::SiteLost | Self::SiteLostHold => Duration::from_secs(9),
+            Self::ReturnDuring => Duration::from_secs(4),
+            Self::ReturnAfter => Duration::from_secs(5),
+            Self::Rollback => Duration::from_secs(27),
+            Self::Switchover | Self::DatabaseDead | Self::ArbiterRestored | Self::Quiet | Self::Failback => {
+                Duration::from_secs(1)
+            }
+        }
+    }
+
+    /// The site that is active at the end when nothing else goes wrong.
+    pub const fn ends_at(self) -> usize {
+        match self {
+            Self::Switchover | Self::SiteLost | Self::SiteLostHold | Self::ReturnAfter | Self::DatabaseDead | Self::Failback => 1,
+            Self::Rollback | Self::ReturnDuring | Self::ArbiterRestored | Self::Quiet => 0,
+        }
+    }
+}
+
+fn begin_now(world: &mut World, fault: Fault, lasts: Option<Duration>) {
+    world.plan(When::At(world.now), fault, lasts);
+}
+
+fn switch(world: &mut World, policy: &PolicyKey, from: usize, to: usize) {
+    let (from, to) = (world.sites[from].name.clone(), world.sites[to].name.clone());
+    let epoch = world.record(policy).map(|r| r.epoch);
+    let mv = switchover("planned", &from, &to, epoch);
+    world.commit_move(policy, &mv);
+}
+
+/// A Move `Switchover`.
+pub fn switchover(name: &str, from: &SiteName, to: &SiteName, epoch: Option<u64>) -> Move {
+    Move {
+        hash: MoveHash(format!("{name} {from} {to} {epoch:?}")),
+        name: object(name),
+        order: Order::Switchover { to: to.clone() },
+        from: Some(from.clone()),
+        epoch,
+        serial: None,
+        not_before: None,
+        not_after: None,
+        reason: "a kernel update".to_owned(),
+    }
+}
+
+fn object(name: &str) -> ObjectName {
+    ObjectName::try_from(name).unwrap_or_else(|_| crate::world::database::move_name())
+}
+
+/// A world of this policy in which everything has settled, with its first site active.
+///
+/// # Errors
+/// When it does not settle: the policy does not work even when nothing goes wrong.
+pub fn steady(plan: &Plan) -> Result<World, crate::judge::Unsettled> {
+    let mut world = World::new(plan);
+    world.settle(Duration::from_secs(20))?;
+    Ok(world)
+}
+
+/// When a world began.
+pub const BEGINNING: Moment = Moment(0);

@@ -1,0 +1,211 @@
+//! The independent checker. It shares no code with the planner and never looks at what Bascule says of itself: it goes
+//! by the clients' record and by the state of servers, leases and zones.
+
+mod liveness;
+mod safety;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+
+use bascule_core::guard::wire::Instruction;
+use bascule_core::moves::{Move, MoveHash, Order};
+use bascule_core::name::{ItemName, PolicyKey, SiteName};
+use bascule_core::plan::Step;
+use bascule_core::policy::Policy;
+use bascule_core::record::Record;
+
+use crate::fault::Fault;
+use crate::time::Moment;
+use crate::world::arbiter::Answer;
+use crate::world::dns::Pointed;
+use crate::world::postgres::Token;
+
+pub use self::liveness::Unsettled;
+
+/// What must hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "they are named as in docs/guarantees.md")]
+pub enum Invariant {
+    S1,
+    S2,
+    S3,
+    S4,
+    S5,
+    S6,
+    S7,
+    S8,
+    S9,
+    S10,
+    S11,
+    L1,
+    L2,
+    L3,
+    L4,
+    L5,
+    L6,
+}
+
+/// Something that must not happen, and did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// When.
+    pub at: Moment,
+    /// What was broken.
+    pub invariant: Invariant,
+    /// How.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} at {:.3} s: {}", self.invariant, self.at.since_start().as_secs_f64(), self.what)
+    }
+}
+
+/// Something interesting that a set of runs must have met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sometimes {
+    /// A promotion was in flight while the old holder stood still.
+    PromotionWhileHolderFrozen,
+    /// An effect of an older state was refused by what it was aimed at.
+    OldEffectRefused,
+    /// A cooldown or a hold kept a role from moving.
+    HeldBack,
+    /// An unknown lag kept a role from moving.
+    LagUnknownBlocked,
+    /// An acknowledged write was lost, as was allowed.
+    AllowedLoss,
+    /// A writer was stopped by its deadline.
+    StoppedByDeadline,
+    /// A guard extended its own grant.
+    GuardExtended,
+    /// A switchover was rolled back.
+    RolledBack,
+    /// A copy was rewound.
+    Rewound,
+    /// A database was offered.
+    Offered,
+    /// A grant was withdrawn.
+    Withdrawn,
+    /// A site came back during the hold.
+    Returned,
+    /// Two compare-and-swaps met, and one lost.
+    CasLost,
+}
+
+/// A commit, as its server made it.
+#[derive(Clone, Copy, Debug)]
+struct Commit {
+    at: Moment,
+    token: Token,
+    database: usize,
+    epoch: u64,
+    /// A later hold had committed before.
+    after_later: Option<(u64, usize)>,
+    excused: bool,
+}
+
+/// The checker's own record.
+#[derive(Clone, Debug)]
+pub struct Judge {
+    /// What was broken.
+    pub violations: Vec<Violation>,
+    /// What was met.
+    pub met: BTreeSet<Sometimes>,
+    policies: BTreeMap<PolicyKey, Policy>,
+    commits: BTreeMap<Token, Commit>,
+    acked: BTreeSet<Token>,
+    /// The latest hold that committed, by policy.
+    latest: BTreeMap<PolicyKey, (u64, usize)>,
+    /// The highest epoch and serial ever written.
+    highest: BTreeMap<PolicyKey, (u64, u64, u64)>,
+    /// When each lease was last written.
+    leases: BTreeMap<SiteName, Moment>,
+    /// What people have asked for.
+    intents: BTreeMap<MoveHash, Move>,
+    /// What each name was last pointed at.
+    pointed: BTreeMap<(PolicyKey, ItemName), Pointed>,
+    /// Databases whose guard has stood still while their server ran, or may have: the fence class does not cover it.
+    excused: BTreeSet<usize>,
+    /// Which policy each database belongs to, learned when it opens.
+    owners: BTreeMap<usize, PolicyKey>,
+    /// When the active site changed by itself.
+    automatic: BTreeMap<PolicyKey, Vec<Moment>>,
+    /// Faults that are on.
+    on: Vec<Fault>,
+    /// Every change of a record.
+    pub changes: Vec<(Moment, PolicyKey, Box<Record>)>,
+}
+
+impl Judge {
+    /// A judge of these policies.
+    pub fn new(policies: &[Policy]) -> Self {
+        Self {
+            violations: Vec::new(),
+            met: BTreeSet::new(),
+            policies: policies.iter().map(|p| (p.key.clone(), p.clone())).collect(),
+            commits: BTreeMap::new(),
+            acked: BTreeSet::new(),
+            latest: BTreeMap::new(),
+            highest: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            intents: BTreeMap::new(),
+            pointed: BTreeMap::new(),
+            excused: BTreeSet::new(),
+            owners: BTreeMap::new(),
+            automatic: BTreeMap::new(),
+            on: Vec::new(),
+            changes: Vec::new(),
+        }
+    }
+
+    pub(crate) fn breaks(&mut self, at: Moment, invariant: Invariant, what: String) {
+        let same = |v: &&Violation| v.invariant == invariant && v.what == what;
+        if self.violations.iter().find(same).is_none() {
+            self.violations.push(Violation { at, invariant, what });
+        }
+    }
+
+    pub(crate) fn intends(&mut self, mv: &Move) {
+        self.intents.insert(mv.hash.clone(), mv.clone());
+    }
+
+    /// Whether a person has said that the holder is stopped.
+    fn somebody_said_stopped(&self) -> bool {
+        let said = |m: &Move| matches!(&m.order, Order::Failover { source_stopped: Some(_), .. });
+        self.intents.values().any(said)
+    }
+
+    pub(crate) fn fault_begins(&mut self, _now: Moment, fault: Fault) {
+        self.on.push(fault);
+    }
+
+    pub(crate) fn fault_ends(&mut self, _now: Moment, fault: Fault) {
+        if let Some(at) = self.on.iter().position(|f| *f == fault) {
+            self.on.remove(at);
+        }
+    }
+
+    pub(crate) fn excuse(&mut self, database: usize) {
+        self.excused.insert(database);
+    }
+
+    pub(crate) fn meets(&mut self, what: Sometimes) {
+        self.met.insert(what);
+    }
+
+    pub(crate) fn told(&mut self, _now: Moment, _database: usize, _word: &Instruction) {}
+
+    pub(crate) fn second_install(&mut self, now: Moment, answer: &Answer) {
+        if !matches!(answer, Answer::NameTaken(_)) {
+            self.breaks(now, Invariant::S2, "one name was installed twice".to_owned());
+        }
+    }
+
+    pub(crate) fn performs(&mut self, site: &SiteName, step: &Step, intents: &VecDeque<String>) {
+        let words = step.words();
+        if !intents.contains(&words) {
+            self.breaks(Moment(0), Invariant::S11, format!("{site} did {words:?} without having said so before"));
+        }
+    }
+}

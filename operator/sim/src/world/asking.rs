@@ -1,0 +1,246 @@
+//! Questions to the arbiter on their way there and back.
+
+use bascule_engine::ports::ArbiterChange;
+use std::time::Duration;
+
+use super::World;
+use super::arbiter::{Answer, Asked, Caller, Changed, Request};
+use super::database::GuardInput;
+use super::happening::Happening;
+use super::net::{Place, Traffic};
+use super::operator::Input;
+use super::trial::Fate;
+use bascule_engine::brain::Event;
+
+impl World {
+    /// Sends a question to members.
+    pub(crate) fn ask(
+        &mut self,
+        by: Caller,
+        from: Place,
+        call: u64,
+        members: &[usize],
+        request: &Request,
+        fate: Fate,
+    ) {
+        self.asked_of.insert(call, members.len());
+        for member in members {
+            let to = self.arbiter.members[*member].place;
+            let Some(travel) = self.net.travel(from, to, Traffic::Arbiter) else { continue };
+            let call_seen = if fate.loses_answer() { u64::MAX } else { call };
+            let asked = Asked { by, from, call: call_seen, member: *member, request: request.clone() };
+            if fate == Fate::Refused {
+                self.reply_to(&asked, Answer::Failed("refused on purpose".to_owned()));
+                continue;
+            }
+            if fate == Fate::Twice {
+                let again = Asked { call: u64::MAX, ..asked.clone() };
+                self.later(travel + Duration::from_millis(3), Happening::AtMember(again));
+            }
+            self.later(travel + fate.lateness(), Happening::AtMember(asked));
+        }
+    }
+
+    pub(crate) fn at_member(&mut self, asked: Asked) {
+        let member = &self.arbiter.members[asked.member];
+        if !member.up {
+            self.reply_to(&asked, Answer::Failed("connection refused".to_owned()));
+            return;
+        }
+        if member.frozen {
+            self.arbiter.held.push(asked);
+            return;
+        }
+        match self.arbiter.takes(&self.net, asked.member) {
+            Some(takes) => {
+                let term = self.arbiter.term;
+                self.later(takes, Happening::Decide(asked, term));
+            }
+            None => self.reply_to(&asked, Answer::Failed("etcdserver: no leader".to_owned())),
+        }
+    }
+
+    pub(crate) fn decide(&mut self, asked: &Asked, term: u64) {
+        let member = &self.arbiter.members[asked.member];
+        if term != self.arbiter.term || self.arbiter.takes(&self.net, asked.member).is_none() {
+            // Lost with its leader: nobody will ever say what became of it, and it was not applied.
+            if member.works() {
+                self.reply_to(asked, Answer::Failed("etcdserver: leader changed".to_owned()));
+            }
+            return;
+        }
+        let (answer, changed) = self.arbiter.store.decide(&asked.request);
+        if let Some(changed) = changed {
+            self.changed(asked.by, &changed);
+        }
+        self.reply_to(asked, answer);
+    }
+
+    fn changed(&mut self, by: Caller, changed: &Changed) {
+        self.judge_store(by, changed);
+        let (change, revision) = match changed {
+            Changed::Lease(_) => return,
+            Changed::Record { policy, revision, .. } => {
+                (ArbiterChange::Record { policy: policy.clone(), revision: *revision }, *revision)
+            }
+            Changed::Facts { policy, site } => {
+                let Some((facts, revision)) = self.arbiter.store.facts.get(&(policy.clone(), site.clone())) else {
+                    return;
+                };
+                let facts = Box::new(facts.clone());
+                (ArbiterChange::Facts { policy: policy.clone(), site: site.clone(), facts }, *revision)
+            }
+        };
+        let _ = revision;
+        let watchers: Vec<(usize, u32, usize, u64)> =
+            self.arbiter.watches.iter().map(|(op, w)| (*op, w.life, w.member, w.number)).collect();
+        for (op, life, member, number) in watchers {
+            self.tell_watcher(op, life, member, number, change.clone());
+        }
+    }
+
+    fn tell_watcher(&mut self, op: usize, life: u32, member: usize, number: u64, change: ArbiterChange) {
+        let (from, to) = (self.arbiter.members[member].place, self.sites[self.operators[op].site].place);
+        let follows = self.arbiter.takes(&self.net, member).is_some();
+        let travel = self.net.travel(from, to, Traffic::Arbiter).filter(|_| follows);
+        match travel {
+            Some(travel) => {
+                let wait = travel + Duration::from_micros(300);
+                self.later(wait, Happening::Hear(op, life, Input::Changed(number, change)));
+            }
+            None => self.watch_breaks(op),
+        }
+    }
+
+    /// A watch that missed something is noticed to be broken: by its keepalive, within a few deadlines.
+    pub(crate) fn watch_breaks(&mut self, op: usize) {
+        let Some(watch) = self.arbiter.watches.remove(&op) else { return };
+        let wait = self.timing.tq() * 2;
+        let change = ArbiterChange::Broken { reason: "the watch was silent for too long".to_owned() };
+        let event = Event::Changed(change);
+        self.later(wait, Happening::Hear(op, watch.life, Input::Event(Box::new(event))));
+    }
+
+    /// What changed between a listing and the beginning of its watch.
+    pub(crate) fn catch_up(&mut self, op: usize, number: u64, since: i64) {
+        let Some(watch) = self.arbiter.watches.get(&op) else { return };
+        let (life, member) = (watch.life, watch.member);
+        let store = &self.arbiter.store;
+        let records = store.records.iter().filter(|(_, (_, revision))| *revision > since);
+        let mut missed: Vec<ArbiterChange> = records
+            .map(|(policy, (_, revision))| ArbiterChange::Record { policy: policy.clone(), revision: *revision })
+            .collect();
+        let facts = store.facts.iter().filter(|(_, (_, revision))| *revision > since);
+        missed.extend(facts.map(|((policy, site), (facts, _))| ArbiterChange::Facts {
+            policy: policy.clone(),
+            site: site.clone(),
+            facts: Box::new(facts.clone()),
+        }));
+        for change in missed {
+            self.tell_watcher(op, life, member, number, change);
+        }
+    }
+
+    fn reply_to(&mut self, asked: &Asked, answer: Answer) {
+        if asked.call == u64::MAX {
+            return;
+        }
+        let from = self.arbiter.members[asked.member].place;
+        let Some(travel) = self.net.travel(from, asked.from, Traffic::Arbiter) else { return };
+        match asked.by {
+            Caller::Operator(op, life) => {
+                let input = Input::Answer(asked.call, asked.member, answer);
+                self.later(travel, Happening::Hear(op, life, input));
+            }
+            Caller::Guard(db, life) => {
+                let failed = matches!(answer, Answer::Failed(_));
+                let input = GuardInput::Arbiter(asked.call, (!failed).then_some(answer));
+                self.later(travel, Happening::GuardHear(db, life, input));
+            }
+        }
+    }
+
+    /// Notes that one of the members that were asked has failed; whether another one may still answer.
+    pub(crate) fn still_asked(&mut self, call: u64) -> bool {
+        let Some(left) = self.asked_of.get_mut(&call) else { return false };
+        *left = left.saturating_sub(1);
+        let still = *left > 0;
+        if !still {
+            self.asked_of.remove(&call);
+        }
+        still
+    }
+
+    /// A call's time is over.
+    pub(crate) fn answer_caller(&mut self, by: Caller, call: u64, member: usize, answer: Answer) {
+        self.asked_of.remove(&call);
+        match by {
+            Caller::Operator(op, life) => {
+                if !self.operators[op].calls.contains_key(&call) {
+                    return;
+                }
+                self.note_overdue(op, call);
+                self.operator_hears(op, life, Input::Answer(call, member, answer));
+            }
+            Caller::Guard(db, life) => {
+                if self.databases[db].guard.calls.contains_key(&call) {
+                    self.guard_gets(db, life, GuardInput::Arbiter(call, None));
+                }
+            }
+        }
+    }
+
+    /// Members that did not answer in time are asked last.
+    fn note_overdue(&mut self, op: usize, _call: u64) {
+        let now = self.now;
+        let place = self.sites[self.operators[op].site].place;
+        for member in 0..self.arbiter.members.len() {
+            let there = self.arbiter.members[member].place;
+            let joined = self.net.joined(place, there, Traffic::Arbiter);
+            let answers = joined && self.arbiter.takes(&self.net, member).is_some();
+            if !answers {
+                self.operators[op].ranking.note(member, false, now);
+            }
+        }
+    }
+
+    /// Something has changed about members or lines between them: is there still a leader?
+    pub(crate) fn look_at_leader(&mut self) {
+        if self.arbiter.leads(&self.net) {
+            return;
+        }
+        if self.arbiter.leader.take().is_some() {
+            self.arbiter.term += 1;
+        }
+        let (term, wait) = (self.arbiter.term, self.arbiter.election);
+        self.later(wait, Happening::Election(term));
+    }
+
+    pub(crate) fn elect(&mut self, term: u64) {
+        if term != self.arbiter.term || self.arbiter.leader.is_some() {
+            return;
+        }
+        match self.arbiter.winner(&self.net) {
+            Some(winner) => {
+                self.arbiter.leader = Some(winner);
+                self.arbiter.term += 1;
+            }
+            None => {
+                let wait = self.arbiter.election;
+                self.later(wait, Happening::Election(term));
+            }
+        }
+    }
+
+    /// A frozen member goes on: it answers what has waited.
+    pub(crate) fn member_wakes(&mut self, member: usize) {
+        self.arbiter.members[member].frozen = false;
+        let (mine, rest) = std::mem::take(&mut self.arbiter.held).into_iter().partition(|a| a.member == member);
+        self.arbiter.held = rest;
+        let mine: Vec<Asked> = mine;
+        for asked in mine {
+            self.at_member(asked);
+        }
+        self.look_at_leader();
+    }
+}

@@ -1,0 +1,171 @@
+//! One site's cluster as its operator meets it: objects with owners, pods that see a flag when they see it, a server
+//! that may be gone, slow, busy, or behind.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bascule_core::name::{ItemName, PolicyKey};
+use bascule_core::observation::{Fact, FlagValue, Marks, PodsAsked, ReplicasSeen, WorkloadView};
+use bascule_core::plan::{Answer, Gate};
+use bascule_core::moves::Move;
+use bascule_core::policy::Policy;
+
+use crate::time::Moment;
+
+/// How the API server behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Api {
+    /// As it should.
+    Well,
+    /// It refuses connections.
+    Gone,
+    /// It does not answer.
+    Silent,
+    /// It says 429 to everything.
+    Busy,
+    /// Every call takes this much longer.
+    Slow(Duration),
+    /// It refuses this verb of everything: RBAC.
+    Forbidden,
+    /// Writes are applied and their answers are lost.
+    Deaf,
+}
+
+/// A workload with its flag.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// The flag in its ConfigMap: read-only.
+    pub flag: bool,
+    /// Whose field the flag is; `None`: Bascule's, or nobody's.
+    pub flag_owner: Option<&'static str>,
+    /// What the pods have seen of the flag, and since when.
+    pub seen: bool,
+    /// How long pods take to see a flag; `None`: never.
+    pub flag_delay: Option<Duration>,
+    /// `spec.replicas`.
+    pub wanted: u32,
+    /// Pods that run.
+    pub ready: u32,
+    /// Whose field the number is.
+    pub wanted_owner: Option<&'static str>,
+    /// How long a pod takes to start; `None`: none ever does.
+    pub start_delay: Option<Duration>,
+}
+
+impl App {
+    /// A workload with so many pods, read-only.
+    pub const fn new(pods: u32) -> Self {
+        Self {
+            flag: true,
+            flag_owner: None,
+            seen: true,
+            flag_delay: Some(Duration::from_millis(30)),
+            wanted: pods,
+            ready: pods,
+            wanted_owner: None,
+            start_delay: Some(Duration::from_millis(800)),
+        }
+    }
+
+    /// What a look at it finds.
+    pub fn view(&self) -> WorkloadView {
+        let owned = |what: &str, owner: Option<&str>| {
+            owner.map(|o| Gate::new("contended", Answer::No, format!("{o} owns {what}"), "Bascule owns it"))
+        };
+        let blockers = [owned("the flag", self.flag_owner), owned("the replicas", self.wanted_owner)];
+        WorkloadView {
+            flag: Fact::now(if self.flag { FlagValue::ReadOnly } else { FlagValue::ReadWrite }),
+            effective: Fact::now(PodsAsked {
+                pods: self.ready,
+                read_only: if self.seen { self.ready } else { 0 },
+                unknown: 0,
+            }),
+            replicas: Fact::now(ReplicasSeen { wanted: self.wanted, ready: self.ready }),
+            blockers: Fact::now(blockers.into_iter().flatten().collect()),
+        }
+    }
+
+    /// What a look that fails finds.
+    pub fn unseen(why: &str) -> WorkloadView {
+        WorkloadView {
+            flag: Fact::unknown(why),
+            effective: Fact::unknown(why),
+            replicas: Fact::unknown(why),
+            blockers: Fact::unknown(why),
+        }
+    }
+}
+
+/// What is stored of people's intent: the objects, each version of them in order.
+#[derive(Clone, Debug, Default)]
+pub struct Objects {
+    /// Grows with every change.
+    pub version: u64,
+    /// The policies that exist, or why the present one is not valid.
+    pub policies: BTreeMap<PolicyKey, Result<Policy, String>>,
+    /// The Moves that exist.
+    pub moves: BTreeMap<PolicyKey, Vec<Move>>,
+}
+
+/// The cluster of one site.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// The UID of its namespace `kube-system`.
+    pub uid: u64,
+    /// How its API server behaves.
+    pub api: Api,
+    /// The workloads of each policy.
+    pub apps: BTreeMap<(PolicyKey, ItemName), App>,
+    /// High-water marks.
+    pub marks: BTreeMap<PolicyKey, Marks>,
+    /// Marks cannot be written.
+    pub marks_frozen: bool,
+    /// The objects.
+    pub objects: Objects,
+    /// What a follower of the API server's store still serves to those who list.
+    pub stale: Option<Box<Objects>>,
+    /// Until when the watch of objects tells nothing.
+    pub watch_silent_until: Moment,
+    /// Secrets that cannot be read, by what for.
+    pub missing_secret: bool,
+    /// How often a status was written.
+    pub published: u64,
+}
+
+impl Cluster {
+    /// A cluster without anything in it.
+    pub fn new(uid: u64) -> Self {
+        Self {
+            uid,
+            api: Api::Well,
+            apps: BTreeMap::new(),
+            marks: BTreeMap::new(),
+            marks_frozen: false,
+            objects: Objects::default(),
+            stale: None,
+            watch_silent_until: Moment(0),
+            missing_secret: false,
+            published: 0,
+        }
+    }
+
+    /// Why a read fails now, if it does.
+    pub const fn read_fails(&self) -> Option<&'static str> {
+        match self.api {
+            Api::Gone => Some("the API server refuses connections"),
+            Api::Silent => Some("the API server did not answer within 5 s"),
+            Api::Busy => Some("the API server is busy (429)"),
+            Api::Forbidden => Some("forbidden (403)"),
+            Api::Well | Api::Slow(_) | Api::Deaf => None,
+        }
+    }
+
+    /// How much longer a call takes now.
+    pub const fn delay(&self) -> Duration {
+        match self.api {
+            Api::Slow(by) => by,
+            Api::Silent | Api::Deaf => Duration::from_secs(5),
+            Api::Well | Api::Gone | Api::Busy | Api::Forbidden => Duration::ZERO,
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Authoritative servers of one zone, and what resolvers remember.
+
+use std::time::Duration;
+
+use bascule_core::observation::{Fact, TrafficAt, TrafficView};
+use bascule_core::name::{ItemName, PolicyKey, SiteName};
+use std::collections::BTreeMap;
+
+use super::net::Place;
+use crate::time::Moment;
+
+/// What a name points at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pointed {
+    /// The site whose addresses it has.
+    pub site: SiteName,
+    /// The record's epoch in its mark.
+    pub epoch: u64,
+    /// The record's serial in its mark.
+    pub serial: u64,
+}
+
+/// One authoritative server.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Where it is.
+    pub place: Place,
+    /// It answers.
+    pub up: bool,
+    /// It refuses updates.
+    pub refuses: bool,
+    /// A secondary that never transfers.
+    pub stuck: bool,
+    /// What it publishes for each name.
+    pub names: BTreeMap<(PolicyKey, ItemName), Pointed>,
+}
+
+/// How an update ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Updated {
+    /// It is published by the primary.
+    Done,
+    /// It was certainly not made.
+    Refused(String),
+}
+
+/// All servers: the first is the primary.
+#[derive(Clone, Debug)]
+pub struct Dns {
+    /// The servers.
+    pub servers: Vec<Server>,
+    /// How long a change takes to the secondaries.
+    pub transfer: Duration,
+    /// How long resolvers remember.
+    pub ttl: Duration,
+}
+
+impl Dns {
+    /// A primary in the first place, secondaries in the others.
+    pub fn new(places: &[Place]) -> Self {
+        let server = |place: &Place| Server {
+            place: *place,
+            up: true,
+            refuses: false,
+            stuck: false,
+            names: BTreeMap::new(),
+        };
+        Self {
+            servers: places.iter().map(server).collect(),
+            transfer: Duration::from_millis(25),
+            ttl: Duration::from_secs(1),
+        }
+    }
+
+    /// One atomic change at the primary: never back to an earlier state of the record.
+    pub fn update(&mut self, name: &(PolicyKey, ItemName), to: Pointed) -> Updated {
+        let Some(primary) = self.servers.first_mut() else {
+            return Updated::Refused("no update server".to_owned());
+        };
+        if primary.refuses {
+            return Updated::Refused("the server refused it (REFUSED)".to_owned());
+        }
+        match primary.names.get(name) {
+            Some(found) if (found.epoch, found.serial) > (to.epoch, to.serial) => Updated::Refused(format!(
+                "a later state is published: epoch {}, serial {}",
+                found.epoch, found.serial
+            )),
+            Some(found) if (found.epoch, found.serial) == (to.epoch, to.serial) && found.site != to.site => {
+                Updated::Refused("the same epoch and serial are published for another site".to_owned())
+            }
+            _ => {
+                primary.names.insert(name.clone(), to);
+                Updated::Done
+            }
+        }
+    }
+
+    /// What asking every server finds; `reach` says which of them answer.
+    pub fn view(&self, name: &(PolicyKey, ItemName), reach: impl Fn(&Server) -> bool) -> TrafficView {
+        let (mut silent, mut found) = (Vec::new(), Vec::new());
+        for (i, server) in self.servers.iter().enumerate() {
+            if reach(server) {
+                found.push((i, server.names.get(name)));
+            } else {
+                silent.push(format!("server {i}: no answer"));
+            }
+        }
+        let Some((_, first)) = found.first() else {
+            let at = Fact::unknown("no server of the zone answers");
+            return TrafficView { at, blockers: Fact::now(Vec::new()) };
+        };
+        let differing: Vec<String> = found
+            .iter()
+            .filter(|(_, p)| p != first)
+            .map(|(i, p)| format!("server {i} answers {:?}", p.map(|p| p.site.as_str())))
+            .collect();
+        // The primary's own answer, when it is among them, is what the mark is read from.
+        let mark = first.cloned();
+        let at = TrafficAt {
+            site: first.filter(|_| differing.is_empty()).map(|p| p.site.clone()),
+            serial: mark.as_ref().map_or(0, |p| p.serial),
+            epoch: mark.as_ref().map_or(0, |p| p.epoch),
+            differing,
+            silent,
+        };
+        TrafficView { at: Fact::now(at), blockers: Fact::now(Vec::new()) }
+    }
+}
+
+/// What one resolver remembers.
+#[derive(Clone, Debug, Default)]
+pub struct Resolver {
+    kept: Option<(Moment, SiteName)>,
+}
+
+impl Resolver {
+    /// What it answers without asking.
+    pub fn kept(&self, now: Moment, ttl: Duration) -> Option<&SiteName> {
+        self.kept.as_ref().filter(|(at, _)| now.since(*at) < ttl).map(|(_, site)| site)
+    }
+
+    /// It has asked.
+    pub fn learn(&mut self, now: Moment, site: SiteName) {
+        self.kept = Some((now, site));
+    }
+}

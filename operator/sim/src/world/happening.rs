@@ -1,0 +1,221 @@
+//! What can happen, and who takes it.
+
+use bascule_core::guard::wire::{Instruction, Report};
+use bascule_core::name::{ItemName, PolicyKey};
+use bascule_core::policy::Policy;
+use bascule_core::plan::Step;
+use bascule_core::observation::Marks;
+
+use super::World;
+use super::arbiter::{Answer, Asked};
+use super::cluster::Objects;
+use super::database::{GuardInput, Step as ServerStep};
+use super::dns::Pointed;
+use super::operator::Input;
+use super::postgres::{Rec, Token};
+use crate::time::Moment;
+
+/// Something that is going to happen.
+#[derive(Clone, Debug)]
+pub enum Happening {
+    /// An operator's own timer.
+    Tick(usize, u32),
+    /// Something reaches an operator.
+    Hear(usize, u32, Input),
+    /// A question reaches a member of the arbiter.
+    AtMember(Asked),
+    /// A member's question is decided, in this term.
+    Decide(Asked, u64),
+    /// A call's time is over.
+    Overdue(super::arbiter::Caller, u64),
+    /// An election may end.
+    Election(u64),
+    /// A guard's own timer.
+    GuardTick(usize, u32),
+    /// Something reaches a guard.
+    GuardHear(usize, u32, GuardInput),
+    /// A guard's question arrives over a connection.
+    Question {
+        /// The database.
+        database: usize,
+        /// The connection.
+        session: u64,
+        /// To be echoed.
+        nonce: u64,
+        /// Whether it needs a read.
+        fresh: bool,
+        /// What it sees.
+        report: Box<Report>,
+    },
+    /// An operator's word arrives over a connection.
+    Word {
+        /// The database.
+        database: usize,
+        /// The connection.
+        session: u64,
+        /// To which question.
+        nonce: Option<u64>,
+        /// What.
+        instruction: Box<Instruction>,
+    },
+    /// A guard tries to connect.
+    Connect(usize, u32),
+    /// A connection has been silent for too long.
+    Silent(usize, u64),
+    /// A stage of a step of a server ends.
+    Stage(usize, u64, ServerStep),
+    /// A stop or a kill of this life of a server ends.
+    Ends(usize, u64, bool),
+    /// A checkpoint ends.
+    Checkpoint(usize, u64, Option<u64>),
+    /// The guard's watch looks at its deadline.
+    Watch(usize, u32),
+    /// The monitor looks.
+    Monitor(usize, u32),
+    /// A standby tries to stream.
+    Stream(usize, u64),
+    /// Records arrive at a standby.
+    Wal(usize, u64, Vec<Rec>, u64),
+    /// A standby hears that its primary has ended.
+    FeedEnded(usize, u64),
+    /// What was received is replayed.
+    Replay(usize, u64, usize),
+    /// A receiver has heard nothing for too long.
+    Receiver(usize, u64),
+    /// A cluster's object is written.
+    Work(usize, u32, Box<Work>),
+    /// Pods see a flag.
+    PodsSee(usize, PolicyKey, ItemName, bool),
+    /// Pods run.
+    PodsRun(usize, PolicyKey, ItemName, u32),
+    /// A zone's secondary has the primary's state.
+    Transfer(usize, (PolicyKey, ItemName), Pointed),
+    /// A client begins a write.
+    Write(usize),
+    /// A client's write reaches a site.
+    WriteAt(Token),
+    /// A write is committed and flushed in this life of a server.
+    Flushed(Token, usize, u64),
+    /// A client hears of its write.
+    WriteEnds(Token, bool),
+    /// A client has waited long enough.
+    WriteOverdue(Token),
+    /// A site looks into the repository.
+    Pull(usize),
+    /// A watch of a cluster's objects tells an operator.
+    Objects(usize, u32, Box<Objects>),
+    /// A line comes or goes.
+    Flap(usize, bool),
+    /// An operator lists the objects.
+    ListObjects(usize, u32),
+    /// A planned fault begins.
+    Fault(usize),
+    /// A planned fault ends.
+    Over(usize),
+    /// A place's process starts again.
+    GuardStarts(usize, u32),
+    /// An operator starts again.
+    OperatorStarts(usize),
+}
+
+/// Work on a cluster or on the traffic, for an operator.
+#[derive(Clone, Debug)]
+pub enum Work {
+    /// A step.
+    Perform(Box<Policy>, Step),
+    /// A mark is raised.
+    Mark(PolicyKey, Marks),
+}
+
+/// A message that waits for a connection to pass something again.
+#[derive(Clone, Debug)]
+pub struct HeldWord(pub Happening);
+
+/// Something in the queue.
+#[derive(Clone, Debug)]
+pub struct Queued {
+    pub(super) at: Moment,
+    pub(super) number: u64,
+    pub(super) what: Box<Happening>,
+}
+
+impl PartialEq for Queued {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.number) == (other.at, other.number)
+    }
+}
+
+impl Eq for Queued {}
+
+impl PartialOrd for Queued {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Queued {
+    /// The earliest is the greatest: the heap gives the greatest first.
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (other.at, other.number).cmp(&(self.at, self.number))
+    }
+}
+
+impl World {
+    pub(crate) fn happen(&mut self, what: Happening) {
+        match what {
+            Happening::Tick(op, life) => self.operator_ticks(op, life),
+            Happening::Hear(op, life, input) => self.operator_hears(op, life, input),
+            Happening::AtMember(asked) => self.at_member(asked),
+            Happening::Decide(asked, term) => self.decide(&asked, term),
+            Happening::Overdue(by, call) => self.answer_caller(by, call, usize::MAX, Answer::Failed(String::new())),
+            Happening::Election(term) => self.elect(term),
+            Happening::GuardTick(db, life) => self.guard_ticks(db, life),
+            Happening::GuardHear(db, life, input) => self.guard_gets(db, life, input),
+            Happening::Question { database, session, nonce, fresh, report } => {
+                self.question(database, session, nonce, fresh, report);
+            }
+            Happening::Word { database, session, nonce, instruction } => {
+                self.word(database, session, nonce, instruction);
+            }
+            Happening::Connect(db, life) => self.connect(db, life),
+            Happening::Silent(db, session) => self.silent(db, session),
+            Happening::Stage(db, number, step) => self.stage(db, number, step),
+            Happening::Ends(db, life, clean) => self.server_ends(db, life, clean),
+            Happening::Checkpoint(db, life, serial) => self.checkpoint_ends(db, life, serial),
+            Happening::Watch(db, life) => self.watch_looks(db, life),
+            Happening::Monitor(db, life) => self.monitor_looks(db, life),
+            Happening::Stream(db, number) => self.stream_begins(db, number),
+            Happening::Wal(db, number, records, reported) => self.wal_arrives(db, number, records, reported),
+            Happening::FeedEnded(db, number) => self.feed_ended(db, number),
+            Happening::Replay(db, life, upto) => self.replayed(db, life, upto),
+            Happening::Receiver(db, number) => self.receiver_looks(db, number),
+            Happening::Work(op, life, work) => self.work(op, life, *work),
+            Happening::PodsSee(site, policy, app, flag) => {
+                if let Some(app) = self.sites[site].cluster.apps.get_mut(&(policy, app)) {
+                    app.seen = flag;
+                }
+            }
+            Happening::PodsRun(site, policy, app, pods) => {
+                if let Some(app) = self.sites[site].cluster.apps.get_mut(&(policy, app))
+                    && app.wanted == pods
+                {
+                    app.ready = pods;
+                }
+            }
+            Happening::Transfer(server, name, to) => self.transfer(server, &name, to),
+            Happening::Write(client) => self.client_writes(client),
+            Happening::WriteAt(token) => self.write_arrives(token),
+            Happening::Flushed(token, db, life) => self.write_flushed(token, db, life),
+            Happening::WriteEnds(token, ok) => self.write_ends(token, ok),
+            Happening::WriteOverdue(token) => self.write_overdue(token),
+            Happening::Pull(site) => self.pull(site),
+            Happening::Objects(op, life, objects) => self.objects_told(op, life, &objects),
+            Happening::Flap(site, cut) => self.flap(site, cut),
+            Happening::ListObjects(op, life) => self.list_objects(op, life),
+            Happening::Fault(at) => self.fault_begins(at),
+            Happening::Over(at) => self.fault_ends(at),
+            Happening::GuardStarts(db, life) => self.guard_starts(db, life),
+            Happening::OperatorStarts(op) => self.operator_starts(op),
+        }
+    }
+}

@@ -1,0 +1,672 @@
+//! An operator's process: the real engine, fed from the world.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use bascule_core::facts::SiteFacts;
+use bascule_core::guard::wire::{Instruction, Upstream};
+use bascule_core::name::PolicyKey;
+use bascule_core::outcome::Outcome;
+use bascule_core::plan::Step;
+use bascule_core::policy::Policy;
+use bascule_core::record::Record;
+use bascule_core::time::Boottime;
+use bascule_engine::brain::{Brain, Command, Event, Found, Look};
+use bascule_engine::ports::{
+    ArbiterChange, Cas, GuardEvent, GuardSession, Intent, JournalKind, NoUpstream, Renewed, Shown,
+};
+
+use super::World;
+use super::arbiter::{Answer, Caller, Ranking, Request, Watch};
+use super::cluster::{Api, App, Objects};
+use super::dns::{Pointed, Updated};
+use super::happening::{Happening, Work};
+use super::net::Traffic;
+use super::trial::{Actor, Fate};
+use crate::random::Chance;
+use crate::time::Moment;
+
+/// A call to the arbiter that waits for its answer.
+#[derive(Clone, Debug)]
+pub enum Call {
+    /// A renewal, sent at.
+    Renew(Boottime),
+    /// A read of the leases, sent at.
+    Leases(Boottime),
+    /// A read of a record, sent at.
+    Record(PolicyKey, Boottime),
+    /// A write of a record.
+    Write(PolicyKey, Box<Record>),
+    /// A write of facts.
+    Facts(PolicyKey, Box<SiteFacts>),
+    /// A listing.
+    List,
+    /// A look whether a member is back: nobody waits for it.
+    Probe,
+}
+
+/// What reaches an operator.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// For the engine as it is.
+    Event(Box<Event>),
+    /// A guard's question; stamped when it is taken.
+    Asked(Box<GuardEvent>),
+    /// A call's answer, from a member.
+    Answer(u64, usize, Answer),
+    /// A change, by one of its watches.
+    Changed(u64, ArbiterChange),
+}
+
+/// What the objects' watch has told so far.
+#[derive(Clone, Debug, Default)]
+pub struct Reflector {
+    told: Option<Objects>,
+}
+
+/// The process.
+#[derive(Clone, Debug)]
+pub struct Operator {
+    /// The site.
+    pub site: usize,
+    /// Counts lives.
+    pub life: u32,
+    /// It runs.
+    pub up: bool,
+    /// It stands still.
+    pub frozen: bool,
+    /// What came while it stood still.
+    pub inbox: VecDeque<Input>,
+    /// The engine.
+    pub brain: Brain,
+    /// Calls that wait.
+    pub calls: BTreeMap<u64, Call>,
+    /// Whom it asks first.
+    pub ranking: Ranking,
+    /// When its next tick is due.
+    pub tick_at: Option<Moment>,
+    /// It has claimed its site's name.
+    pub claimed: bool,
+    /// What its watch has told it.
+    pub reflector: Reflector,
+    /// What it shows people.
+    pub shown: BTreeMap<PolicyKey, Shown>,
+    /// What its journal says it was about to do.
+    pub intents: VecDeque<String>,
+    /// Why it stopped for good.
+    pub stopped: Option<String>,
+    /// Chance.
+    pub chance: Chance,
+    /// How often it was started.
+    pub starts: u64,
+}
+
+/// How many intents of the journal the judge looks back on.
+const INTENTS: usize = 64;
+/// How long a call to the own API server takes.
+const API: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(8));
+/// How long a look with its questions takes.
+const LOOK: (Duration, Duration) = (Duration::from_millis(3), Duration::from_millis(15));
+/// How long a message takes between a guard and its operator.
+pub(super) const NEAR: Duration = Duration::from_micros(250);
+
+impl World {
+    /// Whether an operator's process of this life can do anything.
+    fn lives(&self, op: usize, life: u32) -> bool {
+        let it = &self.operators[op];
+        it.up && it.life == life
+    }
+
+    pub(crate) fn operator_ticks(&mut self, op: usize, life: u32) {
+        let it = &self.operators[op];
+        if !self.lives(op, life) || it.tick_at != Some(self.now) {
+            return;
+        }
+        self.operators[op].tick_at = None;
+        if !it_is_frozen(&self.operators[op]) {
+            self.think(op, Event::Tick);
+        }
+    }
+
+    pub(crate) fn operator_hears(&mut self, op: usize, life: u32, input: Input) {
+        if !self.lives(op, life) {
+            return;
+        }
+        if self.operators[op].frozen {
+            self.operators[op].inbox.push_back(input);
+            return;
+        }
+        self.takes(op, input);
+    }
+
+    /// It goes on: what has waited comes at once, in any order that its runtime may see it.
+    pub(crate) fn operator_wakes(&mut self, op: usize) {
+        self.operators[op].frozen = false;
+        let waiting = std::mem::take(&mut self.operators[op].inbox);
+        let life = self.operators[op].life;
+        let ticks_first = self.operators[op].chance.permille(500);
+        if ticks_first {
+            self.think(op, Event::Tick);
+        }
+        for input in waiting {
+            if self.lives(op, life) && !self.operators[op].frozen {
+                self.takes(op, input);
+            }
+        }
+        if !ticks_first && self.lives(op, life) {
+            self.think(op, Event::Tick);
+        }
+    }
+
+    fn takes(&mut self, op: usize, input: Input) {
+        let now = self.operator_clock(op);
+        match input {
+            Input::Event(event) => self.think(op, *event),
+            Input::Asked(mut event) => {
+                if let GuardEvent::Asked { received, .. } = &mut *event {
+                    *received = now;
+                }
+                self.think(op, Event::Guard(*event));
+            }
+            Input::Changed(number, change) => {
+                if self.arbiter.watches.get(&op).is_some_and(|w| w.number == number) {
+                    self.think(op, Event::Changed(change));
+                }
+            }
+            Input::Answer(call, member, answer) => self.answered(op, call, member, answer),
+        }
+    }
+
+    /// What the machine under an operator shows.
+    pub fn operator_clock(&self, op: usize) -> Boottime {
+        self.sites[self.operators[op].site].machine.boottime(self.now)
+    }
+
+    pub(crate) fn think(&mut self, op: usize, event: Event) {
+        let life = self.operators[op].life;
+        let machine = &self.sites[self.operators[op].site].machine;
+        let (now, wall) = (machine.boottime(self.now), machine.wall(self.now));
+        let commands = self.operators[op].brain.handle(event, now, wall);
+        for command in commands {
+            self.obey(op, command);
+            if !self.lives(op, life) {
+                return;
+            }
+        }
+        self.set_tick(op);
+    }
+
+    fn set_tick(&mut self, op: usize) {
+        let it = &self.operators[op];
+        let at = self.sites[it.site].machine.when(it.brain.next_tick()).max(self.now + Duration::from_micros(1));
+        if it.tick_at != Some(at) {
+            let life = it.life;
+            self.operators[op].tick_at = Some(at);
+            self.push(at, Happening::Tick(op, life));
+        }
+    }
+
+    fn obey(&mut self, op: usize, command: Command) {
+        let now = self.operator_clock(op);
+        match command {
+            Command::Renew => {
+                let it = &self.operators[op];
+                let site = &self.sites[it.site];
+                let (name, cluster, claimed) = (site.name.clone(), site.cluster.uid, it.claimed);
+                self.call(op, Call::Renew(now), Request::Renew { site: name, cluster, claimed }, Fate::Go);
+            }
+            Command::ReadLeases => self.call(op, Call::Leases(now), Request::Leases, Fate::Go),
+            Command::ReadRecord(policy) => {
+                self.call(op, Call::Record(policy.clone(), now), Request::Record(policy), Fate::Go);
+            }
+            Command::Write { policy, expected, next, unchanged_lease } => {
+                let what = || format!("record {}", next.phase);
+                let Some(fate) = self.effect(Actor::Operator(op), what) else { return };
+                let request = Request::Write { policy: policy.clone(), expected, next: next.clone(), unchanged_lease };
+                self.call(op, Call::Write(policy, next), request, fate);
+                self.then_dies(op, fate);
+            }
+            Command::WriteFacts { policy, facts } => {
+                let Some(fate) = self.effect(Actor::Operator(op), || "say facts".to_owned()) else { return };
+                let request = Request::Facts { policy: policy.clone(), facts: facts.clone() };
+                self.call(op, Call::Facts(policy, facts), request, fate);
+                self.then_dies(op, fate);
+            }
+            Command::ListAndWatch => {
+                self.arbiter.watches.remove(&op);
+                self.call(op, Call::List, Request::List, Fate::Go);
+            }
+            Command::Answer { session, nonce, instruction } => self.speak(op, session, Some(nonce), instruction),
+            Command::Tell { session, instruction } => self.speak(op, session, None, instruction),
+            Command::Refuse { session, .. } => self.cut_session(session.0),
+            Command::ReadMarks => {
+                let cluster = &self.sites[self.operators[op].site].cluster;
+                let result = match cluster.read_fails() {
+                    Some(why) => Err(why.to_owned()),
+                    None => Ok(cluster.marks.clone()),
+                };
+                self.reply(op, API, Event::Marks(result));
+            }
+            Command::RaiseMark { policy, marks } => {
+                let Some(fate) = self.effect(Actor::Operator(op), || "raise the mark".to_owned()) else { return };
+                self.send_work(op, Work::Mark(policy, marks), fate);
+            }
+            Command::Look { policy, what, active: _ } => self.looks(op, &policy, what),
+            Command::Perform { policy, step, lane: _ } => {
+                let site = self.operators[op].site;
+                self.judge.performs(&self.sites[site].name, &step, &self.operators[op].intents);
+                let Some(fate) = self.effect(Actor::Operator(op), || step.words()) else { return };
+                self.send_work(op, Work::Perform(policy, step), fate);
+            }
+            Command::Publish(shown) => {
+                let policy = shown.key.clone();
+                let site = self.operators[op].site;
+                let outcome = match self.sites[site].cluster.read_fails() {
+                    Some(why) => Outcome::unknown(why),
+                    None => Outcome::Done,
+                };
+                if outcome.is_done() {
+                    self.sites[site].cluster.published += 1;
+                    self.operators[op].shown.insert(policy.clone(), *shown);
+                }
+                self.reply(op, API, Event::Published { policy, outcome });
+            }
+            Command::Journal(entry) => {
+                let it = &mut self.operators[op];
+                if entry.kind == JournalKind::Intent {
+                    it.intents.push_back(entry.what.clone());
+                    if it.intents.len() > INTENTS {
+                        it.intents.pop_front();
+                    }
+                }
+                let site = &self.sites[it.site].name;
+                self.transcript.journal(self.now, site, &entry);
+            }
+            Command::Stop { reason } => {
+                self.operators[op].stopped = Some(reason);
+                self.operator_dies(op);
+            }
+        }
+    }
+
+    /// An answer that comes after some time without doing anything on its way.
+    fn reply(&mut self, op: usize, takes: (Duration, Duration), event: Event) {
+        let site = self.operators[op].site;
+        let slower = self.sites[site].cluster.delay();
+        let it = &mut self.operators[op];
+        let wait = it.chance.between(takes.0, takes.1) + slower;
+        let life = it.life;
+        self.later(wait, Happening::Hear(op, life, Input::Event(Box::new(event))));
+    }
+
+    fn send_work(&mut self, op: usize, work: Work, fate: Fate) {
+        let site = self.operators[op].site;
+        let slower = self.sites[site].cluster.delay();
+        let it = &mut self.operators[op];
+        let wait = it.chance.between(API.0, API.1) / 2 + slower + fate.lateness();
+        let life = it.life;
+        let again = fate == Fate::Twice;
+        let work = Box::new(work);
+        if again {
+            self.later(wait + Duration::from_millis(3), Happening::Work(op, life, work.clone()));
+        }
+        if fate == Fate::Refused {
+            let outcome = Outcome::refused("refused on purpose");
+            let event = done(&work, outcome);
+            self.later(wait, Happening::Hear(op, life, Input::Event(Box::new(event))));
+            return;
+        }
+        if fate.loses_answer() {
+            // Applied, and the caller hears only that time is over.
+            let event = done(&work, Outcome::unknown("no answer within 5 s"));
+            self.later(wait, Happening::Work(op, u32::MAX, work));
+            self.later(Duration::from_secs(5), Happening::Hear(op, life, Input::Event(Box::new(event))));
+        } else {
+            self.later(wait, Happening::Work(op, life, work));
+        }
+        self.then_dies(op, fate);
+    }
+
+    fn then_dies(&mut self, op: usize, fate: Fate) {
+        if fate == Fate::DieAfter {
+            self.operator_dies(op);
+            self.restart_operator(op);
+        }
+    }
+
+    /// Work arrives where it is done.
+    pub(crate) fn work(&mut self, op: usize, life: u32, work: Work) {
+        let site = self.operators[op].site;
+        let outcome = if self.sites[site].up { self.does(site, &work) } else { Outcome::unknown("gone") };
+        if life == u32::MAX {
+            return;
+        }
+        let slower = self.sites[site].cluster.api == Api::Deaf;
+        let outcome = if slower { Outcome::unknown("no answer within 5 s") } else { outcome };
+        let event = done(&work, outcome);
+        let wait = self.operators[op].chance.between(API.0, API.1) / 2;
+        self.later(wait, Happening::Hear(op, life, Input::Event(Box::new(event))));
+    }
+
+    fn does(&mut self, site: usize, work: &Work) -> Outcome {
+        let traffic = matches!(work, Work::Perform(_, Step::PointTraffic { .. } | Step::VerifyWrite { .. }));
+        if !traffic {
+            match self.sites[site].cluster.api {
+                Api::Gone => return Outcome::refused("the API server refuses connections"),
+                Api::Silent => return Outcome::unknown("no answer within 5 s"),
+                Api::Busy => return Outcome::unknown("the API server is busy (429)"),
+                Api::Forbidden => return Outcome::refused("forbidden (403)"),
+                Api::Well | Api::Slow(_) | Api::Deaf => {}
+            }
+        }
+        match work {
+            Work::Mark(policy, marks) => {
+                let cluster = &mut self.sites[site].cluster;
+                if cluster.marks_frozen {
+                    return Outcome::refused("the ConfigMap cannot be written");
+                }
+                let mark = cluster.marks.entry(policy.clone()).or_default();
+                *mark = (*mark).max(*marks);
+                Outcome::Done
+            }
+            Work::Perform(policy, step) => self.performs(site, policy, step),
+        }
+    }
+
+    fn performs(&mut self, site: usize, policy: &Policy, step: &Step) -> Outcome {
+        self.judge.touches(self.now, &self.sites[site].name, policy, step);
+        match step {
+            Step::SetReadOnly { workload, on } => {
+                let name = (policy.key.clone(), workload.clone());
+                let Some(app) = self.sites[site].cluster.apps.get_mut(&name) else {
+                    return Outcome::refused(format!("{workload} does not exist"));
+                };
+                if let Some(owner) = app.flag_owner {
+                    return Outcome::refused(format!("conflict: {owner} owns the flag"));
+                }
+                app.flag = *on;
+                if !*on {
+                    self.judge_flags(&policy.key, site, "takes its read-only flag off");
+                }
+                let Some(app) = self.sites[site].cluster.apps.get(&name) else { return Outcome::Done };
+                let delay = app.flag_delay;
+                if let Some(delay) = delay {
+                    self.later(delay, Happening::PodsSee(site, name.0, name.1, *on));
+                }
+                Outcome::Done
+            }
+            Step::Scale { workload, replicas } => {
+                let name = (policy.key.clone(), workload.clone());
+                let Some(app) = self.sites[site].cluster.apps.get_mut(&name) else {
+                    return Outcome::refused(format!("{workload} does not exist"));
+                };
+                if let Some(owner) = app.wanted_owner {
+                    return Outcome::refused(format!("conflict: {owner} owns the replicas"));
+                }
+                app.wanted = *replicas;
+                app.ready = app.ready.min(*replicas);
+                let delay = app.start_delay.filter(|_| app.ready < *replicas);
+                if let Some(delay) = delay {
+                    self.later(delay, Happening::PodsRun(site, name.0, name.1, *replicas));
+                }
+                Outcome::Done
+            }
+            Step::PointTraffic { traffic, site: to, epoch, serial } => {
+                let from = self.sites[site].place;
+                let Some(primary) = self.dns.servers.first() else { return Outcome::refused("no server") };
+                if !primary.up || !self.net.joined(from, primary.place, Traffic::Clients) {
+                    return Outcome::unknown("the update server does not answer");
+                }
+                let name = (policy.key.clone(), traffic.clone());
+                let to = Pointed { site: to.clone(), epoch: *epoch, serial: *serial };
+                match self.dns.update(&name, to.clone()) {
+                    Updated::Done => {
+                        self.judge.pointed(self.now, &name, &to);
+                        let transfer = self.dns.transfer;
+                        for server in 1..self.dns.servers.len() {
+                            self.later(transfer, Happening::Transfer(server, name.clone(), to.clone()));
+                        }
+                        Outcome::Done
+                    }
+                    Updated::Refused(why) => Outcome::refused(why),
+                }
+            }
+            Step::VerifyWrite { .. } => {
+                let Some(db) = self.database_at(&policy.key, site) else { return Outcome::refused("no database") };
+                let server = &self.databases[db].server;
+                if server.frozen {
+                    return Outcome::unknown("no answer within 5 s");
+                }
+                if server.run.takes_writers() {
+                    Outcome::Done
+                } else {
+                    Outcome::refused("the database takes no writes")
+                }
+            }
+        }
+    }
+
+    fn looks(&mut self, op: usize, policy: &Policy, what: Look) {
+        let site = self.operators[op].site;
+        let cluster = &self.sites[site].cluster;
+        let found = match &what {
+            Look::Workload(name) => {
+                let app = cluster.apps.get(&(policy.key.clone(), name.clone()));
+                let view = match (cluster.read_fails(), app) {
+                    (Some(why), _) => App::unseen(why),
+                    (None, Some(app)) => app.view(),
+                    (None, None) => App::unseen("the workload does not exist"),
+                };
+                Found::Workload(Box::new(view))
+            }
+            Look::Traffic(name) => {
+                let from = self.sites[site].place;
+                let reach = |s: &super::dns::Server| s.up && self.net.joined(from, s.place, Traffic::Clients);
+                Found::Traffic(Box::new(self.dns.view(&(policy.key.clone(), name.clone()), reach)))
+            }
+            Look::Database(_) => Found::Database(match cluster.read_fails() {
+                Some(why) => bascule_core::observation::Fact::unknown(why),
+                None if cluster.missing_secret => bascule_core::observation::Fact::now(vec![
+                    bascule_core::plan::Gate::new(
+                        "database/secret",
+                        bascule_core::plan::Answer::No,
+                        "the Secret does not exist",
+                        "it exists",
+                    ),
+                ]),
+                None => bascule_core::observation::Fact::now(Vec::new()),
+            }),
+            Look::Upstream(_, of) => Found::Upstream(match cluster.read_fails() {
+                Some(why) => Err(NoUpstream::Unknown { reason: why.to_owned() }),
+                None if cluster.missing_secret => {
+                    Err(NoUpstream::Missing { reason: "the Secret does not exist".to_owned() })
+                }
+                None => Ok(upstream(of.as_str(), self.sites[site].name.as_str())),
+            }),
+        };
+        self.reply(op, LOOK, Event::Seen { policy: policy.key.clone(), what, found });
+    }
+
+    fn answered(&mut self, op: usize, call: u64, member: usize, answer: Answer) {
+        let late = member == usize::MAX;
+        if !late {
+            let ok = !matches!(answer, Answer::Failed(_));
+            self.operators[op].ranking.note(member, ok, self.now);
+        }
+        if !self.operators[op].calls.contains_key(&call) {
+            return;
+        }
+        // With two members asked, one failure is not yet the end.
+        let failed = matches!(answer, Answer::Failed(_)) && !late;
+        if failed && self.still_asked(call) {
+            return;
+        }
+        let Some(waiting) = self.operators[op].calls.remove(&call) else { return };
+        let received = self.operator_clock(op);
+        let why = match &answer {
+            Answer::Failed(why) if why.is_empty() => "no answer in time".to_owned(),
+            Answer::Failed(why) => why.clone(),
+            _ => "an answer that does not fit".to_owned(),
+        };
+        let event = match (waiting, answer) {
+            (Call::Renew(sent), Answer::Applied) => {
+                self.operators[op].claimed = true;
+                Event::Renewed { sent, result: Renewed::Applied }
+            }
+            (Call::Renew(sent), Answer::NameTaken(owner)) => {
+                Event::Renewed { sent, result: Renewed::NameTaken { owner: format!("cluster-{owner}") } }
+            }
+            (Call::Renew(sent), Answer::NotClaimed) => {
+                let reason = "the arbiter has forgotten the name: it was emptied or restored from an old backup";
+                Event::Renewed { sent, result: Renewed::Unknown { reason: reason.to_owned() } }
+            }
+            (Call::Renew(sent), _) => Event::Renewed { sent, result: Renewed::Unknown { reason: why } },
+            (Call::Leases(sent), Answer::Leases(found)) => Event::Leases { sent, received, result: Ok(found) },
+            (Call::Leases(sent), _) => Event::Leases { sent, received, result: Err(why) },
+            (Call::Record(policy, sent), Answer::Record(found)) => {
+                Event::Record { policy, sent, received, result: Ok(found) }
+            }
+            (Call::Record(policy, sent), _) => Event::Record { policy, sent, received, result: Err(why) },
+            (Call::Write(policy, next), Answer::Written(revision)) => {
+                Event::Written { policy, next, result: Cas::Applied(revision) }
+            }
+            (Call::Write(policy, next), Answer::Conflict) => Event::Written { policy, next, result: Cas::Conflict },
+            (Call::Write(policy, next), _) => Event::Written { policy, next, result: Cas::Unknown { reason: why } },
+            (Call::Facts(policy, facts), Answer::Applied) => {
+                Event::FactsWritten { policy, facts, outcome: Outcome::Done }
+            }
+            (Call::Facts(policy, facts), _) => {
+                Event::FactsWritten { policy, facts, outcome: Outcome::unknown(why) }
+            }
+            (Call::List, Answer::Listed(listed)) => {
+                let number = self.next_number();
+                let life = self.operators[op].life;
+                self.arbiter.watches.insert(op, Watch { life, member, number });
+                self.catch_up(op, number, listed.revision);
+                Event::Listed(Ok(*listed))
+            }
+            (Call::List, _) => Event::Listed(Err(why)),
+            (Call::Probe, _) => return,
+        };
+        self.think(op, event);
+    }
+
+    /// Asks the arbiter.
+    fn call(&mut self, op: usize, waiting: Call, request: Request, fate: Fate) {
+        let number = self.next_number();
+        let members = if request.doubled() { 2 } else { 1 };
+        let members = self.operators[op].ranking.first(members);
+        self.operators[op].calls.insert(number, waiting);
+        let by = Caller::Operator(op, self.operators[op].life);
+        let place = self.sites[self.operators[op].site].place;
+        let mut tq = self.timing.tq();
+        if matches!(request, Request::List) {
+            tq *= 4;
+        }
+        self.ask(by, place, number, &members, &request, fate);
+        let overdue = self.sites[self.operators[op].site].machine.when(self.operator_clock(op) + tq);
+        self.push(overdue, Happening::Overdue(by, number));
+        let probes = self.operators[op].ranking.probes(self.now, self.timing.tq() * 4);
+        if !probes.is_empty() {
+            let number = self.next_number();
+            self.operators[op].calls.insert(number, Call::Probe);
+            self.ask(by, place, number, &probes, &Request::Leases, Fate::Go);
+            self.push(overdue, Happening::Overdue(by, number));
+        }
+    }
+
+    /// An operator's word to a guard.
+    fn speak(&mut self, op: usize, session: GuardSession, nonce: Option<u64>, instruction: Box<Instruction>) {
+        let life = self.operators[op].life;
+        let mine = |d: &super::database::Database| {
+            d.guard.session.is_some_and(|(s, o, l)| (s, o, l) == (session.0, op, life))
+        };
+        let Some(database) = self.databases.iter().position(mine) else { return };
+        let word = Happening::Word { database, session: session.0, nonce, instruction };
+        self.pass(database, word);
+    }
+
+    /// A message between a guard and its operator: kept while the connection passes nothing.
+    pub(crate) fn pass(&mut self, database: usize, word: Happening) {
+        if self.databases[database].link_cut {
+            self.held.entry(database).or_default().push(super::happening::HeldWord(word));
+        } else {
+            self.later(NEAR, word);
+        }
+    }
+
+    /// The connection passes messages again: those that waited come first.
+    pub(crate) fn pass_again(&mut self, database: usize) {
+        self.databases[database].link_cut = false;
+        for word in self.held.remove(&database).unwrap_or_default() {
+            self.later(NEAR, word.0);
+        }
+    }
+
+    pub(crate) fn tell_guard_event(&mut self, op: usize, life: u32, event: GuardEvent) {
+        let input = if matches!(event, GuardEvent::Asked { .. }) {
+            Input::Asked(Box::new(event))
+        } else {
+            Input::Event(Box::new(Event::Guard(event)))
+        };
+        self.operator_hears(op, life, input);
+    }
+
+    /// People's intent as the objects' watch tells it: what differs from what was told before.
+    pub(crate) fn objects_told(&mut self, op: usize, life: u32, objects: &Objects) {
+        if !self.lives(op, life) {
+            return;
+        }
+        let before = self.operators[op].reflector.told.replace(objects.clone());
+        let first = before.is_none();
+        let before = before.unwrap_or_default();
+        let mut told = Vec::new();
+        for (key, policy) in &objects.policies {
+            if before.policies.get(key) != Some(policy) {
+                told.push(match policy {
+                    Ok(policy) => Intent::Policy(Box::new(policy.clone())),
+                    Err(reason) => Intent::Invalid { policy: key.clone(), reason: reason.clone() },
+                });
+            }
+        }
+        for key in before.policies.keys().filter(|k| !objects.policies.contains_key(*k)) {
+            told.push(Intent::PolicyGone(key.clone()));
+        }
+        for key in objects.policies.keys().chain(before.policies.keys()) {
+            let moves = |o: &Objects| o.moves.get(key).cloned().unwrap_or_default();
+            if moves(&before) != moves(objects) {
+                told.push(Intent::Moves { policy: key.clone(), moves: moves(objects) });
+            }
+        }
+        if first {
+            told.push(Intent::Listed);
+        }
+        for intent in told {
+            self.operator_hears(op, life, Input::Event(Box::new(Event::Intent(intent))));
+        }
+    }
+}
+
+const fn it_is_frozen(op: &Operator) -> bool {
+    op.frozen
+}
+
+fn done(work: &Work, outcome: Outcome) -> Event {
+    match work {
+        Work::Perform(policy, step) => Event::Done { policy: policy.key.clone(), step: step.clone(), outcome },
+        Work::Mark(policy, marks) => Event::MarkRaised { policy: policy.clone(), marks: *marks, outcome },
+    }
+}
+
+/// How a replica reaches the database of a site.
+fn upstream(of: &str, me: &str) -> Upstream {
+    Upstream {
+        host: of.to_owned(),
+        port: 5432,
+        user: "replication".to_owned(),
+        password: "secret".to_owned(),
+        slot: format!("bascule_{}", me.replace('-', "_")),
+        application_name: me.to_owned(),
+        sslmode: "prefer".to_owned(),
+    }
+}

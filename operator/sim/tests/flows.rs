@@ -1,0 +1,48 @@
+//! Each flow comes to its end when nothing else goes wrong.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
+
+mod sample;
+
+use std::time::Duration;
+
+use bascule_sim::flow::{Flow, steady};
+use bascule_sim::world::Plan;
+
+fn run(flow: Flow, seed: u64) -> (String, usize, u64) {
+    let mut policy = sample::policy();
+    flow.fit(&mut policy);
+    let mut plan = Plan::of(vec![policy], seed);
+    plan.tell = true;
+    let mut world = match steady(&plan) {
+        Ok(world) => world,
+        Err(e) => panic!("it does not even begin: {}", e.0),
+    };
+    flow.begin(&mut world);
+    world.run_for(flow.lasts());
+    let ended = world.settle(Duration::from_secs(60));
+    let text = world.transcript.text();
+    if let Err(why) = ended {
+        panic!("{}\n{text}", why.0);
+    }
+    assert!(world.judge.violations.is_empty(), "{:?}\n{text}", world.judge.violations);
+    let key = world.policies[0].key.clone();
+    let active = world.record(&key).and_then(|r| world.site_of(&r.active)).unwrap();
+    (text, active, world.happened)
+}
+
+#[test]
+fn every_flow_ends_where_it_should_without_a_violation() {
+    for flow in Flow::ALL.into_iter().filter(|f| *f != Flow::ArbiterRestored) {
+        let (text, active, happened) = run(flow, 1);
+        println!("==== {} ({happened} events)\n{text}", flow.name());
+        assert_eq!(active, flow.ends_at(), "{}\n{text}", flow.name());
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_and_another_seed_another_story() {
+    let (a, _, _) = run(Flow::SiteLost, 7);
+    assert_eq!(a, run(Flow::SiteLost, 7).0);
+    assert_ne!(a, run(Flow::SiteLost, 8).0);
+}
