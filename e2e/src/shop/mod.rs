@@ -48,6 +48,9 @@ const APP_PASSWORD: &str = "the-shop-s-own";
 const OPERATOR_PASSWORD: &str = "only-facts";
 const REPLICATION_PASSWORD: &str = "copy-me";
 
+/// How long the final count of rows may take, with every attempt that fails.
+const ROWS: Duration = Duration::from_mins(1);
+
 /// The application in a world.
 #[derive(Clone, Copy, Debug)]
 pub struct Shop<'a> {
@@ -103,7 +106,7 @@ impl<'a> Shop<'a> {
 
     /// Every row in a site's database.
     pub async fn rows(&self, site: Place) -> Result<Vec<crate::client::Row>> {
-        crate::waiting::until(&format!("the rows of {site}"), Duration::from_secs(20), || async {
+        crate::waiting::until(&format!("the rows of {site}"), ROWS, || async {
             crate::client::rows(&self.database(site)?).await
         })
         .await

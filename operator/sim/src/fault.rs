@@ -33,6 +33,8 @@ pub struct Planned {
     pub lasts: Option<Duration>,
     /// It has begun.
     pub begun: bool,
+    /// It is over.
+    pub over: bool,
 }
 
 /// A fault. Sites are numbers in the policy's order.
@@ -320,7 +322,7 @@ impl World {
     /// Plans a fault.
     pub fn plan(&mut self, when: When, fault: Fault, lasts: Option<Duration>) {
         let at = self.faults.len();
-        self.faults.push(Planned { when, fault, lasts, begun: false });
+        self.faults.push(Planned { when, fault, lasts, begun: false, over: false });
         if let When::At(moment) = when {
             self.push(moment, Happening::Fault(at));
         }
@@ -342,6 +344,7 @@ impl World {
 
     pub(crate) fn fault_ends(&mut self, at: usize) {
         let fault = self.faults[at].fault;
+        self.faults[at].over = true;
         self.transcript.fault(self.now, &format!("over: {}", fault.words(self)));
         self.judge.fault_ends(self.now, fault);
         self.switch(fault, false);
@@ -405,7 +408,8 @@ impl World {
                 if on {
                     let op = self.add_operator(s);
                     self.operator_starts(op);
-                } else if let Some(op) = self.operators_of(s).pop().filter(|_| self.operators_of(s).len() > 1) {
+                } else if let Some(op) = self.operators_of(s).pop().filter(|_| self.operators_of(s).len() > 1)
+                {
                     self.operator_dies(op);
                 }
             }
@@ -538,11 +542,8 @@ impl World {
             }
             Fault::Grey(s) => {
                 let usual = self.latency;
-                let (latency, jitter, loss) = if on {
-                    (usual * 10, usual * 60, 300)
-                } else {
-                    (usual, usual / 4, 0)
-                };
+                let (latency, jitter, loss) =
+                    if on { (usual * 10, usual * 60, 300) } else { (usual, usual / 4, 0) };
                 for place in (0..self.net.places()).filter(|p| *p != s) {
                     self.net.degrade(Place(s), Place(place), latency, jitter, loss);
                     self.net.degrade(Place(place), Place(s), latency, jitter, loss);
@@ -670,13 +671,17 @@ impl World {
             }
             Fault::FlagOwned(s) => self.each_app(s, |app| app.flag_owner = on.then_some("argocd")),
             Fault::PodsDeaf(s) => {
-                self.each_app(s, |app| app.flag_delay = if on { None } else { Some(Duration::from_millis(30)) });
+                self.each_app(s, |app| {
+                    app.flag_delay = if on { None } else { Some(Duration::from_millis(30)) }
+                });
                 if !on {
                     self.each_app(s, |app| app.seen = app.flag);
                 }
             }
             Fault::PodsNeverStart(s) => {
-                self.each_app(s, |app| app.start_delay = if on { None } else { Some(Duration::from_millis(800)) });
+                self.each_app(s, |app| {
+                    app.start_delay = if on { None } else { Some(Duration::from_millis(800)) }
+                });
                 if !on {
                     self.each_app(s, |app| app.ready = app.wanted);
                 }
@@ -750,6 +755,7 @@ impl World {
         }
         if on {
             self.databases[db].guard.frozen = true;
+            self.judge.excuse(db);
         } else if self.databases[db].guard.frozen {
             self.guard_wakes(db);
         }

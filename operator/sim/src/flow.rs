@@ -85,7 +85,9 @@ impl Flow {
                 world.plan(When::Enters("Handover"), Fault::Isolated(1), Some(Duration::from_secs(25)));
                 switch(world, &policy, 0, 1);
             }
-            Self::SiteLost | Self::SiteLostHold => begin_now(world, Fault::SiteLost(0), Some(Duration::from_secs(9))),
+            Self::SiteLost | Self::SiteLostHold => {
+                begin_now(world, Fault::SiteLost(0), Some(Duration::from_secs(9)))
+            }
             Self::ReturnDuring => begin_now(world, Fault::SiteLost(0), Some(Duration::from_millis(3500))),
             Self::ReturnAfter => begin_now(world, Fault::Isolated(0), Some(Duration::from_secs(5))),
             Self::DatabaseDead => begin_now(world, Fault::ServerKilled(0), None),
@@ -111,7 +113,12 @@ impl Flow {
     /// The site that is active at the end when nothing else goes wrong.
     pub const fn ends_at(self) -> usize {
         match self {
-            Self::Switchover | Self::SiteLost | Self::SiteLostHold | Self::ReturnAfter | Self::DatabaseDead | Self::Failback => 1,
+            Self::Switchover
+            | Self::SiteLost
+            | Self::SiteLostHold
+            | Self::ReturnAfter
+            | Self::DatabaseDead
+            | Self::Failback => 1,
             Self::Rollback | Self::ReturnDuring | Self::ArbiterRestored | Self::Quiet => 0,
         }
     }

@@ -13,9 +13,9 @@ impl Chance {
     /// The chance of the actor `name` in the world of `seed`.
     pub fn of(seed: u64, name: &str) -> Self {
         // FNV-1a: every name another stream, the same on every machine.
-        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
-            (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+        let hash = name
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3));
         Self(XorShiftRng::seed_from_u64(seed ^ hash))
     }
 

@@ -25,6 +25,14 @@ impl World {
         let Some(active) = self.site_of(&record.active) else { return no("nobody is active".to_owned()) };
         for it in self.databases.iter().filter(|d| d.policy == *policy) {
             let name = &it.site_name;
+            let needs_a_person = matches!(
+                it.guard.rules.server(),
+                bascule_core::guard::wire::ServerState::Failed { commands, .. } if !commands.is_empty()
+            );
+            if needs_a_person && it.site != active {
+                // It stands, and says the exact commands.
+                continue;
+            }
             if it.site == active {
                 if it.server.run != (Run::Primary { open: true }) {
                     return no(format!("the database of {name}, which is active, is {:?}", it.server.run));
@@ -39,7 +47,8 @@ impl World {
                 if found.flag != (site != active) || found.seen != found.flag {
                     return no(format!("the read-only flag of {app} in {} is {}", it.name, found.flag));
                 }
-                let least = wanted.and_then(|w| if site == active { w.replicas.active } else { w.replicas.standby });
+                let least =
+                    wanted.and_then(|w| if site == active { w.replicas.active } else { w.replicas.standby });
                 if least.is_some_and(|n| n != found.wanted) || found.ready != found.wanted {
                     return no(format!("{app} in {} has {} pods of {}", it.name, found.ready, found.wanted));
                 }
@@ -57,7 +66,10 @@ impl World {
         let last = self.writes.iter().rev().take(200).find(|w| worked(w)).map(|w| w.ended);
         let recent = last.is_some_and(|t| self.now.since(t) < Duration::from_secs(2));
         if !self.clients.is_empty() && !recent {
-            return no(format!("no client's write was acknowledged by {} in the last two seconds", record.active));
+            return no(format!(
+                "no client's write was acknowledged by {} in the last two seconds",
+                record.active
+            ));
         }
         Ok(())
     }

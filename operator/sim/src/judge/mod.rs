@@ -190,6 +190,15 @@ impl Judge {
         self.excused.insert(database);
     }
 
+    pub(crate) fn unexcuse(&mut self, database: usize) {
+        self.excused.remove(&database);
+    }
+
+    /// The arbiter's store was put back: what nobody has ever heard of has not happened.
+    pub(crate) fn forgets(&mut self, policy: &PolicyKey, known: (u64, u64, u64)) {
+        self.highest.insert(policy.clone(), known);
+    }
+
     pub(crate) fn meets(&mut self, what: Sometimes) {
         self.met.insert(what);
     }
@@ -205,7 +214,11 @@ impl Judge {
     pub(crate) fn performs(&mut self, site: &SiteName, step: &Step, intents: &VecDeque<String>) {
         let words = step.words();
         if !intents.contains(&words) {
-            self.breaks(Moment(0), Invariant::S11, format!("{site} did {words:?} without having said so before"));
+            self.breaks(
+                Moment(0),
+                Invariant::S11,
+                format!("{site} did {words:?} without having said so before"),
+            );
         }
     }
 }

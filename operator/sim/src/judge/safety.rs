@@ -51,12 +51,15 @@ impl Judge {
     pub(crate) fn touches(&mut self, now: Moment, site: &SiteName, policy: &Policy, step: &Step) {
         let known = self.policies.get(&policy.key);
         let named = known.is_some_and(|p| match step {
-            Step::SetReadOnly { workload, .. } | Step::Scale { workload, .. } => p.workloads.contains_key(workload),
+            Step::SetReadOnly { workload, .. } | Step::Scale { workload, .. } => {
+                p.workloads.contains_key(workload)
+            }
             Step::PointTraffic { traffic, site, .. } => p.traffic.contains_key(traffic) && p.has_site(site),
             Step::VerifyWrite { database, .. } => p.databases.contains_key(database),
         });
         if !named {
-            let what = format!("{site}: policy {} touched what it does not name: {}", policy.key, step.words());
+            let what =
+                format!("{site}: policy {} touched what it does not name: {}", policy.key, step.words());
             self.breaks(now, Invariant::S10, what);
         }
     }
@@ -79,7 +82,8 @@ impl Judge {
         let policy = self.owners.get(&database);
         let latest = policy.and_then(|p| self.latest.get(p));
         if let Some((later, other)) = latest.filter(|(e, _)| *e > epoch) {
-            let what = format!("database {database} opens in epoch {epoch}; {other} has written in epoch {later}");
+            let what =
+                format!("database {database} opens in epoch {epoch}; {other} has written in epoch {later}");
             self.breaks(now, Invariant::S1, what);
         }
     }
@@ -121,13 +125,16 @@ impl World {
         if let Some(highest) = self.judge.highest.get(policy)
             && *highest >= marks
         {
-            let what = format!("the record of {policy} fell from {highest:?} to {marks:?} (generation, epoch, serial)");
+            let what = format!(
+                "the record of {policy} fell from {highest:?} to {marks:?} (generation, epoch, serial)"
+            );
             self.judge.breaks(now, Invariant::S2, what);
         }
         self.judge.highest.insert(policy.clone(), marks);
         let Some(before) = before else { return };
         if next.epoch < before.epoch || (next.active != before.active && next.epoch == before.epoch) {
-            let what = format!("{} became active in epoch {}, after {}", next.active, next.epoch, before.epoch);
+            let what =
+                format!("{} became active in epoch {}, after {}", next.active, next.epoch, before.epoch);
             self.judge.breaks(now, Invariant::S2, what);
         }
         if let Some(doing) = &next.doing
@@ -165,7 +172,10 @@ impl World {
         match before.phase {
             Phase::Handover | Phase::Offered => {
                 if writes {
-                    let what = format!("{} was taken while {} still wrote ({})", policy, before.active, before.phase);
+                    let what = format!(
+                        "{} was taken while {} still wrote ({})",
+                        policy, before.active, before.phase
+                    );
                     self.judge.breaks(now, Invariant::S3, what);
                 }
             }
@@ -214,9 +224,10 @@ impl World {
         let (Some(first), Some(last)) = (lost.first(), lost.last()) else { return };
         let Some(transition) = transition else { return };
         let span = last.at.since(first.at);
-        let accepted = self.judge.intents.values().any(|m| {
-            matches!(&m.order, bascule_core::moves::Order::Failover { accept_data_loss: true, .. })
-        });
+        let accepted =
+            self.judge.intents.values().any(|m| {
+                matches!(&m.order, bascule_core::moves::Order::Failover { accept_data_loss: true, .. })
+            });
         match transition.cause {
             Cause::Planned => {
                 let what = format!("{} acknowledged rows are lost by a planned switchover", lost.len());
@@ -261,7 +272,8 @@ impl World {
             let off = apps.iter().any(|((p, _), app)| p == policy && !app.flag && app.flag_owner.is_none());
             if off && self.flag_has_been_off_long(policy, other) {
                 let (a, b) = (&self.sites[site].name, &self.sites[other].name);
-                let what = format!("{a} {what} while the read-only flag of {b}, which can be reached, is off");
+                let what =
+                    format!("{a} {what} while the read-only flag of {b}, which can be reached, is off");
                 self.judge.breaks(now, Invariant::S7, what);
             }
         }

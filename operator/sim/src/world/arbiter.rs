@@ -153,7 +153,10 @@ impl Store {
                 let revision = self.revision;
                 let before = self.records.insert(policy.clone(), ((**next).clone(), revision));
                 let before = before.map(|(record, _)| Box::new(record));
-                (Answer::Written(revision), Some(Changed::Record { policy: policy.clone(), revision, before }))
+                (
+                    Answer::Written(revision),
+                    Some(Changed::Record { policy: policy.clone(), revision, before }),
+                )
             }
             Request::Facts { policy, facts } => {
                 self.revision += 1;
@@ -291,7 +294,11 @@ impl Arbiter {
         }
         let place = |m: usize| self.members[m].place;
         let there_and_back = |a: usize, b: usize| {
-            if a == b { Duration::ZERO } else { net.latency(place(a), place(b)) + net.latency(place(b), place(a)) }
+            if a == b {
+                Duration::ZERO
+            } else {
+                net.latency(place(a), place(b)) + net.latency(place(b), place(a))
+            }
         };
         let mut others: Vec<Duration> = (0..self.members.len())
             .filter(|m| *m != leader && self.joined(net, leader, *m))

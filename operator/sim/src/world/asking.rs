@@ -84,7 +84,8 @@ impl World {
                 (ArbiterChange::Record { policy: policy.clone(), revision: *revision }, *revision)
             }
             Changed::Facts { policy, site } => {
-                let Some((facts, revision)) = self.arbiter.store.facts.get(&(policy.clone(), site.clone())) else {
+                let Some((facts, revision)) = self.arbiter.store.facts.get(&(policy.clone(), site.clone()))
+                else {
                     return;
                 };
                 let facts = Box::new(facts.clone());
@@ -128,7 +129,10 @@ impl World {
         let store = &self.arbiter.store;
         let records = store.records.iter().filter(|(_, (_, revision))| *revision > since);
         let mut missed: Vec<ArbiterChange> = records
-            .map(|(policy, (_, revision))| ArbiterChange::Record { policy: policy.clone(), revision: *revision })
+            .map(|(policy, (_, revision))| ArbiterChange::Record {
+                policy: policy.clone(),
+                revision: *revision,
+            })
             .collect();
         let facts = store.facts.iter().filter(|(_, (_, revision))| *revision > since);
         missed.extend(facts.map(|((policy, site), (facts, _))| ArbiterChange::Facts {
@@ -235,7 +239,8 @@ impl World {
     /// A frozen member goes on: it answers what has waited.
     pub(crate) fn member_wakes(&mut self, member: usize) {
         self.arbiter.members[member].frozen = false;
-        let (mine, rest) = std::mem::take(&mut self.arbiter.held).into_iter().partition(|a| a.member == member);
+        let (mine, rest) =
+            std::mem::take(&mut self.arbiter.held).into_iter().partition(|a| a.member == member);
         self.arbiter.held = rest;
         let mine: Vec<Asked> = mine;
         for asked in mine {

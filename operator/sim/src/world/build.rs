@@ -78,7 +78,14 @@ impl World {
                         cluster.apps.insert((policy.key.clone(), app.clone()), App::new(pods));
                     }
                 }
-                Site { name: name.clone(), place: places[i], machine: clock(&mut clocks), cluster, up: true, lives: 0 }
+                Site {
+                    name: name.clone(),
+                    place: places[i],
+                    machine: clock(&mut clocks),
+                    cluster,
+                    up: true,
+                    lives: 0,
+                }
             })
             .collect();
         // Three members: in two of the sites and in the third place.

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bascule_core::moves::Move;
 use bascule_core::name::{ItemName, PolicyKey};
 use bascule_core::observation::{Fact, FlagValue, Marks, PodsAsked, ReplicasSeen, WorkloadView};
 use bascule_core::plan::{Answer, Gate};
-use bascule_core::moves::Move;
 use bascule_core::policy::Policy;
 
 use crate::time::Moment;
@@ -99,8 +99,10 @@ impl App {
 /// What is stored of people's intent: the objects, each version of them in order.
 #[derive(Clone, Debug, Default)]
 pub struct Objects {
-    /// Grows with every change.
+    /// Which commit of the repository they are.
     pub version: u64,
+    /// The cluster's own count of changes: a watch never tells an older one after a newer one.
+    pub resource_version: u64,
     /// The policies that exist, or why the present one is not valid.
     pub policies: BTreeMap<PolicyKey, Result<Policy, String>>,
     /// The Moves that exist.

@@ -14,8 +14,8 @@ use bascule_core::guard::replicas::Flushed;
 use bascule_core::guard::rules::Rules;
 use bascule_core::guard::stray::Stray;
 use bascule_core::guard::wire::{
-    Behind, ClusterState, Disk, Diverged, Hello, Positions, Report, STREAMING, ServerState, Stopped, Upstream,
-    UpstreamView, slot_of,
+    Behind, ClusterState, Disk, Diverged, Hello, Positions, Report, STREAMING, ServerState, Stopped,
+    Upstream, UpstreamView, slot_of,
 };
 use bascule_core::name::{ItemName, ObjectName, PolicyKey, SiteName};
 use bascule_core::position::{Lsn, Timeline};
@@ -461,7 +461,9 @@ impl Database {
     /// The whole report.
     pub fn report(&mut self, now: Moment, replicas: &[(SiteName, u64)]) -> Report {
         // The monitor has looked a moment ago.
-        if !self.server.frozen && let Some(Event::Tick { .. }) = self.look(now) {
+        if !self.server.frozen
+            && let Some(Event::Tick { .. }) = self.look(now)
+        {
             // What it would have told at once is in this report.
         }
         let at = self.clock(now);
@@ -472,9 +474,9 @@ impl Database {
             p
         });
         let last = self.guard.last_primary.as_ref().filter(|_| down);
-        let positions = running.clone().or_else(|| {
-            last.map(|(p, seen)| Positions { age: Millis::from(at.since(*seen)), ..p.clone() })
-        });
+        let positions = running
+            .clone()
+            .or_else(|| last.map(|(p, seen)| Positions { age: Millis::from(at.since(*seen)), ..p.clone() }));
         let own = running.and_then(|p| p.flush);
         let confirmed: Vec<(String, Lsn)> =
             replicas.iter().map(|(site, lsn)| (slot_of(site), Lsn(*lsn))).collect();

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use bascule_core::observation::{Fact, TrafficAt, TrafficView};
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
+use bascule_core::observation::{Fact, TrafficAt, TrafficView};
 use std::collections::BTreeMap;
 
 use super::net::Place;

@@ -2,9 +2,9 @@
 
 use bascule_core::guard::wire::{Instruction, Report};
 use bascule_core::name::{ItemName, PolicyKey};
-use bascule_core::policy::Policy;
-use bascule_core::plan::Step;
 use bascule_core::observation::Marks;
+use bascule_core::plan::Step;
+use bascule_core::policy::Policy;
 
 use super::World;
 use super::arbiter::{Answer, Asked};
@@ -167,7 +167,9 @@ impl World {
             Happening::Hear(op, life, input) => self.operator_hears(op, life, input),
             Happening::AtMember(asked) => self.at_member(asked),
             Happening::Decide(asked, term) => self.decide(&asked, term),
-            Happening::Overdue(by, call) => self.answer_caller(by, call, usize::MAX, Answer::Failed(String::new())),
+            Happening::Overdue(by, call) => {
+                self.answer_caller(by, call, usize::MAX, Answer::Failed(String::new()))
+            }
             Happening::Election(term) => self.elect(term),
             Happening::GuardTick(db, life) => self.guard_ticks(db, life),
             Happening::GuardHear(db, life, input) => self.guard_gets(db, life, input),

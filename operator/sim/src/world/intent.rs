@@ -31,7 +31,8 @@ impl World {
     pub fn commit_move(&mut self, policy: &PolicyKey, mv: &Move) {
         let policy = policy.clone();
         let mv = mv.clone();
-        self.transcript.person(self.now, &format!("a Move {} ({}) is merged: {}", mv.name, mv.order.kind(), mv.reason));
+        self.transcript
+            .person(self.now, &format!("a Move {} ({}) is merged: {}", mv.name, mv.order.kind(), mv.reason));
         self.judge.intends(&mv);
         self.commit(move |objects| objects.moves.entry(policy).or_default().push(mv));
     }
@@ -64,7 +65,10 @@ impl World {
     /// Objects of one cluster change, by a source or by a person's own hand.
     pub fn apply(&mut self, site: usize, change: impl FnOnce(&mut Objects, &Objects)) {
         let head = self.git.head.clone();
-        change(&mut self.sites[site].cluster.objects, &head);
+        let objects = &mut self.sites[site].cluster.objects;
+        let next = objects.resource_version + 1;
+        change(objects, &head);
+        objects.resource_version = next;
         self.tell_objects(site);
     }
 

@@ -222,6 +222,18 @@ impl World {
         for op in watchers {
             self.watch_breaks(op);
         }
+        let keys: Vec<PolicyKey> = self.policies.iter().map(|p| p.key.clone()).collect();
+        for key in keys {
+            let marks = self.sites.iter().filter_map(|s| s.cluster.marks.get(&key));
+            let marks = marks.map(|m| (m.generation, m.epoch, m.serial));
+            let guards = self.databases.iter().filter(|d| d.policy == key).map(|d| {
+                let h = d.guard.rules.memory().high_water;
+                (h.generation, h.epoch, h.serial)
+            });
+            if let Some(known) = marks.chain(guards).max() {
+                self.judge.forgets(&key, known);
+            }
+        }
     }
 
     /// A guard hears an old word again.
@@ -250,5 +262,13 @@ impl World {
         it.server.run = postgres::Run::Primary { open };
         self.judge.excuse(db);
         self.monitor_soon(db);
+    }
+
+    /// Whether a fault is on that will be over, or one at a moment has not begun.
+    pub fn is_faulty(&self) -> bool {
+        self.faults.iter().any(|f| match f.when {
+            crate::fault::When::At(_) if !f.begun => true,
+            _ => f.begun && f.lasts.is_some() && !f.over,
+        })
     }
 }

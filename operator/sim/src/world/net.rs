@@ -55,7 +55,12 @@ impl Net {
         let line = Line { cut: 0, latency, jitter: latency / 4, loss: 0 };
         let mut lines = vec![vec![line; places]; places];
         for (i, from) in lines.iter_mut().enumerate() {
-            from[i] = Line { cut: 0, latency: Duration::from_micros(150), jitter: Duration::from_micros(50), loss: 0 };
+            from[i] = Line {
+                cut: 0,
+                latency: Duration::from_micros(150),
+                jitter: Duration::from_micros(50),
+                loss: 0,
+            };
         }
         Self { lines, chance: Chance::of(seed, "net") }
     }

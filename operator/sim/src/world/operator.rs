@@ -198,7 +198,8 @@ impl World {
 
     fn set_tick(&mut self, op: usize) {
         let it = &self.operators[op];
-        let at = self.sites[it.site].machine.when(it.brain.next_tick()).max(self.now + Duration::from_micros(1));
+        let at =
+            self.sites[it.site].machine.when(it.brain.next_tick()).max(self.now + Duration::from_micros(1));
         if it.tick_at != Some(at) {
             let life = it.life;
             self.operators[op].tick_at = Some(at);
@@ -222,7 +223,8 @@ impl World {
             Command::Write { policy, expected, next, unchanged_lease } => {
                 let what = || format!("record {}", next.phase);
                 let Some(fate) = self.effect(Actor::Operator(op), what) else { return };
-                let request = Request::Write { policy: policy.clone(), expected, next: next.clone(), unchanged_lease };
+                let request =
+                    Request::Write { policy: policy.clone(), expected, next: next.clone(), unchanged_lease };
                 self.call(op, Call::Write(policy, next), request, fate);
                 self.then_dies(op, fate);
             }
@@ -236,7 +238,9 @@ impl World {
                 self.arbiter.watches.remove(&op);
                 self.call(op, Call::List, Request::List, Fate::Go);
             }
-            Command::Answer { session, nonce, instruction } => self.speak(op, session, Some(nonce), instruction),
+            Command::Answer { session, nonce, instruction } => {
+                self.speak(op, session, Some(nonce), instruction)
+            }
             Command::Tell { session, instruction } => self.speak(op, session, None, instruction),
             Command::Refuse { session, .. } => self.cut_session(session.0),
             Command::ReadMarks => {
@@ -248,7 +252,9 @@ impl World {
                 self.reply(op, API, Event::Marks(result));
             }
             Command::RaiseMark { policy, marks } => {
-                let Some(fate) = self.effect(Actor::Operator(op), || "raise the mark".to_owned()) else { return };
+                let Some(fate) = self.effect(Actor::Operator(op), || "raise the mark".to_owned()) else {
+                    return;
+                };
                 self.send_work(op, Work::Mark(policy, marks), fate);
             }
             Command::Look { policy, what, active: _ } => self.looks(op, &policy, what),
@@ -432,7 +438,9 @@ impl World {
                 }
             }
             Step::VerifyWrite { .. } => {
-                let Some(db) = self.database_at(&policy.key, site) else { return Outcome::refused("no database") };
+                let Some(db) = self.database_at(&policy.key, site) else {
+                    return Outcome::refused("no database");
+                };
                 let server = &self.databases[db].server;
                 if server.frozen {
                     return Outcome::unknown("no answer within 5 s");
@@ -466,14 +474,14 @@ impl World {
             }
             Look::Database(_) => Found::Database(match cluster.read_fails() {
                 Some(why) => bascule_core::observation::Fact::unknown(why),
-                None if cluster.missing_secret => bascule_core::observation::Fact::now(vec![
-                    bascule_core::plan::Gate::new(
+                None if cluster.missing_secret => {
+                    bascule_core::observation::Fact::now(vec![bascule_core::plan::Gate::new(
                         "database/secret",
                         bascule_core::plan::Answer::No,
                         "the Secret does not exist",
                         "it exists",
-                    ),
-                ]),
+                    )])
+                }
                 None => bascule_core::observation::Fact::now(Vec::new()),
             }),
             Look::Upstream(_, of) => Found::Upstream(match cluster.read_fails() {
@@ -517,11 +525,14 @@ impl World {
                 Event::Renewed { sent, result: Renewed::NameTaken { owner: format!("cluster-{owner}") } }
             }
             (Call::Renew(sent), Answer::NotClaimed) => {
-                let reason = "the arbiter has forgotten the name: it was emptied or restored from an old backup";
+                let reason =
+                    "the arbiter has forgotten the name: it was emptied or restored from an old backup";
                 Event::Renewed { sent, result: Renewed::Unknown { reason: reason.to_owned() } }
             }
             (Call::Renew(sent), _) => Event::Renewed { sent, result: Renewed::Unknown { reason: why } },
-            (Call::Leases(sent), Answer::Leases(found)) => Event::Leases { sent, received, result: Ok(found) },
+            (Call::Leases(sent), Answer::Leases(found)) => {
+                Event::Leases { sent, received, result: Ok(found) }
+            }
             (Call::Leases(sent), _) => Event::Leases { sent, received, result: Err(why) },
             (Call::Record(policy, sent), Answer::Record(found)) => {
                 Event::Record { policy, sent, received, result: Ok(found) }
@@ -530,8 +541,12 @@ impl World {
             (Call::Write(policy, next), Answer::Written(revision)) => {
                 Event::Written { policy, next, result: Cas::Applied(revision) }
             }
-            (Call::Write(policy, next), Answer::Conflict) => Event::Written { policy, next, result: Cas::Conflict },
-            (Call::Write(policy, next), _) => Event::Written { policy, next, result: Cas::Unknown { reason: why } },
+            (Call::Write(policy, next), Answer::Conflict) => {
+                Event::Written { policy, next, result: Cas::Conflict }
+            }
+            (Call::Write(policy, next), _) => {
+                Event::Written { policy, next, result: Cas::Unknown { reason: why } }
+            }
             (Call::Facts(policy, facts), Answer::Applied) => {
                 Event::FactsWritten { policy, facts, outcome: Outcome::Done }
             }
@@ -617,6 +632,10 @@ impl World {
         if !self.lives(op, life) {
             return;
         }
+        let told = self.operators[op].reflector.told.as_ref();
+        if told.is_some_and(|t| t.resource_version > objects.resource_version) {
+            return;
+        }
         let before = self.operators[op].reflector.told.replace(objects.clone());
         let first = before.is_none();
         let before = before.unwrap_or_default();
@@ -653,7 +672,9 @@ const fn it_is_frozen(op: &Operator) -> bool {
 
 fn done(work: &Work, outcome: Outcome) -> Event {
     match work {
-        Work::Perform(policy, step) => Event::Done { policy: policy.key.clone(), step: step.clone(), outcome },
+        Work::Perform(policy, step) => {
+            Event::Done { policy: policy.key.clone(), step: step.clone(), outcome }
+        }
         Work::Mark(policy, marks) => Event::MarkRaised { policy: policy.clone(), marks: *marks, outcome },
     }
 }

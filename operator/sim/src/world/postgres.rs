@@ -85,7 +85,11 @@ impl Wal {
         let mut text = String::new();
         for (timeline, end, mark) in &self.ancestors {
             // Writing to a String cannot fail.
-            let _ = write!(text, "# bascule promotion {mark:x}\n{timeline}\t{}\tno recovery target specified\n", Lsn(*end));
+            let _ = write!(
+                text,
+                "# bascule promotion {mark:x}\n{timeline}\t{}\tno recovery target specified\n",
+                Lsn(*end)
+            );
         }
         History::parse(Timeline(self.timeline), &text)
     }

@@ -72,6 +72,10 @@ impl World {
         if self.guard_lives(db, life) {
             self.watch_looks(db, life);
             self.monitor_soon(db);
+            if self.databases[db].has_leave(self.now) {
+                // It was back in time: nothing of what follows is the pause's.
+                self.judge.unexcuse(db);
+            }
         }
     }
 
@@ -286,7 +290,11 @@ impl World {
         }
     }
 
-    fn step_takes(&mut self, db: usize, of: impl Fn(&super::database::Speeds) -> (Duration, Duration)) -> Duration {
+    fn step_takes(
+        &mut self,
+        db: usize,
+        of: impl Fn(&super::database::Speeds) -> (Duration, Duration),
+    ) -> Duration {
         let it = &mut self.databases[db];
         let between = of(&it.server.speeds);
         it.takes(between)
@@ -487,7 +495,9 @@ impl World {
             self.step_fails(db, "the data directory is empty");
             return;
         };
-        let later = |reason: &str| StepEnd::Is(ServerState::Failed { reason: reason.to_owned(), commands: Vec::new() });
+        let later = |reason: &str| {
+            StepEnd::Is(ServerState::Failed { reason: reason.to_owned(), commands: Vec::new() })
+        };
         let Some(theirs) = theirs else {
             if ours.standby_signal && !it.guard.strayed {
                 self.goes_on(db, Step::Standby(upstream), Duration::from_millis(1));
@@ -526,7 +536,9 @@ impl World {
 
     fn rewinds(&mut self, db: usize, upstream: &bascule_core::guard::wire::Upstream) {
         let theirs = self.peer(db, &upstream.host).and_then(|peer| self.feed_of(db, peer));
-        let failed = |reason: &str| StepEnd::Is(ServerState::Failed { reason: reason.to_owned(), commands: Vec::new() });
+        let failed = |reason: &str| {
+            StepEnd::Is(ServerState::Failed { reason: reason.to_owned(), commands: Vec::new() })
+        };
         let Some(theirs) = theirs else {
             self.step_ends(db, failed("the upstream does not answer"));
             return;
@@ -732,6 +744,7 @@ impl World {
 
     /// Nothing of the server runs any more.
     pub(crate) fn server_is_gone(&mut self, db: usize, why: &str) {
+        self.judge.unexcuse(db);
         let it = &mut self.databases[db];
         it.server.run = Run::Down;
         it.server.life += 1;
@@ -788,7 +801,13 @@ impl World {
         self.tell_guard_event(op, life, GuardEvent::Asked { session, nonce, fresh, report, received });
     }
 
-    pub(crate) fn word(&mut self, db: usize, session: u64, nonce: Option<u64>, instruction: Box<Instruction>) {
+    pub(crate) fn word(
+        &mut self,
+        db: usize,
+        session: u64,
+        nonce: Option<u64>,
+        instruction: Box<Instruction>,
+    ) {
         self.judge.told(self.now, db, &instruction);
         self.databases[db].last_word = Some(instruction.clone());
         let life = self.databases[db].guard.life;
@@ -861,7 +880,8 @@ impl World {
         let Some(db) = found else { return };
         let Some((_, op, life)) = self.databases[db].guard.session else { return };
         self.held.remove(&db);
-        let gone = GuardEvent::Gone { session: GuardSession(session), reason: "the connection ended".to_owned() };
+        let gone =
+            GuardEvent::Gone { session: GuardSession(session), reason: "the connection ended".to_owned() };
         let event = bascule_engine::brain::Event::Guard(gone);
         let input = super::operator::Input::Event(Box::new(event));
         self.later(NEAR, Happening::Hear(op, life, input));

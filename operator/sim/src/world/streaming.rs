@@ -60,7 +60,9 @@ impl World {
     /// Sends what is new to every replica.
     pub(crate) fn pump(&mut self, from: usize) {
         let followers: Vec<usize> = (0..self.databases.len())
-            .filter(|d| self.databases[*d].server.follows == Some(from) && self.databases[*d].server.stream.on)
+            .filter(|d| {
+                self.databases[*d].server.follows == Some(from) && self.databases[*d].server.stream.on
+            })
             .collect();
         for db in followers {
             let sent = self.databases[db].server.stream.sent;
@@ -185,7 +187,9 @@ impl World {
     /// A server that fed others has ended: those that can hear of it do.
     pub(crate) fn feed_ends(&mut self, from: usize) {
         let followers: Vec<usize> = (0..self.databases.len())
-            .filter(|d| self.databases[*d].server.follows == Some(from) && self.databases[*d].server.stream.on)
+            .filter(|d| {
+                self.databases[*d].server.follows == Some(from) && self.databases[*d].server.stream.on
+            })
             .collect();
         for db in followers {
             let (a, b) = (self.databases[from].site, self.databases[db].site);

@@ -133,7 +133,8 @@ impl World {
             Actor::Guard(db) => self.databases[db].guard.up,
         };
         // A process that stands still from this moment on goes on with the same step when it wakes: too late, perhaps.
-        let frozen = matches!(actor, Actor::Operator(op) if self.operators[op].up && self.operators[op].frozen);
+        let frozen =
+            matches!(actor, Actor::Operator(op) if self.operators[op].up && self.operators[op].frozen);
         if frozen {
             return Some(Fate::Late(u16::try_from(self.longest_freeze().as_millis()).unwrap_or(u16::MAX)));
         }
@@ -188,7 +189,8 @@ impl World {
     /// It is started again some time later, unless it stopped for good.
     pub(crate) fn restart_operator(&mut self, op: usize) {
         if self.operators[op].stopped.is_none() {
-            let wait = self.operators[op].chance.between(Duration::from_millis(700), Duration::from_millis(2500));
+            let wait =
+                self.operators[op].chance.between(Duration::from_millis(700), Duration::from_millis(2500));
             self.later(wait, Happening::OperatorStarts(op));
         }
     }

@@ -126,7 +126,9 @@ impl World {
 
     pub(crate) fn write_ends(&mut self, token: Token, ok: bool) {
         let now = self.now;
-        let Some(write) = self.writes.get_mut(token as usize).filter(|w| w.outcome == Outcome::Open) else { return };
+        let Some(write) = self.writes.get_mut(token as usize).filter(|w| w.outcome == Outcome::Open) else {
+            return;
+        };
         write.ended = now;
         // A session that was ended after its commit says no as loudly as one before it.
         write.outcome = match (ok, write.committed) {
@@ -157,7 +159,8 @@ impl World {
         let Some(primary) = self.dns.servers.first() else { return };
         let from = primary.place;
         let there = self.dns.servers[server].place;
-        let (up, stuck) = (self.dns.servers[server].up && self.dns.servers[0].up, self.dns.servers[server].stuck);
+        let (up, stuck) =
+            (self.dns.servers[server].up && self.dns.servers[0].up, self.dns.servers[server].stuck);
         if stuck || !up || !self.net.joined(from, there, Traffic::Clients) {
             // Its refresh finds it later.
             self.later(Duration::from_secs(5), Happening::Transfer(server, name.clone(), to));

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bascule_core::name::PolicyKey;
 use bascule_core::policy::{
-    After, Database, Dns, Failover, FenceClass, FlagStore, Instance, MaxDataLoss, Policy, ReadOnlyFlag, Replicas,
-    Traffic, Workload, WorkloadKind,
+    After, Database, Dns, Failover, FenceClass, FlagStore, Instance, MaxDataLoss, Policy, ReadOnlyFlag,
+    Replicas, Traffic, Workload, WorkloadKind,
 };
 
 /// One database, one web application and one name in paris and lyon.
@@ -23,7 +23,8 @@ pub fn policy() -> Policy {
         replication_secret: "main-replication".try_into().unwrap(),
     };
     let sites = vec![site("paris"), site("lyon")];
-    let instances = sites.iter().map(|s: &bascule_core::name::SiteName| (s.clone(), instance.clone())).collect();
+    let instances =
+        sites.iter().map(|s: &bascule_core::name::SiteName| (s.clone(), instance.clone())).collect();
     Policy {
         key: PolicyKey::new("shop", "shop").unwrap(),
         generation: 1,

@@ -1,0 +1,132 @@
+//! One world from its start until it has settled, with the faults that it is given.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bascule_core::policy::Policy;
+
+use crate::fault::{Fault, When};
+use crate::flow::{Flow, steady};
+use crate::judge::{Invariant, Sometimes, Unsettled, Violation};
+use crate::time::Moment;
+use crate::world::{Boundary, Plan, World};
+
+/// How long a world may take to settle once its faults are over.
+const SETTLE: Duration = Duration::from_secs(75);
+
+/// A fault that a case injects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Injected {
+    /// When.
+    pub when: When,
+    /// What.
+    pub fault: Fault,
+    /// For how long.
+    pub lasts: Option<Duration>,
+}
+
+/// A flow with faults.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    /// The flow.
+    pub flow: Flow,
+    /// The seed of all chance.
+    pub seed: u64,
+    /// What goes wrong on top of the flow's own.
+    pub faults: Vec<Injected>,
+}
+
+/// What became of a case.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// What was broken.
+    pub violations: Vec<Violation>,
+    /// What was met.
+    pub met: BTreeSet<Sometimes>,
+    /// How many things happened.
+    pub events: u64,
+    /// How many writes the clients made.
+    pub writes: usize,
+    /// The site that is active at the end.
+    pub active: Option<usize>,
+    /// When everything had settled.
+    pub settled: Result<Moment, Unsettled>,
+}
+
+/// A world in which a flow is about to begin: made once for all cases that begin with it.
+#[derive(Clone, Debug)]
+pub struct Base {
+    /// The flow.
+    pub flow: Flow,
+    /// The seed.
+    pub seed: u64,
+    world: World,
+    /// The boundaries that the flow meets when nothing else goes wrong.
+    pub boundaries: Vec<Boundary>,
+    /// Where the flow ends when nothing else goes wrong.
+    pub ends_at: Option<usize>,
+}
+
+impl Base {
+    /// Makes the world.
+    ///
+    /// # Errors
+    /// When the policy does not even settle without faults.
+    pub fn new(flow: Flow, seed: u64, policy: &Policy, tell: bool) -> Result<Self, Unsettled> {
+        let mut policy = policy.clone();
+        flow.fit(&mut policy);
+        let mut plan = Plan::of(vec![policy], seed);
+        plan.tell = tell;
+        let mut world = steady(&plan)?;
+        world.count_boundaries(true);
+        let mut base = Self { flow, seed, world, boundaries: Vec::new(), ends_at: None };
+        let quiet = base.play(&[]);
+        base.boundaries = quiet.0.boundaries().to_vec();
+        base.ends_at = quiet.1.active;
+        base.world.count_boundaries(false);
+        Ok(base)
+    }
+
+    /// Plays a case to its end.
+    pub fn play(&self, faults: &[Injected]) -> (World, Verdict) {
+        let mut world = self.world.clone();
+        for injected in faults {
+            let when = match injected.when {
+                When::At(moment) => When::At(world.now + moment.since_start()),
+                other => other,
+            };
+            world.plan(when, injected.fault, injected.lasts);
+        }
+        self.flow.begin(&mut world);
+        world.run_for(self.flow.lasts());
+        // What was planned has to be over before it counts as settled.
+        let mut settled = world.settle(SETTLE);
+        while settled.is_ok() && world.is_faulty() {
+            world.run_for(Duration::from_millis(500));
+            settled = world.settle(SETTLE);
+        }
+        world.stop_counting();
+        let verdict = judge(&mut world, settled);
+        (world, verdict)
+    }
+}
+
+fn judge(world: &mut World, settled: Result<Moment, Unsettled>) -> Verdict {
+    let now = world.now;
+    if let Err(why) = &settled {
+        world.judge.breaks(now, Invariant::L1, format!("it does not settle: {}", why.0));
+    }
+    let keys: Vec<_> = world.policies.iter().map(|p| p.key.clone()).collect();
+    for key in &keys {
+        world.judge_rows(key);
+    }
+    let active = keys.first().and_then(|k| world.record(k)).map(|r| r.active.clone());
+    Verdict {
+        violations: world.judge.violations.clone(),
+        met: world.judge.met.clone(),
+        events: world.happened,
+        writes: world.writes.len(),
+        active: active.and_then(|name| world.site_of(&name)),
+        settled,
+    }
+}

@@ -1,0 +1,114 @@
+//! Every boundary with every fault, singly; then with a second one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::case::{Base, Case, Injected};
+use super::menu::menu;
+use crate::fault::When;
+use crate::judge::{Invariant, Sometimes, Violation};
+
+/// A case that broke something.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The case.
+    pub case: Case,
+    /// What was broken first.
+    pub violation: Violation,
+}
+
+/// How often each fault was tried in each flow, and at how many boundaries.
+pub type Coverage = BTreeMap<(&'static str, String), u32>;
+
+/// What a search has found.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// What broke.
+    pub failures: Vec<Failure>,
+    /// What was met.
+    pub met: BTreeSet<Sometimes>,
+    /// What was tried.
+    pub coverage: Coverage,
+    /// How many cases were played.
+    pub cases: u64,
+    /// The events of each case.
+    pub events: Vec<u64>,
+    /// The clients' writes of each case.
+    pub writes: Vec<usize>,
+}
+
+impl Found {
+    /// Adds what another search has found.
+    pub fn join(&mut self, other: Self) {
+        self.failures.extend(other.failures);
+        self.met.extend(other.met);
+        for (key, n) in other.coverage {
+            *self.coverage.entry(key).or_default() += n;
+        }
+        self.cases += other.cases;
+        self.events.extend(other.events);
+        self.writes.extend(other.writes);
+    }
+
+    fn plays(&mut self, base: &Base, faults: &[Injected]) {
+        let (_, verdict) = base.play(faults);
+        self.cases += 1;
+        self.met.extend(verdict.met);
+        self.events.push(verdict.events);
+        self.writes.push(verdict.writes);
+        for injected in faults {
+            for row in injected.fault.rows() {
+                *self.coverage.entry((base.flow.name(), (*row).to_owned())).or_default() += 1;
+            }
+        }
+        if let Some(violation) = worst(&verdict.violations) {
+            let case = Case { flow: base.flow, seed: base.seed, faults: faults.to_vec() };
+            self.failures.push(Failure { case, violation });
+        }
+    }
+}
+
+/// A broken safety before a broken liveness.
+fn worst(violations: &[Violation]) -> Option<Violation> {
+    let rank = |v: &&Violation| (v.invariant >= Invariant::L1, v.at);
+    violations.iter().min_by_key(rank).cloned()
+}
+
+/// Each fault alone at each boundary. `part` of `parts`: for several threads.
+pub fn singles(base: &Base, part: usize, parts: usize) -> Found {
+    let mut found = Found::default();
+    let mut n = 0;
+    for boundary in &base.boundaries {
+        for (fault, lasts) in menu() {
+            n += 1;
+            if n % parts == part {
+                found.plays(base, &[Injected { when: When::Boundary(boundary.number), fault, lasts }]);
+            }
+        }
+    }
+    found
+}
+
+/// Each pair of faults at each boundary: the second begins some boundaries after the first.
+pub fn pairs(base: &Base, part: usize, parts: usize, apart: u32) -> Found {
+    let mut found = Found::default();
+    let mut n = 0;
+    for boundary in &base.boundaries {
+        for (first, first_lasts) in menu() {
+            for (second, second_lasts) in menu() {
+                n += 1;
+                if n % parts == part {
+                    let faults = [
+                        Injected { when: When::Boundary(boundary.number), fault: first, lasts: first_lasts },
+                        Injected {
+                            when: When::Boundary(boundary.number + apart),
+                            fault: second,
+                            lasts: second_lasts,
+                        },
+                    ];
+                    found.plays(base, &faults);
+                }
+            }
+        }
+    }
+    found
+}

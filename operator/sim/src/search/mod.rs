@@ -1,0 +1,9 @@
+//! Looking for what breaks: every effect boundary with every fault, and chance.
+
+mod case;
+mod enumerate;
+mod menu;
+
+pub use self::case::{Base, Case, Injected, Verdict};
+pub use self::enumerate::{Coverage, Failure, Found, pairs, singles};
+pub use self::menu::menu;
