@@ -16,6 +16,9 @@ use crate::world::Place;
 
 /// How long something that must happen may take.
 pub(super) const SOON: Duration = Duration::from_secs(40);
+/// How long until a site says what it finds in a database's settings: it looks every thirty seconds while nothing
+/// moves.
+const SAID: Duration = Duration::from_secs(30 + 40);
 /// A write that takes longer was not "the database keeps writing".
 const HICCUP: Duration = Duration::from_millis(1500);
 
@@ -105,7 +108,7 @@ impl Scene<'_> {
             ensure!(all.contains(words), "{site} says: {all}");
             Ok(())
         };
-        let view = self.shop.view_when(site, &format!("{site} to say {words:?}"), SOON, said).await?;
+        let view = self.shop.view_when(site, &format!("{site} to say {words:?}"), SAID, said).await?;
         self.note(&format!("{site} says {words:?}: {}", view.message()));
         Ok(view)
     }
