@@ -22,7 +22,7 @@ const POSTGRES: &str = include_str!("postgres.yaml");
 const SOON: Duration = Duration::from_mins(1);
 
 fn options() -> Options {
-    Options { with_binaries: false, ..Options::default() }
+    Options { with_binaries: false, disks_in_memory: true, ..Options::default() }
 }
 
 async fn postgres(world: &World) -> [Pod; 2] {

@@ -24,7 +24,9 @@ pub struct Stage {
 impl Stage {
     /// Brings a world up, installs the application and waits until paris writes and lyon follows.
     pub async fn up() -> Result<Self> {
-        let world = World::up(Options { progress: Progress::shown(), ..Options::default() }).await?;
+        let world =
+            World::up(Options { progress: Progress::shown(), disks_in_memory: true, ..Options::default() })
+                .await?;
         let policy = PolicyText::default();
         let shop = Shop::of(&world);
         shop.install(&policy).await?;

@@ -35,7 +35,9 @@ impl World {
     pub(super) async fn bring_up(&self) -> Result<()> {
         let progress = self.progress();
         self.make_mount_points()?;
-        disks::put_in(self.run())?;
+        if self.options().disks_in_memory {
+            disks::put_in(self.run())?;
+        }
         let pki = Pki::create(self.run().pki())?;
         Arbiter::write_certificates(&pki)?;
         self.dns().write_files()?;

@@ -71,6 +71,9 @@ pub struct Options {
     pub arbiter: ArbiterTiming,
     /// Whether the static `bascule` and demo web binaries are built and imported as images.
     pub with_binaries: bool,
+    /// Whether the arbiter's, the zone's and the databases' disks lie in memory: for what asserts while the machine is
+    /// busy with something else, never for what is measured or shown.
+    pub disks_in_memory: bool,
 }
 
 impl Default for Options {
@@ -80,6 +83,7 @@ impl Default for Options {
             progress: Progress::shown(),
             arbiter: ArbiterTiming::default(),
             with_binaries: true,
+            disks_in_memory: false,
         }
     }
 }

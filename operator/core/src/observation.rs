@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::facts::SiteFacts;
-use crate::guard::wire::Report;
+use crate::guard::wire::{HighWater, Report};
 use crate::loss::LastContact;
 use crate::name::{ItemName, SiteName};
 use crate::plan::Gate;
@@ -90,6 +90,12 @@ pub struct Marks {
     pub epoch: u64,
     /// The record's serial.
     pub serial: u64,
+}
+
+impl From<HighWater> for Marks {
+    fn from(seen: HighWater) -> Self {
+        Self { generation: seen.generation, epoch: seen.epoch, serial: seen.serial }
+    }
 }
 
 /// What is known of a database in this site.

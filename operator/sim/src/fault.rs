@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::Moment;
 use crate::world::World;
 use crate::world::cluster::Api;
@@ -12,14 +14,15 @@ use crate::world::postgres::Run;
 use crate::world::trial::Fate;
 
 /// When a fault begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum When {
     /// At a moment.
     At(Moment),
     /// At a boundary of an effect, before the effect.
     Boundary(u32),
     /// When a record enters this phase.
-    Enters(&'static str),
+    Enters(String),
 }
 
 /// A fault that is planned.
@@ -38,7 +41,8 @@ pub struct Planned {
 }
 
 /// A fault. Sites are numbers in the policy's order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Fault {
     /// Something happens to the effect at whose boundary it waits, or to who has it done.
     Effect(Fate),
@@ -322,10 +326,10 @@ impl World {
     /// Plans a fault.
     pub fn plan(&mut self, when: When, fault: Fault, lasts: Option<Duration>) {
         let at = self.faults.len();
-        self.faults.push(Planned { when, fault, lasts, begun: false, over: false });
         if let When::At(moment) = when {
             self.push(moment, Happening::Fault(at));
         }
+        self.faults.push(Planned { when, fault, lasts, begun: false, over: false });
     }
 
     pub(crate) fn fault_begins(&mut self, at: usize) {
@@ -379,7 +383,7 @@ impl World {
     }
 
     /// Begins a fault, or takes it back.
-    #[expect(clippy::cognitive_complexity, reason = "one line or two for each fault, in one table")]
+    #[allow(clippy::cognitive_complexity, reason = "one line or two for each fault, in one table")]
     fn switch(&mut self, fault: Fault, on: bool) {
         let api = |on: bool, how: Api| if on { how } else { Api::Well };
         match fault {

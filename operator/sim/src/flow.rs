@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use bascule_core::moves::{Move, MoveHash, Order};
 use bascule_core::name::{ObjectName, PolicyKey, SiteName};
 use bascule_core::policy::{After, Policy};
@@ -11,7 +13,8 @@ use crate::time::Moment;
 use crate::world::{Plan, World};
 
 /// A way a role moves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Flow {
     /// A Move `Switchover`.
     Switchover,
@@ -82,7 +85,11 @@ impl Flow {
             Self::Switchover => switch(world, &policy, 0, 1),
             Self::Rollback => {
                 // The target is cut off once the source has stopped: its proof never comes.
-                world.plan(When::Enters("Handover"), Fault::Isolated(1), Some(Duration::from_secs(25)));
+                world.plan(
+                    When::Enters("Handover".to_owned()),
+                    Fault::Isolated(1),
+                    Some(Duration::from_secs(25)),
+                );
                 switch(world, &policy, 0, 1);
             }
             Self::SiteLost | Self::SiteLostHold => {

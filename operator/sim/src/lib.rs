@@ -6,6 +6,7 @@ pub mod fault;
 pub mod flow;
 pub mod judge;
 pub mod random;
+pub mod sample;
 pub mod search;
 pub mod time;
 pub mod transcript;

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use bascule_core::time::Boottime;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 /// A moment of the world's own time, in microseconds since the world began. No actor ever sees it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Moment(pub u64);
 
 impl Moment {

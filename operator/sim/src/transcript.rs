@@ -59,10 +59,6 @@ impl Transcript {
         self.add(at, "PERSON", what);
     }
 
-    pub(crate) fn judge(&mut self, at: Moment, what: &str) {
-        self.add(at, "JUDGE", what);
-    }
-
     /// The lines.
     pub fn lines(&self) -> &[Line] {
         &self.lines

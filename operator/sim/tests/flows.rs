@@ -2,11 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 
-mod sample;
-
 use std::time::Duration;
 
 use bascule_sim::flow::{Flow, steady};
+use bascule_sim::sample;
 use bascule_sim::world::Plan;
 
 fn run(flow: Flow, seed: u64) -> (String, usize, u64) {

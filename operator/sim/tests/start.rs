@@ -2,9 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 
-mod sample;
-
 use bascule_sim::flow::steady;
+use bascule_sim::sample;
 use bascule_sim::world::{Plan, World};
 use std::time::Duration;
 

@@ -20,6 +20,10 @@ use crate::time::human;
 /// How often, at most, a database that keeps dying is let start again.
 pub(super) const START_AGAIN: Duration = Duration::from_secs(5);
 
+/// How long an offer waits for this site's read-only flags. Nobody can write here any more; what the flags spare users
+/// are two sites that both call themselves writable, and that is not worth more.
+const FLAGS: Duration = Duration::from_secs(1);
+
 /// The active site in `Steady` or `Returning`: a dead database is locked and offered, if another site may take it;
 /// otherwise its own site starts it again.
 pub(super) fn watch(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
@@ -65,6 +69,17 @@ fn offer(s: &Situation<'_>, policy: &Policy, record: &Record, serial: u64, plan:
         ));
         plan.gates.extend(witness::missing(s, policy, record));
         unlock(s, policy, record, plan);
+        return;
+    }
+    let ordered = s.memory.at(Stamp::LockOrdered).unwrap_or(s.now);
+    if !posture::read_only_set(policy, s.seen) && s.now.since(ordered) < FLAGS {
+        plan.again(ordered + FLAGS);
+        plan.gates.push(Gate::new(
+            "readOnly",
+            Answer::NotYet,
+            posture::read_only_words(policy, s.seen),
+            format!("the read-only flags are set before the role is offered, or {}", human(FLAGS)),
+        ));
         return;
     }
     let mut next = next::phase(s, record, Phase::Offered);

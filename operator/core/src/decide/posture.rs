@@ -258,6 +258,13 @@ pub(super) fn read_write_set(policy: &Policy, seen: &Observation) -> bool {
     })
 }
 
+/// Whether every flag is known to refuse writes.
+pub(super) fn read_only_set(policy: &Policy, seen: &Observation) -> bool {
+    policy.workloads.iter().filter(|(_, w)| w.read_only.is_some()).all(|(name, _)| {
+        seen.workloads.get(name).is_some_and(|w| w.flag.value() == Some(&FlagValue::ReadOnly))
+    })
+}
+
 /// Which workloads have not seen the read-only flag, in words.
 pub(super) fn read_only_words(policy: &Policy, seen: &Observation) -> String {
     let mut words = Vec::new();

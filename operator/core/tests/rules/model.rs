@@ -8,6 +8,7 @@ use bascule_core::ballot::claim::{Claim, NoGrant};
 use bascule_core::ballot::holder::Holder;
 use bascule_core::ballot::silence::Observer;
 use bascule_core::moves::MoveEnd;
+use bascule_core::observation::FlagValue;
 use bascule_core::plan::DatabaseRole;
 use bascule_core::policy::After;
 use bascule_core::record::{Phase, PreviousHold, Record};
@@ -162,7 +163,8 @@ fn a_rollback_is_a_compare_and_swap_and_until_it_is_applied_nothing_is_granted()
 fn a_role_is_offered_only_after_the_lock() {
     stays(&Given::at("paris").record(steady()).report(dead(10)).plan());
     stays(&Given::at("paris").record(steady()).report(primary(10)).locking().plan());
-    let plan = Given::at("paris").record(steady()).report(dead(10)).locking().plan();
+    let plan =
+        Given::at("paris").record(steady()).report(dead(10)).locking().flag(FlagValue::ReadOnly).plan();
     assert_eq!(next(&plan).phase, Phase::Offered);
 }
 

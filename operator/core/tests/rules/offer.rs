@@ -3,6 +3,7 @@
 use bascule_core::guard::wire::{Disk, Report, ServerState};
 use bascule_core::loss::LossBound;
 use bascule_core::memory::Stamp;
+use bascule_core::observation::FlagValue;
 use bascule_core::plan::{Answer, DatabaseRole, Gate};
 use bascule_core::policy::After;
 use bascule_core::record::{Cause, Offer, Phase, PreviousHold, Record};
@@ -42,7 +43,17 @@ fn a_dead_database_is_locked_first_and_offered_once_the_lock_is_confirmed() {
     stays(&plan);
     assert!(plan.lock);
     stays(&died().locking().report(primary(10)).plan());
-    assert_eq!(next(&died().locking().plan()).phase, Phase::Offered);
+    assert_eq!(next(&died().locking().flag(FlagValue::ReadOnly).plan()).phase, Phase::Offered);
+}
+
+#[test]
+fn a_role_is_offered_after_the_read_only_flags_are_set_and_waits_for_them_for_a_second_at_most() {
+    let ordered = |ago| died().locking().for_ms(100_000).stamped(Stamp::LockOrdered, ago);
+    let plan = ordered(999).plan();
+    stays(&plan);
+    assert_eq!(answer(&plan, "readOnly"), Answer::NotYet);
+    assert_eq!(next(&ordered(1_000).plan()).phase, Phase::Offered);
+    assert_eq!(next(&ordered(1).flag(FlagValue::ReadOnly).plan()).phase, Phase::Offered);
 }
 
 #[test]
@@ -64,7 +75,7 @@ fn a_second_pod_with_a_disk_of_its_own_neither_dies_nor_locks_for_the_first() {
 #[test]
 fn a_new_guard_process_speaks_for_the_database_once_no_other_can_have_a_grant() {
     let granted = |ago: u64| {
-        let mut given = died().locking();
+        let mut given = died().locking().flag(FlagValue::ReadOnly);
         let view = given.seen.databases.get_mut(&item("main")).unwrap();
         view.granted.insert("the one before".to_owned(), moment(ago));
         given

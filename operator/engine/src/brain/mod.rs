@@ -285,6 +285,7 @@ impl Brain {
                 // One that was overtaken settles nothing: whoever waits for a read waits for the next one, which is
                 // sent after what has overtaken this one.
                 if state.claim.read(&self.holder, &self.id.site, found, sent, received) {
+                    state.note_marks();
                     state.fresh_since = Some(sent);
                     if state.read_wanted_since.is_none_or(|t| sent >= t) {
                         state.read_wanted = false;
@@ -320,7 +321,10 @@ impl Brain {
         };
         let (epoch, serial) = (next.epoch, next.serial);
         match result {
-            Cas::Applied(revision) => state.claim.applied(&self.holder, &self.id.site, next, *revision, now),
+            Cas::Applied(revision) => {
+                state.claim.applied(&self.holder, &self.id.site, next, *revision, now);
+                state.note_marks();
+            }
             Cas::Conflict | Cas::Unknown { .. } => {
                 state.claim.lost_or_unknown(now);
                 state.want_read(now);

@@ -10,7 +10,7 @@ use bascule_core::loss::LastContact;
 use bascule_core::memory::Memory;
 use bascule_core::moves::Move;
 use bascule_core::name::{ItemName, ObjectName, SiteName};
-use bascule_core::observation::{Fact, Observation};
+use bascule_core::observation::{Fact, Marks, Observation};
 use bascule_core::outcome::Outcome;
 use bascule_core::plan::{Lane, Plan, Step};
 use bascule_core::policy::Policy;
@@ -64,6 +64,8 @@ pub(super) struct State {
     pub(super) read_wanted_since: Option<Boottime>,
     pub(super) read_failed: Option<String>,
     pub(super) read_again_at: Option<Boottime>,
+    /// The highest marks of any record that this process has seen.
+    pub(super) seen_marks: Marks,
     /// The record was read at least once, or known not to exist.
     pub(super) record_known: bool,
     writes_failed: u32,
@@ -135,6 +137,32 @@ pub(super) struct LaneState {
 }
 
 impl State {
+    /// Takes note of the marks of the record as it is seen now.
+    pub(super) fn note_marks(&mut self) {
+        if let Some(view) = self.claim.view() {
+            let r = &view.record;
+            let found = Marks { generation: r.generation, epoch: r.epoch, serial: r.serial };
+            self.seen_marks = self.seen_marks.max(found);
+        }
+    }
+
+    /// The highest marks that this process or one of its guards has seen. A guard may have heard of a change from
+    /// another replica: what it has seen counts once the record was read after its report, and asks for that read.
+    pub(super) fn highest_seen(&mut self, now: Boottime) -> Marks {
+        let reports = self.guards.values().filter_map(|g| g.report.as_ref());
+        let above =
+            reports.map(|(r, at)| (Marks::from(r.high_water), *at)).filter(|(m, _)| *m > self.seen_marks);
+        let above: Vec<(Marks, Boottime)> = above.collect();
+        for (marks, received) in above {
+            if self.fresh_since.is_some_and(|sent| sent >= received) {
+                self.seen_marks = self.seen_marks.max(marks);
+            } else {
+                self.want_read(now);
+            }
+        }
+        self.seen_marks
+    }
+
     /// When this policy wants to be decided again.
     pub(super) fn next_tick(&self) -> Option<Boottime> {
         let lanes = self.lanes.values().filter(|l| !l.busy).filter_map(|l| l.not_before);

@@ -93,6 +93,14 @@ pub enum Sometimes {
     CasLost,
 }
 
+/// What is known not to hold, with the place that says so: counted apart, never hidden.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Limit {
+    /// An arbiter that was restored or emptied is refused by each site that has seen more. A site that has not (it was
+    /// away) believes it (docs/guarantees.md, "The arbiter's own troubles").
+    ArbiterWentBack,
+}
+
 /// A commit, as its server made it.
 #[derive(Clone, Copy, Debug)]
 struct Commit {
@@ -112,6 +120,8 @@ pub struct Judge {
     pub violations: Vec<Violation>,
     /// What was met.
     pub met: BTreeSet<Sometimes>,
+    /// What does not hold and is known not to.
+    pub limits: BTreeSet<Limit>,
     policies: BTreeMap<PolicyKey, Policy>,
     commits: BTreeMap<Token, Commit>,
     acked: BTreeSet<Token>,
@@ -133,6 +143,10 @@ pub struct Judge {
     automatic: BTreeMap<PolicyKey, Vec<Moment>>,
     /// Faults that are on.
     on: Vec<Fault>,
+    /// Sites whose order to set a flag was lost, refused or late, and until when that counts as out of reach.
+    pub(crate) unreachable: BTreeMap<usize, Moment>,
+    /// The arbiter was restored or emptied.
+    pub(crate) gone_back: bool,
     /// Every change of a record.
     pub changes: Vec<(Moment, PolicyKey, Box<Record>)>,
 }
@@ -143,6 +157,7 @@ impl Judge {
         Self {
             violations: Vec::new(),
             met: BTreeSet::new(),
+            limits: BTreeSet::new(),
             policies: policies.iter().map(|p| (p.key.clone(), p.clone())).collect(),
             commits: BTreeMap::new(),
             acked: BTreeSet::new(),
@@ -155,11 +170,19 @@ impl Judge {
             owners: BTreeMap::new(),
             automatic: BTreeMap::new(),
             on: Vec::new(),
+            unreachable: BTreeMap::new(),
+            gone_back: false,
             changes: Vec::new(),
         }
     }
 
     pub(crate) fn breaks(&mut self, at: Moment, invariant: Invariant, what: String) {
+        if self.gone_back
+            && matches!(invariant, Invariant::S1 | Invariant::S4 | Invariant::S7 | Invariant::L1)
+        {
+            self.limits.insert(Limit::ArbiterWentBack);
+            return;
+        }
         let same = |v: &&Violation| v.invariant == invariant && v.what == what;
         if self.violations.iter().find(same).is_none() {
             self.violations.push(Violation { at, invariant, what });
@@ -194,9 +217,13 @@ impl Judge {
         self.excused.remove(&database);
     }
 
-    /// The arbiter's store was put back: what nobody has ever heard of has not happened.
-    pub(crate) fn forgets(&mut self, policy: &PolicyKey, known: (u64, u64, u64)) {
-        self.highest.insert(policy.clone(), known);
+    /// The arbiter's store was put back: from now on each site is held to what it has seen itself.
+    pub(crate) fn goes_back(&mut self) {
+        self.gone_back = true;
+    }
+
+    pub(crate) fn flag_is_out_of_reach(&mut self, site: usize, until: Moment) {
+        self.unreachable.insert(site, until);
     }
 
     pub(crate) fn meets(&mut self, what: Sometimes) {

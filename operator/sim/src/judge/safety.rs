@@ -122,15 +122,19 @@ impl World {
     fn judge_record(&mut self, by: Caller, policy: &PolicyKey, before: Option<&Record>, next: &Record) {
         let now = self.now;
         let marks = (next.generation, next.epoch, next.serial);
-        if let Some(highest) = self.judge.highest.get(policy)
-            && *highest >= marks
-        {
+        let highest = if self.judge.gone_back {
+            self.known_by(by, policy)
+        } else {
+            self.judge.highest.get(policy).copied()
+        };
+        if let Some(highest) = highest.filter(|h| *h >= marks) {
             let what = format!(
                 "the record of {policy} fell from {highest:?} to {marks:?} (generation, epoch, serial)"
             );
             self.judge.breaks(now, Invariant::S2, what);
         }
-        self.judge.highest.insert(policy.clone(), marks);
+        let known = self.judge.highest.get(policy).copied().unwrap_or_default();
+        self.judge.highest.insert(policy.clone(), known.max(marks));
         let Some(before) = before else { return };
         if next.epoch < before.epoch || (next.active != before.active && next.epoch == before.epoch) {
             let what =
@@ -158,6 +162,20 @@ impl World {
         if next.active != before.active {
             self.judge_take(by, policy, before, next);
         }
+    }
+
+    /// The highest marks that the site of a writer has kept anywhere.
+    fn known_by(&self, by: Caller, policy: &PolicyKey) -> Option<(u64, u64, u64)> {
+        let site = match by {
+            Caller::Operator(op, _) => self.operators[op].site,
+            Caller::Guard(db, _) => self.databases[db].site,
+        };
+        let marks = self.sites[site].cluster.marks.get(policy).map(|m| (m.generation, m.epoch, m.serial));
+        let guards = self.databases.iter().filter(|d| d.policy == *policy && d.site == site).map(|d| {
+            let h = d.guard.rules.memory().high_water;
+            (h.generation, h.epoch, h.serial)
+        });
+        marks.into_iter().chain(guards).max()
     }
 
     fn judge_take(&mut self, _by: Caller, policy: &PolicyKey, before: &Record, next: &Record) {
@@ -253,8 +271,14 @@ impl World {
 
     /// Whether a site can be reached by people's standards: it has power, its operator works, its API server answers.
     fn reachable(&self, site: usize) -> bool {
+        if self.judge.unreachable.get(&site).is_some_and(|until| self.now < *until) {
+            return false;
+        }
         let it = &self.sites[site];
-        let works = |o: &crate::world::operator::Operator| o.site == site && o.up && !o.frozen;
+        // One that has just started has not looked around yet.
+        let settled =
+            |o: &crate::world::operator::Operator| self.now.since(o.started) >= Duration::from_secs(1);
+        let works = |o: &crate::world::operator::Operator| o.site == site && o.up && !o.frozen && settled(o);
         let joined = (0..self.net.places()).all(|p| {
             self.net.joined(it.place, crate::world::net::Place(p), Traffic::Arbiter) || p == self.outside().0
         });
@@ -286,6 +310,15 @@ impl World {
         let renewed = self.judge.leases.get(name).is_some_and(|t| self.now.since(*t) < self.timing.l());
         let active = self.record(policy).is_some_and(|r| r.active == *name);
         renewed && !active
+    }
+
+    /// Whether the arbiter holds less than was known of it, or has forgotten who owns a site's name: a person has to say
+    /// that it may be believed.
+    pub fn waits_for_a_generation(&self) -> bool {
+        let less = self.judge.highest.iter().any(|(policy, highest)| {
+            self.record(policy).is_none_or(|r| (r.generation, r.epoch, r.serial) < *highest)
+        });
+        less || self.sites.iter().any(|s| !self.arbiter.store.owners.contains_key(&s.name))
     }
 
     /// Whether every acknowledged row is where it should be: in the active site's log, or in a saved one.

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bascule_core::policy::Policy;
+use serde::{Deserialize, Serialize};
 
 use crate::fault::{Fault, When};
 use crate::flow::{Flow, steady};
-use crate::judge::{Invariant, Sometimes, Unsettled, Violation};
+use crate::judge::{Invariant, Limit, Sometimes, Unsettled, Violation};
 use crate::time::Moment;
 use crate::world::{Boundary, Plan, World};
 
@@ -15,18 +16,21 @@ use crate::world::{Boundary, Plan, World};
 const SETTLE: Duration = Duration::from_secs(75);
 
 /// A fault that a case injects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Injected {
     /// When.
     pub when: When,
     /// What.
     pub fault: Fault,
-    /// For how long.
-    pub lasts: Option<Duration>,
+    /// For how long, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lasts: Option<u64>,
 }
 
-/// A flow with faults.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A flow with faults. Written as one line of JSON it is what a corpus keeps and what replays it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Case {
     /// The flow.
     pub flow: Flow,
@@ -43,6 +47,8 @@ pub struct Verdict {
     pub violations: Vec<Violation>,
     /// What was met.
     pub met: BTreeSet<Sometimes>,
+    /// What does not hold and is known not to.
+    pub limits: BTreeSet<Limit>,
     /// How many things happened.
     pub events: u64,
     /// How many writes the clients made.
@@ -91,11 +97,11 @@ impl Base {
     pub fn play(&self, faults: &[Injected]) -> (World, Verdict) {
         let mut world = self.world.clone();
         for injected in faults {
-            let when = match injected.when {
+            let when = match &injected.when {
                 When::At(moment) => When::At(world.now + moment.since_start()),
-                other => other,
+                other => other.clone(),
             };
-            world.plan(when, injected.fault, injected.lasts);
+            world.plan(when, injected.fault, injected.lasts.map(Duration::from_millis));
         }
         self.flow.begin(&mut world);
         world.run_for(self.flow.lasts());
@@ -113,7 +119,11 @@ impl Base {
 
 fn judge(world: &mut World, settled: Result<Moment, Unsettled>) -> Verdict {
     let now = world.now;
-    if let Err(why) = &settled {
+    // An arbiter that has gone back in time is refused until a person raises its generation: nothing settles, and it is
+    // said so.
+    if let Err(why) = &settled
+        && !world.waits_for_a_generation()
+    {
         world.judge.breaks(now, Invariant::L1, format!("it does not settle: {}", why.0));
     }
     let keys: Vec<_> = world.policies.iter().map(|p| p.key.clone()).collect();
@@ -124,6 +134,7 @@ fn judge(world: &mut World, settled: Result<Moment, Unsettled>) -> Verdict {
     Verdict {
         violations: world.judge.violations.clone(),
         met: world.judge.met.clone(),
+        limits: world.judge.limits.clone(),
         events: world.happened,
         writes: world.writes.len(),
         active: active.and_then(|name| world.site_of(&name)),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::case::{Base, Case, Injected};
 use super::menu::menu;
 use crate::fault::When;
-use crate::judge::{Invariant, Sometimes, Violation};
+use crate::judge::{Invariant, Limit, Sometimes, Violation};
 
 /// A case that broke something.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub struct Found {
     pub failures: Vec<Failure>,
     /// What was met.
     pub met: BTreeSet<Sometimes>,
+    /// What does not hold and is known not to, and in how many cases.
+    pub limits: BTreeMap<Limit, u32>,
     /// What was tried.
     pub coverage: Coverage,
     /// How many cases were played.
@@ -41,6 +43,9 @@ impl Found {
     pub fn join(&mut self, other: Self) {
         self.failures.extend(other.failures);
         self.met.extend(other.met);
+        for (limit, n) in other.limits {
+            *self.limits.entry(limit).or_default() += n;
+        }
         for (key, n) in other.coverage {
             *self.coverage.entry(key).or_default() += n;
         }
@@ -49,10 +54,13 @@ impl Found {
         self.writes.extend(other.writes);
     }
 
-    fn plays(&mut self, base: &Base, faults: &[Injected]) {
+    pub(super) fn plays(&mut self, base: &Base, faults: &[Injected]) {
         let (_, verdict) = base.play(faults);
         self.cases += 1;
         self.met.extend(verdict.met);
+        for limit in verdict.limits {
+            *self.limits.entry(limit).or_default() += 1;
+        }
         self.events.push(verdict.events);
         self.writes.push(verdict.writes);
         for injected in faults {
@@ -68,7 +76,7 @@ impl Found {
 }
 
 /// A broken safety before a broken liveness.
-fn worst(violations: &[Violation]) -> Option<Violation> {
+pub(super) fn worst(violations: &[Violation]) -> Option<Violation> {
     let rank = |v: &&Violation| (v.invariant >= Invariant::L1, v.at);
     violations.iter().min_by_key(rank).cloned()
 }

@@ -1,16 +1,14 @@
 //! Which faults are tried at a boundary, and for how long each lasts.
 
-use std::time::Duration;
-
 use crate::fault::Fault;
 use crate::world::Fate;
 
-const fn ms(n: u64) -> Option<Duration> {
-    Some(Duration::from_millis(n))
+const fn ms(n: u64) -> Option<u64> {
+    Some(n)
 }
 
 /// Everything that is tried at each boundary of a world with two sites.
-pub fn menu() -> Vec<(Fault, Option<Duration>)> {
+pub fn menu() -> Vec<(Fault, Option<u64>)> {
     let fates = [
         Fate::DieBefore,
         Fate::DieAfter,
@@ -20,8 +18,7 @@ pub fn menu() -> Vec<(Fault, Option<Duration>)> {
         Fate::Twice,
         Fate::Refused,
     ];
-    let mut all: Vec<(Fault, Option<Duration>)> =
-        fates.into_iter().map(|f| (Fault::Effect(f), None)).collect();
+    let mut all: Vec<(Fault, Option<u64>)> = fates.into_iter().map(|f| (Fault::Effect(f), None)).collect();
     for s in [0, 1] {
         all.extend([
             (Fault::StaleObjects(s), ms(4000)),

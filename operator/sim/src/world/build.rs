@@ -162,6 +162,7 @@ impl World {
             stopped: None,
             chance: Chance::of(self.seed, &format!("operator {number}")),
             starts: 0,
+            started: Moment(0),
         });
         number
     }
@@ -179,10 +180,12 @@ impl World {
         let number = self.next_number();
         let now = self.sites[site].machine.boottime(self.now);
         let brain = Brain::new(self.identity(site, (op as u64) << 32 | number), now);
+        let at = self.now;
         let it = &mut self.operators[op];
         it.up = true;
         it.frozen = false;
         it.starts += 1;
+        it.started = at;
         it.claimed = false;
         it.brain = brain;
         it.reflector = Reflector::default();

@@ -222,18 +222,7 @@ impl World {
         for op in watchers {
             self.watch_breaks(op);
         }
-        let keys: Vec<PolicyKey> = self.policies.iter().map(|p| p.key.clone()).collect();
-        for key in keys {
-            let marks = self.sites.iter().filter_map(|s| s.cluster.marks.get(&key));
-            let marks = marks.map(|m| (m.generation, m.epoch, m.serial));
-            let guards = self.databases.iter().filter(|d| d.policy == key).map(|d| {
-                let h = d.guard.rules.memory().high_water;
-                (h.generation, h.epoch, h.serial)
-            });
-            if let Some(known) = marks.chain(guards).max() {
-                self.judge.forgets(&key, known);
-            }
-        }
+        self.judge.goes_back();
     }
 
     /// A guard hears an old word again.

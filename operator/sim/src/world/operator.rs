@@ -99,6 +99,8 @@ pub struct Operator {
     pub chance: Chance,
     /// How often it was started.
     pub starts: u64,
+    /// When it was started last.
+    pub started: Moment,
 }
 
 /// How many intents of the journal the judge looks back on.
@@ -311,6 +313,9 @@ impl World {
         let it = &mut self.operators[op];
         let wait = it.chance.between(API.0, API.1) / 2 + slower + fate.lateness();
         let life = it.life;
+        if fate != Fate::Go && matches!(work, Work::Perform(_, Step::SetReadOnly { .. })) {
+            self.judge.flag_is_out_of_reach(site, self.now + Duration::from_secs(5));
+        }
         let again = fate == Fate::Twice;
         let work = Box::new(work);
         if again {

@@ -339,7 +339,11 @@ impl World {
         let speeds = it.server.speeds;
         let faults = it.server.faults;
         if faults.disk_full && !matches!(step, Step::Standing(_) | Step::Promote | Step::Opened) {
-            self.step_fails(db, "no space left on device");
+            if matches!(self.databases[db].server.run, Run::Starting { .. }) {
+                self.server_is_gone(db, "no space left on device");
+            } else {
+                self.step_fails(db, "no space left on device");
+            }
             return;
         }
         match step {

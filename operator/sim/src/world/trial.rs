@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::World;
 use super::happening::Happening;
 use crate::fault::When;
@@ -16,7 +18,8 @@ pub enum Actor {
 }
 
 /// What becomes of one effect and of who has it done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Fate {
     /// Nothing special.
     Go,
@@ -144,7 +147,7 @@ impl World {
     /// A record has entered a phase.
     pub(crate) fn entered(&mut self, phase: &str) {
         for at in 0..self.faults.len() {
-            if matches!(self.faults[at].when, When::Enters(p) if p == phase) && !self.faults[at].begun {
+            if matches!(&self.faults[at].when, When::Enters(p) if p == phase) && !self.faults[at].begun {
                 // Not in the middle of what is happening now.
                 self.later(Duration::from_micros(1), Happening::Fault(at));
             }

@@ -1,0 +1,268 @@
+//! The search for what breaks: enumerated singles and pairs, chance, the corpus, and how fast all of it is.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use bascule_core::policy::Policy;
+use bascule_sim::fault::required_rows;
+use bascule_sim::flow::Flow;
+use bascule_sim::sample;
+use bascule_sim::search::{Base, Case, Failure, Found, explore, menu, pairs, shrink, singles};
+
+const USAGE: &str = "bascule-sim singles [FLOW…] | pairs [FLOW…] | explore SECONDS [NUMBER] | corpus FILE | replay CASE | bench FILE
+  singles   every effect boundary of every flow with every fault; a table of what was covered
+  pairs     the same with a second fault three boundaries later (hours)
+  explore   random flows, seeds and faults for so many seconds; failures are shrunk and printed with their replay
+  corpus    plays every case of a file again; each must hold
+  replay    plays one case, given as JSON, and tells its story
+  bench     measures scenarios per CPU-minute over the singles of three flows and writes JSON";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let rest = args.get(1..).unwrap_or_default();
+    let done = match args.first().map(String::as_str) {
+        Some("singles") => enumerate(rest, false),
+        Some("pairs") => enumerate(rest, true),
+        Some("explore") => chance(rest),
+        Some("corpus") => corpus(rest),
+        Some("replay") => replay(rest),
+        Some("bench") => bench(rest),
+        _ => Err(USAGE.to_owned()),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            say(&why);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn say(line: &str) {
+    // Nobody reads any more: there is nobody to tell.
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+fn policy() -> Policy {
+    sample::policy()
+}
+
+fn together(work: impl Fn(usize, usize) -> Found + Sync) -> Found {
+    let parts = threads();
+    let mut all = Found::default();
+    std::thread::scope(|scope| {
+        let work = &work;
+        let running: Vec<_> = (0..parts).map(|part| scope.spawn(move || work(part, parts))).collect();
+        for thread in running {
+            match thread.join() {
+                Ok(found) => all.join(found),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+    });
+    all
+}
+
+fn flows(names: &[String]) -> Result<Vec<Flow>, String> {
+    if names.is_empty() {
+        return Ok(Flow::ALL.to_vec());
+    }
+    let known = || Flow::ALL.map(Flow::name).join(", ");
+    let flow = |name: &String| {
+        let found = Flow::ALL.into_iter().find(|f| f.name() == name);
+        found.ok_or_else(|| format!("there is no flow {name:?}: there are {}", known()))
+    };
+    names.iter().map(flow).collect()
+}
+
+fn enumerate(names: &[String], two: bool) -> Result<bool, String> {
+    let mut all = Found::default();
+    let began = Instant::now();
+    for flow in flows(names)? {
+        let at = Instant::now();
+        let base =
+            Base::new(flow, 1, &policy(), false).map_err(|why| format!("{}: {}", flow.name(), why.0))?;
+        let found = together(
+            |part, parts| {
+                if two { pairs(&base, part, parts, 3) } else { singles(&base, part, parts) }
+            },
+        );
+        say(&format!(
+            "{:<20} {:>3} boundaries {:>7} cases {:>4} failures {:>7.1} s",
+            flow.name(),
+            base.boundaries.len(),
+            found.cases,
+            found.failures.len(),
+            at.elapsed().as_secs_f64()
+        ));
+        all.join(found);
+    }
+    say(&coverage(&all));
+    let mut missing = Vec::new();
+    if names.is_empty() {
+        let tried = |row: &String| all.coverage.keys().any(|(_, r)| r == row);
+        missing = required_rows().into_iter().filter(|row| !tried(row)).collect();
+        if !missing.is_empty() {
+            say(&format!("faults that no case injects: {}", missing.join(", ")));
+        }
+    }
+    tell_failures(&all.failures);
+    say(&format!("met: {:?}\nknown limits met: {:?}", all.met, all.limits));
+    say(&format!("{} cases in {:.1} s", all.cases, began.elapsed().as_secs_f64()));
+    Ok(all.failures.is_empty() && missing.is_empty())
+}
+
+/// A table: how often each fault was tried in each flow.
+fn coverage(found: &Found) -> String {
+    let flows: Vec<&str> = Flow::ALL.into_iter().map(Flow::name).collect();
+    let mut rows: Vec<String> = found.coverage.keys().map(|(_, row)| row.clone()).collect();
+    rows.sort_by_key(|r| r.trim_start_matches('F').parse::<u32>().unwrap_or(0));
+    rows.dedup();
+    let mut text = format!("{:<6}", "fault");
+    for flow in &flows {
+        text.push_str(&format!("{flow:>20}"));
+    }
+    for row in rows {
+        text.push_str(&format!("\n{row:<6}"));
+        for flow in &flows {
+            let n = found.coverage.get(&(*flow, row.clone())).copied().unwrap_or(0);
+            text.push_str(&format!("{:>20}", if n == 0 { "-".to_owned() } else { n.to_string() }));
+        }
+    }
+    text
+}
+
+fn tell_failures(failures: &[Failure]) {
+    let mut kinds: BTreeMap<String, (u32, &Failure)> = BTreeMap::new();
+    for failure in failures {
+        let faults: Vec<String> = failure.case.faults.iter().map(|f| format!("{:?}", f.fault)).collect();
+        let kind =
+            format!("{:?} {} {}", failure.violation.invariant, failure.case.flow.name(), faults.join(" + "));
+        kinds.entry(kind).or_insert((0, failure)).0 += 1;
+    }
+    for (kind, (times, first)) in kinds {
+        let case = serde_json::to_string(&first.case).unwrap_or_default();
+        say(&format!(
+            "FAILED {times:>4} x {kind}\n     {}\n     bascule-sim replay '{case}'",
+            first.violation
+        ));
+    }
+}
+
+fn chance(args: &[String]) -> Result<bool, String> {
+    let number = |at: usize, otherwise: u64| match args.get(at) {
+        None => Ok(otherwise),
+        Some(text) => text.parse::<u64>().map_err(|_| format!("{text:?} is no number\n{USAGE}")),
+    };
+    let (seconds, first) = (number(0, 60)?, number(1, 1)?);
+    let ends = Instant::now() + Duration::from_secs(seconds);
+    let found = together(|part, _| explore(&policy(), first + part as u64, || Instant::now() < ends));
+    say(&format!("{} random cases in {seconds} s, numbers {first}…", found.cases));
+    say(&format!("met: {:?}\nknown limits met: {:?}", found.met, found.limits));
+    let mut seen = std::collections::BTreeSet::new();
+    for failure in &found.failures {
+        let small = shrink(&failure.case, &policy());
+        let mut kinds: Vec<String> = small.faults.iter().map(|f| format!("{:?}", f.fault)).collect();
+        kinds.sort();
+        if seen.insert((small.flow, kinds)) {
+            let case = serde_json::to_string(&small).unwrap_or_default();
+            say(&format!("FAILED {}\n     bascule-sim replay '{case}'", failure.violation));
+        }
+    }
+    Ok(found.failures.is_empty())
+}
+
+fn corpus(args: &[String]) -> Result<bool, String> {
+    let path = args.first().ok_or(USAGE)?;
+    let text = read(path)?;
+    let (mut held, mut broken) = (0, 0);
+    for (line, text) in text.lines().enumerate().filter(|(_, t)| !t.trim().is_empty() && !t.starts_with('#'))
+    {
+        let case: Case = serde_json::from_str(text).map_err(|e| format!("{path}:{}: {e}", line + 1))?;
+        let base = Base::new(case.flow, case.seed, &policy(), false)
+            .map_err(|why| format!("{path}:{}: {}", line + 1, why.0))?;
+        let (_, verdict) = base.play(&case.faults);
+        if verdict.violations.is_empty() {
+            held += 1;
+        } else {
+            broken += 1;
+            for violation in verdict.violations {
+                say(&format!("{path}:{}: {violation}\n     bascule-sim replay '{text}'", line + 1));
+            }
+        }
+    }
+    say(&format!("corpus: {held} cases held, {broken} broke"));
+    Ok(broken == 0)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the search reads its corpus; the world it searches reads nothing"
+)]
+fn read(path: &str) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))
+}
+
+fn replay(args: &[String]) -> Result<bool, String> {
+    let text = args.first().ok_or(USAGE)?;
+    let case: Case = serde_json::from_str(text).map_err(|e| format!("this is no case: {e}"))?;
+    let base = Base::new(case.flow, case.seed, &policy(), true).map_err(|why| why.0)?;
+    for b in &base.boundaries {
+        say(&format!("boundary {:>3}  {:<16} {}", b.number, b.who, b.what));
+    }
+    let (world, verdict) = base.play(&case.faults);
+    say(world.transcript.text().trim_end());
+    for violation in &verdict.violations {
+        say(&format!("BROKEN {violation}"));
+    }
+    match &verdict.settled {
+        Ok(at) => say(&format!("settled at {:.3} s", at.since_start().as_secs_f64())),
+        Err(why) => say(&format!("not settled: {}", why.0)),
+    }
+    Ok(verdict.violations.is_empty())
+}
+
+/// The time that this process has computed, on all its threads.
+fn cpu() -> Result<Duration, String> {
+    let text = read("/proc/self/stat")?;
+    let after = text.rsplit(')').next().unwrap_or_default();
+    let ticks: u64 = after.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum();
+    Ok(Duration::from_millis(ticks * 10))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the benchmark writes its figures")]
+fn bench(args: &[String]) -> Result<bool, String> {
+    let path = args.first().ok_or(USAGE)?;
+    let (began, worked) = (Instant::now(), cpu()?);
+    let mut all = Found::default();
+    for flow in [Flow::Switchover, Flow::SiteLost, Flow::DatabaseDead] {
+        let base = Base::new(flow, 1, &policy(), false).map_err(|why| why.0)?;
+        all.join(together(|part, parts| singles(&base, part, parts)));
+    }
+    let cpu_seconds = cpu()?.saturating_sub(worked).as_secs_f64();
+    all.events.sort_unstable();
+    all.writes.sort_unstable();
+    let median = |n: usize| n / 2;
+    let figures = serde_json::json!({
+        "scenarios": all.cases,
+        "scenarios_per_cpu_minute": (all.cases as f64 / cpu_seconds * 60.0).round(),
+        "cpu_seconds": cpu_seconds,
+        "wall_seconds": began.elapsed().as_secs_f64(),
+        "threads": threads(),
+        "faults_tried_at_each_boundary": menu().len(),
+        "median_events": all.events.get(median(all.events.len())),
+        "median_client_writes": all.writes.get(median(all.writes.len())),
+        "failures": all.failures.len(),
+    });
+    let text = serde_json::to_string_pretty(&figures).map_err(|e| e.to_string())?;
+    std::fs::write(path, format!("{text}\n")).map_err(|e| format!("{path}: {e}"))?;
+    say(&text);
+    Ok(true)
+}
