@@ -76,8 +76,17 @@ pub struct Observation {
     pub sites: BTreeMap<SiteName, Fact<SiteFacts>>,
     /// The highest epoch, serial and generation this site has ever seen for this policy.
     pub high_water: Fact<Marks>,
+    /// The highest of them that this process and its guards have seen: what is not written down yet, or cannot be.
+    pub seen_marks: Marks,
     /// What a person should know that stands in nobody's way, as gates that are passed.
     pub advice: Vec<Gate>,
+}
+
+impl Observation {
+    /// The highest marks that are known here, wherever they are kept.
+    pub fn known_marks(&self) -> Marks {
+        self.high_water.value().copied().unwrap_or_default().max(self.seen_marks)
+    }
 }
 
 /// High-water marks kept outside the arbiter.

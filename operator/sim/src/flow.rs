@@ -99,7 +99,11 @@ impl Flow {
             Self::ReturnAfter => begin_now(world, Fault::Isolated(0), Some(Duration::from_secs(5))),
             Self::DatabaseDead => begin_now(world, Fault::ServerKilled(0), None),
             Self::Failback => switch(world, &policy, 0, 1),
-            Self::ArbiterRestored => begin_now(world, Fault::ArbiterRestored, None),
+            Self::ArbiterRestored => {
+                // The backup is from before a role moved.
+                world.plan(When::At(world.now + Duration::from_secs(3)), Fault::ArbiterRestored, None);
+                switch(world, &policy, 0, 1);
+            }
             Self::Quiet => {}
         }
     }
@@ -111,9 +115,8 @@ impl Flow {
             Self::ReturnDuring => Duration::from_secs(4),
             Self::ReturnAfter => Duration::from_secs(5),
             Self::Rollback => Duration::from_secs(27),
-            Self::Switchover | Self::DatabaseDead | Self::ArbiterRestored | Self::Quiet | Self::Failback => {
-                Duration::from_secs(1)
-            }
+            Self::ArbiterRestored => Duration::from_secs(4),
+            Self::Switchover | Self::DatabaseDead | Self::Quiet | Self::Failback => Duration::from_secs(1),
         }
     }
 

@@ -40,7 +40,8 @@ fn first(case: &Case<'_>, next: &Record, found: &mut Found) {
     });
     found.want(next.serial == 1, Rule::Serial, || format!("the first serial is {}", next.serial));
     found.want(next.epoch == 1, Rule::Epoch, || format!("the first epoch is {}", next.epoch));
-    let blank = case.s.seen.high_water.value().is_some_and(|m| m.epoch == 0 && m.serial == 0);
+    let m = case.s.seen.known_marks();
+    let blank = case.s.seen.high_water.value().is_some() && m.epoch == 0 && m.serial == 0;
     found.want(blank, Rule::WentBack, || "this site does not know that there was never a record".to_owned());
 }
 
@@ -49,13 +50,12 @@ fn view(case: &Case<'_>, before: &Record, found: &mut Found) {
     found.want(current, Rule::View, || {
         format!("serial {} is not the record as it was last read or written", before.serial)
     });
-    if let Some(m) = case.s.seen.high_water.value() {
-        let behind = before.generation < m.generation
-            || (before.generation == m.generation && (before.epoch < m.epoch || before.serial < m.serial));
-        found.want(!behind, Rule::WentBack, || {
-            format!("epoch {}, serial {} were seen already", m.epoch, m.serial)
-        });
-    }
+    let m = case.s.seen.known_marks();
+    let behind = before.generation < m.generation
+        || (before.generation == m.generation && (before.epoch < m.epoch || before.serial < m.serial));
+    found.want(!behind, Rule::WentBack, || {
+        format!("epoch {}, serial {} were seen already", m.epoch, m.serial)
+    });
 }
 
 fn numbers(before: &Record, next: &Record, found: &mut Found) {

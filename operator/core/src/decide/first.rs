@@ -19,8 +19,9 @@ pub(super) fn create(s: &Situation<'_>, policy: &Policy, plan: &mut Plan) {
             .insert(name.clone(), DatabaseOrder { role: DatabaseRole::Wait { why }, checkpoint: false });
     }
     match &s.seen.high_water {
-        Fact::Known { value, .. } if *value == Marks::default() => {}
-        Fact::Known { value, .. } => {
+        Fact::Known { .. } if s.seen.known_marks() == Marks::default() => {}
+        Fact::Known { .. } => {
+            let value = s.seen.known_marks();
             plan.gates.push(Gate::new(
                 "arbiter",
                 Answer::No,

@@ -122,7 +122,7 @@ impl Situation<'_> {
 
     /// A gate that refuses an arbiter that answers with less than this site has seen before.
     pub fn gone_back(&self, record: &Record) -> Option<Gate> {
-        let mark = *self.seen.high_water.value()?;
+        let mark = self.seen.known_marks();
         let found = Marks { generation: record.generation, epoch: record.epoch, serial: record.serial };
         let behind = found.generation < mark.generation
             || (found.generation == mark.generation

@@ -381,3 +381,17 @@ fn an_arbiter_that_has_gone_back_in_time_is_refused() {
     assert_eq!(answer(&plan, "arbiter"), Answer::No);
     assert_eq!(role(&plan), &DatabaseRole::Keep);
 }
+
+#[rstest]
+#[case::not_written_down_yet(Fact::now(bascule_core::observation::Marks { generation: 0, epoch: 1, serial: 10 }))]
+#[case::cannot_be_written(Fact::unknown("the ConfigMap cannot be written"))]
+fn what_was_seen_counts_as_a_mark_before_it_is_written_down(
+    #[case] written: Fact<bascule_core::observation::Marks>,
+) {
+    let mut given = lost_at_once(steady());
+    given.seen.high_water = written;
+    given.seen.seen_marks = bascule_core::observation::Marks { generation: 0, epoch: 1, serial: 11 };
+    let plan = given.plan();
+    stays(&plan);
+    assert_eq!(answer(&plan, "arbiter"), Answer::No);
+}

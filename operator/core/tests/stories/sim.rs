@@ -382,6 +382,7 @@ impl Sim {
                 .map(|(name, f)| (name.clone(), Fact::now(f.clone())))
                 .collect(),
             high_water: Fact::now(me.marks),
+            seen_marks: me.marks,
             advice: vec![],
         }
     }

@@ -65,10 +65,7 @@ impl Brain {
         let Some(state) = self.policies.get_mut(key) else { return };
         // A mark is raised after a change was seen. An arbiter may go back in time in between, and what this process and
         // the guards have seen counts as much as what was written down.
-        let marks = match marks {
-            Fact::Known { value, age } => Fact::Known { value: value.max(state.highest_seen(now)), age },
-            unknown @ Fact::Unknown { .. } => unknown,
-        };
+        state.seen.seen_marks = state.highest_seen(now);
         if state.show_again_at.is_some_and(|t| now >= t) {
             state.shown = None;
         }

@@ -24,6 +24,8 @@ const CHECKPOINT: Duration = Duration::from_mins(10);
 /// How long the first checkpoint of a primary waits: it would contend for the disk with the opening and with the first
 /// commits, and those who wait for it have a copy to bring back.
 const AFTER_START: Duration = Duration::from_secs(1);
+/// The longest wait before the first checkpoint is tried again.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// Slots that the guard makes begin with this, and are dropped by it on a standby.
 const SLOT_PREFIX: &str = "bascule_";
 
@@ -54,24 +56,35 @@ impl Supervisor {
     fn checkpoint(&self, serial: Option<u64>, wait: Duration) {
         let (server, hear) = (self.server.clone(), self.hear.clone());
         let (journal, marks) = (self.journal.clone(), self.marks());
+        let of = server.running().map(|(child, _)| child.pid());
         tokio::spawn(async move {
-            tokio::time::sleep(wait).await;
-            let begun = journal.begins(marks, "CHECKPOINT");
-            let done =
-                async { server.session().await?.checkpoint(CHECKPOINT).await.map_err(StepError::from) };
-            match done.await {
-                Ok(()) => {
-                    journal.ends(begun, "done");
-                    if let Some(serial) = serial {
-                        let _ = hear.send(Heard::Checkpointed(serial)).await;
+            let mut wait = wait;
+            loop {
+                tokio::time::sleep(wait).await;
+                let begun = journal.begins(marks, "CHECKPOINT");
+                let done =
+                    async { server.session().await?.checkpoint(CHECKPOINT).await.map_err(StepError::from) };
+                let failed = match done.await {
+                    Ok(()) => {
+                        journal.ends(begun, "done");
+                        if let Some(serial) = serial {
+                            let _ = hear.send(Heard::Checkpointed(serial)).await;
+                        }
+                        return;
                     }
+                    Err(e) => e,
+                };
+                journal.ends(begun, &format!("failed: {}", failed.in_full()));
+                if let Some(serial) = serial {
+                    // It is ordered again for as long as it is wanted.
+                    let _ = hear.send(Heard::NotCheckpointed(serial)).await;
+                    return;
                 }
-                Err(e) => {
-                    journal.ends(begun, &format!("failed: {}", e.in_full()));
-                    if let Some(serial) = serial {
-                        let _ = hear.send(Heard::NotCheckpointed(serial)).await;
-                    }
+                // Nobody orders the first one again, and without it no copy can be brought back to this server.
+                if of.is_none() || server.running().map(|(child, _)| child.pid()) != of {
+                    return;
                 }
+                wait = (wait * 2).clamp(AFTER_START, LONGEST_WAIT);
             }
         });
     }

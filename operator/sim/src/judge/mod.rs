@@ -177,9 +177,11 @@ impl Judge {
     }
 
     pub(crate) fn breaks(&mut self, at: Moment, invariant: Invariant, what: String) {
-        if self.gone_back
-            && matches!(invariant, Invariant::S1 | Invariant::S4 | Invariant::S7 | Invariant::L1)
-        {
+        let may_follow = matches!(
+            invariant,
+            Invariant::S1 | Invariant::S3 | Invariant::S4 | Invariant::S5 | Invariant::S7 | Invariant::L1
+        );
+        if self.gone_back && may_follow {
             self.limits.insert(Limit::ArbiterWentBack);
             return;
         }
@@ -224,6 +226,10 @@ impl Judge {
 
     pub(crate) fn flag_is_out_of_reach(&mut self, site: usize, until: Moment) {
         self.unreachable.insert(site, until);
+    }
+
+    pub(crate) fn meets_limit(&mut self, limit: Limit) {
+        self.limits.insert(limit);
     }
 
     pub(crate) fn meets(&mut self, what: Sometimes) {

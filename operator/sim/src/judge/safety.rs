@@ -330,8 +330,8 @@ impl World {
         let Some(dir) = &self.databases[db].server.dir else { return };
         let mut rows: std::collections::BTreeSet<Token> = dir.rows().collect();
         let (mut all_back, mut saved) = (true, 0_usize);
-        for it in self.databases.iter().filter(|d| d.policy == *policy && d.site != site) {
-            all_back &= matches!(it.server.run, Run::Standby { .. });
+        for it in self.databases.iter().filter(|d| d.policy == *policy) {
+            all_back &= it.site == site || matches!(it.server.run, Run::Standby { .. });
             for rec in &it.beside.saved {
                 if let What::Commit(token) = rec.what {
                     saved += usize::from(rows.insert(token));

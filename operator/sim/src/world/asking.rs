@@ -10,6 +10,7 @@ use super::happening::Happening;
 use super::net::{Place, Traffic};
 use super::operator::Input;
 use super::trial::Fate;
+use crate::judge::Limit;
 use bascule_engine::brain::Event;
 
 impl World {
@@ -71,13 +72,19 @@ impl World {
         }
         let (answer, changed) = self.arbiter.store.decide(&asked.request);
         if let Some(changed) = changed {
-            self.changed(asked.by, &changed);
+            // A question that was on its way while the store was put back meets the same revision again.
+            let late = asked.call == u64::MAX && self.judge.gone_back;
+            self.changed(asked.by, &changed, late);
         }
         self.reply_to(asked, answer);
     }
 
-    fn changed(&mut self, by: Caller, changed: &Changed) {
-        self.judge_store(by, changed);
+    fn changed(&mut self, by: Caller, changed: &Changed, late: bool) {
+        if late {
+            self.judge.meets_limit(Limit::ArbiterWentBack);
+        } else {
+            self.judge_store(by, changed);
+        }
         let (change, revision) = match changed {
             Changed::Lease(_) => return,
             Changed::Record { policy, revision, .. } => {

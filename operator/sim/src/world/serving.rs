@@ -360,7 +360,7 @@ impl World {
                 let saved = self.databases[db].server.dir.as_ref().and_then(|d| past(d, found));
                 if let Some((diverged, rows)) = saved {
                     self.databases[db].beside.diverged = Some(diverged);
-                    self.databases[db].beside.saved = rows;
+                    self.databases[db].beside.saved.extend(rows);
                 }
                 if !by_number {
                     let reason = "promoted apart to timelines of the same number".to_owned();
@@ -663,6 +663,11 @@ impl World {
                 dir.checkpoint(What::Checkpoint, id);
             }
             self.pump(db);
+        }
+        let goes_on = self.databases[db].server.life == life && self.databases[db].server.run.is_primary();
+        if serial.is_none() && !works && goes_on {
+            // The first one is tried again: without it no copy can be brought back to this server.
+            self.checkpoint(db, None, AFTER_START * 2);
         }
         if let Some(serial) = serial {
             let guard = self.databases[db].guard.life;
