@@ -343,9 +343,10 @@ mod tests {
 
     #[test]
     fn what_time_will_tell_is_no_refusal() {
+        use api::GateVerdict::{Block, NotYet, Pass, Unknown};
+
         let verdict = |answer| gate_status(&Gate::new("loss", answer, "found", "needed")).verdict;
         let all = [Answer::Yes, Answer::No, Answer::NotYet, Answer::Unknown].map(verdict);
-        use api::GateVerdict::{Block, NotYet, Pass, Unknown};
         assert_eq!(all, [Pass, Block, NotYet, Unknown]);
     }
 
