@@ -74,7 +74,7 @@ fn of_condition(kind: &str) -> &'static str {
         READY => "What is found says what is missing. The operator's log has the error of each try.",
         STALLED => "A person must act: what is found says on what.",
         FAILOVER_POSSIBLE => {
-            "Repair what is found at the site that is named; `bascule why` there lists each obstacle."
+            "Bring back the site that is named when it is silent (power, its operator, its way to the arbiter); otherwise repair what it lacks: `bascule why` there lists each obstacle."
         }
         SWITCHOVER_POSSIBLE | REPLICATION_HEALTHY | SITES_REACHABLE | READ_ONLY_EFFECTIVE
         | TRAFFIC_CONVERGED | ARBITER_AGREES | CONTENDED | ADVICE | RECONCILING => "Repair what is found.",
