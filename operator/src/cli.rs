@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::why::{self, WhyArgs};
+
 /// Failover of applications between Kubernetes clusters: databases, traffic and read-only flags.
 #[derive(Debug, Parser)]
 #[command(name = "bascule", version, about, propagate_version = true)]
@@ -22,6 +24,9 @@ pub enum Command {
     /// Run a server under a guard, as the first process of its container.
     #[command(subcommand)]
     Guard(GuardKind),
+    /// Say what stands between now and a takeover, what blocks first, and what would change the answer.
+    #[command(after_long_help = why::MORE, after_help = "Exit codes: 0 nothing blocks, 2 something blocks, 1 no answer. See --help for more.")]
+    Why(Box<WhyArgs>),
     /// Fetch a git revision and print it; the operator runs this in a child process that it can kill.
     #[command(hide = true)]
     GitFetch,

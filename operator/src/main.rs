@@ -1,6 +1,7 @@
 //! The Bascule operator and its command line.
 //!
-//! One static binary: `bascule operator` runs in every site, `bascule guard postgres` beside every database.
+//! One static binary: `bascule operator` runs in every site, `bascule guard postgres` beside every database, and
+//! `bascule why` wherever somebody asks.
 
 mod cli;
 mod journal;
@@ -8,6 +9,7 @@ mod metrics;
 mod serve;
 mod settings;
 mod telemetry;
+mod why;
 mod wiring;
 
 use std::process::ExitCode;
@@ -18,7 +20,15 @@ use clap::Parser;
 use crate::cli::{Cli, Command, GuardKind};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(wrong) => {
+            // Where even that cannot be printed, nobody reads.
+            let _ = wrong.print();
+            // 2, which clap would give, is an answer of `why`.
+            return if wrong.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
     match run(cli) {
         Ok(code) => code,
         Err(error) => {
@@ -45,6 +55,14 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 .build()
                 .context("the runtime cannot be started")?;
             runtime.block_on(wiring::run(settings))
+        }
+        Command::Why(args) => {
+            install_crypto()?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .context("the runtime cannot be started")?;
+            runtime.block_on(why::run(*args))
         }
         Command::Guard(GuardKind::Postgres(args)) => {
             install_crypto()?;

@@ -11,6 +11,15 @@ use crate::conditions::{self, Condition};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FailoverPolicyStatus {
+    /// The site whose operator wrote this: each site says only what it knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub site: Option<String>,
+
+    /// When the operator wrote this, by its own clock; the ages below are as of then. It is written anew at least
+    /// every 30 seconds: one that is much older was left behind by an operator that is dead or cut off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub written_at: Option<Time>,
+
     /// The generation of the spec that this status judges.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
@@ -110,7 +119,7 @@ pub struct GateStatus {
     /// What it was compared with, with its unit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threshold: Option<String>,
-    /// How old the finding is, such as `1.2s`.
+    /// How old the finding was when this was written, such as `1.2 s`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age: Option<String>,
     /// The answer in words, and what to do about it.
@@ -122,8 +131,10 @@ pub struct GateStatus {
 pub enum GateVerdict {
     /// Nothing stands in the way here.
     Pass,
-    /// This stands in the way.
+    /// This stands in the way, and waiting alone will not change it.
     Block,
+    /// This stands in the way for now: time or an event will tell.
+    NotYet,
     /// Not known, and therefore in the way.
     Unknown,
 }

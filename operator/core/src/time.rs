@@ -114,6 +114,31 @@ pub fn human(d: Duration) -> String {
     out
 }
 
+/// The duration that [`human`] wrote, as exactly as it was written; `None` for any other text.
+pub fn read_human(text: &str) -> Option<Duration> {
+    let words: Vec<&str> = text.split(' ').collect();
+    let parts = words.chunks(2).map(|pair| {
+        let [number, unit] = pair else { return None };
+        let (whole, tenths) = match number.split_once('.') {
+            Some((whole, tenths)) if tenths.len() == 1 && *unit == "s" => {
+                (whole, tenths.parse::<u64>().ok()?)
+            }
+            Some(_) => return None,
+            None => (*number, 0),
+        };
+        let whole: u64 = whole.parse().ok()?;
+        let ms = match *unit {
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return None,
+        };
+        whole.checked_mul(ms)?.checked_add(tenths * 100)
+    });
+    parts.sum::<Option<u64>>().map(Duration::from_millis)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,6 +161,10 @@ mod tests {
             [(340, "340 ms"), (4200, "4.2 s"), (5000, "5 s"), (1_860_000, "31 m"), (7_500_000, "2 h 5 m")];
         for (ms, text) in cases {
             assert_eq!(Millis(ms).to_string(), text);
+            assert_eq!(read_human(text), Some(Duration::from_millis(ms)));
+        }
+        for text in ["", "soon", "5", "s", "5 days", "4.25 s", "1.5 m", "5  s", "-1 s", "5 s ago"] {
+            assert_eq!(read_human(text), None, "{text:?}");
         }
     }
 }

@@ -57,7 +57,10 @@ impl StatusPublisher {
         // Within the lock: when the policy goes, its series go after these were written.
         self.metrics.show(&self.site, shown);
         let old = seen.status();
-        let status = status(shown, &old, generation(shown, seen), Timestamp::now());
+        let status = api::FailoverPolicyStatus {
+            site: Some(self.site.to_string()),
+            ..status(shown, &old, generation(shown, seen), Timestamp::now())
+        };
         if old.serial != status.serial || old.phase != status.phase {
             self.tell(&seen.object, shown);
         }
@@ -161,6 +164,8 @@ fn status(
     }
     let history = report.history.iter();
     api::FailoverPolicyStatus {
+        site: None,
+        written_at: Some(Time(now)),
         observed_generation: generation,
         message: Some(message),
         active_site: report.active.as_ref().map(ToString::to_string),
@@ -227,7 +232,8 @@ fn gate_status(gate: &Gate) -> api::GateStatus {
         name: gate.name.clone(),
         verdict: match gate.answer {
             Answer::Yes => api::GateVerdict::Pass,
-            Answer::No | Answer::NotYet => api::GateVerdict::Block,
+            Answer::No => api::GateVerdict::Block,
+            Answer::NotYet => api::GateVerdict::NotYet,
             Answer::Unknown => api::GateVerdict::Unknown,
         },
         value: Some(gate.found.clone()),
@@ -328,6 +334,20 @@ mod tests {
         let status = of(&shown);
         assert_eq!(status.phase.as_deref(), Some("NoRecord"));
         assert_eq!((status.epoch, status.active_site, status.last_transition), (None, None, None));
+    }
+
+    #[test]
+    fn a_status_says_when_it_was_written() {
+        assert_eq!(of(&shown()).written_at.map(|t| t.0), Some(now()));
+    }
+
+    #[test]
+    fn what_time_will_tell_is_no_refusal() {
+        use api::GateVerdict::{Block, NotYet, Pass, Unknown};
+
+        let verdict = |answer| gate_status(&Gate::new("loss", answer, "found", "needed")).verdict;
+        let all = [Answer::Yes, Answer::No, Answer::NotYet, Answer::Unknown].map(verdict);
+        assert_eq!(all, [Pass, Block, NotYet, Unknown]);
     }
 
     #[test]

@@ -193,7 +193,7 @@ fn before_sending(error: &kube::Error) -> bool {
 }
 
 /// An error with its causes, each said once.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

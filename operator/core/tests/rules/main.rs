@@ -7,6 +7,7 @@
 #[path = "../world/mod.rs"]
 mod world;
 
+mod codes;
 mod expect;
 mod finish;
 mod first;

@@ -30,6 +30,7 @@ use bascule_core::time::Boottime;
 use jiff::Timestamp;
 
 pub use self::event::{Command, Event, Found, Look};
+pub use self::policy::SHOW_AGAIN;
 use self::policy::{State, wait_after};
 use self::trouble::{Call, News, Troubles};
 use crate::ports::{ArbiterChange, Cas, GuardSession, Intent, JournalEntry, JournalKind, Renewed};

@@ -30,8 +30,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// How soon a traffic target is pointed again when some server still answers something else.
 const POINT_AGAIN: Duration = Duration::from_secs(5);
 
-/// How soon people are shown the same state again, so that the ages in it are true.
-const SHOW_AGAIN: Duration = Duration::from_secs(30);
+/// How soon people are shown the same state again, so that the ages in it are true, and so that they see who still
+/// lives to tell it.
+pub const SHOW_AGAIN: Duration = Duration::from_secs(30);
 
 /// How often people are shown a state that changes, at most.
 const SHOW_EVERY: Duration = Duration::from_secs(1);

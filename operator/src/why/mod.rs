@@ -1,0 +1,139 @@
+//! `bascule why`: what stands between now and a takeover, what blocks first, and what would change the answer.
+//!
+//! | file | question |
+//! |---|---|
+//! | `explain` | what does a status mean at this moment? Pure; for simulated ones as well |
+//! | `judgement` | which condition is as it should be, and what is done about one that is not? |
+//! | `text` | how is it read? |
+//! | `ask` | what does a live cluster have? |
+//! | `place` | which cluster is asked, with whose credentials? |
+//! | `trouble` | why is there no answer, and what is to be done? |
+//! | `similar` | which name was meant? |
+
+mod ask;
+pub mod explain;
+mod judgement;
+mod place;
+mod similar;
+pub mod text;
+mod trouble;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use self::explain::{Explanation, explain};
+
+/// The exit code when something blocks.
+const BLOCKED: u8 = 2;
+
+/// What `--help` says beyond the options.
+pub const MORE: &str = "\
+It reads the status that the operator of that cluster's site has written. It changes nothing and asks no other site. \
+Ask at the site that shall take over: why a role does not move is known there.
+
+Exit codes: 0 nothing blocks, 2 something blocks, 1 there is no answer (the error says why, and what to do).
+
+Blocking are: a status that is missing or older than a minute, an invalid policy, a gate that is not answered with \
+Yes, and a policy that is stalled, not ready, or that no other site could take. While all is well, gates that only \
+ask whether the time has come (such as silence) block nothing; they are marked with ~.
+
+JSON (-o json): one policy is one object, all policies are {\"policies\": [...]}; docs/why.md has the fields.
+
+Examples:
+  bascule why                  every policy, one line each
+  bascule why shop/shop        one policy: every gate, the first blocker, what would change it
+  bascule why shop -n shop --context lyon -o json | jq .firstBlocker";
+
+/// What is asked.
+#[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// The policy, as NAME or NAMESPACE/NAME; left out: all of them, one line each.
+    #[arg(value_name = "POLICY")]
+    pub policy: Option<String>,
+
+    /// The namespace; left out: all of them.
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+
+    /// Look in all namespaces, as it does when none is named.
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    pub all_namespaces: bool,
+
+    /// The kubeconfig; left out: $KUBECONFIG, or ~/.kube/config, or in a pod its service account.
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// The kubeconfig's context; left out: its current one.
+    #[arg(long)]
+    pub context: Option<String>,
+
+    /// How the answer is written.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Every policy, as JSON.
+#[derive(Debug, Serialize)]
+struct Policies {
+    policies: Vec<Explanation>,
+}
+
+/// Asks, explains, prints; the exit code says whether something blocks.
+pub async fn run(args: WhyArgs) -> anyhow::Result<ExitCode> {
+    let wanted = ask::Wanted::of(args.policy.as_deref(), args.namespace.as_deref())?;
+    let cluster = ask::Cluster::connect(args.kubeconfig.as_deref(), args.context.as_deref()).await?;
+    let (text, blocks) = match wanted {
+        ask::Wanted::One { namespace, name } => {
+            let seen = cluster.one(namespace.as_deref(), &name).await?;
+            let now = Timestamp::now();
+            let explanation = explain(&seen, now);
+            (written(args.output, &explanation, || text::one(&explanation, now))?, explanation.blocks)
+        }
+        ask::Wanted::All { namespace } => {
+            let seen = cluster.all(namespace.as_deref()).await?;
+            let now = Timestamp::now();
+            let all = Policies { policies: seen.iter().map(|s| explain(s, now)).collect() };
+            let words = || match all.policies.as_slice() {
+                [] => format!("There is no FailoverPolicy in {}.\n", cluster.scope(namespace.as_deref())),
+                policies => text::table(policies),
+            };
+            (written(args.output, &all, words)?, all.policies.iter().any(|e| e.blocks))
+        }
+    };
+    print(&text)?;
+    Ok(if blocks { ExitCode::from(BLOCKED) } else { ExitCode::SUCCESS })
+}
+
+fn written<T: Serialize>(output: Output, value: &T, text: impl Fn() -> String) -> anyhow::Result<String> {
+    Ok(match output {
+        Output::Text => text(),
+        Output::Json => serde_json::to_string_pretty(value).context("the answer as JSON")? + "\n",
+    })
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("the answer cannot be printed"),
+    }
+}
+
+#[cfg(test)]
+mod tests;
