@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::simulate::{self, SimulateArgs};
+
 /// Failover of applications between Kubernetes clusters: databases, traffic and read-only flags.
 #[derive(Debug, Parser)]
 #[command(name = "bascule", version, about, propagate_version = true)]
@@ -22,6 +24,9 @@ pub enum Command {
     /// Run a server under a guard, as the first process of its container.
     #[command(subcommand)]
     Guard(GuardKind),
+    /// Say what would happen to a policy if something goes wrong or a role is moved; needs no cluster.
+    #[command(after_long_help = simulate::MORE, after_help = "Exit codes: 0 the policy's promises were held, 2 one was broken, 1 no answer. See --help for more.")]
+    Simulate(Box<SimulateArgs>),
     /// Fetch a git revision and print it; the operator runs this in a child process that it can kill.
     #[command(hide = true)]
     GitFetch,

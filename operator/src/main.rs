@@ -1,12 +1,14 @@
 //! The Bascule operator and its command line.
 //!
-//! One static binary: `bascule operator` runs in every site, `bascule guard postgres` beside every database.
+//! One static binary: `bascule operator` runs in every site, `bascule guard postgres` beside every database, and
+//! `bascule simulate` wherever a policy is written.
 
 mod cli;
 mod journal;
 mod metrics;
 mod serve;
 mod settings;
+mod simulate;
 mod telemetry;
 mod wiring;
 
@@ -18,7 +20,15 @@ use clap::Parser;
 use crate::cli::{Cli, Command, GuardKind};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(wrong) => {
+            // Where even that cannot be printed, nobody reads.
+            let _ = wrong.print();
+            // 2, which clap would give, is an answer of `simulate`.
+            return if wrong.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
     match run(cli) {
         Ok(code) => code,
         Err(error) => {
@@ -46,6 +56,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 .context("the runtime cannot be started")?;
             runtime.block_on(wiring::run(settings))
         }
+        Command::Simulate(args) => simulate::run(&args),
         Command::Guard(GuardKind::Postgres(args)) => {
             install_crypto()?;
             telemetry::start(cli::LogFormat::Text)?;

@@ -75,7 +75,8 @@ impl World {
                     for (app, workload) in &policy.workloads {
                         let standby = workload.replicas.standby.unwrap_or(2);
                         let pods = if active { workload.replicas.active.unwrap_or(2) } else { standby };
-                        cluster.apps.insert((policy.key.clone(), app.clone()), App::new(pods));
+                        let app_here = App { flagged: workload.read_only.is_some(), ..App::new(pods) };
+                        cluster.apps.insert((policy.key.clone(), app.clone()), app_here);
                     }
                 }
                 Site {
