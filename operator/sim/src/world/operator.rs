@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use bascule_core::blocker;
 use bascule_core::facts::SiteFacts;
 use bascule_core::guard::wire::{Instruction, Upstream};
-use bascule_core::name::PolicyKey;
+use bascule_core::name::{ItemName, PolicyKey};
 use bascule_core::outcome::Outcome;
 use bascule_core::plan::Step;
 use bascule_core::policy::Policy;
@@ -477,8 +478,17 @@ impl World {
                 let reach = |s: &super::dns::Server| s.up && self.net.joined(from, s.place, Traffic::Clients);
                 Found::Traffic(Box::new(self.dns.view(&(policy.key.clone(), name.clone()), reach)))
             }
-            Look::Database(_) => Found::Database(match cluster.read_fails() {
+            Look::Database(name) => Found::Database(match cluster.read_fails() {
                 Some(why) => bascule_core::observation::Fact::unknown(why),
+                // Every process of it stands still: the operator's own role hears nothing either.
+                None if self.stands_still(policy, name, site) => {
+                    bascule_core::observation::Fact::now(vec![bascule_core::plan::Gate::new(
+                        &format!("{}/{}", blocker::database(name), blocker::CONNECT_TIMEOUT),
+                        bascule_core::plan::Answer::Unknown,
+                        "the server did not answer in time",
+                        "an answer",
+                    )])
+                }
                 None if cluster.missing_secret => {
                     bascule_core::observation::Fact::now(vec![bascule_core::plan::Gate::new(
                         "database/secret",
@@ -498,6 +508,12 @@ impl World {
             }),
         };
         self.reply(op, LOOK, Event::Seen { policy: policy.key.clone(), what, found });
+    }
+
+    fn stands_still(&self, policy: &Policy, name: &ItemName, site: usize) -> bool {
+        let here =
+            |d: &super::database::Database| d.policy == policy.key && d.name == *name && d.site == site;
+        self.databases.iter().any(|d| here(d) && d.server.frozen)
     }
 
     fn answered(&mut self, op: usize, call: u64, member: usize, answer: Answer) {
