@@ -171,7 +171,11 @@ fn cases(args: &SimulateArgs) -> anyhow::Result<Vec<Case>> {
     let revision = intake(&files)?;
     let policies = policies(&revision, args.policy.as_deref(), &files[0].0)?;
     let moves = all_moves(&revision, &files, &policies)?;
-    let scenario = args.scenario.as_deref().map(|p| Ok::<_, anyhow::Error>((p, read(p, "--scenario")?))).transpose()?;
+    let scenario = args
+        .scenario
+        .as_deref()
+        .map(|p| Ok::<_, anyhow::Error>((p, read(p, "--scenario: a scenario file")?)))
+        .transpose()?;
     let case = |(policy, labels): (Policy, _)| {
         let mine = moves.iter().filter(|(_, target, _)| target.covers(&policy.key, &labels));
         let mine: Vec<(Duration, Move)> = mine.map(|(at, _, mv)| (*at, mv.clone())).collect();

@@ -36,7 +36,9 @@ impl Transcript {
     }
 
     pub(crate) fn journal(&mut self, at: Moment, site: &SiteName, entry: &JournalEntry) {
-        if self.on && entry.kind != JournalKind::Outcome {
+        // An intent is told before it is done; that somebody else was first is news.
+        let news = entry.kind != JournalKind::Outcome || entry.what.starts_with("not recorded");
+        if self.on && news {
             self.add(at, site.as_str(), &entry.what);
         }
     }

@@ -88,12 +88,13 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_with_its_place_and_field() {
         assert_eq!(read("name: x\nmany: 3\n").unwrap().value()["many"], 3);
-        let wrong = read("name: x\nmnay: 3\nmany: 0\n").unwrap_err();
+        let mut wrong = read("name: x\nmnay: 3\nmany: 0\n").unwrap_err();
+        wrong.sort();
         assert_eq!(
             wrong,
             [
-                "a.yaml:3:7: many: found 0, expected at least 1",
                 "a.yaml:2:7: mnay: unknown field 'mnay', expected one of: many, name",
+                "a.yaml:3:7: many: found 0, expected at least 1",
             ]
         );
         assert_eq!(read("").unwrap_err(), ["a.yaml: found nothing, expected one document"]);
@@ -103,7 +104,8 @@ mod tests {
 
     #[test]
     fn namespaces_are_named_once() {
-        let text = "metadata: { namespace: b }\n---\nmetadata: { namespace: a }\n---\nmetadata: { namespace: b }\n";
+        let text =
+            "metadata: { namespace: b }\n---\nmetadata: { namespace: a }\n---\nmetadata: { namespace: b }\n";
         let file = File { path: "a.yaml", bytes: text.as_bytes() };
         assert_eq!(namespaces(&file, &Limits::default()), ["b", "a"]);
     }

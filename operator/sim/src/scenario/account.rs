@@ -21,9 +21,9 @@ use crate::world::postgres::{Rec, Token, What};
 pub struct Account {
     /// Rows that clients were told are written.
     pub acknowledged: usize,
-    /// Writes that were refused.
+    /// Writes that were refused, of clients that go where the traffic points.
     pub refused: usize,
-    /// Writes of which nothing was heard.
+    /// Writes of which nothing was heard, of the same clients.
     pub unanswered: usize,
     /// Acknowledged rows that the active site does not have at the end.
     pub lost: usize,
@@ -171,8 +171,8 @@ impl Account {
         account.history(world, &changes, began);
         if let Some(record) = record {
             account.judged(record);
-            account.traffic(world, policy, record, began);
         }
+        account.traffic(world, policy, record, began);
         let open = |d: &&crate::world::database::Database| {
             d.policy == *key && d.server.run.commits() && world.sites[d.site].up
         };
@@ -182,7 +182,9 @@ impl Account {
             let Some(shown) = op.shown.get(key) else { continue };
             account.says.push((site.to_string(), shown.report.sentence.clone()));
             let stands_by = record.is_none_or(|r| r.active != *site);
+            let asked = shown.report.ready != Some(true) || account.outages.iter().any(|o| o.to.is_none());
             if account.moves == 0
+                && asked
                 && stands_by
                 && let Some(gate) = first_no(&shown.report.gates)
             {
@@ -215,9 +217,10 @@ impl Account {
         for write in world.writes.iter().filter(mine).filter(|w| w.sent >= began) {
             match write.outcome {
                 Outcome::Acked => self.acknowledged += 1,
-                Outcome::Refused => self.refused += 1,
-                Outcome::Unknown => self.unanswered += 1,
-                Outcome::Open => {}
+                // A client that asks its own site only, whatever its role is, is refused all the time.
+                Outcome::Refused if follows(world, write) => self.refused += 1,
+                Outcome::Unknown if follows(world, write) => self.unanswered += 1,
+                Outcome::Refused | Outcome::Unknown | Outcome::Open => {}
             }
         }
         // Whoever has the role has the rows; what its log lacks is lost.
@@ -231,7 +234,10 @@ impl Account {
         let committed = || lost.iter().filter_map(|w| w.committed);
         self.lost = lost.len();
         self.lost_time = committed().max().unwrap_or_default().since(committed().min().unwrap_or_default());
-        let others = world.databases.iter().filter(|d| d.policy == policy.key && d.site != world.databases[holder].site);
+        let others = world
+            .databases
+            .iter()
+            .filter(|d| d.policy == policy.key && d.site != world.databases[holder].site);
         let (mut saved, mut sizes) = (BTreeSet::new(), std::collections::BTreeMap::new());
         let lost_row = |rec: &Rec| match rec.what {
             What::Commit(token) if tokens.contains(&token) => Some((token, rec.end - rec.start)),
@@ -246,7 +252,12 @@ impl Account {
         self.lost_bytes = sizes.values().sum();
     }
 
-    fn history(&mut self, world: &World, changes: &[&(Moment, bascule_core::name::PolicyKey, Box<Record>)], began: Moment) {
+    fn history(
+        &mut self,
+        world: &World,
+        changes: &[&(Moment, bascule_core::name::PolicyKey, Box<Record>)],
+        began: Moment,
+    ) {
         let mut last: Option<&Record> = None;
         let mut judged: Option<&Transition> = None;
         let mut entered: Vec<(Moment, &Record)> = Vec::new();
@@ -285,11 +296,12 @@ impl Account {
         let mine = all.filter(|t| t.cause != bascule_core::record::Cause::Initial);
         self.steps = mine
             .flat_map(|t| &t.phases)
+            .filter(|p| p.took.0 > 0)
             .map(|p| (p.name.clone(), p.site.to_string(), p.took.duration()))
             .collect();
     }
 
-    fn traffic(&mut self, world: &World, policy: &Policy, record: &Record, began: Moment) {
+    fn traffic(&mut self, world: &World, policy: &Policy, record: Option<&Record>, began: Moment) {
         for name in policy.traffic.keys() {
             let mut sites: Vec<String> = Vec::new();
             let up = || world.dns.servers.iter().filter(|s| s.up);
@@ -304,8 +316,9 @@ impl Account {
             self.traffic.push(TrafficEnd { name: name.to_string(), sites, answering });
         }
         if self.moves > 0 {
-            let to = world.site_of(&record.active);
-            let outside = |w: &&Write| world.clients[world.writers[w.token as usize]].place == world.outside();
+            let to = record.and_then(|r| world.site_of(&r.active));
+            let outside =
+                |w: &&Write| world.clients[world.writers[w.token as usize]].place == world.outside();
             let mut there = world.writes.iter().filter(outside);
             self.clients_moved =
                 there.find(|w| w.sent >= began && Some(w.site) == to).map(|w| w.sent.since(began));
@@ -331,17 +344,20 @@ fn phase_words(record: &Record) -> String {
     }
 }
 
+/// Whether a write is one of a client that goes where the traffic points; where nothing points, all of them count.
+pub(super) fn follows(world: &World, write: &Write) -> bool {
+    let outside = world.clients[world.writers[write.token as usize]].place == world.outside();
+    outside || world.dns.servers.iter().all(|s| s.names.is_empty())
+}
+
 /// When nobody was told that a write is done, for longer than a client waits between two.
 fn outages(world: &World, scenario: &Scenario, began: Moment) -> Vec<Outage> {
     let longest = scenario.writes_every * 3 + Duration::from_millis(100) + world.latency * 3;
-    // Clients that follow the traffic, if there is any.
-    let outside = world.outside();
-    let follows = world.dns.servers.iter().any(|s| !s.names.is_empty());
-    let counts = |w: &&Write| {
-        let place = world.clients[world.writers[w.token as usize]].place;
-        (place == outside) == follows
-    };
-    let acked = world.writes.iter().filter(counts).filter(|w| w.outcome == Outcome::Acked && w.ended >= began);
+    let acked = world
+        .writes
+        .iter()
+        .filter(|w| follows(world, w))
+        .filter(|w| w.outcome == Outcome::Acked && w.ended >= began);
     let mut acks: Vec<(Moment, usize)> = acked.map(|w| (w.ended, w.site)).collect();
     acks.sort_unstable();
     let mut found = Vec::new();

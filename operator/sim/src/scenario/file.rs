@@ -64,7 +64,8 @@ impl<'a> Reader<'a> {
             self.wrong("writesEvery", "expected at least 5ms");
         }
         let list = value["events"].as_array().map_or(&[][..], Vec::as_slice);
-        let events = list.iter().enumerate().filter_map(|(i, event)| self.event(event, &format!("events[{i}]")));
+        let events =
+            list.iter().enumerate().filter_map(|(i, event)| self.event(event, &format!("events[{i}]")));
         Said { profile, seed, lasts, writes_every, events: events.collect() }
     }
 
@@ -169,7 +170,10 @@ mod tests {
         )
         .unwrap();
         assert_eq!((said.profile, said.seed), (Some(Profile::Metro), Some(7)));
-        assert_eq!((said.lasts, said.writes_every), (Some(Duration::from_mins(2)), Some(Duration::from_millis(20))));
+        assert_eq!(
+            (said.lasts, said.writes_every),
+            (Some(Duration::from_mins(2)), Some(Duration::from_millis(20)))
+        );
         let words: Vec<String> = said.events.iter().map(Event::words).collect();
         assert_eq!(
             words,
@@ -204,9 +208,17 @@ mod tests {
             "night.yaml:3:11: events[0].fial: unknown field 'fial', expected one of: at, fail, for, move, site, switchTo"
         );
         let wrong = parse("profile: galaxy\nevents: []\n").unwrap_err();
-        assert!(wrong.iter().any(|w| w.contains("profile") && w.contains("metro, region, wan, conservative")));
-        assert!(wrong.iter().any(|w| w.contains("events: found 0 entries, expected at least 1")), "{wrong:?}");
+        assert!(
+            wrong.iter().any(|w| w.contains("profile") && w.contains("metro, region, wan, conservative"))
+        );
+        assert!(
+            wrong.iter().any(|w| w.contains("events: found 0 entries, expected at least 1")),
+            "{wrong:?}"
+        );
         let wrong = parse("events:\n  - { at: 10s, fail: site, site: lyno }\n").unwrap_err();
-        assert!(wrong[0].contains("events[0].site: found \"lyno\"") && wrong[0].contains("mean lyon?"), "{wrong:?}");
+        assert!(
+            wrong[0].contains("events[0].site: found \"lyno\"") && wrong[0].contains("mean lyon?"),
+            "{wrong:?}"
+        );
     }
 }

@@ -71,7 +71,12 @@ const fn site(
     Kind { name, about: About::Site, ends: true, means, begins, over, make }
 }
 
-const fn once(name: &'static str, means: &'static str, begins: &'static str, make: fn(usize) -> Fault) -> Kind {
+const fn once(
+    name: &'static str,
+    means: &'static str,
+    begins: &'static str,
+    make: fn(usize) -> Fault,
+) -> Kind {
     Kind { name, about: About::Site, ends: false, means, begins, over: "", make }
 }
 
@@ -108,7 +113,13 @@ pub static KINDS: &[Kind] = &[
         "{} has power again",
         Fault::SiteLost,
     ),
-    site("site-frozen", "everything in the site stands still", "{} stands still", "{} goes on", Fault::SiteFrozen),
+    site(
+        "site-frozen",
+        "everything in the site stands still",
+        "{} stands still",
+        "{} goes on",
+        Fault::SiteFrozen,
+    ),
     site(
         "isolated",
         "the site is cut off from everything, and goes on inside",
@@ -116,7 +127,13 @@ pub static KINDS: &[Kind] = &[
         "{} is connected again",
         Fault::Isolated,
     ),
-    site("mute", "nothing leaves the site; it hears the others", "nothing leaves {} any more", "{} is heard again", Fault::Mute),
+    site(
+        "mute",
+        "nothing leaves the site; it hears the others",
+        "nothing leaves {} any more",
+        "{} is heard again",
+        Fault::Mute,
+    ),
     site(
         "deaf",
         "nothing reaches the site; the others hear it",
@@ -151,9 +168,13 @@ pub static KINDS: &[Kind] = &[
         "{} reaches the arbiter again",
         Fault::ArbiterCut,
     ),
-    world("third", "the third place loses power", "the third place loses power", "the third place has power again", |_| {
-        Fault::ThirdLost
-    }),
+    world(
+        "third",
+        "the third place loses power",
+        "the third place loses power",
+        "the third place has power again",
+        |_| Fault::ThirdLost,
+    ),
     world(
         "arbiter-leader",
         "the arbiter's leader stands still",
@@ -167,11 +188,21 @@ pub static KINDS: &[Kind] = &[
         "the arbiter is restored from an old backup",
         |_| Fault::ArbiterRestored,
     ),
-    world_once("arbiter-emptied", "the arbiter's data are lost", "the arbiter is emptied", |_| Fault::ArbiterEmptied),
-    world_once("leases-deleted", "somebody deletes the sites' leases", "the sites' leases are deleted", |_| {
-        Fault::LeasesDeleted
+    world_once("arbiter-emptied", "the arbiter's data are lost", "the arbiter is emptied", |_| {
+        Fault::ArbiterEmptied
     }),
-    once("database", "the database's processes die; their guard lives", "the database of {} dies", Fault::ServerKilled),
+    world_once(
+        "leases-deleted",
+        "somebody deletes the sites' leases",
+        "the sites' leases are deleted",
+        |_| Fault::LeasesDeleted,
+    ),
+    once(
+        "database",
+        "the database's processes die; their guard lives",
+        "the database of {} dies",
+        Fault::ServerKilled,
+    ),
     site(
         "database-frozen",
         "the database stands still; its guard runs",
@@ -179,7 +210,12 @@ pub static KINDS: &[Kind] = &[
         "the database of {} goes on",
         Fault::ServerFrozen,
     ),
-    once("guard", "the database's container is killed and started again", "the guard of {} is killed", Fault::GuardKilled),
+    once(
+        "guard",
+        "the database's container is killed and started again",
+        "the guard of {} is killed",
+        Fault::GuardKilled,
+    ),
     site(
         "guard-frozen",
         "the guard stands still while its database runs (no fence covers that)",
@@ -236,9 +272,26 @@ pub static KINDS: &[Kind] = &[
         "promotions in {} work again",
         Fault::PromotionFails,
     ),
-    site("rewind-fails", "pg_rewind fails", "rewinding in {} fails", "rewinding in {} works again", Fault::RewindFails),
-    site("stop-slow", "a fast stop takes a minute", "stopping in {} takes a minute", "stopping in {} is fast again", Fault::StopSlow),
-    once("by-hand", "somebody promotes the replica by hand", "somebody promotes the replica in {} by hand", Fault::PromotedByHand),
+    site(
+        "rewind-fails",
+        "pg_rewind fails",
+        "rewinding in {} fails",
+        "rewinding in {} works again",
+        Fault::RewindFails,
+    ),
+    site(
+        "stop-slow",
+        "a fast stop takes a minute",
+        "stopping in {} takes a minute",
+        "stopping in {} is fast again",
+        Fault::StopSlow,
+    ),
+    once(
+        "by-hand",
+        "somebody promotes the replica by hand",
+        "somebody promotes the replica in {} by hand",
+        Fault::PromotedByHand,
+    ),
     once(
         "operator",
         "the operator is killed; Kubernetes starts it again within 3 s",
@@ -321,8 +374,16 @@ pub static KINDS: &[Kind] = &[
         "the pods in {} see their flag",
         Fault::PodsDeaf,
     ),
-    site("pods", "no new pod starts", "no new pod starts in {}", "pods start in {} again", Fault::PodsNeverStart),
-    world("git", "the git server is gone", "the git server is gone", "the git server is back", |_| Fault::GitDown),
+    site(
+        "pods",
+        "no new pod starts",
+        "no new pod starts in {}",
+        "pods start in {} again",
+        Fault::PodsNeverStart,
+    ),
+    world("git", "the git server is gone", "the git server is gone", "the git server is back", |_| {
+        Fault::GitDown
+    }),
     world(
         "git-invalid",
         "the repository's head cannot be read",
@@ -336,7 +397,13 @@ pub static KINDS: &[Kind] = &[
         "the repository's history is rewritten",
         |_| Fault::GitRewritten,
     ),
-    site("git-old", "the site sees no new commits", "{} sees no new commits", "{} sees new commits again", Fault::GitHidden),
+    site(
+        "git-old",
+        "the site sees no new commits",
+        "{} sees no new commits",
+        "{} sees new commits again",
+        Fault::GitHidden,
+    ),
     site(
         "policy-deleted",
         "the policy is deleted in the site",
@@ -358,9 +425,13 @@ pub static KINDS: &[Kind] = &[
         "the edit of the policy in {} is undone",
         Fault::PolicyEdited,
     ),
-    world("dns", "the DNS server refuses updates", "the DNS server refuses updates", "the DNS server takes updates again", |_| {
-        Fault::DnsRefuses
-    }),
+    world(
+        "dns",
+        "the DNS server refuses updates",
+        "the DNS server refuses updates",
+        "the DNS server takes updates again",
+        |_| Fault::DnsRefuses,
+    ),
     world(
         "dns-stuck",
         "a secondary DNS server never gets updates",
@@ -368,14 +439,33 @@ pub static KINDS: &[Kind] = &[
         "the secondary DNS server gets updates again",
         |_| Fault::DnsStuck,
     ),
-    site("clock", "the site's wall clock is an hour fast", "the clock of {} is set an hour ahead", "the clock of {} is set right", |s| {
-        Fault::ClockSet(s, HOUR)
-    }),
-    site("clock-fast", "the site's clocks run 1 % fast", "the clocks of {} run 1 % fast", "the clocks of {} run as before", |s| {
-        Fault::ClockRate(s, FAST)
-    }),
-    site("marks", "the operator's own ConfigMap cannot be written", "the marks of {} cannot be written", "the marks of {} can be written again", Fault::MarksFrozen),
-    once("name-taken", "another cluster is installed with the site's name", "another cluster calls itself {}", Fault::NameTaken),
+    site(
+        "clock",
+        "the site's wall clock is an hour fast",
+        "the clock of {} is set an hour ahead",
+        "the clock of {} is set right",
+        |s| Fault::ClockSet(s, HOUR),
+    ),
+    site(
+        "clock-fast",
+        "the site's clocks run 1 % fast",
+        "the clocks of {} run 1 % fast",
+        "the clocks of {} run as before",
+        |s| Fault::ClockRate(s, FAST),
+    ),
+    site(
+        "marks",
+        "the operator's own ConfigMap cannot be written",
+        "the marks of {} cannot be written",
+        "the marks of {} can be written again",
+        Fault::MarksFrozen,
+    ),
+    once(
+        "name-taken",
+        "another cluster is installed with the site's name",
+        "another cluster calls itself {}",
+        Fault::NameTaken,
+    ),
 ];
 
 /// All of them, one line each, for people.

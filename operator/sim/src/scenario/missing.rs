@@ -6,9 +6,13 @@ use bascule_core::policy::{FenceClass, Policy};
 pub(super) fn of(policy: &Policy) -> Vec<String> {
     let mut all = Vec::new();
     if policy.databases.is_empty() {
-        all.push("clients: the policy has no database, so nothing is written and nothing can be lost".to_owned());
+        all.push(
+            "clients: the policy has no database, so nothing is written and nothing can be lost".to_owned(),
+        );
     } else {
-        all.push("readers: clients only write; that reads are served is told by the record's phase".to_owned());
+        all.push(
+            "readers: clients only write; that reads are served is told by the record's phase".to_owned(),
+        );
     }
     let names: Vec<&str> = policy.databases.keys().map(bascule_core::name::ItemName::as_str).collect();
     if let [first, others @ ..] = names.as_slice() {

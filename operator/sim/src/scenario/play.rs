@@ -8,14 +8,14 @@ use bascule_core::policy::Policy;
 use bascule_core::record::Phase;
 use bascule_core::timing::Profile;
 
-use super::account::Account;
+use super::account::{Account, follows};
 use super::promise::{self, Judgement};
 use super::story::{self, Line, Teller};
 use super::{Event, Scenario, What, missing};
 use crate::fault::When;
 use crate::flow;
 use crate::time::Moment;
-use crate::world::client::Outcome;
+use crate::world::client::{Outcome, Write};
 use crate::world::postgres::Run;
 use crate::world::{Plan, World};
 
@@ -59,12 +59,14 @@ pub struct NotSteady {
     why: String,
 }
 
+/// Why it ended, when somebody wanted to see no more.
+const CUT_SHORT: &str = "--for has passed";
 /// How often somebody looks.
-const LOOK: Duration = Duration::from_millis(250);
+const LOOK: Duration = Duration::from_millis(50);
+/// How long something must stand in the way to be told, when time alone may end it.
+const NOTICED: Duration = Duration::from_secs(1);
 /// How long a state must last to be believed.
 const STAYS: Duration = Duration::from_secs(3);
-/// How long a standstill that only a person ends must last to be believed.
-const STUCK: Duration = Duration::from_secs(15);
 /// How long the arrival of what waits for nothing in particular is waited for.
 const REST: Duration = Duration::from_mins(2);
 
@@ -95,7 +97,7 @@ pub fn play(
     plan.writes_every = (!policy.databases.is_empty()).then_some(scenario.writes_every);
     let mut world = World::new(&plan);
     world.dns.ttl = policy.traffic.values().map(|t| t.dns.ttl).max().unwrap_or_default();
-    let within = Duration::from_secs(60) + scenario.profile.timing().l() * 4;
+    let within = Duration::from_mins(1) + scenario.profile.timing().l() * 4;
     let steady = world
         .settle(within)
         .map_err(|u| NotSteady { within: bascule_core::time::human(within), why: u.0 })?;
@@ -107,7 +109,9 @@ pub fn play(
         world,
         policy,
         began,
-        said: BTreeMap::new(),
+        lasting: lasting(scenario),
+        named: BTreeMap::new(),
+        streaming: BTreeMap::new(),
         quiet_since: None,
         stuck_since: None,
     };
@@ -116,7 +120,7 @@ pub fn play(
     let Player { world, mut teller, .. } = player;
     let account = Account::of(&world, policy, scenario, began);
     teller.clients(&account);
-    let promises = promise::judge(policy, scenario, &account);
+    let promises = promise::judge(policy, scenario, &account, ended == CUT_SHORT);
     Ok(Played {
         policy: policy.key.to_string(),
         scenario: scenario.clone(),
@@ -131,6 +135,16 @@ pub fn play(
     })
 }
 
+fn lasting(scenario: &Scenario) -> Vec<Option<usize>> {
+    let for_good = |e: &Event| match &e.what {
+        What::Fault { kind, site } if kind.ends && e.lasts.is_none() => {
+            Some(site.as_ref().map(|(at, _)| *at))
+        }
+        What::Fault { .. } | What::Switch(_) | What::Move(_) => None,
+    };
+    scenario.events.iter().filter_map(for_good).collect()
+}
+
 /// Every wall clock shows the time of day at which the Moves may act.
 fn set_clocks(world: &mut World, scenario: &Scenario) {
     let Some(wanted) = scenario.time_of_day() else { return };
@@ -141,13 +155,26 @@ fn set_clocks(world: &mut World, scenario: &Scenario) {
     }
 }
 
+/// What an operator names as standing in the way.
+struct Named {
+    gate: String,
+    answer: Answer,
+    since: Moment,
+    words: String,
+    told: bool,
+}
+
 struct Player<'a> {
     world: World,
     policy: &'a Policy,
     began: Moment,
     teller: Teller,
+    /// What goes on for good, by site; `None`: about no site in particular.
+    lasting: Vec<Option<usize>>,
     /// What each operator last named as standing in the way, by operator.
-    said: BTreeMap<usize, (String, Answer)>,
+    named: BTreeMap<usize, Named>,
+    /// Whether each site's replica streams, as it was last shown.
+    streaming: BTreeMap<String, bool>,
     quiet_since: Option<Moment>,
     stuck_since: Option<(Moment, u64)>,
 }
@@ -166,10 +193,11 @@ impl Player<'_> {
         }
         people.sort_by_key(|e| e.at);
         let mut people = people.into_iter().peekable();
-        let last = scenario.events.iter().map(|e| e.at + e.lasts.unwrap_or_default()).max().unwrap_or_default();
+        let last =
+            scenario.events.iter().map(|e| e.at + e.lasts.unwrap_or_default()).max().unwrap_or_default();
         let longest = scenario.lasts.unwrap_or_else(|| last + self.patience(scenario));
         let end = self.began + longest;
-        let bound_by = if scenario.lasts.is_some() { "--for has passed" } else { "it was watched for long enough" };
+        let bound_by = if scenario.lasts.is_some() { CUT_SHORT } else { "it was watched for long enough" };
         self.tell_plan(scenario);
         loop {
             let mut next = (self.world.now + LOOK).min(end);
@@ -226,10 +254,15 @@ impl Player<'_> {
                     return;
                 };
                 if from == *to {
-                    self.teller.at(event.at, story::PERSON, &format!("no Move is needed: {to} is active already"));
+                    self.teller.at(
+                        event.at,
+                        story::PERSON,
+                        &format!("no Move is needed: {to} is active already"),
+                    );
                     return;
                 }
-                let mv = flow::switchover(&format!("switch-to-{to}"), &from, to, Some(epoch));
+                let mut mv = flow::switchover(&format!("switch-to-{to}"), &from, to, Some(epoch));
+                "somebody wants to see it".clone_into(&mut mv.reason);
                 self.world.commit_move(&key, &mv);
             }
         }
@@ -239,21 +272,57 @@ impl Player<'_> {
     fn look(&mut self) {
         for op in 0..self.world.operators.len() {
             let it = &self.world.operators[op];
-            let Some(shown) = it.shown.get(&self.policy.key).filter(|_| it.up && !it.frozen) else { continue };
-            let stands = (shown.report.ready != Some(true)).then(|| first_no(&shown.report.gates)).flatten();
-            let site = self.world.sites[it.site].name.clone();
-            let Some(gate) = stands else {
-                self.said.remove(&op);
+            let Some(shown) = it.shown.get(&self.policy.key).filter(|_| it.up && !it.frozen) else {
                 continue;
             };
-            let now = (gate.name.clone(), gate.answer);
-            if self.said.get(&op) != Some(&now) {
-                let at = self.world.now.since(self.began);
-                self.teller.at(at, site.as_str(), &gate_words(gate));
-                self.said.insert(op, now);
+            let stands = (shown.report.ready != Some(true)).then(|| first_no(&shown.report.gates)).flatten();
+            let Some(gate) = stands else {
+                self.named.remove(&op);
+                continue;
+            };
+            let known = self.named.get(&op).is_some_and(|n| n.gate == gate.name && n.answer == gate.answer);
+            if !known {
+                let (gate_name, words) = (gate.name.clone(), gate_words(gate));
+                let since = self.world.now;
+                let named = Named { gate: gate_name, answer: gate.answer, since, words, told: false };
+                self.named.insert(op, named);
+            }
+            // What is over in a moment keeps nobody waiting.
+            let wait = if gate.answer == Answer::No { Duration::ZERO } else { NOTICED };
+            let Some(named) = self.named.get_mut(&op) else { continue };
+            if !named.told && self.world.now.since(named.since) >= wait {
+                named.told = true;
+                let site = &self.world.sites[self.world.operators[op].site].name;
+                self.teller.at(named.since.since(self.began), site.as_str(), &named.words);
             }
         }
+        self.streams();
         self.teller.hear(&self.world);
+    }
+
+    /// Which replicas have stopped to follow, and which follow again, as the operators show it.
+    fn streams(&mut self) {
+        let now = self.world.now.since(self.began);
+        let living = self.world.operators.iter().filter(|o| o.up && !o.frozen);
+        for op in living {
+            // Each of its own: two that differ for a moment are no news.
+            let (site, shown) = (&self.world.sites[op.site].name, op.shown.get(&self.policy.key));
+            let Some(row) = shown.and_then(|s| s.report.sites.iter().find(|row| row.name == *site)) else {
+                continue;
+            };
+            let Some(streams) = row.streaming else { continue };
+            let before = self.streaming.insert(row.name.to_string(), streams);
+            if before.unwrap_or(true) == streams {
+                continue;
+            }
+            let why = row.not_streaming.as_deref().unwrap_or("it does not receive");
+            let what = if streams {
+                "its replica streams again".to_owned()
+            } else {
+                format!("its replica does not stream: {why}")
+            };
+            self.teller.at(now, row.name.as_str(), &what);
+        }
     }
 
     /// Why nothing more will happen, if so.
@@ -261,20 +330,20 @@ impl Player<'_> {
         let now = self.world.now;
         if self.at_rest() {
             let since = *self.quiet_since.get_or_insert(now);
-            if now.since(since) >= STAYS {
+            if now.since(since) >= self.believed_after() {
                 return Some("all is steady");
             }
             return None;
         }
         self.quiet_since = None;
         let serial = self.world.record(&self.policy.key).map_or(0, |r| r.serial);
-        if !self.waits_for_a_person() {
+        let Some(why) = self.standstill() else {
             self.stuck_since = None;
             return None;
-        }
+        };
         match self.stuck_since {
             Some((since, at)) if at == serial => {
-                (now.since(since) >= STUCK).then_some("nothing more happens before a person acts")
+                (now.since(since) >= self.world.timing.l() * 3).then_some(why)
             }
             _ => {
                 self.stuck_since = Some((now, serial));
@@ -283,12 +352,17 @@ impl Player<'_> {
         }
     }
 
+    /// How long a rest must last to be believed: what goes on is noticed within `L`, and then waited for once more.
+    fn believed_after(&self) -> Duration {
+        let l = self.world.timing.l();
+        if self.lasting.is_empty() { l + STAYS } else { l * 3 }
+    }
+
     /// Whether all that can be reached is as record and policy want it.
     fn at_rest(&self) -> bool {
         let (world, key) = (&self.world, &self.policy.key);
-        let lasting = world.faults.iter().any(|f| f.begun && f.lasts.is_none());
-        if !lasting {
-            return world.settled(key).is_ok() && self.moves_are_judged();
+        if self.lasting.is_empty() {
+            return world.settled(key).is_ok() && self.moves_are_judged() && self.all_say_so();
         }
         let Some(record) = world.record(key).filter(|r| r.phase == Phase::Steady) else { return false };
         let Some(active) = world.site_of(&record.active) else { return false };
@@ -297,12 +371,12 @@ impl Player<'_> {
             .iter()
             .filter(|d| d.site == active)
             .all(|d| d.server.run == (Run::Primary { open: true }) && !d.server.frozen);
-        let worked = world.writes.iter().rev().take(400);
-        let worked =
-            worked.filter(|w| w.outcome == Outcome::Acked && w.site == active).map(|w| w.ended).next();
-        let written = world.clients.is_empty()
-            || worked.is_some_and(|t| world.now.since(t) < Duration::from_secs(2));
-        let names = world.dns.servers.iter().filter(|s| s.up).flat_map(|s| &s.names);
+        let works = |w: &&Write| w.outcome == Outcome::Acked && w.site == active && follows(world, w);
+        let worked = world.writes.iter().rev().take(400).find(works).map(|w| w.ended);
+        let written =
+            world.clients.is_empty() || worked.is_some_and(|t| world.now.since(t) < Duration::from_secs(2));
+        let asked = world.dns.servers.iter().filter(|s| s.up && !self.is_struck(s.place.0));
+        let names = asked.flat_map(|s| &s.names);
         let pointed = names.filter(|((p, _), _)| p == key).all(|(_, to)| to.site == record.active);
         // A site that works follows; one that something is wrong with may never.
         let follows = world.databases.iter().filter(|d| d.site != active).all(|d| {
@@ -310,6 +384,18 @@ impl Player<'_> {
         });
         let calm = world.judge.changes.last().is_none_or(|(at, ..)| world.now.since(*at) >= STAYS);
         open && written && (pointed || self.is_struck(active)) && follows && calm && self.moves_are_judged()
+    }
+
+    /// Whether what people are shown has caught up with it.
+    fn all_say_so(&self) -> bool {
+        let shown =
+            self.world.operators.iter().filter(|o| o.up).filter_map(|o| o.shown.get(&self.policy.key));
+        let mut shown = shown.peekable();
+        shown.peek().is_some()
+            && shown.all(|s| {
+                s.report.ready == Some(true)
+                    && s.report.sites.iter().all(|site| site.streaming != Some(false))
+            })
     }
 
     fn moves_are_judged(&self) -> bool {
@@ -320,15 +406,19 @@ impl Player<'_> {
 
     /// Whether a lasting fault is about this site, or about none in particular.
     fn is_struck(&self, site: usize) -> bool {
-        let lasting = |f: &&crate::fault::Planned| f.begun && f.lasts.is_none();
-        self.world.faults.iter().filter(lasting).any(|f| f.fault.site().is_none_or(|s| s == site))
+        self.lasting.iter().any(|at| at.is_none_or(|at| at == site))
     }
 
-    /// Whether every operator that lives waits for a person, or for nothing.
-    fn waits_for_a_person(&self) -> bool {
+    /// Why nothing moves, if nothing does: every operator that lives waits for a person, or has nothing to do.
+    fn standstill(&self) -> Option<&'static str> {
         let living = self.world.operators.iter().filter(|o| o.up && !o.frozen);
-        let mut shown = living.filter_map(|o| o.shown.get(&self.policy.key)).peekable();
-        shown.peek().is_some() && shown.all(|s| s.report.stalled || s.report.ready == Some(true) || s.trouble.is_some())
+        let shown: Vec<_> = living.filter_map(|o| o.shown.get(&self.policy.key)).collect();
+        let content = |s: &bascule_engine::ports::Shown| s.report.ready == Some(true) || s.trouble.is_some();
+        if shown.iter().all(|s| content(s)) {
+            return Some("no operator sees anything left to do");
+        }
+        let waits = shown.iter().all(|s| s.report.stalled || content(s));
+        waits.then_some("nothing more happens before a person acts")
     }
 }
 

@@ -50,12 +50,17 @@ impl Judgement {
     }
 }
 
-/// Judges everything that the policy promises.
-pub(super) fn judge(policy: &Policy, scenario: &Scenario, account: &Account) -> Vec<Judgement> {
+/// Judges everything that the policy promises; `cut_short`: more would have happened.
+pub(super) fn judge(
+    policy: &Policy,
+    scenario: &Scenario,
+    account: &Account,
+    cut_short: bool,
+) -> Vec<Judgement> {
     let mut all = Vec::new();
     if !policy.databases.is_empty() {
         all.extend(losses(policy, scenario, account));
-        all.push(recovery(policy, scenario, account));
+        all.push(recovery(policy, scenario, account, cut_short));
     }
     all.extend(switchovers(account));
     all.push(invariants(account));
@@ -90,7 +95,11 @@ fn losses(policy: &Policy, scenario: &Scenario, account: &Account) -> [Judgement
         Judgement {
             name: "maxDataLoss.time",
             promised: promised(account.lost_time <= max.seconds),
-            measured: if account.lost > 1 { format!("{rows}, {} of writes", human(account.lost_time)) } else { rows.clone() },
+            measured: if account.lost > 1 {
+                format!("{rows}, {} of writes", human(account.lost_time))
+            } else {
+                rows.clone()
+            },
             bound: format!("at most {}{waived}", human(max.seconds)),
         },
         Judgement {
@@ -105,7 +114,7 @@ fn losses(policy: &Policy, scenario: &Scenario, account: &Account) -> [Judgement
 /// What it takes after all waiting is over: calls to the arbiter, a promotion, pods, the traffic.
 const OPENING: Duration = Duration::from_secs(2);
 
-fn recovery(policy: &Policy, scenario: &Scenario, account: &Account) -> Judgement {
+fn recovery(policy: &Policy, scenario: &Scenario, account: &Account, cut_short: bool) -> Judgement {
     const NAME: &str = "recovery";
     let Some(outage) = account.longest_outage() else {
         return held(NAME, true, "no write had to wait".to_owned(), "-".to_owned());
@@ -121,25 +130,27 @@ fn recovery(policy: &Policy, scenario: &Scenario, account: &Account) -> Judgemen
         let bound = format!("within switchoverDeadline, {}", human(deadline));
         return held(NAME, outage.to.is_some() && outage.took <= deadline, measured, bound);
     }
-    let (bound, terms) = match bound(policy, scenario) {
+    let (bound, terms) = match bound(policy, scenario, account) {
         Ok(bound) => bound,
         Err(why) => {
-            // A writer that came back by itself needed no promise.
             return Judgement { name: NAME, promised: Promised::Nothing, measured, bound: why };
         }
     };
-    let held_by = scenario.events.iter().any(|e| {
-        matches!(&e.what, What::Move(mv) if matches!(mv.order, bascule_core::moves::Order::Hold))
-    });
-    if held_by && outage.took > bound {
+    let held_by = scenario
+        .events
+        .iter()
+        .any(|e| matches!(&e.what, What::Move(mv) if matches!(mv.order, bascule_core::moves::Order::Hold)));
+    if held_by && (outage.to.is_none() || outage.took > bound) {
         let bound = "a Move of type Hold keeps the role where it is".to_owned();
         return Judgement { name: NAME, promised: Promised::Nothing, measured, bound };
     }
-    held(NAME, outage.took <= bound, measured, format!("at most {} = {terms}", human(bound)))
+    // One that nothing ends any more is too long, however long it was watched.
+    let ends = outage.to.is_some() || cut_short;
+    held(NAME, ends && outage.took <= bound, measured, format!("at most {} = {terms}", human(bound)))
 }
 
 /// How long nobody may be able to write, and what it is made of; or why nothing is promised.
-fn bound(policy: &Policy, scenario: &Scenario) -> Result<(Duration, String), String> {
+fn bound(policy: &Policy, scenario: &Scenario, account: &Account) -> Result<(Duration, String), String> {
     let timing = scenario.profile.timing();
     let f = &policy.failover;
     if policy.suspend {
@@ -160,10 +171,21 @@ fn bound(policy: &Policy, scenario: &Scenario) -> Result<(Duration, String), Str
     if !promote.is_zero() {
         terms.push((promote, format!("promote.after {}", human(promote))));
     }
+    if account.phases.iter().any(|p| p.phase.starts_with("Returning")) {
+        // It came back while its reads were served elsewhere.
+        terms.push((f.return_after, format!("serveReads.returnAfter {}", human(f.return_after))));
+    }
     let guard = |e: &super::Event| matches!(&e.what, What::Fault { kind, .. } if kind.takes_the_guard());
     if scenario.events.iter().any(guard) {
         let wait = f.restart_grace + timing.withdrawal_wait();
-        terms.push((wait, format!("databaseLost.restartGrace {} and until it has certainly stopped {}", human(f.restart_grace), human(timing.withdrawal_wait()))));
+        terms.push((
+            wait,
+            format!(
+                "databaseLost.restartGrace {} and until it has certainly stopped {}",
+                human(f.restart_grace),
+                human(timing.withdrawal_wait())
+            ),
+        ));
     }
     let calls = timing.p() + timing.tq() * 5;
     terms.push((calls, format!("p + 5 calls to the arbiter {}", human(calls))));
@@ -181,6 +203,7 @@ fn switchovers(account: &Account) -> Vec<Judgement> {
     let judge = |v: &super::Verdict| {
         let done = v.end.as_deref() == Some("Done");
         let measured = match &v.end {
+            Some(end) if done => format!("{}: {end}", v.name),
             Some(end) => format!("{}: {end}, {}", v.name, v.message),
             None => format!("{}: {}", v.name, v.message),
         };
@@ -192,7 +215,7 @@ fn switchovers(account: &Account) -> Vec<Judgement> {
 fn invariants(account: &Account) -> Judgement {
     let found = &account.violations;
     let measured = match found.as_slice() {
-        [] => "never two writers, no row in two histories".to_owned(),
+        [] => "never two writers, nor another one broken".to_owned(),
         [(_, first), rest @ ..] => {
             let more = if rest.is_empty() { String::new() } else { format!(" (and {} more)", rest.len()) };
             format!("{first}{more}; please report it")

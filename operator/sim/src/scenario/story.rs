@@ -1,5 +1,6 @@
 //! Who saw and did what, in lines that a person reads from top to bottom, without noise.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bascule_core::time::human;
@@ -36,13 +37,38 @@ pub(super) struct Teller {
     began: Moment,
     /// How many lines of the transcript were taken.
     heard: usize,
+    /// Who is active, as each site last said.
+    active: BTreeMap<String, String>,
     lines: Vec<Line>,
 }
 
 impl Teller {
     /// From now on the story is told.
     pub(super) fn new(world: &World, began: Moment) -> Self {
-        Self { began, heard: world.transcript.lines().len(), lines: Vec::new() }
+        let mut teller =
+            Self { began, heard: world.transcript.lines().len(), active: BTreeMap::new(), lines: Vec::new() };
+        // Who is active at the beginning is no news.
+        if let Some(active) = world.policies.first().and_then(|p| world.record(&p.key)).map(|r| &r.active) {
+            teller.active = world.sites.iter().map(|s| (s.name.to_string(), active.to_string())).collect();
+        }
+        teller
+    }
+
+    /// Whether a line of the transcript says something new. What stands in the way is told from the operators' status,
+    /// with its answer: the journal's summaries of it are left out, and so are bare names of phases.
+    fn is_news(&mut self, who: &str, what: &str) -> bool {
+        // Faults are told by the scenario, in people's words.
+        if who == FAULT || what.contains("(needed: ") {
+            return false;
+        }
+        if let Some((active, rest)) = what.split_once(" is active (epoch ")
+            && rest.ends_with(')')
+            && !rest.contains(';')
+        {
+            let before = self.active.insert(who.to_owned(), active.to_owned());
+            return before.as_deref() != Some(active);
+        }
+        !what.chars().all(char::is_alphanumeric)
     }
 
     /// Something that the transcript does not have.
@@ -55,8 +81,7 @@ impl Teller {
         let new = world.transcript.lines().get(self.heard..).unwrap_or_default();
         self.heard += new.len();
         for line in new {
-            // Faults are told by the scenario, in people's words.
-            if line.who != FAULT {
+            if self.is_news(&line.who, &line.what) {
                 self.at(line.at.since(self.began), &line.who, &line.what);
             }
         }
@@ -68,7 +93,10 @@ impl Teller {
             self.at(outage.from, CLIENTS, "the last write is acknowledged before an outage");
             if let Some(to) = outage.to {
                 let by = outage.by.as_deref().unwrap_or("somebody");
-                let what = format!("writes are acknowledged again, by {by}, {} after the last one", human(outage.took));
+                let what = format!(
+                    "writes are acknowledged again, by {by}, {} after the last one",
+                    human(outage.took)
+                );
                 self.at(to, CLIENTS, &what);
             }
         }
@@ -120,7 +148,8 @@ mod tests {
             again: 0,
             until: Duration::from_secs(*at),
         };
-        let teller = Teller { began: Moment(0), heard: 0, lines: lines.iter().map(line).collect() };
+        let lines = lines.iter().map(line).collect();
+        let teller = Teller { began: Moment(0), heard: 0, active: BTreeMap::new(), lines };
         let told = teller.finish(Duration::from_secs(100));
         told.into_iter().map(|l| (l.at.as_secs(), l.what, l.again, l.until.as_secs())).collect()
     }
@@ -135,7 +164,8 @@ mod tests {
             (5, "paris", "the lease was not renewed for 9 s"),
             (101, "paris", "after the end"),
         ]);
-        let what: Vec<(u64, u32, u64)> = told.iter().map(|(at, _, again, until)| (*at, *again, *until)).collect();
+        let what: Vec<(u64, u32, u64)> =
+            told.iter().map(|(at, _, again, until)| (*at, *again, *until)).collect();
         assert_eq!(what, [(1, 1, 3), (2, 0, 2), (4, 0, 4), (5, 0, 5)]);
     }
 }

@@ -94,7 +94,11 @@ impl Played {
             (true, false) => format!("{}, before it was {}", a.active, a.active_before),
             (true, true) => format!("{}, as before; the role moved {} times", a.active, a.moves),
         };
-        row("active", format!("{moved}; the record is in {}", a.phase));
+        if a.active.is_empty() {
+            row("active", format!("nobody: the arbiter has no record; before it was {}", a.active_before));
+        } else {
+            row("active", format!("{moved}; the record is in {}", a.phase));
+        }
         row("writes go to", a.writer.clone().unwrap_or_else(|| "nobody".to_owned()));
         match a.longest_outage() {
             None => row("write outage", "none".to_owned()),
@@ -106,30 +110,45 @@ impl Played {
         }
         let lost = match a.lost {
             0 => "none lost".to_owned(),
-            n if a.lost_but_saved == n => format!("{n} lost, all of them in the log that the old site has saved"),
-            n if a.lost_but_saved > 0 => format!("{n} lost, {} of them in the log that the old site has saved", a.lost_but_saved),
-            n => format!("{n} lost ({}); the old site has not come back to save them", bascule_core::project::size(a.lost_bytes)),
+            n if a.lost_but_saved == n => {
+                format!("{n} lost, all of them in the log that the old site has saved")
+            }
+            n if a.lost_but_saved > 0 => {
+                format!("{n} lost, {} of them in the log that the old site has saved", a.lost_but_saved)
+            }
+            n => format!(
+                "{n} lost ({}); the old site has not come back to save them",
+                bascule_core::project::size(a.lost_bytes)
+            ),
         };
         row(
             "rows",
-            format!("{} acknowledged, {lost}; {} writes refused, {} without an answer", a.acknowledged, a.refused, a.unanswered),
+            format!(
+                "{} acknowledged, {lost}; {} writes refused, {} without an answer",
+                a.acknowledged, a.refused, a.unanswered
+            ),
         );
         if let Some(bound) = &a.loss_bound {
             row("loss gate", format!("judged by: {}", bound.words()));
         }
         for (i, phase) in a.phases.iter().enumerate() {
             let goes_on = if phase.goes_on { ", and goes on" } else { "" };
-            let text = format!("{} from {} for {}{goes_on}", phase.phase, human(phase.from), human(phase.took));
+            let text =
+                format!("{} from {} for {}{goes_on}", phase.phase, human(phase.from), human(phase.took));
             row(if i == 0 { "phases" } else { "" }, text);
         }
         if !a.steps.is_empty() {
-            let steps: Vec<String> =
-                a.steps.iter().map(|(name, site, took)| format!("{name} {} ({site})", human(*took))).collect();
+            let steps: Vec<String> = a
+                .steps
+                .iter()
+                .map(|(name, site, took)| format!("{name} {} ({site})", human(*took)))
+                .collect();
             row("measured", steps.join(", "));
         }
         for traffic in &a.traffic {
             let (up, all) = traffic.answering;
-            let silent = if up == all { String::new() } else { format!("; {} of {all} servers are gone", all - up) };
+            let silent =
+                if up == all { String::new() } else { format!("; {} of {all} servers are gone", all - up) };
             let sites = traffic.sites.join(" and ");
             let from = a.clients_moved.map(|at| format!(", a client first asked there at {}", human(at)));
             row("traffic", format!("{} points at {sites}{}{silent}", traffic.name, from.unwrap_or_default()));
@@ -139,7 +158,13 @@ impl Played {
             row("Move", format!("{} ({}): {end}: {}", verdict.name, verdict.kind, verdict.message));
         }
         for why in &a.why_not {
-            row("not moved", format!("{}: gate {} {}: {}; needed: {}", why.site, why.gate, why.answer, why.found, why.needed));
+            row(
+                "not moved",
+                format!(
+                    "{}: gate {} {}: {}; needed: {}",
+                    why.site, why.gate, why.answer, why.found, why.needed
+                ),
+            );
         }
         for (site, says) in &a.says {
             row("status", format!("{site}: {says}"));
@@ -155,7 +180,13 @@ impl Played {
         for p in &self.promises {
             line(
                 out,
-                format_args!("  {:<names$}  {:<12}  {:<measured$}  {}", p.name, p.promised.word(), p.measured, p.bound),
+                format_args!(
+                    "  {:<names$}  {:<12}  {:<measured$}  {}",
+                    p.name,
+                    p.promised.word(),
+                    p.measured,
+                    p.bound
+                ),
             );
         }
     }
@@ -163,24 +194,27 @@ impl Played {
     /// All of it, for programs. Times are in milliseconds.
     pub fn json(&self) -> Value {
         let a = &self.account;
-        let outage = |o: &Outage| {
-            json!({ "fromMs": ms(o.from), "toMs": o.to.map(ms), "tookMs": ms(o.took), "by": o.by })
-        };
+        let outage = |o: &Outage| json!({ "fromMs": ms(o.from), "toMs": o.to.map(ms), "tookMs": ms(o.took), "by": o.by });
         let promised = |p: Promised| match p {
             Promised::Held => "held",
             Promised::Broken => "broken",
             Promised::Nothing => "notPromised",
         };
-        let events = self.scenario.events.iter().map(|e| {
-            json!({ "atMs": ms(e.at), "what": e.words(), "lastsMs": e.lasts.map(ms) })
-        });
+        let events = self
+            .scenario
+            .events
+            .iter()
+            .map(|e| json!({ "atMs": ms(e.at), "what": e.words(), "lastsMs": e.lasts.map(ms) }));
         let lines = self.lines.iter().map(|l| {
             json!({ "atMs": ms(l.at), "who": l.who, "what": l.what, "again": l.again, "untilMs": ms(l.until) })
         });
-        let phases = a.phases.iter().map(|p| {
-            json!({ "phase": p.phase, "fromMs": ms(p.from), "tookMs": ms(p.took), "goesOn": p.goes_on })
-        });
-        let steps = a.steps.iter().map(|(name, site, took)| json!({ "name": name, "site": site, "tookMs": ms(*took) }));
+        let phases = a.phases.iter().map(
+            |p| json!({ "phase": p.phase, "fromMs": ms(p.from), "tookMs": ms(p.took), "goesOn": p.goes_on }),
+        );
+        let steps = a
+            .steps
+            .iter()
+            .map(|(name, site, took)| json!({ "name": name, "site": site, "tookMs": ms(*took) }));
         let traffic = a.traffic.iter().map(|t| {
             json!({ "name": t.name, "sites": t.sites, "answering": t.answering.0, "servers": t.answering.1 })
         });
@@ -238,7 +272,11 @@ fn outage_words(outage: &Outage) -> String {
     let from = from.trim_start();
     match (outage.to, &outage.by) {
         (Some(to), Some(by)) => {
-            format!("{}: from {from} until {by} acknowledged one at {}", human(outage.took), clock(to).trim_start())
+            format!(
+                "{}: from {from} until {by} acknowledged one at {}",
+                human(outage.took),
+                clock(to).trim_start()
+            )
         }
         _ => format!("since {from}, and goes on ({} so far)", human(outage.took)),
     }

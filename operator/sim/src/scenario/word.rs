@@ -52,15 +52,15 @@ pub fn of_kind(
             ));
         }
         (About::World, Some(found)) => {
-            return Err(format!("found the site {found:?}, but {} is about no single site: remove it", kind.name));
+            return Err(format!(
+                "found the site {found:?}, but {} is about no single site: remove it",
+                kind.name
+            ));
         }
     };
     if lasts.is_some() && !kind.ends {
         let longer = longer(kind);
-        return Err(format!(
-            "{} takes no duration ({}): remove it{longer}",
-            kind.name, kind.means
-        ));
+        return Err(format!("{} takes no duration ({}): remove it{longer}", kind.name, kind.means));
     }
     if lasts.is_some_and(|d| d.is_zero()) {
         return Err("found a duration of nothing, expected one such as 30s; leave it out for good".to_owned());
@@ -144,17 +144,22 @@ fn meant<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> String {
     near.map(|(_, name)| format!("; did you mean {name}?")).unwrap_or_default()
 }
 
-/// How many letters have to be changed, put in or taken out to make one of the other.
+/// How many letters have to be changed, put in, taken out or swapped with their neighbour to make one of the other.
 fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut before: Vec<usize> = Vec::new();
     let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
+    for i in 0..a.len() {
         let mut next = vec![i + 1];
-        for (j, y) in b.iter().enumerate() {
-            let changed = row[j] + usize::from(x != *y);
-            next.push(changed.min(row[j + 1] + 1).min(next[j] + 1));
+        for j in 0..b.len() {
+            let changed = row[j] + usize::from(a[i] != b[j]);
+            let mut least = changed.min(row[j + 1] + 1).min(next[j] + 1);
+            if i > 0 && j > 0 && a[i] == b[j - 1] && a[i - 1] == b[j] {
+                least = least.min(before[j - 1] + 1);
+            }
+            next.push(least);
         }
-        row = next;
+        before = std::mem::replace(&mut row, next);
     }
     row.last().copied().unwrap_or_default()
 }
