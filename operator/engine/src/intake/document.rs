@@ -98,7 +98,7 @@ mod tests {
             ]
         );
         assert_eq!(read("").unwrap_err(), ["a.yaml: found nothing, expected one document"]);
-        assert!(read("name: x\n---\nname: y\n").unwrap_err()[0].contains("more than one"));
+        assert!(read("name: x\n---\nname: z\n").unwrap_err()[0].contains("more than one"));
         assert!(read("name: [").unwrap_err()[0].starts_with("a.yaml:"), "not YAML at all");
     }
 

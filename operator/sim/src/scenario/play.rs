@@ -112,6 +112,7 @@ pub fn play(
         lasting: lasting(scenario),
         named: BTreeMap::new(),
         streaming: BTreeMap::new(),
+        writing: BTreeMap::new(),
         quiet_since: None,
         stuck_since: None,
     };
@@ -175,6 +176,8 @@ struct Player<'a> {
     named: BTreeMap<usize, Named>,
     /// Whether each site's replica streams, as it was last shown.
     streaming: BTreeMap<String, bool>,
+    /// Whether each database takes writes.
+    writing: BTreeMap<usize, bool>,
     quiet_since: Option<Moment>,
     stuck_since: Option<(Moment, u64)>,
 }
@@ -297,7 +300,19 @@ impl Player<'_> {
             }
         }
         self.streams();
+        self.writers();
         self.teller.hear(&self.world);
+    }
+
+    /// Which databases take no writes any more, whoever stopped them.
+    fn writers(&mut self) {
+        let now = self.world.now.since(self.began);
+        for (at, it) in self.world.databases.iter().enumerate().filter(|(_, d)| d.policy == self.policy.key) {
+            let writes = it.server.run.takes_writers();
+            if self.writing.insert(at, writes) == Some(true) && !writes {
+                self.teller.at(now, it.site_name.as_str(), "its database takes no writes any more");
+            }
+        }
     }
 
     /// Which replicas have stopped to follow, and which follow again, as the operators show it.
