@@ -266,5 +266,5 @@ impl World {
 /// A clock that runs apart from the others a little, as clocks do.
 fn clock(chance: &mut Chance) -> Machine {
     let rate = i32::try_from(chance.below(200)).unwrap_or(0) - 100;
-    Machine::new(chance.between(Duration::from_secs(1000), Duration::from_secs(90_000)), rate)
+    Machine::new(chance.between(Duration::from_secs(1000), Duration::from_hours(25)), rate)
 }

@@ -242,7 +242,7 @@ impl World {
                 self.call(op, Call::List, Request::List, Fate::Go);
             }
             Command::Answer { session, nonce, instruction } => {
-                self.speak(op, session, Some(nonce), instruction)
+                self.speak(op, session, Some(nonce), instruction);
             }
             Command::Tell { session, instruction } => self.speak(op, session, None, instruction),
             Command::Refuse { session, .. } => self.cut_session(session.0),
@@ -347,15 +347,15 @@ impl World {
     }
 
     /// Work arrives where it is done.
-    pub(crate) fn work(&mut self, op: usize, life: u32, work: Work) {
+    pub(crate) fn work(&mut self, op: usize, life: u32, work: &Work) {
         let site = self.operators[op].site;
-        let outcome = if self.sites[site].up { self.does(site, &work) } else { Outcome::unknown("gone") };
+        let outcome = if self.sites[site].up { self.does(site, work) } else { Outcome::unknown("gone") };
         if life == u32::MAX {
             return;
         }
         let slower = self.sites[site].cluster.api == Api::Deaf;
         let outcome = if slower { Outcome::unknown("no answer within 5 s") } else { outcome };
-        let event = done(&work, outcome);
+        let event = done(work, outcome);
         let wait = self.operators[op].chance.between(API.0, API.1) / 2;
         self.later(wait, Happening::Hear(op, life, Input::Event(Box::new(event))));
     }
@@ -588,6 +588,7 @@ impl World {
     }
 
     /// Asks the arbiter.
+    #[expect(clippy::needless_pass_by_value, reason = "a question is made for one call")]
     fn call(&mut self, op: usize, waiting: Call, request: Request, fate: Fate) {
         let number = self.next_number();
         let members = if request.doubled() { 2 } else { 1 };
