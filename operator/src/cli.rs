@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::simulate::{self, SimulateArgs};
 use crate::why::{self, WhyArgs};
 
 /// Failover of applications between Kubernetes clusters: databases, traffic and read-only flags.
@@ -27,6 +28,9 @@ pub enum Command {
     /// Say what stands between now and a takeover, what blocks first, and what would change the answer.
     #[command(after_long_help = why::MORE, after_help = "Exit codes: 0 nothing blocks, 2 something blocks, 1 no answer. See --help for more.")]
     Why(Box<WhyArgs>),
+    /// Say what would happen to a policy if something goes wrong or a role is moved; needs no cluster.
+    #[command(after_long_help = simulate::MORE, after_help = "Exit codes: 0 the policy's promises were held, 2 one was broken, 1 no answer. See --help for more.")]
+    Simulate(Box<SimulateArgs>),
     /// Fetch a git revision and print it; the operator runs this in a child process that it can kill.
     #[command(hide = true)]
     GitFetch,

@@ -1,13 +1,14 @@
 //! The Bascule operator and its command line.
 //!
 //! One static binary: `bascule operator` runs in every site, `bascule guard postgres` beside every database, and
-//! `bascule why` wherever somebody asks.
+//! `bascule why` wherever somebody asks, and `bascule simulate` wherever a policy is written.
 
 mod cli;
 mod journal;
 mod metrics;
 mod serve;
 mod settings;
+mod simulate;
 mod telemetry;
 mod why;
 mod wiring;
@@ -25,7 +26,7 @@ fn main() -> ExitCode {
         Err(wrong) => {
             // Where even that cannot be printed, nobody reads.
             let _ = wrong.print();
-            // 2, which clap would give, is an answer of `why`.
+            // 2, which clap would give, is an answer of `why` and of `simulate`.
             return if wrong.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
     };
@@ -64,6 +65,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 .context("the runtime cannot be started")?;
             runtime.block_on(why::run(*args))
         }
+        Command::Simulate(args) => simulate::run(&args),
         Command::Guard(GuardKind::Postgres(args)) => {
             install_crypto()?;
             telemetry::start(cli::LogFormat::Text)?;

@@ -170,6 +170,7 @@ pub enum Fault {
 
 impl Fault {
     /// The rows of the fault catalogue that it stands for.
+    #[expect(clippy::match_same_arms, reason = "one line for each fault or two, in the order of the faults")]
     pub const fn rows(self) -> &'static [&'static str] {
         match self {
             Self::Effect(Fate::Go) => &[],

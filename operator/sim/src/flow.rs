@@ -78,6 +78,7 @@ impl Flow {
     }
 
     /// What begins it, in a world that is settled with its first site active.
+    #[expect(clippy::match_same_arms, reason = "one line for each flow, in the order of the flows")]
     pub fn begin(self, world: &mut World) {
         world.remember();
         let policy = world.policies[0].key.clone();
@@ -93,7 +94,7 @@ impl Flow {
                 switch(world, &policy, 0, 1);
             }
             Self::SiteLost | Self::SiteLostHold => {
-                begin_now(world, Fault::SiteLost(0), Some(Duration::from_secs(9)))
+                begin_now(world, Fault::SiteLost(0), Some(Duration::from_secs(9)));
             }
             Self::ReturnDuring => begin_now(world, Fault::SiteLost(0), Some(Duration::from_millis(3500))),
             Self::ReturnAfter => begin_now(world, Fault::Isolated(0), Some(Duration::from_secs(5))),

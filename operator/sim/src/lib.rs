@@ -7,6 +7,7 @@ pub mod flow;
 pub mod judge;
 pub mod random;
 pub mod sample;
+pub mod scenario;
 pub mod search;
 pub mod time;
 pub mod transcript;

@@ -1,5 +1,7 @@
 //! What happened, in lines that a person can read. The same seed gives the same bytes.
 
+use std::fmt::Write as _;
+
 use bascule_core::name::SiteName;
 use bascule_engine::ports::{JournalEntry, JournalKind};
 
@@ -36,7 +38,9 @@ impl Transcript {
     }
 
     pub(crate) fn journal(&mut self, at: Moment, site: &SiteName, entry: &JournalEntry) {
-        if self.on && entry.kind != JournalKind::Outcome {
+        // An intent is told before it is done; that somebody else was first is news.
+        let news = entry.kind != JournalKind::Outcome || entry.what.starts_with("not recorded");
+        if self.on && news {
             self.add(at, site.as_str(), &entry.what);
         }
     }
@@ -69,7 +73,8 @@ impl Transcript {
         let mut out = String::new();
         for line in &self.lines {
             let at = line.at.since_start().as_secs_f64();
-            out.push_str(&format!("{at:>9.3} s  {:<12}  {}\n", line.who, line.what));
+            // Writing to a String cannot fail.
+            let _ = writeln!(out, "{at:>9.3} s  {:<12}  {}", line.who, line.what);
         }
         out
     }

@@ -1,6 +1,7 @@
 //! Each flow comes to its end when nothing else goes wrong.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
+#![allow(clippy::disallowed_macros, reason = "a test that fails shows the stories")]
 
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ fn run(flow: Flow, seed: u64) -> (String, usize, u64) {
     };
     flow.begin(&mut world);
     world.run_for(flow.lasts());
-    let ended = world.settle(Duration::from_secs(60));
+    let ended = world.settle(Duration::from_mins(1));
     let text = world.transcript.text();
     if let Err(why) = ended {
         panic!("{}\n{text}", why.0);

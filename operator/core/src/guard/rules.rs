@@ -176,9 +176,12 @@ impl Rules {
         if self.connected {
             at = at.min(self.ask_at);
         }
-        if self.may_fall_back(now) {
+        // A question that is under way wakes the guard with its answer.
+        if self.may_fall_back(now)
+            && let Some(next) = self.fallback.wakes()
+        {
             let since = self.silent_since.unwrap_or(now) + self.timing.tq.duration();
-            at = at.min(self.fallback.wakes().map_or(since, |w| w.max(since)));
+            at = at.min(next.max(since));
         }
         if self.retry_at > now {
             at = at.min(self.retry_at);

@@ -11,6 +11,7 @@
 //! is refused is refused with the field, what was found, what was expected and what to do; from files
 //! with line and column as well.
 
+pub mod document;
 pub mod hash;
 pub mod moves;
 pub mod policy;

@@ -123,47 +123,14 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn file(&mut self, file: &File<'_>) {
-        let whole = |reason: String| Problem {
-            file: file.path.to_owned(),
-            line: None,
-            column: None,
-            field: None,
-            reason,
-        };
-        if file.bytes.len() > self.limits.file_bytes {
-            let reason = format!(
-                "found {} bytes, expected at most {}: split the file",
-                file.bytes.len(),
-                self.limits.file_bytes
-            );
-            self.problems.push(whole(reason));
-            return;
-        }
-        let text = match std::str::from_utf8(file.bytes) {
-            Ok(text) => text,
-            Err(error) => {
-                let line =
-                    String::from_utf8_lossy(&file.bytes[..error.valid_up_to()]).matches('\n').count() + 1;
-                let mut problem = whole("found bytes that are not UTF-8: save the file as UTF-8".to_owned());
-                problem.line = u32::try_from(line).ok();
-                self.problems.push(problem);
-                return;
-            }
-        };
-        match yaml::documents(text, self.limits) {
+        match documents(file, self.limits) {
             Ok(documents) => {
                 self.objects += documents.len();
                 for document in documents {
                     self.document(file.path, document);
                 }
             }
-            Err(objections) => self.problems.extend(objections.into_iter().map(|objection| Problem {
-                file: file.path.to_owned(),
-                line: objection.place.map(|place| place.line),
-                column: objection.place.map(|place| place.column),
-                field: Some(objection.field).filter(|field| !field.is_empty()),
-                reason: objection.reason,
-            })),
+            Err(problems) => self.problems.extend(problems),
         }
     }
 
@@ -197,6 +164,41 @@ impl Reader<'_> {
             }
         }));
     }
+}
+
+/// The documents of a file, if it can be read at all.
+pub(super) fn documents(file: &File<'_>, limits: &Limits) -> Result<Vec<Document>, Vec<Problem>> {
+    let whole = |reason: String| Problem {
+        file: file.path.to_owned(),
+        line: None,
+        column: None,
+        field: None,
+        reason,
+    };
+    if file.bytes.len() > limits.file_bytes {
+        let reason = format!(
+            "found {} bytes, expected at most {}: split the file",
+            file.bytes.len(),
+            limits.file_bytes
+        );
+        return Err(vec![whole(reason)]);
+    }
+    let text = std::str::from_utf8(file.bytes).map_err(|error| {
+        let line = String::from_utf8_lossy(&file.bytes[..error.valid_up_to()]).matches('\n').count() + 1;
+        let mut problem = whole("found bytes that are not UTF-8: save the file as UTF-8".to_owned());
+        problem.line = u32::try_from(line).ok();
+        vec![problem]
+    })?;
+    yaml::documents(text, limits).map_err(|objections| {
+        let problem = |objection: yaml::Objection| Problem {
+            file: file.path.to_owned(),
+            line: objection.place.map(|place| place.line),
+            column: objection.place.map(|place| place.column),
+            field: Some(objection.field).filter(|field| !field.is_empty()),
+            reason: objection.reason,
+        };
+        objections.into_iter().map(problem).collect()
+    })
 }
 
 /// Makes the typed object, judges it as a whole and keeps it, unless something is wrong.

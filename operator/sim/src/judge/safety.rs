@@ -293,7 +293,8 @@ impl World {
                 continue;
             }
             let apps = &self.sites[other].cluster.apps;
-            let off = apps.iter().any(|((p, _), app)| p == policy && !app.flag && app.flag_owner.is_none());
+            let flagged = apps.iter().filter(|((p, _), app)| p == policy && app.flagged);
+            let off = flagged.into_iter().any(|(_, app)| !app.flag && app.flag_owner.is_none());
             if off && self.flag_has_been_off_long(policy, other) {
                 let (a, b) = (&self.sites[site].name, &self.sites[other].name);
                 let what =

@@ -3,6 +3,7 @@
 use crate::fault::Fault;
 use crate::world::Fate;
 
+#[expect(clippy::unnecessary_wraps, reason = "beside None in the table")]
 const fn ms(n: u64) -> Option<u64> {
     Some(n)
 }

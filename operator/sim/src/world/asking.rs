@@ -231,15 +231,12 @@ impl World {
         if term != self.arbiter.term || self.arbiter.leader.is_some() {
             return;
         }
-        match self.arbiter.winner(&self.net) {
-            Some(winner) => {
-                self.arbiter.leader = Some(winner);
-                self.arbiter.term += 1;
-            }
-            None => {
-                let wait = self.arbiter.election;
-                self.later(wait, Happening::Election(term));
-            }
+        if let Some(winner) = self.arbiter.winner(&self.net) {
+            self.arbiter.leader = Some(winner);
+            self.arbiter.term += 1;
+        } else {
+            let wait = self.arbiter.election;
+            self.later(wait, Happening::Election(term));
         }
     }
 

@@ -75,7 +75,8 @@ impl World {
                     for (app, workload) in &policy.workloads {
                         let standby = workload.replicas.standby.unwrap_or(2);
                         let pods = if active { workload.replicas.active.unwrap_or(2) } else { standby };
-                        cluster.apps.insert((policy.key.clone(), app.clone()), App::new(pods));
+                        let app_here = App { flagged: workload.read_only.is_some(), ..App::new(pods) };
+                        cluster.apps.insert((policy.key.clone(), app.clone()), app_here);
                     }
                 }
                 Site {
@@ -265,5 +266,5 @@ impl World {
 /// A clock that runs apart from the others a little, as clocks do.
 fn clock(chance: &mut Chance) -> Machine {
     let rate = i32::try_from(chance.below(200)).unwrap_or(0) - 100;
-    Machine::new(chance.between(Duration::from_secs(1000), Duration::from_secs(90_000)), rate)
+    Machine::new(chance.between(Duration::from_secs(1000), Duration::from_hours(25)), rate)
 }

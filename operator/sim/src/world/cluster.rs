@@ -34,6 +34,8 @@ pub enum Api {
 /// A workload with its flag.
 #[derive(Clone, Debug)]
 pub struct App {
+    /// It has a flag: one without serves whatever it is asked for.
+    pub flagged: bool,
     /// The flag in its ConfigMap: read-only.
     pub flag: bool,
     /// Whose field the flag is; `None`: Bascule's, or nobody's.
@@ -56,6 +58,7 @@ impl App {
     /// A workload with so many pods, read-only.
     pub const fn new(pods: u32) -> Self {
         Self {
+            flagged: true,
             flag: true,
             flag_owner: None,
             seen: true,

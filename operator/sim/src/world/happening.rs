@@ -168,7 +168,7 @@ impl World {
             Happening::AtMember(asked) => self.at_member(asked),
             Happening::Decide(asked, term) => self.decide(&asked, term),
             Happening::Overdue(by, call) => {
-                self.answer_caller(by, call, usize::MAX, Answer::Failed(String::new()))
+                self.answer_caller(by, call, usize::MAX, Answer::Failed(String::new()));
             }
             Happening::Election(term) => self.elect(term),
             Happening::GuardTick(db, life) => self.guard_ticks(db, life),
@@ -191,7 +191,7 @@ impl World {
             Happening::FeedEnded(db, number) => self.feed_ended(db, number),
             Happening::Replay(db, life, upto) => self.replayed(db, life, upto),
             Happening::Receiver(db, number) => self.receiver_looks(db, number),
-            Happening::Work(op, life, work) => self.work(op, life, *work),
+            Happening::Work(op, life, work) => self.work(op, life, &work),
             Happening::PodsSee(site, policy, app, flag) => {
                 if let Some(app) = self.sites[site].cluster.apps.get_mut(&(policy, app)) {
                     app.seen = flag;

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use bascule_core::blocker;
 use bascule_core::facts::SiteFacts;
 use bascule_core::guard::wire::{Instruction, Upstream};
-use bascule_core::name::PolicyKey;
+use bascule_core::name::{ItemName, PolicyKey};
 use bascule_core::outcome::Outcome;
 use bascule_core::plan::Step;
 use bascule_core::policy::Policy;
@@ -241,7 +242,7 @@ impl World {
                 self.call(op, Call::List, Request::List, Fate::Go);
             }
             Command::Answer { session, nonce, instruction } => {
-                self.speak(op, session, Some(nonce), instruction)
+                self.speak(op, session, Some(nonce), instruction);
             }
             Command::Tell { session, instruction } => self.speak(op, session, None, instruction),
             Command::Refuse { session, .. } => self.cut_session(session.0),
@@ -346,15 +347,15 @@ impl World {
     }
 
     /// Work arrives where it is done.
-    pub(crate) fn work(&mut self, op: usize, life: u32, work: Work) {
+    pub(crate) fn work(&mut self, op: usize, life: u32, work: &Work) {
         let site = self.operators[op].site;
-        let outcome = if self.sites[site].up { self.does(site, &work) } else { Outcome::unknown("gone") };
+        let outcome = if self.sites[site].up { self.does(site, work) } else { Outcome::unknown("gone") };
         if life == u32::MAX {
             return;
         }
         let slower = self.sites[site].cluster.api == Api::Deaf;
         let outcome = if slower { Outcome::unknown("no answer within 5 s") } else { outcome };
-        let event = done(&work, outcome);
+        let event = done(work, outcome);
         let wait = self.operators[op].chance.between(API.0, API.1) / 2;
         self.later(wait, Happening::Hear(op, life, Input::Event(Box::new(event))));
     }
@@ -477,8 +478,17 @@ impl World {
                 let reach = |s: &super::dns::Server| s.up && self.net.joined(from, s.place, Traffic::Clients);
                 Found::Traffic(Box::new(self.dns.view(&(policy.key.clone(), name.clone()), reach)))
             }
-            Look::Database(_) => Found::Database(match cluster.read_fails() {
+            Look::Database(name) => Found::Database(match cluster.read_fails() {
                 Some(why) => bascule_core::observation::Fact::unknown(why),
+                // Every process of it stands still: the operator's own role hears nothing either.
+                None if self.stands_still(policy, name, site) => {
+                    bascule_core::observation::Fact::now(vec![bascule_core::plan::Gate::new(
+                        &format!("{}/{}", blocker::database(name), blocker::CONNECT_TIMEOUT),
+                        bascule_core::plan::Answer::Unknown,
+                        "the server did not answer in time",
+                        "an answer",
+                    )])
+                }
                 None if cluster.missing_secret => {
                     bascule_core::observation::Fact::now(vec![bascule_core::plan::Gate::new(
                         "database/secret",
@@ -498,6 +508,12 @@ impl World {
             }),
         };
         self.reply(op, LOOK, Event::Seen { policy: policy.key.clone(), what, found });
+    }
+
+    fn stands_still(&self, policy: &Policy, name: &ItemName, site: usize) -> bool {
+        let here =
+            |d: &super::database::Database| d.policy == policy.key && d.name == *name && d.site == site;
+        self.databases.iter().any(|d| here(d) && d.server.frozen)
     }
 
     fn answered(&mut self, op: usize, call: u64, member: usize, answer: Answer) {
@@ -572,6 +588,7 @@ impl World {
     }
 
     /// Asks the arbiter.
+    #[expect(clippy::needless_pass_by_value, reason = "a question is made for one call")]
     fn call(&mut self, op: usize, waiting: Call, request: Request, fate: Fate) {
         let number = self.next_number();
         let members = if request.doubled() { 2 } else { 1 };

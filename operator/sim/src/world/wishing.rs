@@ -67,7 +67,7 @@ impl World {
         let (mut serves, mut read_only) = (false, false);
         for (_, app) in apps {
             serves |= app.ready > 0;
-            read_only |= app.seen;
+            read_only |= app.flagged && app.seen;
         }
         let Some(db) = self.database_at(&policy, write.site) else { return };
         let server = &self.databases[db].server;

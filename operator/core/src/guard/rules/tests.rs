@@ -272,6 +272,17 @@ fn without_an_operator_the_guard_reads_the_record_then_renews_and_counts_from_th
 }
 
 #[test]
+fn a_question_to_the_arbiter_that_is_under_way_keeps_the_guard_from_nothing_but_sleep() {
+    let mut g = Guard::open_primary();
+    g.on(Event::Disconnected, 100);
+    assert_eq!(g.on(Event::Tick { tell: false }, 350), [Action::ReadRecord { number: 1 }]);
+    for at in [351, 400, 500] {
+        let now = Boottime::from_millis(at);
+        assert!(g.rules.wakes(now) > now, "it would turn round and round at {at} ms");
+    }
+}
+
+#[test]
 fn the_fallback_does_not_renew_while_locked_or_stopped() {
     let mut g = Guard::open_primary();
     g.on(Event::Disconnected, 100);

@@ -1,0 +1,397 @@
+//! What was lost, for how long nobody could write, how long each phase took, and where everything stands at the end.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bascule_core::policy::Policy;
+use bascule_core::project::size;
+use bascule_core::record::{Phase, Record, Transition};
+use bascule_core::time::human;
+use serde::Serialize;
+
+use super::Scenario;
+use super::play::first_no;
+use crate::time::Moment;
+use crate::world::World;
+use crate::world::client::{Outcome, Write};
+use crate::world::postgres::{Rec, Token, What};
+
+/// The sum of what happened.
+#[derive(Clone, Debug, Default)]
+pub struct Account {
+    /// Rows that clients were told are written.
+    pub acknowledged: usize,
+    /// Writes that were refused, of clients that go where the traffic points.
+    pub refused: usize,
+    /// Writes of which nothing was heard, of the same clients.
+    pub unanswered: usize,
+    /// Acknowledged rows that the active site does not have at the end.
+    pub lost: usize,
+    /// How many of those lie in the log that the old site saved when it came back.
+    pub lost_but_saved: usize,
+    /// The time from the first lost row to the last one.
+    pub lost_time: Duration,
+    /// Bytes of write-ahead log of the lost rows.
+    pub lost_bytes: u64,
+    /// When nobody could write, as clients saw it.
+    pub outages: Vec<Outage>,
+    /// The bound by which the loss gate judged the last promotion that it judged.
+    pub loss_bound: Option<LossBound>,
+    /// The record's phases after the first, in order.
+    pub phases: Vec<PhaseTook>,
+    /// What the transitions measured of themselves: name, site, time.
+    pub steps: Vec<(String, String, Duration)>,
+    /// Who was active at the beginning.
+    pub active_before: String,
+    /// Who is active at the end.
+    pub active: String,
+    /// The record's phase at the end.
+    pub phase: String,
+    /// How often the active site changed.
+    pub moves: usize,
+    /// Who takes writes at the end.
+    pub writer: Option<String>,
+    /// Where users are sent at the end.
+    pub traffic: Vec<TrafficEnd>,
+    /// When a client first asked the new site.
+    pub clients_moved: Option<Duration>,
+    /// What stands in the way at each site that is not active, when the role did not move.
+    pub why_not: Vec<WhyNot>,
+    /// What became of the Moves.
+    pub verdicts: Vec<Verdict>,
+    /// What each operator that lives says, by site.
+    pub says: Vec<(String, String)>,
+    /// Invariants that were broken: defects of Bascule.
+    pub violations: Vec<(Duration, String)>,
+}
+
+/// A time without an acknowledged write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outage {
+    /// When the last write before it was acknowledged.
+    pub from: Duration,
+    /// When the first one after it was; `None`: never while it was watched.
+    pub to: Option<Duration>,
+    /// How long it lasted, or has lasted so far.
+    pub took: Duration,
+    /// Who acknowledged the first one.
+    pub by: Option<String>,
+}
+
+/// What may have been lost, as the loss gate knew it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LossBound {
+    /// The known gap.
+    pub bytes: Option<u64>,
+    /// The time in which writes may have been acknowledged unseen.
+    pub unseen: Option<Duration>,
+}
+
+impl LossBound {
+    /// In words.
+    pub fn words(&self) -> String {
+        let bytes = self.bytes.map_or_else(|| "an unknown number of bytes".to_owned(), size);
+        let unseen = self.unseen.map_or_else(|| "an unknown time".to_owned(), human);
+        format!("{bytes} known to be missing, {unseen} of writes unseen")
+    }
+}
+
+/// A phase of the record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PhaseTook {
+    /// The phase.
+    pub phase: String,
+    /// When it began.
+    pub from: Duration,
+    /// How long it lasted, or has lasted so far.
+    pub took: Duration,
+    /// It is not over.
+    pub goes_on: bool,
+}
+
+/// Where a name points.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrafficEnd {
+    /// The traffic target.
+    pub name: String,
+    /// The sites that the servers that answer name, each once.
+    pub sites: Vec<String>,
+    /// How many servers answer, of how many.
+    pub answering: (usize, usize),
+}
+
+/// What keeps a site from taking the role.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WhyNot {
+    /// The site.
+    pub site: String,
+    /// The gate that says no first.
+    pub gate: String,
+    /// Its answer.
+    pub answer: String,
+    /// What was found.
+    pub found: String,
+    /// What is needed.
+    pub needed: String,
+}
+
+/// What became of a Move.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Verdict {
+    /// Its name.
+    #[serde(rename = "move")]
+    pub name: String,
+    /// Its kind.
+    pub kind: String,
+    /// How it ended; `None`: it was not carried out while it was watched.
+    pub end: Option<String>,
+    /// Why.
+    pub message: String,
+}
+
+impl Account {
+    /// The sum of what has happened in a world since a moment.
+    pub(super) fn of(world: &World, policy: &Policy, scenario: &Scenario, began: Moment) -> Self {
+        let key = &policy.key;
+        let since = |at: Moment| at.since(began);
+        let changes: Vec<&(Moment, _, Box<Record>)> =
+            world.judge.changes.iter().filter(|(_, k, _)| k == key).collect();
+        let before = changes.iter().rev().find(|(at, ..)| *at <= began).map(|(_, _, r)| r);
+        let record = world.record(key);
+        let mut account = Self {
+            active_before: before.map(|r| r.active.to_string()).unwrap_or_default(),
+            active: record.map(|r| r.active.to_string()).unwrap_or_default(),
+            phase: record.map(|r| r.phase.to_string()).unwrap_or_default(),
+            ..Self::default()
+        };
+        account.rows(world, policy, began);
+        account.outages = outages(world, scenario, began);
+        account.history(world, &changes, began);
+        if let Some(record) = record {
+            account.judged(record);
+        }
+        account.traffic(world, policy, record, began);
+        let open = |d: &&crate::world::database::Database| {
+            d.policy == *key && d.server.run.commits() && world.sites[d.site].up
+        };
+        account.writer = world.databases.iter().find(open).map(|d| d.site_name.to_string());
+        for op in world.operators.iter().filter(|o| o.up && !o.frozen) {
+            let site = &world.sites[op.site].name;
+            let Some(shown) = op.shown.get(key) else { continue };
+            account.says.push((site.to_string(), shown.report.sentence.clone()));
+            let stands_by = record.is_none_or(|r| r.active != *site);
+            let asked = shown.report.ready != Some(true) || account.outages.iter().any(|o| o.to.is_none());
+            if account.moves == 0
+                && asked
+                && stands_by
+                && let Some(gate) = first_no(&shown.report.gates)
+            {
+                account.why_not.push(WhyNot {
+                    site: site.to_string(),
+                    gate: gate.name.clone(),
+                    answer: format!("{:?}", gate.answer),
+                    found: gate.found.clone(),
+                    needed: gate.needed.clone(),
+                });
+            }
+        }
+        account.verdicts = verdicts(world, policy, record);
+        account.violations = world.judge.violations.iter().map(|v| (since(v.at), v.to_string())).collect();
+        account
+    }
+
+    /// The longest outage.
+    pub fn longest_outage(&self) -> Option<&Outage> {
+        self.outages.iter().max_by_key(|o| o.took)
+    }
+
+    /// Whether the role is somewhere else than at the beginning.
+    pub const fn has_moved(&self) -> bool {
+        self.moves > 0
+    }
+
+    fn rows(&mut self, world: &World, policy: &Policy, began: Moment) {
+        let mine = |w: &&Write| world.policies.get(w.app).is_some_and(|p| p.key == policy.key);
+        for write in world.writes.iter().filter(mine).filter(|w| w.sent >= began) {
+            match write.outcome {
+                Outcome::Acked => self.acknowledged += 1,
+                // A client that asks its own site only, whatever its role is, is refused all the time.
+                Outcome::Refused if follows(world, write) => self.refused += 1,
+                Outcome::Unknown if follows(world, write) => self.unanswered += 1,
+                Outcome::Refused | Outcome::Unknown | Outcome::Open => {}
+            }
+        }
+        // Whoever has the role has the rows; what its log lacks is lost.
+        let holder = world.record(&policy.key).and_then(|r| world.site_of(&r.active));
+        let Some(holder) = holder.and_then(|site| world.database_at(&policy.key, site)) else { return };
+        let Some(dir) = &world.databases[holder].server.dir else { return };
+        let rows: BTreeSet<Token> = dir.rows().collect();
+        let acked = world.writes.iter().filter(mine).filter(|w| w.outcome == Outcome::Acked);
+        let lost: Vec<&Write> = acked.filter(|w| !rows.contains(&w.token)).collect();
+        let tokens: BTreeSet<Token> = lost.iter().map(|w| w.token).collect();
+        let committed = || lost.iter().filter_map(|w| w.committed);
+        self.lost = lost.len();
+        self.lost_time = committed().max().unwrap_or_default().since(committed().min().unwrap_or_default());
+        let others = world
+            .databases
+            .iter()
+            .filter(|d| d.policy == policy.key && d.site != world.databases[holder].site);
+        let (mut saved, mut sizes) = (BTreeSet::new(), std::collections::BTreeMap::new());
+        let lost_row = |rec: &Rec| match rec.what {
+            What::Commit(token) if tokens.contains(&token) => Some((token, rec.end - rec.start)),
+            _ => None,
+        };
+        for other in others {
+            saved.extend(other.beside.saved.iter().filter_map(lost_row).map(|(token, _)| token));
+            let still = other.server.dir.iter().flat_map(|d| &d.wal.records);
+            sizes.extend(other.beside.saved.iter().chain(still).filter_map(lost_row));
+        }
+        self.lost_but_saved = saved.len();
+        self.lost_bytes = sizes.values().sum();
+    }
+
+    fn history(
+        &mut self,
+        world: &World,
+        changes: &[&(Moment, bascule_core::name::PolicyKey, Box<Record>)],
+        began: Moment,
+    ) {
+        let mut last: Option<&Record> = None;
+        let mut judged: Option<&Transition> = None;
+        let mut entered: Vec<(Moment, &Record)> = Vec::new();
+        for (at, _, record) in changes {
+            let is_new = last.is_none_or(|l| l.phase != record.phase || l.active != record.active);
+            if *at > began {
+                if is_new {
+                    entered.push((*at, record));
+                }
+                if last.is_some_and(|l| l.active != record.active) {
+                    self.moves += 1;
+                }
+                let transition = record.transition.as_ref().or_else(|| record.history.first());
+                judged = transition.filter(|t| t.loss_bound.is_some()).or(judged);
+            }
+            last = Some(record);
+        }
+        self.loss_bound = judged.and_then(|t| t.loss_bound).map(|b| LossBound {
+            bytes: b.bytes,
+            unseen: b.unseen.map(bascule_core::time::Millis::duration),
+        });
+        for (i, (at, record)) in entered.iter().enumerate() {
+            let next = entered.get(i + 1).map(|(at, _)| *at);
+            self.phases.push(PhaseTook {
+                phase: format!("{} ({})", record.phase, phase_words(record)),
+                from: at.since(began),
+                took: next.unwrap_or(world.now).since(*at),
+                goes_on: next.is_none(),
+            });
+        }
+    }
+
+    fn judged(&mut self, record: &Record) {
+        let under_way = record.transition.iter();
+        let all = record.history.iter().rev().chain(under_way);
+        let mine = all.filter(|t| t.cause != bascule_core::record::Cause::Initial);
+        self.steps = mine
+            .flat_map(|t| &t.phases)
+            .filter(|p| p.took.0 > 0)
+            .map(|p| (p.name.clone(), p.site.to_string(), p.took.duration()))
+            .collect();
+    }
+
+    fn traffic(&mut self, world: &World, policy: &Policy, record: Option<&Record>, began: Moment) {
+        for name in policy.traffic.keys() {
+            let mut sites: Vec<String> = Vec::new();
+            let up = || world.dns.servers.iter().filter(|s| s.up);
+            for server in up() {
+                let to = server.names.get(&(policy.key.clone(), name.clone()));
+                let site = to.map_or_else(|| "nothing".to_owned(), |t| t.site.to_string());
+                if !sites.contains(&site) {
+                    sites.push(site);
+                }
+            }
+            let answering = (up().count(), world.dns.servers.len());
+            self.traffic.push(TrafficEnd { name: name.to_string(), sites, answering });
+        }
+        if self.moves > 0 {
+            let to = record.and_then(|r| world.site_of(&r.active));
+            let outside =
+                |w: &&Write| world.clients[world.writers[w.token as usize]].place == world.outside();
+            let mut there = world.writes.iter().filter(outside);
+            self.clients_moved =
+                there.find(|w| w.sent >= began && Some(w.site) == to).map(|w| w.sent.since(began));
+        }
+    }
+}
+
+/// What a phase means, for who reads it for the first time.
+fn phase_words(record: &Record) -> String {
+    let target = record.target.as_ref().map_or_else(|| "another site".to_owned(), ToString::to_string);
+    let active = &record.active;
+    match &record.phase {
+        Phase::Steady => format!("{active} writes"),
+        Phase::Requested => format!("{active} and {target} get ready"),
+        Phase::Handover => format!("{active} has stopped, {target} proves that it has everything"),
+        Phase::Promoting => format!("{active} has the role and opens"),
+        Phase::ReadOnly => format!("{target} serves reads, nobody writes"),
+        Phase::Returning => format!("{active} is back and writes, users not yet"),
+        Phase::Offered => format!("{active} offers the role"),
+        Phase::Withdrawn => format!("{active} waits until its database has certainly stopped"),
+        Phase::Unmanaged => format!("{active} is left alone"),
+        Phase::Unknown(_) => "not known".to_owned(),
+    }
+}
+
+/// Whether a write is one of a client that goes where the traffic points; where nothing points, all of them count.
+pub(super) fn follows(world: &World, write: &Write) -> bool {
+    let outside = world.clients[world.writers[write.token as usize]].place == world.outside();
+    outside || world.dns.servers.iter().all(|s| s.names.is_empty())
+}
+
+/// When nobody was told that a write is done, for longer than a client waits between two.
+fn outages(world: &World, scenario: &Scenario, began: Moment) -> Vec<Outage> {
+    let longest = scenario.writes_every * 3 + Duration::from_millis(100) + world.latency * 3;
+    let acked = world
+        .writes
+        .iter()
+        .filter(|w| follows(world, w))
+        .filter(|w| w.outcome == Outcome::Acked && w.ended >= began);
+    let mut acks: Vec<(Moment, usize)> = acked.map(|w| (w.ended, w.site)).collect();
+    acks.sort_unstable();
+    let mut found = Vec::new();
+    let mut last = began;
+    for (at, site) in acks {
+        if at.since(last) > longest {
+            found.push(Outage {
+                from: last.since(began),
+                to: Some(at.since(began)),
+                took: at.since(last),
+                by: Some(world.sites[site].name.to_string()),
+            });
+        }
+        last = at;
+    }
+    if !world.clients.is_empty() && world.now.since(last) > longest {
+        found.push(Outage { from: last.since(began), to: None, took: world.now.since(last), by: None });
+    }
+    found
+}
+
+fn verdicts(world: &World, policy: &Policy, record: Option<&Record>) -> Vec<Verdict> {
+    let merged = world.git.head.moves.get(&policy.key).map(Vec::as_slice).unwrap_or_default();
+    let verdict = |mv: &bascule_core::moves::Move| {
+        let given = record.and_then(|r| r.verdict(&mv.hash));
+        Verdict {
+            name: mv.name.to_string(),
+            kind: mv.order.kind().to_owned(),
+            end: given.map(|v| format!("{:?}", v.end)),
+            message: given.map_or_else(
+                || "it was not carried out while it was watched".to_owned(),
+                |v| v.message.clone(),
+            ),
+        }
+    };
+    merged.iter().map(verdict).collect()
+}

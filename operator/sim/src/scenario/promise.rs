@@ -1,0 +1,225 @@
+//! Did the policy keep its word?
+
+use std::time::Duration;
+
+use bascule_core::policy::{After, Policy};
+use bascule_core::project::size;
+use bascule_core::time::human;
+
+use super::{Account, Scenario, What};
+
+/// Whether a promise was kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promised {
+    /// It was.
+    Held,
+    /// It was not.
+    Broken,
+    /// Nothing of the kind is promised.
+    Nothing,
+}
+
+impl Promised {
+    /// In a word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Broken => "BROKEN",
+            Self::Nothing => "not promised",
+        }
+    }
+}
+
+/// One promise and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether it was kept.
+    pub promised: Promised,
+    /// What was measured.
+    pub measured: String,
+    /// What was promised, with its terms.
+    pub bound: String,
+}
+
+impl Judgement {
+    /// Whether it was not kept.
+    pub fn is_broken(&self) -> bool {
+        self.promised == Promised::Broken
+    }
+}
+
+/// Judges everything that the policy promises; `cut_short`: more would have happened.
+pub(super) fn judge(
+    policy: &Policy,
+    scenario: &Scenario,
+    account: &Account,
+    cut_short: bool,
+) -> Vec<Judgement> {
+    let mut all = Vec::new();
+    if !policy.databases.is_empty() {
+        all.extend(losses(policy, scenario, account));
+        all.push(recovery(policy, scenario, account, cut_short));
+    }
+    all.extend(switchovers(account));
+    all.push(invariants(account));
+    all
+}
+
+fn held(name: &'static str, ok: bool, measured: String, bound: String) -> Judgement {
+    let promised = if ok { Promised::Held } else { Promised::Broken };
+    Judgement { name, promised, measured, bound }
+}
+
+fn losses(policy: &Policy, scenario: &Scenario, account: &Account) -> [Judgement; 2] {
+    let max = &policy.failover.max_data_loss;
+    let accepted = scenario.events.iter().any(|e| match &e.what {
+        What::Move(mv) => {
+            matches!(&mv.order, bascule_core::moves::Order::Failover { accept_data_loss: true, .. })
+        }
+        What::Fault { .. } | What::Switch(_) => false,
+    });
+    let rows = match account.lost {
+        0 => "no row lost".to_owned(),
+        1 => "1 row lost".to_owned(),
+        n => format!("{n} rows lost"),
+    };
+    let promised = |ok: bool| match (ok, accepted) {
+        (true, _) => Promised::Held,
+        (false, true) => Promised::Nothing,
+        (false, false) => Promised::Broken,
+    };
+    let waived = if accepted { "; a Move accepted more" } else { "" };
+    [
+        Judgement {
+            name: "maxDataLoss.time",
+            promised: promised(account.lost_time <= max.seconds),
+            measured: if account.lost > 1 {
+                format!("{rows}, {} of writes", human(account.lost_time))
+            } else {
+                rows.clone()
+            },
+            bound: format!("at most {}{waived}", human(max.seconds)),
+        },
+        Judgement {
+            name: "maxDataLoss.bytes",
+            promised: promised(account.lost_bytes <= max.bytes),
+            measured: if account.lost > 0 { format!("{rows}, {}", size(account.lost_bytes)) } else { rows },
+            bound: format!("at most {}{waived}", size(max.bytes)),
+        },
+    ]
+}
+
+/// What it takes after all waiting is over: calls to the arbiter, a promotion, pods, the traffic.
+const OPENING: Duration = Duration::from_secs(2);
+
+fn recovery(policy: &Policy, scenario: &Scenario, account: &Account, cut_short: bool) -> Judgement {
+    const NAME: &str = "recovery";
+    let Some(outage) = account.longest_outage() else {
+        return held(NAME, true, "no write had to wait".to_owned(), "-".to_owned());
+    };
+    let measured = match outage.to {
+        Some(_) => format!("nobody could write for {}", human(outage.took)),
+        None => format!("nobody can write, {} after the last write", human(outage.took)),
+    };
+    let planned = account.verdicts.iter().any(|v| v.kind == "Switchover")
+        && !scenario.events.iter().any(|e| matches!(e.what, What::Fault { .. }));
+    if planned {
+        let deadline = policy.failover.switchover_deadline;
+        let bound = format!("within switchoverDeadline, {}", human(deadline));
+        return held(NAME, outage.to.is_some() && outage.took <= deadline, measured, bound);
+    }
+    let (bound, terms) = match bound(policy, scenario, account) {
+        Ok(bound) => bound,
+        Err(why) => {
+            return Judgement { name: NAME, promised: Promised::Nothing, measured, bound: why };
+        }
+    };
+    let held_by = scenario
+        .events
+        .iter()
+        .any(|e| matches!(&e.what, What::Move(mv) if matches!(mv.order, bascule_core::moves::Order::Hold)));
+    if held_by && (outage.to.is_none() || outage.took > bound) {
+        let bound = "a Move of type Hold keeps the role where it is".to_owned();
+        return Judgement { name: NAME, promised: Promised::Nothing, measured, bound };
+    }
+    // One that nothing ends any more is too long, however long it was watched.
+    let ends = outage.to.is_some() || cut_short;
+    held(NAME, ends && outage.took <= bound, measured, format!("at most {} = {terms}", human(bound)))
+}
+
+/// How long nobody may be able to write, and what it is made of; or why nothing is promised.
+fn bound(policy: &Policy, scenario: &Scenario, account: &Account) -> Result<(Duration, String), String> {
+    let timing = scenario.profile.timing();
+    let f = &policy.failover;
+    if policy.suspend {
+        return Err("the policy is suspended".to_owned());
+    }
+    let After::Elapsed(promote) = f.promote_after else {
+        return Err("spec.failover.promote.after is Never: a person promotes".to_owned());
+    };
+    let After::Elapsed(reads) = f.serve_reads_after else {
+        return Err("spec.failover.serveReads.after is Never: a person acts".to_owned());
+    };
+    let mut terms: Vec<(Duration, String)> = Vec::new();
+    if promote.is_zero() || timing.l() >= reads {
+        terms.push((timing.l(), format!("L {}", human(timing.l()))));
+    } else {
+        terms.push((reads, format!("serveReads.after {}", human(reads))));
+    }
+    if !promote.is_zero() {
+        terms.push((promote, format!("promote.after {}", human(promote))));
+    }
+    if account.phases.iter().any(|p| p.phase.starts_with("Returning")) {
+        // It came back while its reads were served elsewhere.
+        terms.push((f.return_after, format!("serveReads.returnAfter {}", human(f.return_after))));
+    }
+    let guard = |e: &super::Event| matches!(&e.what, What::Fault { kind, .. } if kind.takes_the_guard());
+    if scenario.events.iter().any(guard) {
+        let wait = f.restart_grace + timing.withdrawal_wait();
+        terms.push((
+            wait,
+            format!(
+                "databaseLost.restartGrace {} and until it has certainly stopped {}",
+                human(f.restart_grace),
+                human(timing.withdrawal_wait())
+            ),
+        ));
+    }
+    let calls = timing.p() + timing.tq() * 5;
+    terms.push((calls, format!("p + 5 calls to the arbiter {}", human(calls))));
+    let ttl = policy.traffic.values().map(|t| t.dns.ttl).max().unwrap_or_default();
+    if !ttl.is_zero() {
+        terms.push((ttl, format!("DNS ttl {}", human(ttl))));
+    }
+    terms.push((OPENING, format!("opening {}", human(OPENING))));
+    let sum = terms.iter().map(|(d, _)| *d).sum();
+    Ok((sum, terms.into_iter().map(|(_, words)| words).collect::<Vec<_>>().join(" + ")))
+}
+
+fn switchovers(account: &Account) -> Vec<Judgement> {
+    let planned = account.verdicts.iter().filter(|v| v.kind == "Switchover");
+    let judge = |v: &super::Verdict| {
+        let done = v.end.as_deref() == Some("Done");
+        let measured = match &v.end {
+            Some(end) if done => format!("{}: {end}", v.name),
+            Some(end) => format!("{}: {end}, {}", v.name, v.message),
+            None => format!("{}: {}", v.name, v.message),
+        };
+        held("switchover", done && account.lost == 0, measured, "done, and nothing lost".to_owned())
+    };
+    planned.map(judge).collect()
+}
+
+fn invariants(account: &Account) -> Judgement {
+    let found = &account.violations;
+    let measured = match found.as_slice() {
+        [] => "never two writers, nor another one broken".to_owned(),
+        [(_, first), rest @ ..] => {
+            let more = if rest.is_empty() { String::new() } else { format!(" (and {} more)", rest.len()) };
+            format!("{first}{more}; please report it")
+        }
+    };
+    held("invariants", found.is_empty(), measured, "docs/guarantees.md".to_owned())
+}

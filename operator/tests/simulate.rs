@@ -1,0 +1,242 @@
+//! `bascule simulate` as people run it: what it tells, its exit codes, and what it makes of everything that can be
+//! wrong with what it is given.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test says what is wrong by panicking.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// What a run printed, and how it ended.
+#[derive(Debug, PartialEq)]
+struct Said {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+fn simulate(arguments: &[&str]) -> Said {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bascule"));
+    command.arg("simulate").args(arguments).current_dir(repository());
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    Said {
+        code: status.code().unwrap(),
+        out: String::from_utf8(stdout).unwrap(),
+        err: String::from_utf8(stderr).unwrap(),
+    }
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// An example with some of its text replaced.
+fn changed(directory: &Path, name: &str, changes: &[(&str, &str)]) -> String {
+    let mut text = fs::read_to_string(repository().join("examples/shop.yaml")).unwrap();
+    for (from, to) in changes {
+        assert!(text.contains(from), "{from} is not in the example");
+        text = text.replacen(from, to, 1);
+    }
+    written(directory, name, &text)
+}
+
+fn written(directory: &Path, name: &str, text: &str) -> String {
+    let path = directory.join(name);
+    fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+/// A run whose every byte is known.
+fn told(name: &str, arguments: &[&str], code: i32) {
+    let said = simulate(arguments);
+    assert_eq!(said.code, code, "{said:?}");
+    insta::assert_snapshot!(name, said.out);
+    assert_eq!(simulate(arguments).out, said.out, "the same arguments give the same bytes");
+}
+
+#[test]
+fn a_lost_site_whose_reads_are_served_first() {
+    told("site-lost", &["examples/shop.yaml"], 0);
+}
+
+#[test]
+fn a_site_that_comes_back_while_its_reads_are_served() {
+    told("site-back", &["examples/shop.yaml", "--fail", "site=paris@10s+20s", "--profile", "metro"], 0);
+}
+
+#[test]
+fn a_planned_switchover() {
+    told("switchover", &["examples/shop.yaml", "--switch-to", "lyon"], 0);
+}
+
+#[test]
+fn a_cut_link_moves_nothing() {
+    told("link-cut", &["examples/shop.yaml", "--fail", "link@5s+30s"], 0);
+}
+
+#[test]
+fn a_dead_database_is_taken_over() {
+    told("database-dead", &["examples/shop.yaml", "--fail", "database=paris@5s"], 0);
+}
+
+#[test]
+fn a_bound_that_is_too_strict_holds_the_role_back_and_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let policy = changed(directory.path(), "strict.yaml", &[("time: 1m", "time: 7s")]);
+    told("too-strict", &[&policy], 2);
+}
+
+#[test]
+fn nobody_but_a_person_promotes_where_the_policy_says_never() {
+    let said = simulate(&["examples/read-only.yaml"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.out.contains("recovery           not promised"), "{}", said.out);
+    assert!(said.out.contains("gate promote No: spec.failover.promote.after is Never"), "{}", said.out);
+}
+
+#[test]
+fn a_persons_moves_act_at_their_time() {
+    let moved = simulate(&[
+        "examples/shop.yaml",
+        "--fail=site=paris@5s",
+        "--move=examples/move-failover.yaml@20s",
+        "-o=json",
+    ]);
+    let json: Value = serde_json::from_str(&moved.out).unwrap();
+    assert_eq!((moved.code, &json["active"], &json["held"]), (0, &"lyon".into(), &true.into()));
+    assert_eq!(json["moveVerdicts"][0]["end"], "Done");
+    // Not after half a minute of reads, as by itself.
+    assert!(json["longestOutage"]["tookMs"].as_u64().unwrap() < 20_000, "{}", json["longestOutage"]);
+    let held = simulate(&["examples/shop.yaml", "--fail=site=paris@30s", "--move=examples/move-hold.yaml"]);
+    assert!(held.out.contains("gate hold says no: held until 2026-11-28T18:00:00Z"), "{}", held.out);
+    assert!(held.out.contains("recovery           not promised"), "{}", held.out);
+}
+
+#[test]
+fn every_policy_of_a_file_is_simulated_with_the_moves_that_are_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let read = |name: &str| fs::read_to_string(repository().join("examples").join(name)).unwrap();
+    let all = [read("shop.yaml"), read("pilot-light.yaml"), read("move.yaml")].join("---\n");
+    let all = written(directory.path(), "all.yaml", &all);
+    let said = simulate(&[&all, "-o", "json"]);
+    let json: Value = serde_json::from_str(&said.out).unwrap();
+    let of = |i: usize, field: &str| json["policies"][i][field].as_str().unwrap().to_owned();
+    assert_eq!((of(0, "policy"), of(1, "policy")), ("shop/shop".to_owned(), "shop/wiki".to_owned()));
+    assert!(json["policies"][0]["events"][0]["what"].as_str().unwrap().contains("2026-11-28-paris-kernel"));
+    assert_eq!(json["policies"][1]["events"][0]["what"], "paris loses power, for good");
+    let one = simulate(&[&all, "--policy", "wiki", "-o", "json"]);
+    assert_eq!(serde_json::from_str::<Value>(&one.out).unwrap()["policy"], "shop/wiki");
+}
+
+#[test]
+fn three_sites_are_simulated_as_two_are() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = fs::read_to_string(repository().join("examples/shop.yaml")).unwrap();
+    let from = text.find("          - site: lyon").unwrap();
+    let instance = &text[from..text.find("  workloads:").unwrap()];
+    let third = instance.replace("lyon", "nice");
+    let policy = changed(
+        directory.path(),
+        "three.yaml",
+        &[
+            ("    - name: lyon\n", "    - name: lyon\n    - name: nice\n"),
+            (instance, &format!("{instance}{third}")),
+            (
+                "          - { site: lyon, values: [\"198.51.100.10\"] }\n",
+                "          - { site: lyon, values: [\"198.51.100.10\"] }\n          - { site: nice, values: [\"203.0.113.20\"] }\n",
+            ),
+        ],
+    );
+    let said = simulate(&[&policy, "-o", "json"]);
+    let json: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((said.code, &json["held"], &json["violations"]), (0, &true.into(), &Value::Array(vec![])));
+    assert_ne!(json["active"], "paris");
+}
+
+#[test]
+fn a_scenario_file_says_what_happens_and_the_options_win_over_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = "profile: metro\nseed: 7\nevents:\n  - { at: 5s, fail: link, for: 10s }\n  - { at: 8s, switchTo: lyon }\n";
+    let scenario = written(directory.path(), "night.yaml", text);
+    let said = simulate(&["examples/shop.yaml", "--scenario", &scenario, "--seed", "3", "-o", "json"]);
+    let json: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((&json["profile"], &json["seed"]), (&"metro".into(), &3.into()));
+    let what: Vec<&str> =
+        json["events"].as_array().unwrap().iter().map(|e| e["what"].as_str().unwrap()).collect();
+    assert_eq!(what, ["the line between the sites is cut, for 10 s", "a Move Switchover to lyon is merged"]);
+}
+
+#[test]
+fn every_kind_of_fault_is_listed() {
+    let said = simulate(&["--list-faults"]);
+    assert_eq!(said.code, 0);
+    for form in ["site=SITE@TIME[+DURATION]", "link@TIME[+DURATION]", "operator=SITE@TIME "] {
+        assert!(said.out.contains(form), "{form}: {}", said.out);
+    }
+}
+
+#[test]
+fn the_first_line_comes_at_once_and_help_names_the_exit_codes() {
+    let begun = Instant::now();
+    let said = simulate(&["--help"]);
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    for words in ["Exit codes", "0 the policy's promises", "--list-faults", "docs/simulate.md"] {
+        assert!(said.out.contains(words), "{words}: {}", said.out);
+    }
+}
+
+/// Nothing is printed but an error that has all of these words.
+fn fails(arguments: &[&str], words: &[&str]) {
+    let said = simulate(arguments);
+    assert_eq!((said.code, said.out.as_str()), (1, ""), "{arguments:?}: {said:?}");
+    for word in words {
+        assert!(said.err.contains(word), "{arguments:?} does not say {word:?}: {}", said.err);
+    }
+}
+
+#[test]
+fn what_is_wrong_is_said_so_that_it_can_be_mended() {
+    let shop = "examples/shop.yaml";
+    fails(
+        &[shop, "--fail", "siet=paris@10s"],
+        &["--fail siet=paris@10s", "did you mean site?", "--list-faults"],
+    );
+    fails(&[shop, "--fail", "site=pairs@10s"], &["\"pairs\"", "did you mean paris?", "paris, lyon"]);
+    fails(&[shop, "--fail", "site=paris@10"], &["found \"10\"", "expected a duration such as 500ms, 10s"]);
+    fails(&[shop, "--fail", "site=paris"], &["found no time", "for example site=paris@10s"]);
+    fails(&[shop, "--fail", "operator=paris@4s+1m"], &["takes no duration", "operator-frozen"]);
+    fails(&[shop, "--switch-to", "nice"], &["--switch-to nice", "paris, lyon"]);
+    fails(&[shop, "--profile", "galaxy"], &["--profile", "metro, region, wan or conservative"]);
+    fails(&[shop, "--for", "never"], &["--for", "found \"never\""]);
+    fails(&[shop, "--writes-every", "1ms"], &["--writes-every", "at least 5 ms"]);
+    fails(&["examples/none.yaml"], &["a file with a FailoverPolicy", "examples/none.yaml", "No such file"]);
+    fails(&[shop, "--scenario", "none.yaml"], &["--scenario: a scenario file", "none.yaml", "No such file"]);
+    fails(&[shop, "--move", "none.yaml@3s"], &["--move: a file with Moves", "none.yaml", "No such file"]);
+    fails(&["examples/move.yaml"], &["found no FailoverPolicy"]);
+    fails(&["examples/source.yaml"], &["examples/source.yaml:3:7: kind: found PolicySource"]);
+    fails(&["examples/pilot-light.yaml", "--move", "examples/move.yaml"], &["for no policy", "wiki"]);
+    fails(&[shop, "--policy", "shpo"], &["--policy", "shop"]);
+    fails(&[], &["POLICY.yaml"]);
+}
+
+#[test]
+fn what_is_wrong_in_a_file_is_named_with_its_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let policy = changed(
+        directory.path(),
+        "wrong.yaml",
+        &[("initialSite: paris", "initialSite: berlin"), ("after: 30s", "after: 30 seconds")],
+    );
+    fails(
+        &[&policy],
+        &["wrong.yaml:14:16: spec.initialSite", "wrong.yaml:18:14: spec.failover.promote.after"],
+    );
+    let scenario = written(directory.path(), "night.yaml", "events:\n  - at: 10s\n    fial: site\n");
+    fails(
+        &["examples/shop.yaml", "--scenario", &scenario],
+        &["night.yaml:3:11: events[0].fial: unknown field 'fial', expected one of: at, fail, for"],
+    );
+}
