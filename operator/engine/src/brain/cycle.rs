@@ -1,6 +1,7 @@
 //! One policy, once: note, decide, check, commit, act, tell.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bascule_core::check::check;
@@ -200,7 +201,7 @@ impl Brain {
                 what: step.words(),
             }));
             self.out.push(Command::Perform {
-                policy: Box::new(policy.clone()),
+                policy: Arc::clone(&policy),
                 step: step.clone(),
                 lane: step.lane(),
             });
@@ -213,7 +214,7 @@ impl Brain {
         let record = state.claim.view().map(|v| &v.record);
         let active = record.is_some_and(|r| r.active == self.id.site);
         for what in state.looks.due(&self.id.site, &policy, record, now) {
-            self.out.push(Command::Look { policy: Box::new(policy.clone()), what, active });
+            self.out.push(Command::Look { policy: Arc::clone(&policy), what, active });
         }
     }
 
@@ -352,7 +353,7 @@ fn facts(id: &Identity, state: &State, plan: &Plan) -> SiteFacts {
         schema: SCHEMA,
         site: id.site.clone(),
         question: id.question,
-        answers: state.heard.iter().map(|(site, (facts, _))| (site.clone(), facts.question)).collect(),
+        answers: state.heard.iter().map(|(site, heard)| (site.clone(), heard.question)).collect(),
         spec_hash: policy.map(|p| p.spec_hash.clone()),
         revision: policy.and_then(|p| p.revision.clone()),
         blockers: plan.blockers.clone(),
