@@ -19,6 +19,7 @@ use bascule_core::time::Boottime;
 
 use super::event::{Found, Look};
 use super::looks::Looks;
+use super::told::Told;
 use super::trouble::{Call, News, Troubles};
 use crate::ports::{GuardSession, NoUpstream};
 
@@ -89,8 +90,8 @@ pub(super) struct State {
     pub(super) raise_again_at: Option<Boottime>,
     pub(super) mark_unwritable: Option<String>,
     pub(super) frozen: Option<String>,
-    /// What people were shown last, and what of it may change often.
-    pub(super) shown: Option<(String, String)>,
+    /// What people were shown last.
+    pub(super) shown: Option<Told>,
     pub(super) shown_at: Option<Boottime>,
     pub(super) show_at: Option<Boottime>,
     /// When a change that can wait is due to be shown.
@@ -98,6 +99,8 @@ pub(super) struct State {
     /// When the same is shown again, for the ages in it.
     pub(super) show_again_at: Option<Boottime>,
     pub(super) publishing: bool,
+    /// The entry among the brain's wakes: [`State::next_tick`] as it was after the last change.
+    pub(super) wakes_at: Option<Boottime>,
 }
 
 /// How a replica here reaches a database elsewhere.
