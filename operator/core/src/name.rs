@@ -1,6 +1,7 @@
 //! Names that cannot be wrong: parsed once, never looked at as raw text again.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -29,9 +30,11 @@ fn is_subdomain(s: &str) -> bool {
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $kind:literal, $max:literal, $check:expr) => {
         $(#[$doc])*
+        ///
+        /// A copy is one count more: names are keys everywhere, and are copied with every event.
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The name as text.
@@ -45,7 +48,7 @@ macro_rules! name {
 
             fn try_from(value: String) -> Result<Self, NameError> {
                 let ok: fn(&str) -> bool = $check;
-                if ok(&value) { Ok(Self(value)) } else { Err(NameError { kind: $kind, found: value, max: $max }) }
+                if ok(&value) { Ok(Self(value.into())) } else { Err(NameError { kind: $kind, found: value, max: $max }) }
             }
         }
 
@@ -59,7 +62,7 @@ macro_rules! name {
 
         impl From<$name> for String {
             fn from(value: $name) -> Self {
-                value.0
+                value.0.as_ref().to_owned()
             }
         }
 

@@ -195,9 +195,52 @@ impl Condition {
 
 /// Tells what situation `s` and the `plan` made from it mean to people.
 pub fn project(s: &Situation<'_>, plan: &Plan) -> Report {
+    judge(s, plan).report(s, plan)
+}
+
+/// The part of a report by which it is known whether there is anything new to tell.
+pub struct Judged {
+    state: State,
+    sites: Vec<SiteRow>,
+    conditions: Vec<Condition>,
+}
+
+/// Judges what situation `s` and the `plan` made from it mean, without the words about the whole.
+pub fn judge(s: &Situation<'_>, plan: &Plan) -> Judged {
     let record = s.claim.view().map(|v| &v.record);
     let state = State::of(s, plan, record);
     let sites = rows::sites(s, plan, record);
+    let conditions = conditions::conditions(s, plan, record, &state, &sites);
+    Judged { state, sites, conditions }
+}
+
+impl Judged {
+    /// One row for each site of the policy.
+    pub fn sites(&self) -> &[SiteRow] {
+        &self.sites
+    }
+
+    /// The judgements.
+    pub fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+
+    /// The whole report, from the same situation and plan.
+    pub fn report(self, s: &Situation<'_>, plan: &Plan) -> Report {
+        let Self { state, sites, conditions } = self;
+        let record = s.claim.view().map(|v| &v.record);
+        whole(s, plan, record, &state, sites, conditions)
+    }
+}
+
+fn whole(
+    s: &Situation<'_>,
+    plan: &Plan,
+    record: Option<&Record>,
+    state: &State,
+    sites: Vec<SiteRow>,
+    conditions: Vec<Condition>,
+) -> Report {
     Report {
         sentence: sentence::sentence(s, plan, record, &sites),
         ready: state.ready,
@@ -214,7 +257,7 @@ pub fn project(s: &Situation<'_>, plan: &Plan) -> Report {
             does_not_cover: r.promise.fence_class.does_not_cover().to_owned(),
         }),
         held_until: record.and_then(|r| r.hold.as_ref()).map(|h| h.until).filter(|t| *t > s.wall),
-        conditions: conditions::conditions(s, plan, record, &state, &sites),
+        conditions,
         gates: gates::gates(s, plan, record),
         sites,
         last: record.and_then(rows::last),

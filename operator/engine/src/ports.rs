@@ -4,6 +4,7 @@
 //! never judges. No call retries a write by itself.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -249,7 +250,7 @@ pub trait Site: Send + Sync + 'static {
 #[derive(Clone, Debug)]
 pub struct Shown {
     /// The policy, if it is known.
-    pub policy: Option<Policy>,
+    pub policy: Option<Arc<Policy>>,
     /// Which policy.
     pub key: PolicyKey,
     /// Why the present object is not valid, if so.

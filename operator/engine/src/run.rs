@@ -217,13 +217,13 @@ impl Runner {
             Command::Look { policy, what, active } => {
                 tasks.spawn(async move {
                     let found = look(site.as_ref(), &policy, &what, active).await;
-                    Event::Seen { policy: policy.key, what, found }
+                    Event::Seen { policy: policy.key.clone(), what, found }
                 });
             }
             Command::Perform { policy, step, lane: _ } => {
                 tasks.spawn(async move {
                     let outcome = site.perform(&policy, &step).await;
-                    Event::Done { policy: policy.key, step, outcome }
+                    Event::Done { policy: policy.key.clone(), step, outcome }
                 });
             }
             Command::Publish(shown) => {

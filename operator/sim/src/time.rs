@@ -43,7 +43,18 @@ pub fn micros(d: Duration) -> u64 {
 }
 
 /// One part per million of a clock's rate.
-const MILLION: i128 = 1_000_000;
+const MILLION: u64 = 1_000_000;
+
+/// `value * by / over`, rounded down, by the short way where it is wide enough: this is done several times an event.
+fn scaled(value: u64, by: u64, over: u64) -> u64 {
+    match value.checked_mul(by) {
+        Some(product) => product / over.max(1),
+        None => {
+            let wide = u128::from(value) * u128::from(by) / u128::from(over.max(1));
+            u64::try_from(wide).unwrap_or(u64::MAX)
+        }
+    }
+}
 
 /// The day on which every world begins, for wall clocks.
 const FIRST_DAY: i64 = 1_795_593_600;
@@ -67,18 +78,23 @@ impl Machine {
 
     /// What `CLOCK_BOOTTIME` shows.
     pub fn boottime(&self, now: Moment) -> Boottime {
-        let passed = i128::from(now.0.saturating_sub(self.from.0.0));
-        let shown = passed * (MILLION + i128::from(self.rate)) / MILLION;
-        Boottime::new(Duration::from_micros(self.from.1.saturating_add(u64::try_from(shown).unwrap_or(0))))
+        let shown = scaled(now.0.saturating_sub(self.from.0.0), self.million(), MILLION);
+        Boottime::new(Duration::from_micros(self.from.1.saturating_add(shown)))
+    }
+
+    /// What the clock shows in a true second, in microseconds.
+    fn million(&self) -> u64 {
+        MILLION.saturating_add_signed(i64::from(self.rate))
     }
 
     /// The first true moment at which the clock shows `at` or more.
     pub fn when(&self, at: Boottime) -> Moment {
-        let nanos = at.since_boot().as_nanos();
-        let wanted = i128::try_from(nanos.div_ceil(1000)).unwrap_or(i128::MAX) - i128::from(self.from.1);
-        let rate = MILLION + i128::from(self.rate);
-        let passed = (wanted.max(0) * MILLION + rate - 1) / rate;
-        let mut at_first = Moment(self.from.0.0.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX)));
+        let since_boot = at.since_boot();
+        let nanos = u64::from(since_boot.subsec_nanos());
+        let shown = since_boot.as_secs().saturating_mul(MILLION).saturating_add(nanos.div_ceil(1000));
+        let passed = scaled(shown.saturating_sub(self.from.1), MILLION, self.million());
+        // Rounded down it may be too early, by one.
+        let mut at_first = Moment(self.from.0.0.saturating_add(passed));
         while self.boottime(at_first) < at {
             at_first = Moment(at_first.0 + 1);
         }

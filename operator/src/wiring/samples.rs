@@ -118,7 +118,7 @@ pub(crate) fn shown() -> Shown {
     intent.generation = 2;
     Shown {
         key: key("shop"),
-        policy: Some(intent),
+        policy: Some(std::sync::Arc::new(intent)),
         invalid: None,
         report: Report {
             sentence: "lyon is active.".to_owned(),

@@ -111,7 +111,7 @@ fn manage_again(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut 
         .keys()
         .filter(|name| {
             let report = s.seen.databases.get(*name).and_then(|d| d.guard.value());
-            report.is_none_or(|r| r.unlimited) || !witness::of(s, record, name).passed()
+            report.is_none_or(|r| r.unlimited) || !witness::counts(s, record, name)
         })
         .map(crate::name::ItemName::as_str)
         .collect();

@@ -130,7 +130,7 @@ pub(super) fn start_again(s: &Situation<'_>, record: &Record, plan: &mut Plan) {
 pub(super) fn dead(s: &Situation<'_>, policy: &Policy, record: &Record) -> Option<String> {
     policy.databases.keys().find_map(|name| {
         let report = s.seen.databases.get(name)?.guard.value()?;
-        if !witness::of(s, record, name).passed() {
+        if !witness::counts(s, record, name) {
             return None;
         }
         if report.sigterm {

@@ -1,6 +1,7 @@
 //! One policy, once: note, decide, check, commit, act, tell.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bascule_core::check::check;
@@ -10,12 +11,13 @@ use bascule_core::guard::wire::{Behind, Disk, slot_of};
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
 use bascule_core::observation::{Fact, Marks};
 use bascule_core::plan::{Answer, DatabaseRole, Gate, Plan};
-use bascule_core::project::{Report, project};
+use bascule_core::project::judge;
 use bascule_core::time::Boottime;
 use jiff::Timestamp;
 
 use super::event::Command;
 use super::policy::State;
+use super::told::Told;
 use super::trouble::Call;
 use super::{Brain, Identity};
 use crate::ports::{JournalEntry, JournalKind};
@@ -54,6 +56,7 @@ impl Brain {
         self.look(key, now);
         self.show(key, now, wall);
         self.raise_mark(key, now);
+        self.set_wake(key);
     }
 
     fn prepare(&mut self, key: &PolicyKey, now: Boottime) {
@@ -203,7 +206,7 @@ impl Brain {
                 what: step.words(),
             }));
             self.out.push(Command::Perform {
-                policy: Box::new(policy.clone()),
+                policy: Arc::clone(&policy),
                 step: step.clone(),
                 lane: step.lane(),
             });
@@ -216,7 +219,7 @@ impl Brain {
         let record = state.claim.view().map(|v| &v.record);
         let active = record.is_some_and(|r| r.active == self.id.site);
         for what in state.looks.due(&self.id.site, &policy, record, now) {
-            self.out.push(Command::Look { policy: Box::new(policy.clone()), what, active });
+            self.out.push(Command::Look { policy: Arc::clone(&policy), what, active });
         }
     }
 
@@ -230,10 +233,18 @@ impl Brain {
         if state.publishing || state.show_at.is_some_and(|t| now < t) {
             return;
         }
-        let memory = state.memory.clone();
-        let s =
-            situation(&self.id, &self.holder, &self.observer, state, self.intent_listed, &memory, now, wall);
-        let report = project(&s, &state.plan);
+        let s = situation(
+            &self.id,
+            &self.holder,
+            &self.observer,
+            state,
+            self.intent_listed,
+            &state.memory,
+            now,
+            wall,
+        );
+        let judged = judge(&s, &state.plan);
+        let record = state.claim.view().map(|v| &v.record);
         let trouble = match (&state.read_failed, alive) {
             (Some(why), _) => Some(format!("the record cannot be read: {why}")),
             (None, false) => {
@@ -245,12 +256,11 @@ impl Brain {
                 state.frozen.clone().or_else(lasting)
             }
         };
-        let digest = (digest(state, &report, trouble.as_ref()), often(&report));
-        if let Some((what, often)) = &state.shown
-            && *what == digest.0
+        if let Some(told) = &state.shown
+            && told.says(state, record, &judged, trouble.as_ref())
         {
             let due = state.shown_at.map_or(now, |t| t + LAG_EVERY);
-            if *often == digest.1 {
+            if told.says_lags(&judged) {
                 return;
             }
             if now < due {
@@ -258,7 +268,9 @@ impl Brain {
                 return;
             }
         }
-        state.shown = Some(digest);
+        let told = Told::of(state, record, &judged, trouble.as_ref());
+        let report = judged.report(&s, &state.plan);
+        state.shown = Some(told);
         state.publishing = true;
         self.out.push(Command::Publish(Box::new(crate::ports::Shown {
             policy: state.policy.clone(),
@@ -355,7 +367,7 @@ fn facts(id: &Identity, state: &State, plan: &Plan) -> SiteFacts {
         schema: SCHEMA,
         site: id.site.clone(),
         question: id.question,
-        answers: state.heard.iter().map(|(site, (facts, _))| (site.clone(), facts.question)).collect(),
+        answers: state.heard.iter().map(|(site, heard)| (site.clone(), heard.question)).collect(),
         spec_hash: policy.map(|p| p.spec_hash.clone()),
         revision: policy.and_then(|p| p.revision.clone()),
         blockers: plan.blockers.clone(),
@@ -404,32 +416,30 @@ fn behind(id: &Identity, state: &State) -> BTreeMap<ItemName, BTreeMap<SiteName,
 
 /// Whether the new facts say something that the old ones do not and that cannot wait. Positions and ages change all the
 /// time and are no reason to write.
-fn worth_saying(old: &SiteFacts, new: &SiteFacts) -> bool {
-    let gates = |gates: &[Gate]| gates.iter().map(|g| (g.name.clone(), g.answer)).collect::<Vec<_>>();
+fn worth_saying<'a>(old: &'a SiteFacts, new: &'a SiteFacts) -> bool {
+    let blockers = |f: &'a SiteFacts| f.blockers.iter().map(|g| (&g.name, g.answer));
     let disk = |disk: &Disk| match disk {
         Disk::Empty => (0, None, false),
         Disk::Unreadable { .. } => (1, None, false),
         Disk::Cluster(c) => (2, Some(c.system_id), c.standby_signal),
     };
-    let disks = |f: &SiteFacts| f.disks.iter().map(|(n, d)| (n.clone(), disk(d))).collect::<Vec<_>>();
+    let disks = |f: &'a SiteFacts| f.disks.iter().map(move |(n, d)| (n, disk(d)));
     old.question != new.question
         || old.answers != new.answers
         || old.spec_hash != new.spec_hash
         || old.revision != new.revision
-        || gates(&old.blockers) != gates(&new.blockers)
+        || !blockers(old).eq(blockers(new))
         || old.ready_for != new.ready_for
-        || disks(old) != disks(new)
+        || !disks(old).eq(disks(new))
         || old.sizes != new.sizes
         || old.diverged != new.diverged
         || old.behind != new.behind
 }
 
 /// Whether a replica's lag has another order of magnitude, or has become known or unknown.
-fn lag_changed(old: &SiteFacts, new: &SiteFacts) -> bool {
-    let lags = |f: &SiteFacts| -> Vec<(ItemName, u32)> {
-        f.lag_bytes.iter().map(|(name, lag)| (name.clone(), magnitude(*lag))).collect()
-    };
-    lags(old) != lags(new) || old.not_streaming != new.not_streaming
+fn lag_changed<'a>(old: &'a SiteFacts, new: &'a SiteFacts) -> bool {
+    let lags = |f: &'a SiteFacts| f.lag_bytes.iter().map(|(name, lag)| (name, magnitude(*lag)));
+    !lags(old).eq(lags(new)) || old.not_streaming != new.not_streaming
 }
 
 /// What is known of the ways here and elsewhere that stands in nobody's way.
@@ -453,32 +463,7 @@ fn advice(unreadable: &[String], state: &State) -> Vec<Gate> {
 }
 
 /// What makes a plan different enough to be told: not the ages in it.
-fn news(plan: &Plan) -> (bool, Option<(String, bascule_core::plan::Answer)>) {
-    let blocker = plan.first_blocker().map(|g| (g.name.clone(), g.answer));
+fn news(plan: &Plan) -> (bool, Option<(&str, Answer)>) {
+    let blocker = plan.first_blocker().map(|g| (g.name.as_str(), g.answer));
     (plan.transition.is_some(), blocker)
-}
-
-/// What must change for people to be shown the state again at once: answers and states, not ages and positions. What a
-/// promotion would need although nobody asks for one is shown with the rest.
-fn digest(state: &State, report: &Report, trouble: Option<&String>) -> String {
-    let asked = state.plan.gates.iter().chain(&state.plan.blockers).chain(&state.seen.advice);
-    let gates: Vec<_> = asked.map(|g| (g.name.as_str(), g.answer)).collect();
-    let sites: Vec<_> = report
-        .sites
-        .iter()
-        .map(|s| (&s.name, s.role, s.lives, s.promotable, s.streaming, &s.spec_hash, &s.revision))
-        .collect();
-    let conditions: Vec<_> = report.conditions.iter().map(|c| (&c.kind, c.status, &c.reason)).collect();
-    let moves: Vec<_> = state.moves.iter().map(|m| &m.hash).collect();
-    let generation = state.policy.as_ref().map(|p| (p.generation, &p.revision));
-    format!(
-        "{:?} {:?} {gates:?} {sites:?} {conditions:?} {moves:?} {generation:?} {trouble:?} {:?}",
-        report.serial, report.phase, state.invalid
-    )
-}
-
-/// What of the state changes often without being urgent: how far the replicas are behind.
-fn often(report: &Report) -> String {
-    let lags: Vec<_> = report.sites.iter().map(|s| s.lag.bytes.map(magnitude)).collect();
-    format!("{lags:?}")
 }

@@ -1,6 +1,7 @@
 //! What the brain hears and what it orders.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bascule_core::ballot::claim::RecordRevision;
 use bascule_core::ballot::silence::LeaseRevision;
@@ -226,7 +227,7 @@ pub enum Command {
     /// Look at something.
     Look {
         /// For which policy.
-        policy: Box<Policy>,
+        policy: Arc<Policy>,
         /// At what.
         what: Look,
         /// Whether this site is the active one.
@@ -235,7 +236,7 @@ pub enum Command {
     /// Do a step.
     Perform {
         /// For which policy.
-        policy: Box<Policy>,
+        policy: Arc<Policy>,
         /// Which.
         step: Step,
         /// In which lane.

@@ -50,7 +50,7 @@ impl Brain {
                     hello.instance, hello.postgres_version
                 );
                 let state = self.state(&key);
-                state.guards.insert(database, Guard { session, report: None, told: None });
+                state.guards.insert(database, Guard { session, report: None, shown: false, told: None });
                 let (epoch, serial) = state.epoch_serial();
                 state.want_read(now);
                 self.out.push(Command::Journal(JournalEntry {
@@ -87,6 +87,7 @@ impl Brain {
                 };
                 let ended = is_leaving(&report).then(|| report.boot.clone());
                 guard.report = Some((*report, received));
+                guard.shown = false;
                 if let Some(boot) = ended {
                     state.granted(&database, boot, None);
                 }

@@ -1,6 +1,7 @@
 //! When is what looked at?
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bascule_core::name::SiteName;
@@ -32,6 +33,8 @@ pub(super) struct Looks {
     entries: BTreeMap<Look, Entry>,
     /// Whether nothing moved when it was last asked what is due.
     quiet: bool,
+    /// Nothing is due before this moment, as long as the policy and everything here are the same.
+    idle: Option<(Arc<Policy>, Boottime)>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -56,6 +59,7 @@ impl Entry {
 impl Looks {
     /// What `changed` must be looked at again; a look that is under way may have seen the old state.
     pub(super) fn forget(&mut self, changed: impl Fn(&Look) -> bool) {
+        self.idle = None;
         for (_, entry) in self.entries.iter_mut().filter(|(look, _)| changed(look)) {
             entry.again = entry.busy;
             entry.last = None;
@@ -65,6 +69,7 @@ impl Looks {
 
     /// `what` must be looked at now, or again if a look is under way.
     pub(super) fn now(&mut self, what: &Look) {
+        self.idle = None;
         let entry = self.entries.entry(what.clone()).or_default();
         entry.again = entry.busy;
         entry.last = None;
@@ -73,6 +78,7 @@ impl Looks {
 
     /// The look at `what` has ended. `settled`: everything about it is known and as it shall be.
     pub(super) fn ended(&mut self, what: &Look, settled: bool, now: Boottime) {
+        self.idle = None;
         let entry = self.entries.entry(what.clone()).or_default();
         entry.busy = false;
         entry.unsettled = if settled { 0 } else { entry.unsettled.saturating_add(1) };
@@ -94,11 +100,16 @@ impl Looks {
     pub(super) fn due(
         &mut self,
         me: &SiteName,
-        policy: &Policy,
+        policy: &Arc<Policy>,
         record: Option<&Record>,
         now: Boottime,
     ) -> Vec<Look> {
         let quiet = record.is_none_or(|r| r.phase == Phase::Steady || r.phase == Phase::Unmanaged);
+        if quiet == self.quiet
+            && self.idle.as_ref().is_some_and(|(of, until)| Arc::ptr_eq(of, policy) && now < *until)
+        {
+            return Vec::new();
+        }
         let (often, database) = if quiet { (QUIET, QUIET_DATABASE) } else { (BUSY, BUSY_DATABASE) };
         let mut wanted: Vec<(Look, Duration)> = Vec::new();
         wanted.extend(policy.workloads.keys().map(|n| (Look::Workload(n.clone()), often)));
@@ -111,7 +122,10 @@ impl Looks {
                 wanted.push((Look::Upstream(name.clone(), site.clone()), QUIET_DATABASE));
             }
         }
-        self.due_of(wanted, quiet, now)
+        let due = self.due_of(wanted, quiet, now);
+        // While all are under way the end of one is what changes this.
+        self.idle = self.next().map(|at| (Arc::clone(policy), at));
+        due
     }
 
     /// The same of these, each with how often it is looked at usually.

@@ -15,6 +15,7 @@ mod event;
 mod guards;
 mod looks;
 mod policy;
+mod told;
 mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -77,6 +78,8 @@ pub struct Brain {
     unreadable: Vec<String>,
     troubles: Troubles,
     read_marks_at: Option<Boottime>,
+    /// When each policy wants to be decided again, the earliest first: thousands of them are not asked at every event.
+    wakes: BTreeSet<(Boottime, PolicyKey)>,
     dirty: BTreeSet<PolicyKey>,
     out: Vec<Command>,
 }
@@ -101,6 +104,7 @@ impl Brain {
             unreadable: Vec::new(),
             troubles: Troubles::default(),
             read_marks_at: Some(now),
+            wakes: BTreeSet::new(),
             dirty: BTreeSet::new(),
             out: Vec::new(),
             id,
@@ -119,9 +123,27 @@ impl Brain {
 
     /// When the brain wants a [`Event::Tick`] at the latest.
     pub fn next_tick(&self) -> Boottime {
-        let policies = self.policies.values().filter_map(State::next_tick);
+        let policies = self.wakes.first().map(|(at, _)| *at);
+        debug_assert_eq!(
+            policies,
+            self.policies.values().filter_map(State::next_tick).min(),
+            "whatever changes when a policy is due notes it"
+        );
         let others = [Some(self.next_renewal), Some(self.next_lease_read), self.list_at, self.read_marks_at];
         others.into_iter().flatten().chain(policies).min().unwrap_or(self.next_renewal)
+    }
+
+    /// Notes when a policy wants to be decided again, after something has changed about it.
+    fn set_wake(&mut self, key: &PolicyKey) {
+        let Some(state) = self.policies.get_mut(key) else { return };
+        let at = state.next_tick();
+        if at == state.wakes_at {
+            return;
+        }
+        if let Some(before) = std::mem::replace(&mut state.wakes_at, at) {
+            self.wakes.remove(&(before, key.clone()));
+        }
+        self.wakes.extend(at.map(|at| (at, key.clone())));
     }
 
     /// Whether policies, records and marks have all been read once.
@@ -158,12 +180,9 @@ impl Brain {
             self.read_marks_at = None;
             self.out.push(Command::ReadMarks);
         }
-        for (key, state) in &mut self.policies {
-            if state.next_tick().is_some_and(|t| now >= t) {
-                state.look_again = None;
-                self.dirty.insert(key.clone());
-            }
-        }
+        // Whoever is due is decided, which notes when it is due next.
+        let due = self.wakes.iter().take_while(|(at, _)| now >= *at);
+        self.dirty.extend(due.map(|(_, key)| key.clone()));
     }
 
     fn take(&mut self, event: Event, now: Boottime) {
@@ -237,6 +256,7 @@ impl Brain {
                 if let Some(state) = self.policies.get_mut(&policy) {
                     state.published(&outcome, now);
                 }
+                self.set_wake(&policy);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What the engine knows of one policy.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bascule_core::ballot::claim::Claim;
@@ -18,6 +19,7 @@ use bascule_core::time::Boottime;
 
 use super::event::{Found, Look};
 use super::looks::Looks;
+use super::told::Told;
 use super::trouble::{Call, News, Troubles};
 use crate::ports::{GuardSession, NoUpstream};
 
@@ -40,7 +42,7 @@ const SHOW_EVERY: Duration = Duration::from_secs(1);
 /// One policy.
 #[derive(Clone, Debug, Default)]
 pub(super) struct State {
-    pub(super) policy: Option<Policy>,
+    pub(super) policy: Option<Arc<Policy>>,
     pub(super) invalid: Option<String>,
     pub(super) gone: bool,
     pub(super) moves: Vec<Move>,
@@ -53,7 +55,8 @@ pub(super) struct State {
     /// The hold in which the grants that are remembered were given.
     granted_in: u64,
     pub(super) upstreams: BTreeMap<(ItemName, SiteName), Way>,
-    pub(super) heard: BTreeMap<SiteName, (SiteFacts, Boottime)>,
+    /// What was heard of the other sites; what they said is in `seen`.
+    pub(super) heard: BTreeMap<SiteName, Heard>,
     pub(super) looks: Looks,
     pub(super) lanes: BTreeMap<Lane, LaneState>,
     pub(super) plan: Plan,
@@ -90,8 +93,8 @@ pub(super) struct State {
     pub(super) raise_again_at: Option<Boottime>,
     pub(super) mark_unwritable: Option<String>,
     pub(super) frozen: Option<String>,
-    /// What people were shown last, and what of it may change often.
-    pub(super) shown: Option<(String, String)>,
+    /// What people were shown last.
+    pub(super) shown: Option<Told>,
     pub(super) shown_at: Option<Boottime>,
     pub(super) show_at: Option<Boottime>,
     /// When a change that can wait is due to be shown.
@@ -99,6 +102,8 @@ pub(super) struct State {
     /// When the same is shown again, for the ages in it.
     pub(super) show_again_at: Option<Boottime>,
     pub(super) publishing: bool,
+    /// The entry among the brain's wakes: [`State::next_tick`] as it was after the last change.
+    pub(super) wakes_at: Option<Boottime>,
 }
 
 /// How a replica here reaches a database elsewhere.
@@ -110,11 +115,22 @@ pub(super) struct Way {
     pub(super) failed: Option<String>,
 }
 
+/// Another site's word.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heard {
+    /// The question that came with it.
+    pub(super) question: u64,
+    /// When it was heard.
+    pub(super) at: Boottime,
+}
+
 /// A guard of this site.
 #[derive(Clone, Debug)]
 pub(super) struct Guard {
     pub(super) session: GuardSession,
     pub(super) report: Option<(Report, Boottime)>,
+    /// `report` is what is seen of the database: it has not changed since the last look.
+    pub(super) shown: bool,
     pub(super) told: Option<Instruction>,
 }
 
@@ -208,7 +224,7 @@ impl State {
     /// Takes the policy as it is now; returns whether it differs from the last one. What was seen of a part that is
     /// the same stays known: a guard that is told to wait for a moment forgets why it had given up.
     pub(super) fn set_policy(&mut self, policy: Policy) -> bool {
-        if self.policy.as_ref() == Some(&policy) {
+        if self.policy.as_deref() == Some(&policy) {
             return false;
         }
         self.seen.workloads.retain(|name, _| policy.workloads.contains_key(name));
@@ -225,12 +241,13 @@ impl State {
             Look::Traffic(name) => old.is_none_or(|o| o.traffic.get(name) != policy.traffic.get(name)),
             Look::Database(name) | Look::Upstream(name, _) => !same_database(name),
         });
-        self.policy = Some(policy);
+        self.policy = Some(Arc::new(policy));
         true
     }
 
     pub(super) fn heard(&mut self, site: SiteName, facts: SiteFacts, now: Boottime) {
-        self.heard.insert(site, (facts, now));
+        self.heard.insert(site.clone(), Heard { question: facts.question, at: now });
+        self.seen.sites.insert(site, Fact::now(facts));
     }
 
     /// Whether this is a look at a database whose guard is not connected.
@@ -357,13 +374,16 @@ impl State {
             self.granted_in = epoch;
             self.seen.databases.values_mut().for_each(|d| d.granted.clear());
         }
-        let names: Vec<ItemName> = self.guards.keys().cloned().collect();
-        for name in names {
-            let Some(guard) = self.guards.get(&name) else { continue };
+        for (name, guard) in &mut self.guards {
             let view = self.seen.databases.entry(name.clone()).or_default();
             match &guard.report {
                 Some((report, at)) if now.since(*at) <= stale_after => {
-                    view.guard = Fact::Known { value: report.clone(), age: now.since(*at) };
+                    match &mut view.guard {
+                        // Only a report that is new is copied: this runs with every event.
+                        Fact::Known { age, .. } if guard.shown => *age = now.since(*at),
+                        known => *known = Fact::Known { value: report.clone(), age: now.since(*at) },
+                    }
+                    guard.shown = true;
                     if let Some(contact) = contact(report, *at) {
                         view.last_contact = Some(contact);
                     }
@@ -375,8 +395,10 @@ impl State {
                 None => view.guard = Fact::unknown("the guard has connected and not reported yet"),
             }
         }
-        for (site, (facts, at)) in &self.heard {
-            self.seen.sites.insert(site.clone(), Fact::Known { value: facts.clone(), age: now.since(*at) });
+        for (site, heard) in &self.heard {
+            if let Some(Fact::Known { age, .. }) = self.seen.sites.get_mut(site) {
+                *age = now.since(heard.at);
+            }
         }
     }
 }

@@ -402,7 +402,7 @@ impl World {
             }
             Command::Look { policy, what, .. } => {
                 let found = self.look(me, &what);
-                self.later(me, 3, Event::Seen { policy: policy.key, what, found });
+                self.later(me, 3, Event::Seen { policy: policy.key.clone(), what, found });
             }
             Command::Perform { policy, step, .. } => {
                 let place = self.places.get_mut(me).unwrap();
@@ -414,7 +414,7 @@ impl World {
                     }
                     Step::VerifyWrite { .. } => {}
                 }
-                self.later(me, 5, Event::Done { policy: policy.key, step, outcome: Outcome::Done });
+                self.later(me, 5, Event::Done { policy: policy.key.clone(), step, outcome: Outcome::Done });
             }
             Command::Publish(shown) => {
                 let policy = shown.key.clone();

@@ -1,5 +1,7 @@
 //! What can happen, and who takes it.
 
+use std::sync::Arc;
+
 use bascule_core::guard::wire::{Instruction, Report};
 use bascule_core::name::{ItemName, PolicyKey};
 use bascule_core::observation::Marks;
@@ -122,7 +124,7 @@ pub enum Happening {
 #[derive(Clone, Debug)]
 pub enum Work {
     /// A step.
-    Perform(Box<Policy>, Step),
+    Perform(Arc<Policy>, Step),
     /// A mark is raised.
     Mark(PolicyKey, Marks),
 }
