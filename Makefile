@@ -7,7 +7,7 @@ CARGO ?= cargo
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 # Where what is built once is kept, outside the checkout.
 CACHE := $(or $(BASCULE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/bascule-sandbox)
-CRATES := bascule-core bascule-crds bascule-engine bascule-adapters bascule-guard bascule bascule-e2e
+CRATES := bascule-core bascule-crds bascule-engine bascule-adapters bascule-guard bascule-sim bascule bascule-e2e
 # Programs that run in containers and sites are linked statically.
 STATIC := RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked --profile demo --target x86_64-unknown-linux-gnu
 STATIC_BIN := $(CARGO_TARGET_DIR)/x86_64-unknown-linux-gnu/demo
@@ -16,7 +16,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$$PATH")
 SERVERS = $(CACHE)/servers-$(shell cat e2e/servers/go.mod e2e/servers/go.sum | sha256sum | cut -c1-12)
 TEST_ENV = KUBEBUILDER_ASSETS="$(SERVERS)" BASCULE_ETCD="$(SERVERS)/etcd"
 
-.PHONY: help demo sandbox binaries test test-unit test-world test-client test-story test-scenarios lint deny crds bench prepare packages
+.PHONY: help demo sandbox binaries test test-unit test-world test-client test-story test-scenarios sim sim-all sim-explore bench-sim lint deny crds bench prepare packages
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,28 @@ test-story: prepare binaries ## The demo's story as a test
 
 test-scenarios: prepare binaries ## Faults on real parts, judged by a client's record; SCENARIOS="words" chooses by name
 	$(BINARIES) $(CARGO) test --locked -p bascule-e2e --test scenarios -- $(SCENARIOS)
+
+# The simulator's search. It is built beside the static programs, so that nothing is compiled twice.
+SIM = $(STATIC_BIN)/bascule-sim
+
+$(SIM): packages
+	$(STATIC) -p bascule-sim
+.PHONY: $(SIM)
+
+sim: $(SIM) ## The rules in a simulated world: the kept cases, every fault at every boundary of every flow, a minute of chance
+	$(SIM) corpus operator/sim/corpus.jsonl
+	$(SIM) singles
+	$(SIM) explore 60
+
+sim-explore: $(SIM) ## Random flows, seeds and faults; SECONDS=600 NUMBER=1 choose how long and which
+	$(SIM) explore $(or $(SECONDS),600) $(or $(NUMBER),$(shell date +%s))
+
+sim-all: $(SIM) ## Every pair of faults at every boundary of every flow (days on two cores); FLOWS="switchover" chooses
+	$(SIM) pairs $(FLOWS)
+
+bench-sim: $(SIM) ## How many scenarios the simulator plays in a CPU-minute; writes target/bench/sim.json
+	mkdir -p target/bench
+	$(SIM) bench target/bench/sim.json
 
 prepare: packages ## Install and build what the tests and the sandbox need, cached outside the checkout (needs root)
 	$(CARGO) run --locked -q -p bascule-e2e --bin bascule-sandbox -- prepare --no-binaries

@@ -113,10 +113,9 @@ impl Flow {
     pub const fn lasts(self) -> Duration {
         match self {
             Self::SiteLost | Self::SiteLostHold => Duration::from_secs(9),
-            Self::ReturnDuring => Duration::from_secs(4),
+            Self::ReturnDuring | Self::ArbiterRestored => Duration::from_secs(4),
             Self::ReturnAfter => Duration::from_secs(5),
             Self::Rollback => Duration::from_secs(27),
-            Self::ArbiterRestored => Duration::from_secs(4),
             Self::Switchover | Self::DatabaseDead | Self::Quiet | Self::Failback => Duration::from_secs(1),
         }
     }

@@ -47,13 +47,11 @@ const MILLION: u64 = 1_000_000;
 
 /// `value * by / over`, rounded down, by the short way where it is wide enough: this is done several times an event.
 fn scaled(value: u64, by: u64, over: u64) -> u64 {
-    match value.checked_mul(by) {
-        Some(product) => product / over.max(1),
-        None => {
-            let wide = u128::from(value) * u128::from(by) / u128::from(over.max(1));
-            u64::try_from(wide).unwrap_or(u64::MAX)
-        }
+    if let Some(product) = value.checked_mul(by) {
+        return product / over.max(1);
     }
+    let wide = u128::from(value) * u128::from(by) / u128::from(over.max(1));
+    u64::try_from(wide).unwrap_or(u64::MAX)
 }
 
 /// The day on which every world begins, for wall clocks.

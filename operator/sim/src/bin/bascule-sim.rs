@@ -41,6 +41,14 @@ fn main() -> ExitCode {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long a search takes is real time; its worlds have their own"
+)]
+fn moment() -> Instant {
+    Instant::now()
+}
+
 fn say(line: &str) {
     // Nobody reads any more: there is nobody to tell.
     let _ = writeln!(std::io::stdout(), "{line}");
@@ -84,9 +92,9 @@ fn flows(names: &[String]) -> Result<Vec<Flow>, String> {
 
 fn enumerate(names: &[String], two: bool) -> Result<bool, String> {
     let mut all = Found::default();
-    let began = Instant::now();
+    let began = moment();
     for flow in flows(names)? {
-        let at = Instant::now();
+        let at = moment();
         let base =
             Base::new(flow, 1, &policy(), false).map_err(|why| format!("{}: {}", flow.name(), why.0))?;
         let found = together(
@@ -125,18 +133,18 @@ fn coverage(found: &Found) -> String {
     let mut rows: Vec<String> = found.coverage.keys().map(|(_, row)| row.clone()).collect();
     rows.sort_by_key(|r| r.trim_start_matches('F').parse::<u32>().unwrap_or(0));
     rows.dedup();
-    let mut text = format!("{:<6}", "fault");
-    for flow in &flows {
-        text.push_str(&format!("{flow:>20}"));
-    }
+    let cells = |first: &str, rest: &mut dyn Iterator<Item = String>| -> String {
+        [format!("{first:<6}")].into_iter().chain(rest.map(|cell| format!("{cell:>20}"))).collect()
+    };
+    let mut lines = vec![cells("fault", &mut flows.iter().map(ToString::to_string))];
     for row in rows {
-        text.push_str(&format!("\n{row:<6}"));
-        for flow in &flows {
-            let n = found.coverage.get(&(*flow, row.clone())).copied().unwrap_or(0);
-            text.push_str(&format!("{:>20}", if n == 0 { "-".to_owned() } else { n.to_string() }));
-        }
+        let times = |flow: &&str| match found.coverage.get(&(*flow, row.clone())) {
+            Some(n) => n.to_string(),
+            None => "-".to_owned(),
+        };
+        lines.push(cells(&row, &mut flows.iter().map(times)));
     }
-    text
+    lines.join("\n")
 }
 
 fn tell_failures(failures: &[Failure]) {
@@ -162,8 +170,8 @@ fn chance(args: &[String]) -> Result<bool, String> {
         Some(text) => text.parse::<u64>().map_err(|_| format!("{text:?} is no number\n{USAGE}")),
     };
     let (seconds, first) = (number(0, 60)?, number(1, 1)?);
-    let ends = Instant::now() + Duration::from_secs(seconds);
-    let found = together(|part, _| explore(&policy(), first + part as u64, || Instant::now() < ends));
+    let ends = moment() + Duration::from_secs(seconds);
+    let found = together(|part, _| explore(&policy(), first + part as u64, || moment() < ends));
     say(&format!("{} random cases in {seconds} s, numbers {first}…", found.cases));
     say(&format!("met: {:?}\nknown limits met: {:?}", found.met, found.limits));
     let mut seen = std::collections::BTreeSet::new();
@@ -240,7 +248,7 @@ fn cpu() -> Result<Duration, String> {
 #[expect(clippy::disallowed_methods, reason = "the benchmark writes its figures")]
 fn bench(args: &[String]) -> Result<bool, String> {
     let path = args.first().ok_or(USAGE)?;
-    let (began, worked) = (Instant::now(), cpu()?);
+    let (began, worked) = (moment(), cpu()?);
     let mut all = Found::default();
     for flow in [Flow::Switchover, Flow::SiteLost, Flow::DatabaseDead] {
         let base = Base::new(flow, 1, &policy(), false).map_err(|why| why.0)?;

@@ -81,7 +81,23 @@ impl World {
 
     /// Lets the world run until everything has settled and has stayed so for a while; answers when it had, or why it
     /// has not.
+    ///
+    /// # Errors
+    /// Why it has not.
     pub fn settle(&mut self, limit: Duration) -> Result<Moment, Unsettled> {
+        self.settle_unless(limit, |_| false)
+    }
+
+    /// The same, given up as soon as it is known that only a person can help, and has been so for a while.
+    ///
+    /// # Errors
+    /// Why it has not settled.
+    pub fn settle_unless(
+        &mut self,
+        limit: Duration,
+        hopeless: impl Fn(&Self) -> bool,
+    ) -> Result<Moment, Unsettled> {
+        let patience = self.now + Duration::from_secs(12);
         let end = self.now + limit;
         let look = Duration::from_millis(250);
         let stays = Duration::from_secs(1);
@@ -94,7 +110,7 @@ impl World {
                 (Ok(()), Some(_)) => {}
                 (Err(_), _) => since = None,
             }
-            if self.now >= end {
+            if self.now >= end || (self.now >= patience && state.is_err() && hopeless(self)) {
                 return state.and(Err(Unsettled("it settled only at the end".to_owned())));
             }
             let next = (self.now + look).min(end);

@@ -105,11 +105,11 @@ impl Base {
         }
         self.flow.begin(&mut world);
         world.run_for(self.flow.lasts());
+        let mut settled = world.settle_unless(SETTLE, World::waits_for_a_generation);
         // What was planned has to be over before it counts as settled.
-        let mut settled = world.settle(SETTLE);
         while settled.is_ok() && world.is_faulty() {
             world.run_for(Duration::from_millis(500));
-            settled = world.settle(SETTLE);
+            settled = world.settle_unless(SETTLE, World::waits_for_a_generation);
         }
         world.stop_counting();
         let verdict = judge(&mut world, settled);

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::case::{Base, Case, Injected};
 use super::menu::menu;
-use crate::fault::When;
+use crate::fault::{Fault, When};
 use crate::judge::{Invariant, Limit, Sometimes, Violation};
+use crate::world::Fate;
 
 /// A case that broke something.
 #[derive(Clone, Debug)]
@@ -55,7 +56,22 @@ impl Found {
     }
 
     pub(super) fn plays(&mut self, base: &Base, faults: &[Injected]) {
-        let (_, verdict) = base.play(faults);
+        let (_, mut verdict) = base.play(faults);
+        // Whoever dies at a boundary and starts again, and whoever misses an answer or gives an order twice, ends in the
+        // same state as if nothing had been; or in the one before, when the source of a switchover had to re-claim its role
+        // and so gave the switchover up.
+        let harmless = |i: &Injected| {
+            matches!(
+                i.fault,
+                Fault::Effect(Fate::DieBefore | Fate::DieAfter | Fate::LoseAnswer | Fate::Twice)
+            )
+        };
+        let given_up = verdict.met.contains(&Sometimes::RolledBack);
+        let elsewhere = verdict.active != base.ends_at && !given_up;
+        if faults.iter().all(harmless) && verdict.settled.is_ok() && elsewhere {
+            let what = format!("it ends with {:?} active, not {:?}", verdict.active, base.ends_at);
+            verdict.violations.push(Violation { at: crate::time::Moment(0), invariant: Invariant::S9, what });
+        }
         self.cases += 1;
         self.met.extend(verdict.met);
         for limit in verdict.limits {
