@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::case::{Base, Case, Injected};
 use super::menu::menu;
 use crate::fault::{Fault, When};
+use crate::flow::Flow;
 use crate::judge::{Invariant, Limit, Sometimes, Violation};
 use crate::world::Fate;
 
@@ -59,16 +60,17 @@ impl Found {
         let (_, mut verdict) = base.play(faults);
         // Whoever dies at a boundary and starts again, and whoever misses an answer or gives an order twice, ends in the
         // same state as if nothing had been; or in the one before, when the source of a switchover had to re-claim its role
-        // and so gave the switchover up.
+        // and so gave the switchover up. Where nobody planned a move, a restart may well mend what it would have been for.
         let harmless = |i: &Injected| {
             matches!(
                 i.fault,
                 Fault::Effect(Fate::DieBefore | Fate::DieAfter | Fate::LoseAnswer | Fate::Twice)
             )
         };
+        let planned = matches!(base.flow, Flow::Switchover | Flow::Failback | Flow::Rollback);
         let given_up = verdict.met.contains(&Sometimes::RolledBack);
         let elsewhere = verdict.active != base.ends_at && !given_up;
-        if faults.iter().all(harmless) && verdict.settled.is_ok() && elsewhere {
+        if planned && faults.iter().all(harmless) && verdict.settled.is_ok() && elsewhere {
             let what = format!("it ends with {:?} active, not {:?}", verdict.active, base.ends_at);
             verdict.violations.push(Violation { at: crate::time::Moment(0), invariant: Invariant::S9, what });
         }
