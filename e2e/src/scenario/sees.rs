@@ -113,14 +113,18 @@ impl Scene<'_> {
         Ok(view)
     }
 
-    /// A site's status comes to show that this question stands in the way of a promotion.
-    pub async fn is_blocked_by(&self, site: Place, gate: &str) -> Result<()> {
+    /// A site's loss gate comes to block a promotion by at least so many bytes that it knows of: by their time alone it
+    /// may block for a moment before it has heard of any.
+    pub async fn knows_of_a_loss(&self, site: Place, least: u64) -> Result<()> {
         let blocks = |v: &View| {
-            let found = v.status.gates.iter().find(|g| g.name == gate).context("it is not asked")?;
-            ensure!(found.verdict == GateVerdict::Block, "it says: {}", found.message);
+            let found = v.status.gates.iter().find(|g| g.name == "loss").context("it is not asked")?;
+            let words = found.message.split(" bytes known").next().unwrap_or_default();
+            let known = words.rsplit(' ').next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+            let blocks = found.verdict == GateVerdict::Block && known >= least;
+            ensure!(blocks, "it says: {}", found.message);
             Ok(found.message.clone())
         };
-        let what = format!("{site} to be blocked by {gate:?}");
+        let what = format!("{site} to be blocked by at least {least} bytes");
         let view = self.shop.view_when(site, &what, SOON, |v| blocks(v).map(drop)).await?;
         self.note(&format!("{site} is blocked: {}", blocks(&view)?));
         Ok(())

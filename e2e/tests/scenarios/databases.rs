@@ -64,7 +64,7 @@ async fn a_standby_that_lags_too_far_behind_holds_and_says_why(s: &mut Scene<'_>
     s.thin_line(s.standby, 8_000)?;
     s.shop.writes_more(s.active, 200_000).await?;
     s.shop.falls_behind(s.active, 100_000, Duration::from_secs(40)).await?;
-    s.is_blocked_by(s.standby, "loss").await?;
+    s.knows_of_a_loss(s.standby, 100_000).await?;
     s.kill(s.active)?;
     s.reads_only_at(s.standby).await?;
     s.says(s.standby, "loss").await?;
