@@ -40,7 +40,7 @@ test-world: prepare ## The sandbox's own tests: two real clusters, faults, what 
 BINARIES = BASCULE_BIN=$(STATIC_BIN)/bascule BASCULE_WEB_BIN=$(STATIC_BIN)/demo-web
 
 binaries: packages
-	$(STATIC) -p bascule -p bascule-e2e
+	$(STATIC) -p bascule -p bascule-e2e -p bascule-sim
 
 test-client: prepare binaries ## The client that judges the scenarios, against the demo's web application in both sites
 	$(BINARIES) $(CARGO) test --locked -p bascule-e2e --test client -- --nocapture
@@ -51,25 +51,20 @@ test-story: prepare binaries ## The demo's story as a test
 test-scenarios: prepare binaries ## Faults on real parts, judged by a client's record; SCENARIOS="words" chooses by name
 	$(BINARIES) $(CARGO) test --locked -p bascule-e2e --test scenarios -- $(SCENARIOS)
 
-# The simulator's search. It is built beside the static programs, so that nothing is compiled twice.
+# The simulator's search. It is built with the static programs, so that nothing is compiled twice.
 SIM = $(STATIC_BIN)/bascule-sim
 
-$(SIM): packages
-	$(STATIC) -p bascule-sim
-.PHONY: $(SIM)
-
-sim: $(SIM) ## The rules in a simulated world: the kept cases, every fault at every boundary of every flow, a minute of chance
+sim: binaries ## The rules in a simulated world: the kept cases, and every fault at every boundary of every flow
 	$(SIM) corpus operator/sim/corpus.jsonl
 	$(SIM) singles
-	$(SIM) explore 60
 
-sim-explore: $(SIM) ## Random flows, seeds and faults; SECONDS=600 NUMBER=1 choose how long and which
+sim-explore: binaries ## Random flows, seeds and faults; SECONDS=600 NUMBER=1 choose how long and which
 	$(SIM) explore $(or $(SECONDS),600) $(or $(NUMBER),$(shell date +%s))
 
-sim-all: $(SIM) ## Every pair of faults at every boundary of every flow (days on two cores); FLOWS="switchover" chooses
+sim-all: binaries ## Every pair of faults at every boundary of every flow (days on two cores); FLOWS="switchover" chooses
 	$(SIM) pairs $(FLOWS)
 
-bench-sim: $(SIM) ## How many scenarios the simulator plays in a CPU-minute; writes target/bench/sim.json
+bench-sim: binaries ## How many scenarios the simulator plays in a CPU-minute; writes target/bench/sim.json
 	mkdir -p target/bench
 	$(SIM) bench target/bench/sim.json
 

@@ -25,6 +25,7 @@ pub enum Flow {
     /// The active site dies; its reads are served first.
     SiteLostHold,
     /// The active site comes back while its reads are served.
+    #[serde(rename = "return-during-hold")]
     ReturnDuring,
     /// The active site comes back after it was replaced.
     ReturnAfter,

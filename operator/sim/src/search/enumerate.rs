@@ -67,7 +67,7 @@ impl Found {
                 Fault::Effect(Fate::DieBefore | Fate::DieAfter | Fate::LoseAnswer | Fate::Twice)
             )
         };
-        let planned = matches!(base.flow, Flow::Switchover | Flow::Failback | Flow::Rollback);
+        let planned = matches!(base.flow, Flow::Switchover | Flow::Failback);
         let given_up = verdict.met.contains(&Sometimes::RolledBack);
         let elsewhere = verdict.active != base.ends_at && !given_up;
         if planned && faults.iter().all(harmless) && verdict.settled.is_ok() && elsewhere {
