@@ -340,7 +340,6 @@ impl World {
         }
         self.faults[at].begun = true;
         self.transcript.fault(self.now, &planned.fault.words(self));
-        self.judge.fault_begins(self.now, planned.fault);
         self.switch(planned.fault, true);
         if let Some(lasts) = planned.lasts {
             self.later(lasts, Happening::Over(at));
@@ -351,7 +350,6 @@ impl World {
         let fault = self.faults[at].fault;
         self.faults[at].over = true;
         self.transcript.fault(self.now, &format!("over: {}", fault.words(self)));
-        self.judge.fault_ends(self.now, fault);
         self.switch(fault, false);
     }
 

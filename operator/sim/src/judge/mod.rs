@@ -7,14 +7,12 @@ mod safety;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
-use bascule_core::guard::wire::Instruction;
 use bascule_core::moves::{Move, MoveHash, Order};
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
 use bascule_core::plan::Step;
 use bascule_core::policy::Policy;
 use bascule_core::record::Record;
 
-use crate::fault::Fault;
 use crate::time::Moment;
 use crate::world::arbiter::Answer;
 use crate::world::dns::Pointed;
@@ -141,8 +139,6 @@ pub struct Judge {
     owners: BTreeMap<usize, PolicyKey>,
     /// When the active site changed by itself.
     automatic: BTreeMap<PolicyKey, Vec<Moment>>,
-    /// Faults that are on.
-    on: Vec<Fault>,
     /// Sites whose order to set a flag was lost, refused or late, and until when that counts as out of reach.
     pub(crate) unreachable: BTreeMap<usize, Moment>,
     /// The arbiter was restored or emptied.
@@ -169,7 +165,6 @@ impl Judge {
             excused: BTreeSet::new(),
             owners: BTreeMap::new(),
             automatic: BTreeMap::new(),
-            on: Vec::new(),
             unreachable: BTreeMap::new(),
             gone_back: false,
             changes: Vec::new(),
@@ -201,16 +196,6 @@ impl Judge {
         self.intents.values().any(said)
     }
 
-    pub(crate) fn fault_begins(&mut self, _now: Moment, fault: Fault) {
-        self.on.push(fault);
-    }
-
-    pub(crate) fn fault_ends(&mut self, _now: Moment, fault: Fault) {
-        if let Some(at) = self.on.iter().position(|f| *f == fault) {
-            self.on.remove(at);
-        }
-    }
-
     pub(crate) fn excuse(&mut self, database: usize) {
         self.excused.insert(database);
     }
@@ -235,9 +220,6 @@ impl Judge {
     pub(crate) fn meets(&mut self, what: Sometimes) {
         self.met.insert(what);
     }
-
-    #[expect(clippy::unused_self, reason = "what guards are told is not judged yet")]
-    pub(crate) fn told(&mut self, _now: Moment, _database: usize, _word: &Instruction) {}
 
     pub(crate) fn second_install(&mut self, now: Moment, answer: &Answer) {
         if !matches!(answer, Answer::NameTaken(_)) {

@@ -3,7 +3,7 @@
 //! What is decided is linearizable by construction; what the members add is where a question goes, how long it takes,
 //! and that its answer may be lost or that it takes effect after the asker has given up.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bascule_core::facts::SiteFacts;
@@ -214,8 +214,6 @@ pub struct Arbiter {
     pub watches: BTreeMap<usize, Watch>,
     /// A backup, for a restore.
     pub backup: Option<Box<Store>>,
-    /// Names that the store has given since it was last emptied.
-    pub restored: u32,
 }
 
 /// A watch of an operator.
@@ -265,7 +263,6 @@ impl Arbiter {
             held: Vec::new(),
             watches: BTreeMap::new(),
             backup: None,
-            restored: 0,
         }
     }
 
@@ -314,11 +311,6 @@ impl Arbiter {
     /// Who wins an election now.
     pub fn winner(&self, net: &Net) -> Option<usize> {
         (0..self.members.len()).find(|m| self.could_lead(net, *m))
-    }
-
-    /// The sites whose names are claimed.
-    pub fn claimed(&self) -> BTreeSet<&SiteName> {
-        self.store.owners.keys().collect()
     }
 }
 

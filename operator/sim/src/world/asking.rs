@@ -85,21 +85,19 @@ impl World {
         } else {
             self.judge_store(by, changed);
         }
-        let (change, revision) = match changed {
+        let change = match changed {
             Changed::Lease(_) => return,
             Changed::Record { policy, revision, .. } => {
-                (ArbiterChange::Record { policy: policy.clone(), revision: *revision }, *revision)
+                ArbiterChange::Record { policy: policy.clone(), revision: *revision }
             }
             Changed::Facts { policy, site } => {
-                let Some((facts, revision)) = self.arbiter.store.facts.get(&(policy.clone(), site.clone()))
-                else {
+                let Some((facts, _)) = self.arbiter.store.facts.get(&(policy.clone(), site.clone())) else {
                     return;
                 };
                 let facts = Box::new(facts.clone());
-                (ArbiterChange::Facts { policy: policy.clone(), site: site.clone(), facts }, *revision)
+                ArbiterChange::Facts { policy: policy.clone(), site: site.clone(), facts }
             }
         };
-        let _ = revision;
         let watchers: Vec<(usize, u32, usize, u64)> =
             self.arbiter.watches.iter().map(|(op, w)| (*op, w.life, w.member, w.number)).collect();
         for (op, life, member, number) in watchers {

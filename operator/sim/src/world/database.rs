@@ -461,10 +461,9 @@ impl Database {
     /// The whole report.
     pub fn report(&mut self, now: Moment, replicas: &[(SiteName, u64)]) -> Report {
         // The monitor has looked a moment ago.
-        if !self.server.frozen
-            && let Some(Event::Tick { .. }) = self.look(now)
-        {
-            // What it would have told at once is in this report.
+        if !self.server.frozen {
+            // What it would tell at once is in this report; a primary that nobody made one, its next look tells.
+            let _ = self.look(now);
         }
         let at = self.clock(now);
         let down = self.guard.rules.server().is_down();

@@ -126,7 +126,7 @@ impl World {
             return;
         }
         self.operators[op].tick_at = None;
-        if !it_is_frozen(&self.operators[op]) {
+        if !self.operators[op].frozen {
             self.think(op, Event::Tick);
         }
     }
@@ -686,10 +686,6 @@ impl World {
             self.operator_hears(op, life, Input::Event(Box::new(Event::Intent(intent))));
         }
     }
-}
-
-const fn it_is_frozen(op: &Operator) -> bool {
-    op.frozen
 }
 
 fn done(work: &Work, outcome: Outcome) -> Event {

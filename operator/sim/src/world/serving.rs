@@ -5,7 +5,7 @@ use std::time::Duration;
 use bascule_core::guard::action::{Action, Event};
 use bascule_core::guard::fallback::RecordView;
 use bascule_core::guard::grant::Deadline;
-use bascule_core::guard::wire::{ClusterState, HighWater, Instruction, Report, Role, ServerState};
+use bascule_core::guard::wire::{ClusterState, HighWater, Instruction, Report, ServerState};
 use bascule_engine::ports::{GuardEvent, GuardSession};
 
 use super::World;
@@ -817,7 +817,6 @@ impl World {
         nonce: Option<u64>,
         instruction: Box<Instruction>,
     ) {
-        self.judge.told(self.now, db, &instruction);
         self.databases[db].last_word = Some(instruction.clone());
         let life = self.databases[db].guard.life;
         let instruction = *instruction;
@@ -1015,10 +1014,5 @@ impl World {
         let streams = |d: &Database| d.server.follows == Some(db) && d.server.stream.on;
         let of = self.databases.iter().filter(|d| streams(d));
         of.map(|d| (d.site_name.clone(), d.server.dir.as_ref().map_or(0, |dir| dir.wal.end()))).collect()
-    }
-
-    /// Whether a database's guard was last told to serve.
-    pub fn is_told_to_serve(&self, db: usize) -> bool {
-        matches!(self.databases[db].guard.rules.role(), Some(Role::Serve { .. }))
     }
 }
