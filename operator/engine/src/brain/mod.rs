@@ -397,10 +397,20 @@ impl Brain {
                     }
                     self.dirty.insert(key);
                 }
+                let mut own = BTreeMap::new();
                 for ((key, site), facts) in listed.facts {
-                    if site != self.id.site {
+                    if site == self.id.site {
+                        own.insert(key, facts);
+                    } else {
                         self.state(&key).heard(site, facts, now);
                         self.dirty.insert(key);
+                    }
+                }
+                // An arbiter that was restored has old facts of this site, or none: the others wait for the present ones.
+                for (key, state) in &mut self.policies {
+                    if state.facts.is_some() && state.facts.as_ref() != own.get(key) {
+                        state.facts_in_doubt = true;
+                        self.dirty.insert(key.clone());
                     }
                 }
             }

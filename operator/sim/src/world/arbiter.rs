@@ -214,6 +214,8 @@ pub struct Arbiter {
     pub watches: BTreeMap<usize, Watch>,
     /// A backup, for a restore.
     pub backup: Option<Box<Store>>,
+    /// How often the store was put back: every connection from before is gone.
+    pub restores: u64,
 }
 
 /// A watch of an operator.
@@ -240,6 +242,8 @@ pub struct Asked {
     pub member: usize,
     /// What.
     pub request: Request,
+    /// Over a connection to the store as it was put back so often.
+    pub restores: u64,
 }
 
 /// Who asks the arbiter.
@@ -263,6 +267,7 @@ impl Arbiter {
             held: Vec::new(),
             watches: BTreeMap::new(),
             backup: None,
+            restores: 0,
         }
     }
 

@@ -222,7 +222,8 @@ impl World {
         for op in watchers {
             self.watch_breaks(op);
         }
-        self.judge.goes_back();
+        self.arbiter.restores += 1;
+        self.judge.goes_back(self.now);
     }
 
     /// A guard hears an old word again.
