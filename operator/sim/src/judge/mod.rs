@@ -139,7 +139,7 @@ pub struct Judge {
     owners: BTreeMap<usize, PolicyKey>,
     /// When the active site changed by itself.
     automatic: BTreeMap<PolicyKey, Vec<Moment>>,
-    /// Sites whose order to set a flag was lost, refused or late, and until when that counts as out of reach.
+    /// Sites at which something has gone wrong a moment ago, and until when they count as out of reach.
     pub(crate) unreachable: BTreeMap<usize, Moment>,
     /// The arbiter was restored or emptied, and when.
     pub(crate) gone_back: Option<Moment>,
@@ -218,15 +218,19 @@ impl Judge {
     }
 
     pub(crate) fn flag_is_out_of_reach(&mut self, site: usize, until: Moment) {
-        self.unreachable.insert(site, until);
+        let known = self.unreachable.entry(site).or_insert(until);
+        *known = until.max(*known);
     }
 
     pub(crate) fn meets(&mut self, what: Sometimes) {
         self.met.insert(what);
     }
 
-    pub(crate) fn second_install(&mut self, now: Moment, answer: &Answer) {
-        if !matches!(answer, Answer::NameTaken(_)) {
+    /// Another cluster was installed with a site's name; an arbiter that was emptied has forgotten whose it was.
+    pub(crate) fn second_install(&mut self, now: Moment, known: bool, answer: &Answer) {
+        if !known && self.gone_back.is_some() {
+            self.limits.insert(Limit::ArbiterWentBack);
+        } else if !matches!(answer, Answer::NameTaken(_)) {
             self.breaks(now, Invariant::S2, "one name was installed twice".to_owned());
         }
     }
