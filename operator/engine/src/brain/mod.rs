@@ -270,7 +270,14 @@ impl Brain {
                     self.note_site("this site's lease was regained after a gap; every role is re-claimed");
                     for (key, state) in &mut self.policies {
                         state.want_read(now);
+                        // Failures from while the arbiter was away say nothing about now: the others wait for this site's
+                        // question, and this site for their answers.
+                        state.write_facts_at = None;
+                        state.write_not_before = None;
                         self.dirty.insert(key.clone());
+                    }
+                    if self.list_at.is_some() {
+                        self.list_at = Some(now);
                     }
                 }
             }

@@ -181,8 +181,7 @@ impl World {
             (0..self.sites.len()).filter(|s| *s != writer && known(*s).is_some()).collect();
         let lives = |site: &&usize| {
             let renewed = self.judge.leases.get(&self.sites[**site].name);
-            let lives = renewed.is_some_and(|t| *t > since && now.since(*t) < self.timing.l());
-            lives && self.operators.iter().any(|o| o.site == **site && o.up && !o.frozen)
+            renewed.is_some_and(|t| *t > since && now.since(*t) < self.timing.l()) && self.reachable(**site)
         };
         if let Some(site) = better.iter().find(lives) {
             let (a, b) = (&self.sites[writer].name, &self.sites[*site].name);
