@@ -361,6 +361,7 @@ impl World {
     /// Something begins or ends at a site: what it was told or has asked meanwhile may be lost, and only a call's deadline
     /// ends the waiting for it.
     fn disturb(&mut self, fault: Fault) {
+        self.disturbed = self.now;
         let until = self.now + CALL + Duration::from_secs(2);
         let sites = 0..self.sites.len();
         for site in sites.filter(|site| fault.site().is_none_or(|at| at == *site)) {

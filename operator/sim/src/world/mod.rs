@@ -117,6 +117,8 @@ pub struct World {
     last_arrival: BTreeMap<usize, Moment>,
     /// Sites whose lines come and go, and until when.
     pub(crate) flaps: BTreeMap<usize, Moment>,
+    /// When a fault last began or ended.
+    pub(crate) disturbed: Moment,
     /// The member that was frozen as the leader.
     pub(crate) frozen_leader: Option<usize>,
     /// The usual latency of a line.

@@ -152,11 +152,16 @@ impl World {
             self.think(op, Event::Tick);
         }
         for input in waiting {
-            if self.lives(op, life) && !self.operators[op].frozen {
+            if !self.lives(op, life) {
+                return;
+            }
+            if self.operators[op].frozen {
+                self.operators[op].inbox.push_back(input);
+            } else {
                 self.takes(op, input);
             }
         }
-        if !ticks_first && self.lives(op, life) {
+        if !ticks_first && self.lives(op, life) && !self.operators[op].frozen {
             self.think(op, Event::Tick);
         }
     }
