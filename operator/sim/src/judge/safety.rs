@@ -157,6 +157,11 @@ impl World {
             Phase::Returning => self.judge.meets(Sometimes::Returned),
             _ => {}
         }
+        if before.phase == Phase::Unmanaged {
+            // Nobody acted until now: the flags are where they were left, and each site looks after its own from here on.
+            let until = now + Duration::from_secs(2);
+            (0..self.sites.len()).for_each(|site| self.judge.flag_is_out_of_reach(site, until));
+        }
         if next.phase == Phase::Steady && matches!(before.phase, Phase::Requested | Phase::Handover) {
             self.judge.meets(Sometimes::RolledBack);
         }
