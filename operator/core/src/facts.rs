@@ -25,7 +25,8 @@ pub struct SiteFacts {
     pub question: u64,
     /// The others' questions that these facts answer.
     pub answers: BTreeMap<SiteName, u64>,
-    /// The highest that this site has seen of the record; `None`: it cannot read its marks now, or an older version speaks.
+    /// The highest that this site has seen of the record; `None`: it cannot read its marks now, it does not know yet what
+    /// became of a write of its own, or an older version speaks.
     /// A site that comes back believes the arbiter only when nobody who lives has seen more.
     #[serde(default)]
     pub marks: Option<Marks>,

@@ -371,7 +371,7 @@ fn facts(id: &Identity, question: u64, state: &State, plan: &Plan) -> SiteFacts 
         site: id.site.clone(),
         question,
         answers: state.heard.iter().map(|(site, heard)| (site.clone(), heard.question)).collect(),
-        marks: state.seen.high_water.value().map(|_| state.seen.known_marks()),
+        marks: marks_to_say(state),
         spec_hash: policy.map(|p| p.spec_hash.clone()),
         revision: policy.and_then(|p| p.revision.clone()),
         blockers: plan.blockers.clone(),
@@ -402,6 +402,17 @@ fn facts(id: &Identity, question: u64, state: &State, plan: &Plan) -> SiteFacts 
     }
 }
 
+/// What this site has seen of the record, when that is all of it: a write whose outcome is not known yet may have been
+/// applied, and an answer without it would let another site believe that nothing has happened (the protocol's model
+/// finds two writers).
+fn marks_to_say(state: &State) -> Option<Marks> {
+    let current = match state.claim.view() {
+        Some(_) => state.claim.current().is_some(),
+        None => state.record_known && !state.claim.is_writing(),
+    };
+    (current && state.seen.high_water.value().is_some()).then(|| state.seen.known_marks())
+}
+
 /// How far the other sites' replicas are behind this site's open databases, as it is to be said.
 fn behind(id: &Identity, state: &State) -> BTreeMap<ItemName, BTreeMap<SiteName, Behind>> {
     let active = state.claim.view().is_some_and(|v| v.record.active == id.site);
@@ -429,7 +440,7 @@ fn worth_saying<'a>(old: &'a SiteFacts, new: &'a SiteFacts) -> bool {
     };
     let disks = |f: &'a SiteFacts| f.disks.iter().map(move |(n, d)| (n, disk(d)));
     old.question != new.question
-        || old.marks.is_some() != new.marks.is_some()
+        || (old.marks.is_none() && new.marks.is_some())
         || old.answers != new.answers
         || old.spec_hash != new.spec_hash
         || old.revision != new.revision
