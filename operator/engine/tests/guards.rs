@@ -481,3 +481,27 @@ fn facts_that_an_arbiter_has_lost_are_written_again() {
     desk.run(5_000);
     assert_eq!(desk.count(|c| matches!(c, Command::WriteFacts { .. })), 1);
 }
+
+#[test]
+fn a_site_answers_nothing_while_it_does_not_know_what_became_of_its_own_write() {
+    let mut desk = running();
+    desk.connect(1, "main-0", "b1");
+    desk.asks(1, &report("b1", OPEN), 1_000);
+    assert!(last_facts(&desk).marks.is_some());
+    desk.cas = Some(|_, _| Cas::Unknown { reason: "deadline exceeded".to_owned() });
+    desk.mute = true;
+    desk.give(Event::Intent(Intent::Policy(Box::new(Policy { suspend: true, ..policy() }))));
+    let mut asks = last_facts(&desk);
+    asks.site = site("lyon");
+    asks.question = 77;
+    let change = ArbiterChange::Facts { policy: key(), site: site("lyon"), facts: Box::new(asks) };
+    desk.give(Event::Changed(change));
+    let said = last_facts(&desk);
+    assert_eq!((said.answers[&site("lyon")], said.marks), (77, None));
+    desk.mute = false;
+    desk.cas = None;
+    let (sent, result) = (desk.now, Err("deadline exceeded".to_owned()));
+    desk.give(Event::Record { policy: key(), sent, received: desk.now, result });
+    desk.run(20_000);
+    assert!(last_facts(&desk).marks.is_some(), "the others wait for it");
+}
