@@ -26,6 +26,9 @@ use crate::ports::{JournalEntry, JournalKind};
 /// A guard that has not asked for so many of its own periods is not known to live.
 const MISSED_QUESTIONS: u32 = 8;
 
+/// What the journal says when the guards are ordered to lock.
+pub const ORDERED_TO_LOCK: &str = "the guards are ordered to stop and lock";
+
 /// How often a changing lag is said and shown, at most.
 const LAG_EVERY: Duration = Duration::from_secs(5);
 
@@ -160,7 +163,7 @@ impl Brain {
                 epoch,
                 serial,
                 kind: JournalKind::Intent,
-                what: "the guards are ordered to stop and lock".to_owned(),
+                what: ORDERED_TO_LOCK.to_owned(),
             }));
             self.dirty.insert(key.clone());
         }

@@ -30,6 +30,7 @@ use bascule_core::record::Fences;
 use bascule_core::time::Boottime;
 use jiff::Timestamp;
 
+pub use self::cycle::ORDERED_TO_LOCK;
 pub use self::event::{Command, Event, Found, Look};
 pub use self::policy::SHOW_AGAIN;
 use self::policy::{State, wait_after};

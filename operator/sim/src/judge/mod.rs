@@ -189,6 +189,10 @@ impl Judge {
         }
     }
 
+    pub(crate) fn adopts(&mut self, policy: &Policy) {
+        self.policies.insert(policy.key.clone(), policy.clone());
+    }
+
     pub(crate) fn intends(&mut self, mv: &Move) {
         self.intents.insert(mv.hash.clone(), mv.clone());
     }

@@ -86,7 +86,7 @@ impl World {
         self.reply_to(asked, answer);
     }
 
-    fn changed(&mut self, by: Caller, changed: &Changed) {
+    pub(super) fn changed(&mut self, by: Caller, changed: &Changed) {
         self.judge_store(by, changed);
         let change = match changed {
             Changed::Lease(_) => return,

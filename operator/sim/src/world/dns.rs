@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
 use bascule_core::observation::{Fact, TrafficAt, TrafficView};
+use bascule_core::policy;
 use std::collections::BTreeMap;
 
 use super::net::Place;
+use crate::deed::Published;
 use crate::time::Moment;
 
 /// What a name points at.
@@ -18,6 +20,30 @@ pub struct Pointed {
     pub epoch: u64,
     /// The record's serial in its mark.
     pub serial: u64,
+    /// Name, addresses and TTL.
+    pub published: Published,
+}
+
+impl Pointed {
+    /// Whether this is published under the name that the policy says now.
+    fn is_of(&self, dns: &policy::Dns) -> bool {
+        self.published.name == dns.name
+    }
+
+    /// How it differs from what the policy says now, in words.
+    fn differs(&self, dns: &policy::Dns) -> Option<String> {
+        let found = &self.published;
+        match dns.addresses.get(&self.site) {
+            None => Some(format!("it names {}, of which the policy has no addresses", self.site)),
+            Some(wanted) if *wanted != found.addresses => {
+                Some(format!("addresses {:?}, expected {wanted:?}", found.addresses))
+            }
+            Some(_) if found.ttl != dns.ttl => {
+                Some(format!("TTL {} s, expected {} s", found.ttl.as_secs(), dns.ttl.as_secs()))
+            }
+            Some(_) => None,
+        }
+    }
 }
 
 /// One authoritative server.
@@ -95,12 +121,17 @@ impl Dns {
         }
     }
 
-    /// What asking every server finds; `reach` says which of them answer.
-    pub fn view(&self, name: &(PolicyKey, ItemName), reach: impl Fn(&Server) -> bool) -> TrafficView {
+    /// What asking every server finds, held against what the policy says now; `reach` says which of them answer.
+    pub fn view(
+        &self,
+        name: &(PolicyKey, ItemName),
+        dns: &policy::Dns,
+        reach: impl Fn(&Server) -> bool,
+    ) -> TrafficView {
         let (mut silent, mut found) = (Vec::new(), Vec::new());
         for (i, server) in self.servers.iter().enumerate() {
             if reach(server) {
-                found.push((i, server.names.get(name)));
+                found.push((i, server.names.get(name).filter(|p| p.is_of(dns))));
             } else {
                 silent.push(format!("server {i}: no answer"));
             }
@@ -109,11 +140,13 @@ impl Dns {
             let at = Fact::unknown("no server of the zone answers");
             return TrafficView { at, blockers: Fact::now(Vec::new()) };
         };
-        let differing: Vec<String> = found
+        let mut differing: Vec<String> = found
             .iter()
             .filter(|(_, p)| p != first)
             .map(|(i, p)| format!("server {i} answers {:?}", p.map(|p| p.site.as_str())))
             .collect();
+        let wrong = |(i, p): &(usize, Option<&Pointed>)| Some(format!("server {i}: {}", (*p)?.differs(dns)?));
+        differing.extend(found.iter().filter_map(wrong));
         // The primary's own answer, when it is among them, is what the mark is read from.
         let mark = first.cloned();
         let at = TrafficAt {

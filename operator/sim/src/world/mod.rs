@@ -15,6 +15,7 @@ mod build;
 pub(crate) mod happening;
 mod intent;
 mod serving;
+mod standing;
 mod streaming;
 pub(crate) mod trial;
 mod wishing;
