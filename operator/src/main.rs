@@ -12,8 +12,8 @@ mod plan;
 mod serve;
 mod settings;
 mod simulate;
-mod telling;
 mod telemetry;
+mod telling;
 mod why;
 mod wiring;
 

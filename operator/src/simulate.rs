@@ -132,8 +132,9 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
             print(&head(&case.policy, &case.scenario))?;
         }
         let mut progress = Progress::of(&case.policy.key.to_string());
-        let played = play(&case.policy, &case.scenario, &mut |at| progress.is_at(&format!("{} simulated", human(at))))
-            .with_context(|| case.policy.key.to_string())?;
+        let played =
+            play(&case.policy, &case.scenario, &mut |at| progress.is_at(&format!("{} simulated", human(at))))
+                .with_context(|| case.policy.key.to_string())?;
         progress.ends();
         held &= played.held();
         match args.output {

@@ -54,6 +54,8 @@ pub enum Doing {
         database: ItemName,
         /// What, in the journal's words.
         words: String,
+        /// From whose database it follows or is cloned, where it is.
+        upstream: Option<SiteName>,
     },
 }
 

@@ -13,7 +13,7 @@ use bascule_core::record::{Cause, Phase};
 use bascule_core::time::Millis;
 use bascule_crds::FailoverPolicy;
 use bascule_engine::intake::policy;
-use bascule_sim::deed::{Before as Was, Doing, End};
+use bascule_sim::deed::{Before as Was, Deed, Doing, End};
 use bascule_sim::rehearsal::{ASSUMED_REPLICAS, After, Change as Merged, Rehearsed, Standing, rehearse};
 use jiff::Timestamp;
 
@@ -31,7 +31,7 @@ pub fn plan(case: &Case, before: &Before, asked: &Asked) -> anyhow::Result<Polic
     let is = case.after.as_ref().map(|o| core(o, &case.key)).transpose()?;
     let live = before.live.get(&case.key);
     let times = times(&case.moves, asked.at);
-    let first = times.first().map(|(_, moves)| moves.clone()).unwrap_or_default();
+    let first: Vec<Move> = times.iter().flat_map(|(_, moves)| moves.clone()).collect();
     let no_record = live.is_some_and(|l| l.status.phase.as_deref() == Some("NoRecord"));
     let in_force = was.as_ref().filter(|_| !no_record);
     let stands::Stands { mut standing, now, told, mut unknown } =
@@ -54,8 +54,7 @@ pub fn plan(case: &Case, before: &Before, asked: &Asked) -> anyhow::Result<Polic
         let merged = Merged { policy, moves };
         let mut watch =
             |at: Duration| progress.is_at(&format!("{} rehearsed", bascule_core::time::human(at)));
-        let done =
-            rehearse(&standing, &merged, &mut watch).with_context(|| case.key.to_string())?;
+        let done = rehearse(&standing, &merged, &mut watch).with_context(|| case.key.to_string())?;
         let Some(policy) = is.as_ref().or(was.as_ref()) else { continue };
         let view = View { case, policy, live, standing: &standing, told };
         acts.push(view.act(begins, changes, &done));
@@ -163,7 +162,7 @@ impl View<'_> {
                 steps.push(step);
             }
         }
-        let objects = words::objects(&steps, &done.databases, self.policy);
+        let objects = words::objects(&steps, done, self.policy, known);
         let moves = done.verdicts.iter().map(|(mv, verdict)| self.moved(mv, verdict.as_ref(), done));
         Act {
             begins,
@@ -180,8 +179,10 @@ impl View<'_> {
     fn moved(&self, mv: &Move, verdict: Option<&Verdict>, done: &Rehearsed) -> MovePlan {
         let waits = done.waits.iter().find(|(_, g)| g.name == format!("move/{}", mv.name));
         let message = match (verdict, waits) {
-            (Some(verdict), _) if self.standing.serial.is_none() => words::without_serial(&verdict.message),
-            (Some(verdict), _) => verdict.message.clone(),
+            (Some(verdict), _) => match &done.after {
+                Some(record) => words::unmeasured(&verdict.message, record),
+                None => verdict.message.clone(),
+            },
             (None, Some((_, gate))) => gate.words(),
             (None, None) if matches!(&done.after, Some(r) if r.phase == Phase::Unmanaged) => {
                 "it waits: the policy is suspended, and nobody acts".to_owned()
@@ -200,7 +201,9 @@ impl View<'_> {
     fn blockers(&self, done: &Rehearsed) -> Vec<Finding> {
         let mut all: Vec<Finding> = Vec::new();
         if let Some(live) = self.live {
-            all.extend(live.explanation.first_blocker.iter().filter(|f| f.code.starts_with("status/")).cloned());
+            all.extend(
+                live.explanation.first_blocker.iter().filter(|f| f.code.starts_with("status/")).cloned(),
+            );
         }
         for name in &self.case.taken {
             all.push(finding(
@@ -235,7 +238,8 @@ impl View<'_> {
         for (site, gate) in done.waits.iter().filter(|(_, g)| !g.name.starts_with("move/")) {
             let state = gate_codes::of(&gate.name).is_none_or(|c| c.kind == GateKind::State);
             let bad = matches!(gate.answer, Answer::No | Answer::Unknown);
-            let ours = self.standing.obstacles.get(site).is_some_and(|all| all.iter().any(|g| g.name == gate.name));
+            let ours =
+                self.standing.obstacles.get(site).is_some_and(|all| all.iter().any(|g| g.name == gate.name));
             let under_way = done.before.is_none() || done.goes_on;
             if bad && (state || under_way) && !ours && !all.iter().any(|f| f.code == gate.name) {
                 all.push(from_gate(gate, None, site));
@@ -253,11 +257,25 @@ impl View<'_> {
         Expected {
             took_ms: Millis::from(done.took).0,
             write_pause_ms: row.and_then(|r| r.write_pause_ms),
-            read_only_ms: row.and_then(|r| r.read_only_ms),
+            // Where a site is lost, users were read-only before anybody acted.
+            read_only_ms: row.filter(|_| !self.standing.silent).and_then(|r| r.read_only_ms),
+            writes_after_ms: self.writes_after(done),
             dns_ttl_ms: ttl.max(),
             last_here: row.and_then(|r| self.last_here(r.transition.cause)),
             goes_on: done.goes_on,
         }
+    }
+
+    /// When a site that was lost is replaced: its successor takes writes, users are sent there and may write.
+    fn writes_after(&self, done: &Rehearsed) -> Option<u64> {
+        let moved = |d: &Deed| match &d.what {
+            Doing::Record { before: Some(before), after, .. } => {
+                after.phase == Phase::Steady && before.phase == Phase::Promoting
+            }
+            _ => false,
+        };
+        let settled = done.deeds.iter().find(|(_, d)| moved(d)).map(|(at, _)| Millis::from(*at).0);
+        settled.filter(|_| self.standing.silent && done.transition.is_some())
     }
 
     /// What the last transition of this kind took in the cluster that was asked.
@@ -271,7 +289,8 @@ impl View<'_> {
         let ms = |ms: u64| bascule_core::time::human(Duration::from_millis(ms));
         let one = status.history.iter().find(|t| t.cause == wanted)?;
         let at = one.finished_at.as_ref().map(|t| format!(", finished {}", t.0)).unwrap_or_default();
-        let last = status.last_transition.as_ref().filter(|t| t.cause == wanted && t.epoch == Some(one.epoch));
+        let last =
+            status.last_transition.as_ref().filter(|t| t.cause == wanted && t.epoch == Some(one.epoch));
         let pause = last.and_then(|t| t.write_pause_ms).map(|p| format!(", write pause {}", ms(p)));
         let took = one.ms.map_or_else(|| "not measured".to_owned(), |t| format!("{} in all", ms(t)));
         Some(format!("epoch {}: {took}{}{at}", one.epoch, pause.unwrap_or_default()))
@@ -331,7 +350,9 @@ fn from_gate(gate: &Gate, live: Option<&Live>, site: &SiteName) -> Finding {
 
 /// What the policy named before and names no more.
 fn let_go(was: Option<&Policy>, is: Option<&Policy>, change: Change) -> Vec<String> {
-    let (Some(was), true) = (was, matches!(change, Change::Changed | Change::Removed)) else { return Vec::new() };
+    let (Some(was), true) = (was, matches!(change, Change::Changed | Change::Removed)) else {
+        return Vec::new();
+    };
     let named = is.map(words::named).unwrap_or_default();
     words::named(was).into_iter().filter(|object| !named.contains(object)).collect()
 }
@@ -346,22 +367,21 @@ fn not_asked(
     asked: &Asked,
 ) -> Vec<String> {
     let mut all = Vec::new();
-    let why = "no cluster was asked";
     let elsewhere = live.and_then(Live::site);
     let moved: Vec<&MovePlan> = acts.iter().flat_map(|a| &a.moves).filter(|m| m.to.is_some()).collect();
     if let (Some(mv), None) = (moved.first(), &elsewhere) {
         let to = mv.to.as_deref().unwrap_or_default();
         all.push(format!(
-            "whether {to} could take over now (replication, lag, grants, who owns the fields): unknown ({why}); nothing in the way is assumed"
+            "whether {to} could take over now (replication, lag, grants, who owns the fields): unknown; nothing in the way is assumed"
         ));
     }
     let touched = acts.iter().any(|a| a.objects.iter().any(|o| o.site.is_some()));
     match &elsewhere {
         None if touched && case.change == Change::New => all.push(format!(
-            "what the clusters hold now: unknown ({why}); {ASSUMED_REPLICAS} replica is assumed for each workload, no flag, and nothing in DNS"
+            "what the clusters hold now: unknown; {ASSUMED_REPLICAS} replica is assumed for each workload, no flag, and nothing in DNS"
         )),
         None if touched => all.push(format!(
-            "what the clusters hold now (replicas, flags, DNS): unknown ({why}); old values are what the policy before makes of them"
+            "what the clusters hold now (replicas, flags, DNS): unknown; old values are what the policy before makes of them"
         )),
         Some(site) if touched => all.push(format!(
             "what the other sites' clusters and DNS hold now: unknown (only {site}'s cluster was asked); old values there are what the policy before makes of them"
@@ -385,14 +405,11 @@ fn not_asked(
             ));
         }
     }
-    if moved.iter().any(|m| m.verdict.is_some()) || acts.iter().any(|a| a.expected.took_ms > 0) {
-        if !asked.profile_said {
-            all.push(format!(
-                "the installation's timing profile: unknown; {} is assumed (--profile)",
-                asked.profile.name()
-            ));
-        }
-        all.push("when each site reads it: by the interval of its PolicySource; times count from there".to_owned());
+    if acts.iter().any(|a| a.expected.took_ms > 0) && !asked.profile_said {
+        all.push(format!(
+            "the installation's timing profile: unknown; {} is assumed (--profile)",
+            asked.profile.name()
+        ));
     }
     all
 }

@@ -129,7 +129,8 @@ pub fn of_revision(
     // A new file with a Move has no state of its own: its policy lies beside it.
     let mut beside = BTreeMap::new();
     for directory in directories {
-        let found = self::state(&directory, namespace, &format!("the directory of FILE in {words} cannot be used"))?;
+        let found =
+            self::state(&directory, namespace, &format!("the directory of FILE in {words} cannot be used"))?;
         beside.extend(found.policies);
     }
     Ok(Before { state, beside, removes: Removes::All, words, ..Before::default() })

@@ -43,9 +43,8 @@ pub fn compare(
         let fault = word::fault(&format!("site={}@10s", standing.active), &policy.sites);
         scenario.events.push(fault.map_err(anyhow::Error::msg)?);
         let mut watch = |at| progress.is_at(&format!("{} simulated", human(at)));
-        let played = play(&policy, &scenario, &mut watch).with_context(|| {
-            format!("{}: {} is lost", case.key, standing.active)
-        })?;
+        let played = play(&policy, &scenario, &mut watch)
+            .with_context(|| format!("{}: {} is lost", case.key, standing.active))?;
         Ok(played.account)
     };
     let (old, new) = (account(was)?, account(is)?);
@@ -75,8 +74,6 @@ const QUESTIONS: &[Question] = &[
         let reads = a.phases.iter().find(|p| p.phase.starts_with("ReadOnly"))?;
         Some(reads.from.saturating_sub(LOST_AT))
     }),
-    ("writes are possible again after", |a| {
-        a.longest_outage().filter(|o| o.to.is_some()).map(|o| o.took)
-    }),
+    ("writes are possible again after", |a| a.longest_outage().filter(|o| o.to.is_some()).map(|o| o.took)),
     ("clients ask the new site after", |a| Some(a.clients_moved?.saturating_sub(LOST_AT))),
 ];

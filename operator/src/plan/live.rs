@@ -65,12 +65,7 @@ pub async fn read(
     }
 }
 
-async fn ask(
-    cluster: &Cluster,
-    after: &State,
-    namespace: &Namespace,
-    whole: bool,
-) -> anyhow::Result<Before> {
+async fn ask(cluster: &Cluster, after: &State, namespace: &Namespace, whole: bool) -> anyhow::Result<Before> {
     let (policies, moves) = cluster.intent(namespace.as_str()).await?;
     let words = cluster.place().to_string();
     let now = Timestamp::now();
@@ -111,8 +106,7 @@ async fn ask(
 /// Whether FILE says anything about a policy.
 fn concerns(after: &State, key: &PolicyKey, object: &DynamicObject) -> bool {
     let labels = object.metadata.labels.clone().unwrap_or_default();
-    after.policies.contains_key(key)
-        || after.moves.values().any(|m| m.command.target.covers(key, &labels))
+    after.policies.contains_key(key) || after.moves.values().any(|m| m.command.target.covers(key, &labels))
 }
 
 fn typed<T: DeserializeOwned>(object: DynamicObject, place: &str, what: &str) -> anyhow::Result<T> {
@@ -120,7 +114,9 @@ fn typed<T: DeserializeOwned>(object: DynamicObject, place: &str, what: &str) ->
     match serde_json::from_value(value) {
         Ok(typed) => Ok(typed),
         Err(why) => {
-            bail!("{place}: {what} has a shape that this program does not know: {why}; use the `bascule` of the operator's version")
+            bail!(
+                "{place}: {what} has a shape that this program does not know: {why}; use the `bascule` of the operator's version"
+            )
         }
     }
 }
@@ -142,7 +138,9 @@ async fn of(kube: &Kube, seen: &crate::why::explain::Seen, policy: &Policy, now:
         if let Some(spec) = &wanted.read_only {
             match flag::observe(&kube, Flag { namespace, spec }).await {
                 Ok(facts) => found.flag = Some(value(facts.value)),
-                Err(why) => live.unseen.push(format!("the read-only flag of {item} at {site}: unknown ({why})")),
+                Err(why) => {
+                    live.unseen.push(format!("the read-only flag of {item} at {site}: unknown ({why})"))
+                }
             }
         }
         live.seen.insert((site.clone(), item.clone()), found);

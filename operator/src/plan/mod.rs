@@ -149,10 +149,8 @@ pub async fn run(args: PlanArgs) -> anyhow::Result<ExitCode> {
     let before = before(&args, &against, &after, &namespace).await?;
     state::expect_something(&after, &before, files.len())?;
     let (cases, unchanged) = state::cases(&after, &before)?;
-    let policies = cases
-        .iter()
-        .map(|case| acts::plan(case, &before, &asked))
-        .collect::<anyhow::Result<Vec<_>>>()?;
+    let policies =
+        cases.iter().map(|case| acts::plan(case, &before, &asked)).collect::<anyhow::Result<Vec<_>>>()?;
     let plan = Plan {
         version: VERSION,
         changes: !policies.is_empty(),

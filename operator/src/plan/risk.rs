@@ -11,13 +11,7 @@ use super::live::Live;
 use super::told::Risk;
 
 /// The risk of what was rehearsed.
-pub fn of(
-    policy: &Policy,
-    standing: &Standing,
-    live: Option<&Live>,
-    done: &Rehearsed,
-    told: bool,
-) -> Risk {
+pub fn of(policy: &Policy, standing: &Standing, live: Option<&Live>, done: &Rehearsed, told: bool) -> Risk {
     let none = |words: &str| Risk { words: words.to_owned(), bytes: Some(0), time_ms: Some(0) };
     if policy.databases.is_empty() {
         return none("none: the policy has no database");

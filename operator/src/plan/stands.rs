@@ -67,8 +67,7 @@ fn nothing(case: &Case, asked: &Asked) -> Stands {
     let initial = case.after.as_ref().map(|o| o.spec.initial_site.as_str()).unwrap_or_default();
     // Intake has found it to be one of the sites; without a policy nothing is looked at.
     let active = SiteName::try_from(initial).unwrap_or_else(|_| fallback());
-    let now =
-        Now { active: None, epoch: None, serial: None, phase: None, lost: false, told_by: None };
+    let now = Now { active: None, epoch: None, serial: None, phase: None, lost: false, told_by: None };
     let unknown = vec![
         format!("whether the arbiter still has a record of an earlier {}: unknown (only the operators can ask it); none is assumed", case.key),
         "whether the data directories are as they must be (a primary's at spec.initialSite; a replica's, or an empty one, elsewhere): unknown until the guards say so; nothing is created before they agree".to_owned(),
@@ -83,36 +82,35 @@ fn fallback() -> SiteName {
 
 /// Nobody was asked: what the Moves say, or how the policy begins.
 fn assumed(policy: &Policy, first: &[Move], live: Option<&Live>, asked: &Asked) -> Stands {
-    let why = match live {
-        None => "no cluster was asked; --against live knows it",
-        Some(_) => "the operator of that cluster has not written a status that says so; see bascule why",
-    };
     let says = |m: &&Move| m.from.as_ref().is_some_and(|site| policy.has_site(site));
     let (active, whose) = match first.iter().find(says).and_then(|m| Some((m.from.clone()?, m))) {
         Some((site, mv)) => (site, format!("as Move {} says", mv.name)),
         None => (policy.initial_site.clone(), "which is spec.initialSite".to_owned()),
     };
-    let mut unknown = vec![format!("active site: unknown ({why}); {active} is assumed, {whose}")];
     let mut it = standing(Some(policy), active.clone(), asked);
+    let mut unknown = Vec::new();
+    if live.is_some() {
+        unknown.push("what the operator of that cluster knows: unknown; it has written no status that says so (`bascule why` says more)".to_owned());
+    }
+    unknown.push(format!("active site: unknown; {active} is assumed, {whose}"));
     match first.iter().find_map(|m| Some((m.epoch?, m))) {
         Some((epoch, mv)) => {
             it.epoch = epoch;
             unknown.push(format!(
-                "current epoch: unknown ({why}); {epoch} is assumed, as Move {} says: in any other epoch it does nothing",
+                "current epoch: unknown; {epoch} is assumed, as Move {} says: in any other epoch it does nothing",
                 mv.name
             ));
         }
-        None => unknown.push(format!("current epoch: unknown ({why}); 1 is assumed")),
+        None => unknown.push("current epoch: unknown; 1 is assumed".to_owned()),
     }
-    match first.iter().find_map(|m| Some((m.serial?, m))) {
-        Some((serial, mv)) => {
-            it.serial = Some(serial);
-            unknown.push(format!(
-                "current serial: unknown ({why}); {serial} is assumed, as Move {} says: at any other serial it is stale",
-                mv.name
-            ));
-        }
-        None => unknown.push(format!("current serial: unknown ({why})")),
+    if let Some((serial, mv)) = first.iter().find_map(|m| Some((m.serial?, m))) {
+        it.serial = Some(serial);
+        unknown.push(format!(
+            "current serial: unknown; {serial} is assumed, as Move {} says: at any other serial it is stale",
+            mv.name
+        ));
+    } else {
+        unknown.push("current serial: unknown".to_owned());
     }
     if policy.suspend {
         it.phase = Phase::Unmanaged;
@@ -120,7 +118,7 @@ fn assumed(policy: &Policy, first: &[Move], live: Option<&Live>, asked: &Asked) 
     lose(&mut it, policy, first);
     if it.silent {
         unknown.push(format!(
-            "whether {active} is lost: unknown ({why}); it is assumed, for a Failover is refused while {active} lives"
+            "whether {active} is lost: unknown; it is assumed, for a Failover is refused while {active} lives"
         ));
     }
     let now = Now {
@@ -153,7 +151,9 @@ fn told(case: &Case, policy: &Policy, live: &Live, asked: &Asked) -> anyhow::Res
     let key = &case.key;
     let active = status.active_site.as_deref().unwrap_or_default();
     let Ok(active) = SiteName::try_from(active) else {
-        bail!("{key}: its status says that {active:?} is active, which is no site's name; use the `bascule` of the operator's version");
+        bail!(
+            "{key}: its status says that {active:?} is active, which is no site's name; use the `bascule` of the operator's version"
+        );
     };
     let mut it = standing(Some(policy), active.clone(), asked);
     it.epoch = status.epoch.unwrap_or(1);
@@ -171,8 +171,8 @@ fn told(case: &Case, policy: &Policy, live: &Live, asked: &Asked) -> anyhow::Res
     }
     let silence = status.gates.iter().find(|g| g.name == "silence");
     let elsewhere = status.site.as_deref() != Some(active.as_str());
-    it.silent = it.phase == Phase::ReadOnly
-        || (elsewhere && silence.is_some_and(|g| g.verdict == GateVerdict::Pass));
+    it.silent =
+        it.phase == Phase::ReadOnly || (elsewhere && silence.is_some_and(|g| g.verdict == GateVerdict::Pass));
     it.hold = status.held_until.as_ref().map(|until| HoldUntil {
         until: until.0,
         reason: "as the status says".to_owned(),
@@ -182,9 +182,10 @@ fn told(case: &Case, policy: &Policy, live: &Live, asked: &Asked) -> anyhow::Res
     it.verdicts = verdicts(status, asked.at);
     it.obstacles = obstacles(live, &active);
     it.seen.clone_from(&live.seen);
-    let age = live.explanation.age_ms.map(|ms| {
-        format!(", {} ago", bascule_core::time::human(std::time::Duration::from_millis(ms)))
-    });
+    let age = live
+        .explanation
+        .age_ms
+        .map(|ms| format!(", {} ago", bascule_core::time::human(std::time::Duration::from_millis(ms))));
     let now = Now {
         active: Some(active.to_string()),
         epoch: Some(it.epoch),
@@ -256,7 +257,8 @@ fn obstacles(live: &Live, active: &SiteName) -> std::collections::BTreeMap<SiteN
     let mut all: std::collections::BTreeMap<SiteName, Vec<Gate>> = std::collections::BTreeMap::new();
     for row in live.status.sites.iter().filter(|row| row.name != active.as_str()) {
         let Ok(site) = SiteName::try_from(row.name.as_str()) else { continue };
-        let reason = row.reason.clone().unwrap_or_else(|| "its operator has not said whether it could".to_owned());
+        let reason =
+            row.reason.clone().unwrap_or_else(|| "its operator has not said whether it could".to_owned());
         let answer = match row.promotable {
             Some(true) => continue,
             Some(false) => Answer::No,

@@ -199,7 +199,8 @@ fn compare(was: &FailoverPolicy, is: &FailoverPolicy) -> Vec<FieldChange> {
     let own = |o: &FailoverPolicy| -> Value {
         let labels = o.metadata.labels.clone().unwrap_or_default();
         // What the operator itself adds to an object from git is nobody's change.
-        let labels: BTreeMap<_, _> = labels.into_iter().filter(|(k, _)| !k.starts_with("bascule.dev/")).collect();
+        let labels: BTreeMap<_, _> =
+            labels.into_iter().filter(|(k, _)| !k.starts_with("bascule.dev/")).collect();
         // Labels are text, which always becomes JSON.
         serde_json::to_value(labels).unwrap_or_default()
     };
@@ -232,7 +233,11 @@ fn for_nobody(seen: &SeenMove, known: Vec<&str>, before: &Before) -> anyhow::Err
             anyhow::anyhow!(
                 "{place}: no policy that is known has the labels {}; expected spec.policySelector.matchLabels to fit metadata.labels of one: {}",
                 labels.join(", "),
-                if known.is_empty() { "there is none; give its file too".to_owned() } else { known.join(", ") }
+                if known.is_empty() {
+                    "there is none; give its file too".to_owned()
+                } else {
+                    known.join(", ")
+                }
             )
         }
     }

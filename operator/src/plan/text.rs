@@ -41,7 +41,8 @@ fn one(p: &PolicyPlan, out: &mut Out) {
     if !p.fields.is_empty() {
         let names: Vec<String> = p.fields.iter().map(|f| f.field.clone()).collect();
         let width = names.iter().map(|n| n.chars().count()).max().unwrap_or_default();
-        let lines = p.fields.iter().map(|f| format!("{:<width$}  {} -> {}", f.field, value(&f.old), value(&f.new)));
+        let lines =
+            p.fields.iter().map(|f| format!("{:<width$}  {} -> {}", f.field, value(&f.old), value(&f.new)));
         out.entry("Changes", &lines.collect::<Vec<_>>().join("\n"));
     }
     for act in &p.acts {
@@ -51,20 +52,30 @@ fn one(p: &PolicyPlan, out: &mut Out) {
         out.entry("Steps", idle_words(p));
     }
     if !p.let_go.is_empty() {
-        out.entry("Let go", &format!("nobody acts on these any longer; they stay as they are:\n{}", p.let_go.join("\n")));
+        out.entry(
+            "Let go",
+            &format!("nobody acts on these any longer; they stay as they are:\n{}", p.let_go.join("\n")),
+        );
     }
     if !p.if_lost.is_empty() {
         let width = p.if_lost.iter().map(|l| l.what.len()).max().unwrap_or_default();
         let lines = p.if_lost.iter().map(|l| format!("{:<width$}  {} -> {}", l.what, l.old, l.new));
         let active = p.now.active.as_deref().unwrap_or("the active site");
-        let head = format!("when {active} is lost (simulated before and after; `bascule simulate` tells the whole):");
+        let head = format!(
+            "when {active} is lost (simulated before and after; `bascule simulate` tells the whole):"
+        );
         out.entry("Later", &format!("{head}\n{}", lines.collect::<Vec<_>>().join("\n")));
     }
     for note in &p.notes {
         out.entry("Note", note);
     }
     if !p.unknown.is_empty() {
-        out.entry("Not known", &p.unknown.join("\n"));
+        let head = if p.now.told_by.is_none() {
+            "no cluster was asked; --against live knows most of it:\n"
+        } else {
+            ""
+        };
+        out.entry("Not known", &format!("{head}{}", p.unknown.join("\n")));
     }
 }
 
@@ -86,10 +97,7 @@ fn sum(p: &PolicyPlan) -> String {
         Change::Removed => words.push("deleted".to_owned()),
         Change::Changed => words.push(count(p.fields.len(), "field changes", "fields change")),
     }
-    let moves: usize = p.acts.iter().map(|a| a.moves.len()).sum();
-    if moves > 0 {
-        words.push(count(moves, "Move", "Moves"));
-    }
+    words.extend(p.acts.iter().flat_map(|a| &a.moves).map(in_short));
     let steps: usize = p.acts.iter().map(|a| a.steps.len()).sum();
     words.push(match steps {
         0 => "nothing is done".to_owned(),
@@ -100,6 +108,16 @@ fn sum(p: &PolicyPlan) -> String {
         words.push(count(blockers, "blocker", "blockers").to_uppercase());
     }
     words.join(", ")
+}
+
+/// A Move in half a line.
+fn in_short(mv: &MovePlan) -> String {
+    match (mv.verdict.as_deref(), &mv.to) {
+        (Some("Done" | "BecameFailover"), Some(to)) => format!("{to} becomes active"),
+        (Some("Done"), None) => format!("a {} takes effect", mv.kind),
+        (Some(end), _) => format!("Move {} comes to nothing ({end})", mv.name),
+        (None, _) => format!("Move {} waits", mv.name),
+    }
 }
 
 fn count(n: usize, one: &str, many: &str) -> String {
@@ -128,7 +146,8 @@ fn one_act(p: &PolicyPlan, act: &Act, out: &mut Out) {
     };
     out.line(&when);
     for mv in &act.moves {
-        out.entry("Move", &moved(mv));
+        let blocked = act.blockers.iter().any(|f| f.code == format!("move/{}", mv.name));
+        out.entry("Move", &moved(mv, blocked));
     }
     for blocker in &act.blockers {
         out.entry("Blocker", &blocked(blocker));
@@ -147,10 +166,12 @@ fn one_act(p: &PolicyPlan, act: &Act, out: &mut Out) {
     }
 }
 
-fn moved(mv: &MovePlan) -> String {
+fn moved(mv: &MovePlan, blocked: bool) -> String {
     let to = mv.to.as_ref().map(|to| format!(" to {to}")).unwrap_or_default();
     let end = mv.verdict.as_deref().unwrap_or("waits");
-    format!("{} ({}{to}): {end}\n{}", mv.name, mv.kind, mv.message)
+    // What stands in the way is told there.
+    let message = if blocked { "" } else { &mv.message };
+    format!("{} ({}{to}): {end}\n{message}", mv.name, mv.kind)
 }
 
 fn blocked(f: &Finding) -> String {
@@ -168,7 +189,15 @@ fn steps(all: &[Step]) -> String {
         let change = match (&s.old, &s.new) {
             (None, None) => format!("{}: {}", s.object, s.what),
             (old, new) if s.kind == super::told::Kind::Record => {
-                format!("{}: {} -> {}\n{:>8}  {:<width$}  because {}", s.object, or_none(old), or_none(new), "", "", s.what)
+                format!(
+                    "{}: {} -> {}\n{:>8}  {:<width$}  because {}",
+                    s.object,
+                    or_none(old),
+                    or_none(new),
+                    "",
+                    "",
+                    s.what
+                )
             }
             (old, new) => format!("{}: {} -> {}", s.object, or_none(old), or_none(new)),
         };
@@ -206,6 +235,9 @@ fn takes(e: &Expected) -> String {
     if let Some(read_only) = e.read_only_ms {
         words.push(format!("users are read-only for {}", ms(read_only)));
     }
+    if let Some(after) = e.writes_after_ms {
+        words.push(format!("users can write again after {}", ms(after)));
+    }
     if let Some(ttl) = e.dns_ttl_ms.filter(|t| *t > 0) {
         words.push(format!("resolvers may keep the old addresses for {} more", ms(ttl)));
     }
@@ -214,7 +246,7 @@ fn takes(e: &Expected) -> String {
     } else {
         format!("all of it {}", ms(e.took_ms))
     });
-    let mut text = format!("{} (in the simulated world)", words.join(", "));
+    let mut text = format!("{} (in the simulated world, from when every site has read it)", words.join(", "));
     if let Some(last) = &e.last_here {
         text.push_str(&format!("\nlast one here: {last}"));
     }

@@ -201,6 +201,8 @@ pub struct Expected {
     pub write_pause_ms: Option<u64>,
     /// For how long users are read-only.
     pub read_only_ms: Option<u64>,
+    /// When a site that was lost is replaced and users can write again.
+    pub writes_after_ms: Option<u64>,
     /// For how long resolvers may still answer the old addresses.
     pub dns_ttl_ms: Option<u64>,
     /// What the last transition of this kind took here, in words.

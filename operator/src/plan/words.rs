@@ -10,7 +10,7 @@ use bascule_core::policy::{FlagStore, Policy, ReadOnlyFlag};
 use bascule_core::record::{Fences, Record};
 use bascule_core::time::{Millis, human};
 use bascule_sim::deed::{Before, Deed, Doing, End, Published};
-use bascule_sim::rehearsal::DatabaseRole;
+use bascule_sim::rehearsal::Rehearsed;
 
 use super::told::{Kind, Object, Step};
 
@@ -39,7 +39,8 @@ pub fn step(at: Duration, deed: &Deed, policy: &Policy, known: Known) -> Step {
     match &deed.what {
         Doing::Record { before, after, why } => {
             let shown = before.as_deref().map(|b| record(b, Some(after), known));
-            let what = if known.serial { why.clone() } else { without_serial(why) };
+            let why = unmeasured(why, after);
+            let what = if known.serial { why } else { without_serial(&why) };
             Step { old: shown, new: Some(record(after, before.as_deref(), known)), what, ..base }
         }
         Doing::Lock => Step {
@@ -48,10 +49,13 @@ pub fn step(at: Duration, deed: &Deed, policy: &Policy, known: Known) -> Step {
             what: "the guards are ordered to stop and lock".to_owned(),
             ..base
         },
-        Doing::Guard { database, words } => Step {
+        Doing::Guard { database, words, upstream } => Step {
             kind: Kind::Database,
             object: database_words(policy, database, &deed.site),
-            what: words.clone(),
+            what: match upstream {
+                Some(of) => words.replacen(&format!("{of}:{PORT}"), &upstream_words(policy, database, of), 1),
+                None => words.clone(),
+            },
             ..base
         },
         Doing::Step { step, before, after } => effect(step, before, after, policy, known, base),
@@ -112,9 +116,19 @@ fn effect(
 }
 
 fn policy_database(policy: &Policy, database: &ItemName, site: &str) -> String {
-    SiteName::try_from(site).map_or_else(
-        |_| format!("database {database}"),
-        |site| database_words(policy, database, &site),
+    SiteName::try_from(site)
+        .map_or_else(|_| format!("database {database}"), |site| database_words(policy, database, &site))
+}
+
+/// The port that every database has in the simulated world, where a site's name is its address.
+const PORT: u16 = 5432;
+
+/// `paris (203.0.113.10:5432)`.
+fn upstream_words(policy: &Policy, database: &ItemName, site: &SiteName) -> String {
+    let instance = policy.databases.get(database).and_then(|d| d.instances.get(site));
+    instance.map_or_else(
+        || site.to_string(),
+        |i| format!("{site} ({}:{})", i.replication_host, i.replication_port),
     )
 }
 
@@ -184,10 +198,31 @@ fn record(record: &Record, other: Option<&Record>, known: Known) -> String {
             }
         });
     }
+    for verdict in &record.moves {
+        if other.is_some_and(|o| o.verdict(&verdict.hash).is_none() && o.serial < record.serial) {
+            words.push(format!("Move {}: {:?}", verdict.name, verdict.end));
+        }
+    }
     if other.is_some_and(|o| o.hold != record.hold) {
-        words.push(record.hold.as_ref().map_or_else(|| "not held".to_owned(), |h| format!("held until {}", h.until)));
+        words.push(
+            record.hold.as_ref().map_or_else(|| "not held".to_owned(), |h| format!("held until {}", h.until)),
+        );
     }
     words.join(", ")
+}
+
+/// The journal's words without what was measured: in the simulated world it is that world's.
+pub fn unmeasured(words: &str, record: &Record) -> String {
+    let transition = record.transition.as_ref().or_else(|| record.history.first());
+    let Some(t) = transition else { return words.to_owned() };
+    let mut text = words.to_owned();
+    if let Some(bound) = &t.loss_bound {
+        text = text.replace(&format!("; loss at most: {}", bound.words()), "");
+    }
+    for pause in t.phases.iter().filter(|p| p.name == "writePause") {
+        text = text.replace(&format!(", write pause {}", human(pause.took.duration())), "");
+    }
+    text
 }
 
 /// The journal's words without a number that nobody knows yet.
@@ -198,24 +233,37 @@ pub fn without_serial(words: &str) -> String {
     format!("{}{rest}", words.get(..at).unwrap_or_default())
 }
 
+/// What a record says of who writes.
+fn whole(record: &Record, known: Known) -> String {
+    let serial = if known.serial { format!(", serial {}", record.serial) } else { String::new() };
+    format!("{}, {} active, epoch {}{serial}", record.phase, record.active, record.epoch)
+}
+
 /// What is touched by all steps, with its values in order.
-pub fn objects(steps: &[Step], roles: &[DatabaseRole], policy: &Policy) -> Vec<Object> {
+pub fn objects(steps: &[Step], done: &Rehearsed, policy: &Policy, known: Known) -> Vec<Object> {
+    let roles = &done.databases;
     let mut found: Vec<(Kind, Object)> = Vec::new();
-    let mut take = |kind: Kind, site: Option<String>, object: String, old: Option<String>, new: Option<String>| {
-        match found.iter_mut().find(|(_, o)| o.site == site && o.object == object) {
-            Some((_, known)) => {
-                if known.values.last() != Some(&new) {
-                    known.values.push(new.clone());
+    let mut take =
+        |kind: Kind, site: Option<String>, object: String, old: Option<String>, new: Option<String>| {
+            match found.iter_mut().find(|(_, o)| o.site == site && o.object == object) {
+                Some((_, known)) => {
+                    if known.values.last() != Some(&new) {
+                        known.values.push(new.clone());
+                    }
+                    known.new = new;
                 }
-                known.new = new;
+                None => {
+                    let values = vec![old.clone(), new.clone()];
+                    found.push((kind, Object { site, object, old, new, values }));
+                }
             }
-            None => {
-                let values = vec![old.clone(), new.clone()];
-                found.push((kind, Object { site, object, old, new, values }));
-            }
-        }
-    };
-    for step in steps.iter().filter(|s| s.fails.is_none()) {
+        };
+    if steps.iter().any(|s| s.kind == Kind::Record && s.fails.is_none()) {
+        let text = |r: &Option<Record>| r.as_ref().map(|r| whole(r, known));
+        let object = format!("record {}", policy.key);
+        take(Kind::Record, None, object, text(&done.before), text(&done.after));
+    }
+    for step in steps.iter().filter(|s| s.fails.is_none() && s.kind != Kind::Record) {
         let site = match step.kind {
             Kind::Record | Kind::Traffic => None,
             Kind::Database | Kind::Flag | Kind::Replicas | Kind::Verify => Some(step.site.clone()),
@@ -242,7 +290,9 @@ pub fn objects(steps: &[Step], roles: &[DatabaseRole], policy: &Policy) -> Vec<O
 pub fn named(policy: &Policy) -> Vec<String> {
     let mut all = Vec::new();
     for (name, database) in &policy.databases {
-        all.extend(database.instances.keys().map(|site| format!("{} at {site}", database_words(policy, name, site))));
+        all.extend(
+            database.instances.keys().map(|site| format!("{} at {site}", database_words(policy, name, site))),
+        );
     }
     for (name, workload) in &policy.workloads {
         all.push(workload_words(policy, name));

@@ -6,6 +6,7 @@ use bascule_core::guard::action::{Action, Event};
 use bascule_core::guard::fallback::RecordView;
 use bascule_core::guard::grant::Deadline;
 use bascule_core::guard::wire::{ClusterState, HighWater, Instruction, Report, ServerState};
+use bascule_core::name::SiteName;
 use bascule_engine::ports::{GuardEvent, GuardSession};
 
 use super::World;
@@ -230,11 +231,17 @@ impl World {
         let Some(short) = Database::touches(action).filter(|_| !quiet) else { return };
         let it = &self.databases[db];
         let (now, words) = (self.now, action.words().unwrap_or_else(|| short.to_owned()));
+        let upstream = match action {
+            Action::Join { upstream } | Action::Clone { upstream } => {
+                SiteName::try_from(upstream.host.as_str()).ok()
+            }
+            _ => None,
+        };
         self.transcript.begins(|| Deed {
             at: now,
             site: it.site_name.clone(),
             policy: it.policy.clone(),
-            what: Doing::Guard { database: it.name.clone(), words },
+            what: Doing::Guard { database: it.name.clone(), words, upstream },
             end: End::Open,
         });
     }
