@@ -31,7 +31,7 @@ fn lyon() -> SiteName {
 
 fn policy() -> Policy {
     let mut policy = sample::policy();
-    policy.failover.promote_after = Wait::Elapsed(Duration::from_secs(60));
+    policy.failover.promote_after = Wait::Elapsed(Duration::from_mins(1));
     policy
 }
 
@@ -41,7 +41,7 @@ fn settled(policy: &Policy) -> World {
     plan.profile = PROFILE;
     plan.tell = true;
     let mut world = World::new(&plan);
-    world.settle(Duration::from_secs(60)).unwrap();
+    world.settle(Duration::from_mins(1)).unwrap();
     world
 }
 

@@ -163,7 +163,7 @@ impl View<'_> {
             }
         }
         let objects = words::objects(&steps, done, self.policy, known);
-        let moves = done.verdicts.iter().map(|(mv, verdict)| self.moved(mv, verdict.as_ref(), done));
+        let moves = done.verdicts.iter().map(|(mv, verdict)| Self::moved(mv, verdict.as_ref(), done));
         Act {
             begins,
             policy_changes,
@@ -176,7 +176,7 @@ impl View<'_> {
         }
     }
 
-    fn moved(&self, mv: &Move, verdict: Option<&Verdict>, done: &Rehearsed) -> MovePlan {
+    fn moved(mv: &Move, verdict: Option<&Verdict>, done: &Rehearsed) -> MovePlan {
         let waits = done.waits.iter().find(|(_, g)| g.name == format!("move/{}", mv.name));
         let message = match (verdict, waits) {
             (Some(verdict), _) => match &done.after {
@@ -223,7 +223,7 @@ impl View<'_> {
                     all.push(finding(&code, Found::No, format!("{end:?}: {message}"), needed, change));
                 }
                 None => {
-                    let MovePlan { message, .. } = self.moved(mv, None, done);
+                    let MovePlan { message, .. } = Self::moved(mv, None, done);
                     let change = gate_codes::of(&code).map_or("", |c| c.change);
                     all.push(finding(&code, Found::NotYet, message, "what it waits for", change));
                 }
@@ -235,7 +235,9 @@ impl View<'_> {
             let meant = done.verdicts.iter().any(|(mv, _)| mv.order.to() == Some(site));
             all.extend(gates.iter().filter(|_| meant).map(|g| from_gate(g, self.live, site)));
         }
-        for (site, gate) in done.waits.iter().filter(|(_, g)| !g.name.starts_with("move/")) {
+        // A hold is in the way of what nobody asks for, and is no news where it was asked for.
+        let others = |(_, g): &&(SiteName, Gate)| !g.name.starts_with("move/") && g.name != "hold";
+        for (site, gate) in done.waits.iter().filter(others) {
             let state = gate_codes::of(&gate.name).is_none_or(|c| c.kind == GateKind::State);
             let bad = matches!(gate.answer, Answer::No | Answer::Unknown);
             let ours =
@@ -380,9 +382,9 @@ fn not_asked(
         None if touched && case.change == Change::New => all.push(format!(
             "what the clusters hold now: unknown; {ASSUMED_REPLICAS} replica is assumed for each workload, no flag, and nothing in DNS"
         )),
-        None if touched => all.push(format!(
-            "what the clusters hold now (replicas, flags, DNS): unknown; old values are what the policy before makes of them"
-        )),
+        None if touched => all.push(
+            "what the clusters hold now (replicas, flags, DNS): unknown; old values are what the policy before makes of them".to_owned(),
+        ),
         Some(site) if touched => all.push(format!(
             "what the other sites' clusters and DNS hold now: unknown (only {site}'s cluster was asked); old values there are what the policy before makes of them"
         )),
@@ -396,7 +398,7 @@ fn not_asked(
     for (name, w) in policies.flat_map(|p| &p.workloads) {
         let scaled = w.replicas != bascule_core::policy::Replicas::default();
         let object = format!("/{}, spec.replicas", w.name);
-        let shown = acts.iter().flat_map(|a| &a.objects).find(|o| o.object.ends_with(&object));
+        let shown = acts.iter().flat_map(|a| &a.objects).find(|o| o.what.ends_with(&object));
         if let (true, None, Some(shown)) = (scaled, w.replicas.active, shown)
             && !known(shown.site.as_deref().unwrap_or_default(), name)
         {

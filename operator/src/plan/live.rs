@@ -139,7 +139,7 @@ async fn of(kube: &Kube, seen: &crate::why::explain::Seen, policy: &Policy, now:
             match flag::observe(&kube, Flag { namespace, spec }).await {
                 Ok(facts) => found.flag = Some(value(facts.value)),
                 Err(why) => {
-                    live.unseen.push(format!("the read-only flag of {item} at {site}: unknown ({why})"))
+                    live.unseen.push(format!("the read-only flag of {item} at {site}: unknown ({why})"));
                 }
             }
         }

@@ -137,7 +137,8 @@ pub fn cases(after: &State, before: &Before) -> anyhow::Result<(Vec<Case>, Vec<S
             }
         }
         if !found {
-            return Err(for_nobody(seen, keys().map(|k| k.name.as_str()).collect(), before));
+            let known: Vec<&str> = keys().map(|k| k.name.as_str()).collect();
+            return Err(for_nobody(seen, &known, before));
         }
     }
     for (name, seen) in before.state.moves.iter().filter(|(name, _)| !after.moves.contains_key(*name)) {
@@ -210,7 +211,7 @@ fn compare(was: &FailoverPolicy, is: &FailoverPolicy) -> Vec<FieldChange> {
     found
 }
 
-fn for_nobody(seen: &SeenMove, known: Vec<&str>, before: &Before) -> anyhow::Error {
+fn for_nobody(seen: &SeenMove, known: &[&str], before: &Before) -> anyhow::Error {
     use bascule_engine::intake::moves::Target;
     let place = &seen.place;
     match &seen.command.target {

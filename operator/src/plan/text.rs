@@ -192,14 +192,14 @@ fn steps(all: &[Step]) -> String {
                 format!(
                     "{}: {} -> {}\n{:>8}  {:<width$}  because {}",
                     s.object,
-                    or_none(old),
-                    or_none(new),
+                    or_none(old.as_ref()),
+                    or_none(new.as_ref()),
                     "",
                     "",
                     s.what
                 )
             }
-            (old, new) => format!("{}: {} -> {}", s.object, or_none(old), or_none(new)),
+            (old, new) => format!("{}: {} -> {}", s.object, or_none(old.as_ref()), or_none(new.as_ref())),
         };
         let fails = s.fails.as_ref().map(|why| format!(" FAILS: {why}")).unwrap_or_default();
         format!("{at:>8}  {:<width$}  {change}{fails}", s.site)
@@ -210,20 +210,20 @@ fn steps(all: &[Step]) -> String {
 fn objects(all: &[Object]) -> String {
     let site = |o: &Object| o.site.clone().unwrap_or_else(|| "-".to_owned());
     let sites = all.iter().map(|o| site(o).chars().count()).max().unwrap_or_default();
-    let names = all.iter().map(|o| o.object.chars().count()).max().unwrap_or_default();
+    let names = all.iter().map(|o| o.what.chars().count()).max().unwrap_or_default();
     let line = |o: &Object| {
         let values = if o.old == o.new {
-            o.values.iter().map(or_none).collect::<Vec<_>>().join(" -> ")
+            o.values.iter().map(|v| or_none(v.as_ref())).collect::<Vec<_>>().join(" -> ")
         } else {
-            format!("{} -> {}", or_none(&o.old), or_none(&o.new))
+            format!("{} -> {}", or_none(o.old.as_ref()), or_none(o.new.as_ref()))
         };
-        format!("{:<sites$}  {:<names$}  {values}", site(o), o.object)
+        format!("{:<sites$}  {:<names$}  {values}", site(o), o.what)
     };
     all.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-fn or_none(value: &Option<String>) -> String {
-    value.clone().unwrap_or_else(|| "nothing".to_owned())
+fn or_none(value: Option<&String>) -> String {
+    value.cloned().unwrap_or_else(|| "nothing".to_owned())
 }
 
 fn takes(e: &Expected) -> String {
@@ -246,11 +246,11 @@ fn takes(e: &Expected) -> String {
     } else {
         format!("all of it {}", ms(e.took_ms))
     });
-    let mut text = format!("{} (in the simulated world, from when every site has read it)", words.join(", "));
-    if let Some(last) = &e.last_here {
-        text.push_str(&format!("\nlast one here: {last}"));
+    let text = format!("{} (in the simulated world, from when every site has read it)", words.join(", "));
+    match &e.last_here {
+        Some(last) => format!("{text}\nlast one here: {last}"),
+        None => text,
     }
-    text
 }
 
 /// A field's value, short.

@@ -182,7 +182,8 @@ pub struct Object {
     /// In which site; `null`: it belongs to none.
     pub site: Option<String>,
     /// What.
-    pub object: String,
+    #[serde(rename = "object")]
+    pub what: String,
     /// Its value before; `null`: none.
     pub old: Option<String>,
     /// Its value after.

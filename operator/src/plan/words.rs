@@ -198,11 +198,8 @@ fn record(record: &Record, other: Option<&Record>, known: Known) -> String {
             }
         });
     }
-    for verdict in &record.moves {
-        if other.is_some_and(|o| o.verdict(&verdict.hash).is_none() && o.serial < record.serial) {
-            words.push(format!("Move {}: {:?}", verdict.name, verdict.end));
-        }
-    }
+    words
+        .extend(other.into_iter().filter(|o| o.serial < record.serial).flat_map(|o| new_verdicts(record, o)));
     if other.is_some_and(|o| o.hold != record.hold) {
         words.push(
             record.hold.as_ref().map_or_else(|| "not held".to_owned(), |h| format!("held until {}", h.until)),
@@ -233,10 +230,17 @@ pub fn without_serial(words: &str) -> String {
     format!("{}{rest}", words.get(..at).unwrap_or_default())
 }
 
+/// The verdicts that a record has and the one before has not.
+fn new_verdicts<'a>(record: &'a Record, before: &'a Record) -> impl Iterator<Item = String> + 'a {
+    let new = record.moves.iter().filter(|v| before.verdict(&v.hash).is_none());
+    new.map(|v| format!("Move {}: {:?}", v.name, v.end))
+}
+
 /// What a record says of who writes.
 fn whole(record: &Record, known: Known) -> String {
     let serial = if known.serial { format!(", serial {}", record.serial) } else { String::new() };
-    format!("{}, {} active, epoch {}{serial}", record.phase, record.active, record.epoch)
+    let held = record.hold.as_ref().map(|h| format!(", held until {}", h.until)).unwrap_or_default();
+    format!("{}, {} active, epoch {}{serial}{held}", record.phase, record.active, record.epoch)
 }
 
 /// What is touched by all steps, with its values in order.
@@ -245,23 +249,22 @@ pub fn objects(steps: &[Step], done: &Rehearsed, policy: &Policy, known: Known) 
     let mut found: Vec<(Kind, Object)> = Vec::new();
     let mut take =
         |kind: Kind, site: Option<String>, object: String, old: Option<String>, new: Option<String>| {
-            match found.iter_mut().find(|(_, o)| o.site == site && o.object == object) {
-                Some((_, known)) => {
-                    if known.values.last() != Some(&new) {
-                        known.values.push(new.clone());
-                    }
-                    known.new = new;
+            if let Some((_, known)) = found.iter_mut().find(|(_, o)| o.site == site && o.what == object) {
+                if known.values.last() != Some(&new) {
+                    known.values.push(new.clone());
                 }
-                None => {
-                    let values = vec![old.clone(), new.clone()];
-                    found.push((kind, Object { site, object, old, new, values }));
-                }
+                known.new = new;
+                return;
             }
+            let values = vec![old.clone(), new.clone()];
+            found.push((kind, Object { site, what: object, old, new, values }));
         };
     if steps.iter().any(|s| s.kind == Kind::Record && s.fails.is_none()) {
         let text = |r: &Option<Record>| r.as_ref().map(|r| whole(r, known));
         let object = format!("record {}", policy.key);
-        take(Kind::Record, None, object, text(&done.before), text(&done.after));
+        let judged = done.after.iter().zip(&done.before).flat_map(|(a, b)| new_verdicts(a, b));
+        let after = text(&done.after).map(|t| judged.fold(t, |t, verdict| format!("{t}, {verdict}")));
+        take(Kind::Record, None, object, text(&done.before), after);
     }
     for step in steps.iter().filter(|s| s.fails.is_none() && s.kind != Kind::Record) {
         let site = match step.kind {
