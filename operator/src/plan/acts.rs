@@ -312,7 +312,7 @@ const fn instead(end: MoveEnd) -> (&'static str, &'static str) {
         ),
         MoveEnd::Refused | MoveEnd::Done | MoveEnd::BecameFailover => (
             "a Move that fits the state",
-            "Correct the Move before it is merged; once it was refused it never acts, and another one needs another name.",
+            "Remove what is found, or correct the Move, before it is merged: once refused it never acts, and another one needs another name.",
         ),
     }
 }

@@ -1,6 +1,7 @@
 //! Where a policy stands before the change: as its operator says, or assumed, and then said to be.
 
 use anyhow::bail;
+use bascule_core::gate_codes;
 use bascule_core::moves::{Move, MoveEnd, MoveHash, Order, Verdict};
 use bascule_core::name::{ObjectName, SiteName};
 use bascule_core::plan::{Answer, Gate};
@@ -264,8 +265,34 @@ fn obstacles(live: &Live, active: &SiteName) -> std::collections::BTreeMap<SiteN
             Some(false) => Answer::No,
             None => Answer::Unknown,
         };
-        let gate = Gate::new(&format!("site/{site}"), answer, reason, "a site that could be promoted");
-        all.entry(site).or_default().push(gate);
+        all.entry(site).or_default().push(gate(answer, &reason));
     }
     all
+}
+
+/// The code of what a status says of another site in words that are no gate's.
+const NO_GATE: &str = "promotable";
+
+/// A reason why a site could not be promoted: in a status it stands in a gate's own words, `name: found (needed: …)`.
+fn gate(answer: Answer, reason: &str) -> Gate {
+    let parts = || {
+        let (name, rest) = reason.split_once(": ")?;
+        gate_codes::of(name)?;
+        let (found, needed) = rest.rsplit_once(" (needed: ")?;
+        Some(Gate::new(name, answer, found, needed.strip_suffix(')')?))
+    };
+    parts().unwrap_or_else(|| Gate::new(NO_GATE, answer, reason, "a site that could be promoted"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_in_a_gates_words_is_that_gate_again() {
+        let was = Gate::new("database/main/disk", Answer::No, "no space: 2 % left", "10 % (more is better)");
+        assert_eq!(gate(Answer::No, &was.words()), was);
+        let other = gate(Answer::Unknown, "paris has not spoken yet: wait");
+        assert_eq!((other.name.as_str(), other.found.as_str()), (NO_GATE, "paris has not spoken yet: wait"));
+    }
 }
