@@ -25,6 +25,11 @@ pub fn namespace(files: &[File<'_>], otherwise: Option<&Namespace>, verb: &str) 
     Ok(Namespace::try_from(namespace).or_else(|_| Namespace::try_from(usual))?)
 }
 
+/// Whether any object in these files names a namespace.
+pub fn names_one(files: &[File<'_>]) -> bool {
+    files.iter().any(|f| !namespaces(f, &Limits::default()).is_empty())
+}
+
 /// The objects of all files, or everything that is wrong with them.
 pub fn intake(files: &[File<'_>], namespace: &Namespace, what: &str) -> anyhow::Result<Revision> {
     revision(files, namespace, &Limits::default()).map_err(|problems| wrong(what, &problems))

@@ -187,7 +187,10 @@ async fn what_the_cluster_knows_is_what_the_plan_begins_with() {
     assert!(!unknown.contains("replicas of web at paris"), "the Deployment is there: {unknown}");
 
     // A Move of another epoch, and one against a site that lives.
-    let said = plan(&file, &["examples/move.yaml", "--against", "live", "--at", "2026-11-28T12:30:00Z", "-o", "json"]);
+    let said = plan(
+        &file,
+        &["examples/move.yaml", "--against", "live", "--at", "2026-11-28T12:30:00Z", "-o", "json"],
+    );
     let blocker = said.json()["policies"][0]["acts"][0]["blockers"][0].clone();
     assert_eq!(blocker["code"], "move/2026-11-28-paris-kernel", "{said:?}");
     assert_eq!(blocker["found"], "Stale: it names epoch 1; lyon is active at epoch 7");
@@ -199,7 +202,8 @@ async fn what_the_cluster_knows_is_what_the_plan_begins_with() {
     // Lyon is lost: paris serves reads, and the same Move is carried out. How much is at risk is what paris says.
     let mut silent = at_lyon(Timestamp::now());
     silent["phase"] = json!("ReadOnly");
-    silent["gates"][0] = json!({ "name": "silence", "verdict": "Pass", "value": "silent for 30 s", "message": "" });
+    silent["gates"][0] =
+        json!({ "name": "silence", "verdict": "Pass", "value": "silent for 30 s", "message": "" });
     write(&server, &silent);
     let said = plan(&file, &[&lost, "--against", "live"]);
     assert!(said.out.contains("(Failover to paris): Done"), "{said:?}");
@@ -237,7 +241,12 @@ async fn what_the_cluster_knows_is_what_the_plan_begins_with() {
     server.kubectl(&["apply", "-f", "-"], &fs::read_to_string(&back).unwrap());
     let said = plan(&file, &[&back, "--against", "live"]);
     assert_eq!(said.code, 0, "{said:?}");
-    let other = changed(&server, "other.yaml", "move.yaml", &[("ticket 4711", "ticket 4712"), ("epoch: 1", "epoch: 7")]);
+    let other = changed(
+        &server,
+        "other.yaml",
+        "move.yaml",
+        &[("ticket 4711", "ticket 4712"), ("epoch: 1", "epoch: 7")],
+    );
     let said = plan(&file, &[&other, "--against", "live"]);
     assert!(said.out.contains("a Move never changes"), "{said:?}");
 
@@ -257,5 +266,9 @@ async fn what_the_cluster_knows_is_what_the_plan_begins_with() {
     fails(&file, &[shop, "--against", "live", "--context", "tset"], &["no context tset; did you mean test?"]);
     fails(&file, &[shop, "--context", "test"], &["--against live"]);
     server.stop();
-    fails(&file, &[shop, "--against", "live"], &[here, "no answer when asked to list", "does that site live?"]);
+    fails(
+        &file,
+        &[shop, "--against", "live"],
+        &[here, "no answer when asked to list", "does that site live?"],
+    );
 }

@@ -55,39 +55,54 @@ impl Against {
 
 const EXPECTED: &str = "live, a file or directory, or a git revision such as main, HEAD~1 or git:main";
 
-/// Files, or what the error says about them.
-pub fn of_files(path: &Path, after: &State, namespace: &Namespace) -> anyhow::Result<Before> {
-    let loaded = files::read(&[path.to_owned()], "--against: the state before")?;
-    let words = path.display().to_string();
-    let state = state(&loaded, namespace, &format!("the state before ({words}) cannot be used"))?;
-    // A file with Moves alone adds to what is there.
-    let removes = if after.has_only_moves() { Removes::Nothing } else { Removes::All };
-    Ok(Before { state, removes, words, ..Before::default() })
+/// Files from before, not read yet.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// What they are, in words.
+    pub words: String,
+    /// The files that FILE takes the place of.
+    pub files: Vec<Loaded>,
+    /// Files of the same directories, with policies that Moves in FILE may be for.
+    pub beside: Vec<Loaded>,
+    /// They are the same paths as FILE, so that what FILE has not is removed, whatever else is in it.
+    pub same_paths: bool,
+}
+
+impl Given {
+    /// All files.
+    pub fn all(&self) -> impl Iterator<Item = &Loaded> {
+        self.files.iter().chain(&self.beside)
+    }
+
+    /// The objects in them.
+    pub fn before(self, after: &State, namespace: &Namespace) -> anyhow::Result<Before> {
+        let what = format!("the state before ({}) cannot be used", self.words);
+        let state = state(&self.files, namespace, &what)?;
+        let needed = after.has_only_moves() && state.policies.is_empty();
+        let beside =
+            if needed { self::state(&self.beside, namespace, &what)?.policies } else { BTreeMap::new() };
+        // A file with Moves alone adds to what is there.
+        let adds = after.has_only_moves() && !self.same_paths;
+        let removes = if adds { Removes::Nothing } else { Removes::All };
+        Ok(Before { state, beside, removes, words: self.words, ..Before::default() })
+    }
 }
 
 fn state(loaded: &[Loaded], namespace: &Namespace, what: &str) -> anyhow::Result<State> {
-    let files: Vec<File<'_>> = loaded.iter().map(|f| File { path: &f.path, bytes: &f.bytes }).collect();
-    // Objects of another namespace are another one's business only when they say so.
-    let own = given::namespace(&files, Some(namespace), "plan").context(what.to_owned())?;
-    if own != *namespace {
-        bail!(
-            "{what}: found objects of the namespace {own}, expected {namespace}, as in FILE: a Move acts on policies of its own namespace"
-        );
-    }
+    let files: Vec<File<'_>> = loaded.iter().map(Loaded::as_file).collect();
     State::of(given::intake(&files, namespace, what)?)
 }
 
+/// Files that lie somewhere else.
+pub fn files(path: &Path) -> anyhow::Result<Given> {
+    let files = files::read(&[path.to_owned()], "--against: the state before")?;
+    Ok(Given { words: path.display().to_string(), files, ..Given::default() })
+}
+
 /// The same paths in a revision.
-pub fn of_revision(
-    revision: &str,
-    paths: &[PathBuf],
-    after: &State,
-    namespace: &Namespace,
-) -> anyhow::Result<Before> {
+pub fn revision(revision: &str, paths: &[PathBuf]) -> anyhow::Result<Given> {
     let option = || format!("--against {revision}");
-    let mut loaded: Vec<Loaded> = Vec::new();
-    let mut words = String::new();
-    let mut directories: Vec<Vec<Loaded>> = Vec::new();
+    let mut given = Given { same_paths: true, ..Given::default() };
     for path in paths {
         let path = absolute(path)?;
         let directory = if path.is_dir() { path.as_path() } else { path.parent().unwrap_or(&path) };
@@ -100,40 +115,31 @@ pub fn of_revision(
         let commit = repository.commit(revision).with_context(|| {
             format!("--against {revision}: found no file or directory and no revision of that name; expected {EXPECTED}")
         })?;
-        words = if commit.to_string().starts_with(revision) {
-            format!("the revision {commit}")
-        } else {
-            format!("the revision {revision} ({commit})")
-        };
-        let limits = Limits::default();
+        let id = commit.to_string();
+        let is_id = revision.starts_with(&id) || id.starts_with(revision);
+        given.words =
+            if is_id { format!("the revision {id}") } else { format!("the revision {revision} ({id})") };
         let below = |path: &Path| -> anyhow::Result<Vec<Loaded>> {
             let inside = path.strip_prefix(repository.top()).with_context(|| {
                 format!("{} lies outside of {}", path.display(), repository.top().display())
             })?;
-            let found = repository.files(commit, inside, &limits).with_context(option)?;
+            let found = repository.files(commit, inside, &Limits::default()).with_context(option)?;
             let named = |f: bascule_adapters::git::File| Loaded {
                 path: format!("{revision}:{}", f.path),
                 bytes: f.bytes,
             };
             Ok(found.into_iter().map(named).collect())
         };
-        loaded.extend(below(&path)?);
-        if !path.is_dir() && after.has_only_moves() {
-            directories.push(below(directory)?);
+        given.files.extend(below(&path)?);
+        if !path.is_dir() {
+            given.beside.extend(below(directory)?);
         }
     }
-    loaded.sort_by(|a, b| a.path.cmp(&b.path));
-    loaded.dedup();
-    let what = format!("the state before ({words}) cannot be used");
-    let state = state(&loaded, namespace, &what)?;
-    // A new file with a Move has no state of its own: its policy lies beside it.
-    let mut beside = BTreeMap::new();
-    for directory in directories {
-        let found =
-            self::state(&directory, namespace, &format!("the directory of FILE in {words} cannot be used"))?;
-        beside.extend(found.policies);
+    for files in [&mut given.files, &mut given.beside] {
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        files.dedup();
     }
-    Ok(Before { state, beside, removes: Removes::All, words, ..Before::default() })
+    Ok(given)
 }
 
 /// The path without links, `.` and `..`; the last part need not exist any more.

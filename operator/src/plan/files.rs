@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use bascule_engine::intake::read::File;
 
 /// A file with its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +13,13 @@ pub struct Loaded {
     pub path: String,
     /// What is in it.
     pub bytes: Vec<u8>,
+}
+
+impl Loaded {
+    /// The file as intake takes it.
+    pub fn as_file(&self) -> File<'_> {
+        File { path: &self.path, bytes: &self.bytes }
+    }
 }
 
 /// How many files are read at most.

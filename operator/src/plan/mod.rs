@@ -39,6 +39,7 @@ use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 
 use self::against::Against;
+use self::files::Loaded;
 use self::state::{Before, State};
 use self::told::{Plan, VERSION};
 use crate::given;
@@ -143,10 +144,21 @@ pub async fn run(args: PlanArgs) -> anyhow::Result<ExitCode> {
     }
     let otherwise = args.namespace.as_deref().map(Namespace::try_from).transpose().context("--namespace")?;
     let loaded = against::after(&args.files, &against)?;
-    let files: Vec<File<'_>> = loaded.iter().map(|f| File { path: &f.path, bytes: &f.bytes }).collect();
-    let namespace = given::namespace(&files, otherwise.as_ref(), "plan")?;
+    let given = match &against {
+        Against::Nothing | Against::Live => None,
+        Against::Files(path) => Some(against::files(path)?),
+        Against::Revision(revision) => Some(against::revision(revision, &args.files)?),
+    };
+    let files: Vec<File<'_>> = loaded.iter().map(Loaded::as_file).collect();
+    // Where FILE is empty or names no namespace, what it replaces may.
+    let own = if given::names_one(&files) { None } else { given.as_ref() };
+    let naming = files.iter().copied().chain(own.into_iter().flat_map(|g| g.all().map(Loaded::as_file)));
+    let namespace = given::namespace(&naming.collect::<Vec<_>>(), otherwise.as_ref(), "plan")?;
     let after = State::of(given::intake(&files, &namespace, "the objects cannot be used")?)?;
-    let before = before(&args, &against, &after, &namespace).await?;
+    let before = match given {
+        Some(given) => given.before(&after, &namespace)?,
+        None => before(&args, &against, &after, &namespace).await?,
+    };
     state::expect_something(&after, &before, files.len())?;
     let (cases, unchanged) = state::cases(&after, &before)?;
     let policies =
@@ -178,22 +190,17 @@ fn asked(args: &PlanArgs) -> anyhow::Result<Asked> {
     Ok(Asked { at, profile: profile.unwrap_or(Profile::Wan), profile_said: profile.is_some() })
 }
 
+/// What no files say.
 async fn before(
     args: &PlanArgs,
     against: &Against,
     after: &State,
     namespace: &Namespace,
 ) -> anyhow::Result<Before> {
-    Ok(match against {
-        Against::Nothing => {
-            Before { words: "nothing (no --against)".to_owned(), cold: true, ..Before::default() }
-        }
-        Against::Files(path) => against::of_files(path, after, namespace)?,
-        Against::Revision(revision) => against::of_revision(revision, &args.files, after, namespace)?,
-        Against::Live => {
-            let cluster = Cluster::connect(args.kubeconfig.as_deref(), args.context.as_deref()).await?;
-            let whole = args.files.iter().all(|f| f.is_dir());
-            live::read(&cluster, after, namespace, whole).await?
-        }
-    })
+    if *against != Against::Live {
+        return Ok(Before { words: "nothing (no --against)".to_owned(), cold: true, ..Before::default() });
+    }
+    let cluster = Cluster::connect(args.kubeconfig.as_deref(), args.context.as_deref()).await?;
+    let whole = args.files.iter().all(|f| f.is_dir());
+    live::read(&cluster, after, namespace, whole).await
 }
