@@ -330,6 +330,19 @@ fn a_move_to_a_suspended_policy_waits() {
 }
 
 #[test]
+fn nobody_takes_a_suspended_policy_from_a_site_that_is_lost() {
+    let policy = policy();
+    let mut world = settled(&policy);
+    let suspended = Policy { suspend: true, spec_hash: "suspended".to_owned(), ..policy.clone() };
+    world.commit_policy(&suspended);
+    world.run_for(Duration::from_secs(20));
+    world.plan(When::At(world.now), Fault::SiteLost(0), None);
+    world.run_for(Duration::from_secs(20));
+    let (_, truth) = same(world, &suspended, &Change::default());
+    assert!(truth.records.is_empty(), "{truth:?}");
+}
+
+#[test]
 fn the_timing_of_a_failover_changes_nothing_before_there_is_one() {
     let policy = policy();
     let mut next = policy.clone();

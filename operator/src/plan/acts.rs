@@ -184,8 +184,8 @@ impl View<'_> {
                 None => verdict.message.clone(),
             },
             (None, Some((_, gate))) => gate.words(),
-            (None, None) if matches!(&done.after, Some(r) if r.phase == Phase::Unmanaged) => {
-                "it waits: the policy is suspended, and nobody acts".to_owned()
+            (None, None) if is_let_go(done) => {
+                "the policy is suspended, and nobody acts on its Moves".to_owned()
             }
             (None, None) => "it waits: no operator acts on it now".to_owned(),
         };
@@ -224,7 +224,11 @@ impl View<'_> {
                 }
                 None => {
                     let MovePlan { message, .. } = Self::moved(mv, None, done);
-                    let change = gate_codes::of(&code).map_or("", |c| c.change);
+                    let change = if is_let_go(done) {
+                        "Merge spec.suspend: false with it, or before it."
+                    } else {
+                        gate_codes::of(&code).map_or("", |c| c.change)
+                    };
                     all.push(finding(&code, Found::NotYet, message, "what it waits for", change));
                 }
             }
@@ -299,6 +303,11 @@ impl View<'_> {
     }
 }
 
+/// Whether nobody acts on the policy.
+fn is_let_go(done: &Rehearsed) -> bool {
+    done.after.as_ref().is_some_and(|r| r.phase == Phase::Unmanaged)
+}
+
 /// What is needed instead of a Move that ends so, and what to do.
 const fn instead(end: MoveEnd) -> (&'static str, &'static str) {
     match end {
@@ -370,7 +379,8 @@ fn not_asked(
 ) -> Vec<String> {
     let mut all = Vec::new();
     let elsewhere = live.and_then(Live::site);
-    let moved: Vec<&MovePlan> = acts.iter().flat_map(|a| &a.moves).filter(|m| m.to.is_some()).collect();
+    let tried = |m: &&MovePlan| m.to.is_some() && m.verdict.as_deref() != Some("Stale");
+    let moved: Vec<&MovePlan> = acts.iter().flat_map(|a| &a.moves).filter(tried).collect();
     if let (Some(mv), None) = (moved.first(), &elsewhere) {
         let to = mv.to.as_deref().unwrap_or_default();
         all.push(format!(
@@ -399,7 +409,7 @@ fn not_asked(
         let scaled = w.replicas != bascule_core::policy::Replicas::default();
         let object = format!("/{}, spec.replicas", w.name);
         let shown = acts.iter().flat_map(|a| &a.objects).find(|o| o.what.ends_with(&object));
-        if let (true, None, Some(shown)) = (scaled, w.replicas.active, shown)
+        if let (true, None, Some(shown)) = (scaled && !moved.is_empty(), w.replicas.active, shown)
             && !known(shown.site.as_deref().unwrap_or_default(), name)
         {
             all.push(format!(
@@ -407,7 +417,7 @@ fn not_asked(
             ));
         }
     }
-    if acts.iter().any(|a| a.expected.took_ms > 0) && !asked.profile_said {
+    if (!moved.is_empty() || case.change != Change::None) && !asked.profile_said {
         all.push(format!(
             "the installation's timing profile: unknown; {} is assumed (--profile)",
             asked.profile.name()

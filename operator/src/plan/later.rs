@@ -11,7 +11,7 @@ use bascule_sim::scenario::{Account, Scenario, play, word};
 
 use super::Asked;
 use super::state::Case;
-use super::told::{Change, Later};
+use super::told::{Change, IfLost, Later};
 use crate::telling::Progress;
 
 /// Differences below this are chance.
@@ -24,20 +24,26 @@ pub fn compare(
     is: Option<&Policy>,
     standing: &Standing,
     asked: &Asked,
-) -> anyhow::Result<Vec<Later>> {
-    let (Some(was), Some(is), Change::Changed) = (was, is, case.change) else { return Ok(Vec::new()) };
-    let both_act = !was.suspend && !is.suspend;
-    let both_have = was.has_site(&standing.active) && is.has_site(&standing.active);
-    let matters = |f: &super::told::FieldChange| {
-        ["spec.failover", "spec.databases", "spec.traffic", "spec.sites", "spec.workloads"]
-            .iter()
-            .any(|p| f.field.starts_with(p))
+) -> anyhow::Result<Option<IfLost>> {
+    let Some(was) = was.filter(|p| !p.databases.is_empty() && p.has_site(&standing.active)) else {
+        return Ok(None);
     };
-    if !both_act || !both_have || is.databases.is_empty() || !case.fields.iter().any(matters) {
-        return Ok(Vec::new());
+    let is = match (is, case.change) {
+        (Some(is), Change::Changed) if is.has_site(&standing.active) => Some(is),
+        (_, Change::Removed) => None,
+        _ => return Ok(Vec::new()),
+    };
+    let matters = |f: &super::told::FieldChange| {
+        let parts = ["spec.suspend", "spec.failover", "spec.databases", "spec.traffic", "spec.sites", "spec.workloads"];
+        parts.iter().any(|p| f.field.starts_with(p))
+    };
+    if case.change == Change::Changed && !case.fields.iter().any(matters) {
+        return Ok(None);
     }
     let mut progress = Progress::of(&case.key.to_string());
-    let mut account = |policy: &Policy| -> anyhow::Result<Account> {
+    let mut account = |policy: Option<&Policy>| -> anyhow::Result<Account> {
+        // Nobody acts on a policy that is suspended or deleted: nothing of it is played.
+        let Some(policy) = policy.filter(|p| !p.suspend) else { return Ok(Account::default()) };
         let policy = Policy { initial_site: standing.active.clone(), ..policy.clone() };
         let mut scenario = Scenario::quiet(asked.profile, standing.seed);
         let fault = word::fault(&format!("site={}@10s", standing.active), &policy.sites);
@@ -47,7 +53,7 @@ pub fn compare(
             .with_context(|| format!("{}: {} is lost", case.key, standing.active))?;
         Ok(played.account)
     };
-    let (old, new) = (account(was)?, account(is)?);
+    let (old, new) = (account(Some(was))?, account(is)?);
     progress.ends();
     let mut found = Vec::new();
     for (what, value) in QUESTIONS {
@@ -61,7 +67,8 @@ pub fn compare(
             found.push(Later { what: (*what).to_owned(), old: words(a), new: words(b) });
         }
     }
-    Ok(found)
+    let site = standing.active.to_string();
+    Ok((!found.is_empty()).then_some(IfLost { site, changes: found }))
 }
 
 type Question = (&'static str, fn(&Account) -> Option<Duration>);

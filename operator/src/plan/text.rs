@@ -57,12 +57,12 @@ fn one(p: &PolicyPlan, out: &mut Out) {
             &format!("nobody acts on these any longer; they stay as they are:\n{}", p.let_go.join("\n")),
         );
     }
-    if !p.if_lost.is_empty() {
-        let width = p.if_lost.iter().map(|l| l.what.len()).max().unwrap_or_default();
-        let lines = p.if_lost.iter().map(|l| format!("{:<width$}  {} -> {}", l.what, l.old, l.new));
-        let active = p.now.active.as_deref().unwrap_or("the active site");
+    if let Some(lost) = &p.if_lost {
+        let width = lost.changes.iter().map(|l| l.what.len()).max().unwrap_or_default();
+        let lines = lost.changes.iter().map(|l| format!("{:<width$}  {} -> {}", l.what, l.old, l.new));
         let head = format!(
-            "when {active} is lost (simulated before and after; `bascule simulate` tells the whole):"
+            "when {} is lost afterwards (simulated with both; `bascule simulate` tells the whole):",
+            lost.site
         );
         out.entry("Later", &format!("{head}\n{}", lines.collect::<Vec<_>>().join("\n")));
     }

@@ -44,8 +44,8 @@ pub struct PolicyPlan {
     pub acts: Vec<Act>,
     /// What the policy named before and names no more: nobody acts on it any longer.
     pub let_go: Vec<String>,
-    /// What changes when the active site is lost later.
-    pub if_lost: Vec<Later>,
+    /// What is different when the active site is lost afterwards; `null`: nothing.
+    pub if_lost: Option<IfLost>,
     /// What cannot be known without asking further, in sentences.
     pub unknown: Vec<String>,
     /// What else must be known to read this rightly.
@@ -224,7 +224,17 @@ pub struct Risk {
     pub time_ms: Option<u64>,
 }
 
-/// Something that would be different when the active site is lost later.
+/// What is different when a site is lost afterwards.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IfLost {
+    /// The site.
+    pub site: String,
+    /// What is different.
+    pub changes: Vec<Later>,
+}
+
+/// Something that is different when the active site is lost afterwards.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Later {
