@@ -31,10 +31,17 @@ pub fn compare(
     let is = match (is, case.change) {
         (Some(is), Change::Changed) if is.has_site(&standing.active) => Some(is),
         (_, Change::Removed) => None,
-        _ => return Ok(Vec::new()),
+        _ => return Ok(None),
     };
     let matters = |f: &super::told::FieldChange| {
-        let parts = ["spec.suspend", "spec.failover", "spec.databases", "spec.traffic", "spec.sites", "spec.workloads"];
+        let parts = [
+            "spec.suspend",
+            "spec.failover",
+            "spec.databases",
+            "spec.traffic",
+            "spec.sites",
+            "spec.workloads",
+        ];
         parts.iter().any(|p| f.field.starts_with(p))
     };
     if case.change == Change::Changed && !case.fields.iter().any(matters) {
