@@ -129,6 +129,13 @@ fn a_failover_on_a_persons_word_is_of_the_state_that_it_names() {
 }
 
 #[test]
+fn a_failover_that_the_policy_does_by_itself_needs_no_person() {
+    let files = Files::new();
+    let path = files.changed("move.yaml", "move-failover.yaml", &[("name: shop }", "name: wiki }")]);
+    told("plan-failover-needless", &[&path, "--against", "examples/pilot-light.yaml"], 2);
+}
+
+#[test]
 fn a_hold_is_written_down_and_nothing_else() {
     told("plan-hold", &["examples/move-hold.yaml", SHOP, BEFORE], 2);
 }

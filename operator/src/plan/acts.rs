@@ -54,7 +54,15 @@ pub fn plan(case: &Case, before: &Before, asked: &Asked) -> anyhow::Result<Polic
         let merged = Merged { policy, moves };
         let mut watch =
             |at: Duration| progress.is_at(&format!("{} rehearsed", bascule_core::time::human(at)));
-        let done = rehearse(&standing, &merged, &mut watch).with_context(|| case.key.to_string())?;
+        let done = match rehearse(&standing, &merged, &mut watch) {
+            Ok(done) => done,
+            // Where nobody was asked it is the assumption that does not hold.
+            Err(why) if !told && !merged.moves.is_empty() => {
+                acts.push(cannot_be(begins, &merged.moves, &why.to_string()));
+                break;
+            }
+            Err(why) => return Err(why).with_context(|| case.key.to_string()),
+        };
         let Some(policy) = is.as_ref().or(was.as_ref()) else { continue };
         let view = View { case, policy, live, standing: &standing, told };
         acts.push(view.act(begins, changes, &done));
@@ -75,6 +83,9 @@ pub fn plan(case: &Case, before: &Before, asked: &Asked) -> anyhow::Result<Polic
             }
         }
     }
+    if case.change == Change::Changed && acts.iter().any(begins_database) {
+        unknown.push(stands::DISKS.to_owned());
+    }
     unknown.extend(not_asked(case, &acts, was.as_ref(), is.as_ref(), live, asked));
     Ok(PolicyPlan {
         policy: case.key.to_string(),
@@ -89,6 +100,11 @@ pub fn plan(case: &Case, before: &Before, asked: &Asked) -> anyhow::Result<Polic
     })
 }
 
+/// Whether a database is taken up that the policy did not have in that site.
+fn begins_database(act: &Act) -> bool {
+    act.objects.iter().any(|o| o.what.starts_with("database ") && o.old.is_none())
+}
+
 fn core(object: &FailoverPolicy, key: &PolicyKey) -> anyhow::Result<Policy> {
     policy::convert(object, None).with_context(|| key.to_string())
 }
@@ -101,6 +117,35 @@ fn times(moves: &[Move], at: Timestamp) -> Vec<(Option<Timestamp>, Vec<Move>)> {
         by_time.entry(mv.not_before.filter(|t| *t > at)).or_default().push(mv.clone());
     }
     by_time.into_iter().collect()
+}
+
+/// An act that cannot be as it is assumed.
+fn cannot_be(begins: Option<Timestamp>, moves: &[Move], why: &str) -> Act {
+    let told = |mv: &Move| MovePlan {
+        name: mv.name.to_string(),
+        kind: mv.order.kind().to_owned(),
+        to: mv.order.to().map(ToString::to_string),
+        verdict: None,
+        message: why.to_owned(),
+    };
+    let blocker = |mv: &Move| {
+        let code = format!("move/{}", mv.name);
+        let (needed, change) = (
+            "a state in which the Move is what is waited for",
+            "Plan it with --against live at the site that shall take over, when it has come to that.",
+        );
+        finding(&code, Found::Unknown, why.to_owned(), needed, change)
+    };
+    Act {
+        begins,
+        policy_changes: false,
+        moves: moves.iter().map(told).collect(),
+        steps: Vec::new(),
+        objects: Vec::new(),
+        blockers: moves.iter().map(blocker).collect(),
+        expected: Expected::default(),
+        risk: risk::unknown(),
+    }
 }
 
 fn idle() -> Rehearsed {
@@ -246,8 +291,10 @@ impl View<'_> {
             let bad = matches!(gate.answer, Answer::No | Answer::Unknown);
             let ours =
                 self.standing.obstacles.get(site).is_some_and(|all| all.iter().any(|g| g.name == gate.name));
+            // A site that the policy does not name says nothing of it but that.
+            let named = self.policy.has_site(site) || gate.name == "site";
             let under_way = done.before.is_none() || done.goes_on;
-            if bad && (state || under_way) && !ours && !all.iter().any(|f| f.code == gate.name) {
+            if bad && named && (state || under_way) && !ours && !all.iter().any(|f| f.code == gate.name) {
                 all.push(from_gate(gate, None, site));
             }
         }

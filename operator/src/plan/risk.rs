@@ -34,6 +34,11 @@ pub fn of(policy: &Policy, standing: &Standing, live: Option<&Live>, done: &Rehe
     }
 }
 
+/// Nothing could be rehearsed.
+pub fn unknown() -> Risk {
+    Risk { words: "not known: nothing could be rehearsed".to_owned(), bytes: None, time_ms: None }
+}
+
 fn forced(policy: &Policy, live: Option<&Live>, done: &Rehearsed, told: bool) -> Risk {
     let accepts = done
         .verdicts

@@ -63,6 +63,9 @@ fn standing(policy: Option<&Policy>, active: SiteName, asked: &Asked) -> Standin
     }
 }
 
+/// What only guards know.
+pub const DISKS: &str = "whether the data directories are as they must be (a primary's at the active site; a replica's, or an empty one, elsewhere): unknown until the guards say so";
+
 /// There is no policy yet.
 fn nothing(case: &Case, asked: &Asked) -> Stands {
     let initial = case.after.as_ref().map(|o| o.spec.initial_site.as_str()).unwrap_or_default();
@@ -70,8 +73,11 @@ fn nothing(case: &Case, asked: &Asked) -> Stands {
     let active = SiteName::try_from(initial).unwrap_or_else(|_| fallback());
     let now = Now { active: None, epoch: None, serial: None, phase: None, lost: false, told_by: None };
     let unknown = vec![
-        format!("whether the arbiter still has a record of an earlier {}: unknown (only the operators can ask it); none is assumed", case.key),
-        "whether the data directories are as they must be (a primary's at spec.initialSite; a replica's, or an empty one, elsewhere): unknown until the guards say so; nothing is created before they agree".to_owned(),
+        format!(
+            "whether the arbiter still has a record of an earlier {}: unknown (only the operators can ask it); none is assumed",
+            case.key
+        ),
+        DISKS.to_owned(),
     ];
     Stands { standing: standing(None, active, asked), now, told: false, unknown }
 }

@@ -41,8 +41,10 @@ fn one(p: &PolicyPlan, out: &mut Out) {
     if !p.fields.is_empty() {
         let names: Vec<String> = p.fields.iter().map(|f| f.field.clone()).collect();
         let width = names.iter().map(|n| n.chars().count()).max().unwrap_or_default();
-        let lines =
-            p.fields.iter().map(|f| format!("{:<width$}  {} -> {}", f.field, value(&f.old), value(&f.new)));
+        let lines = p
+            .fields
+            .iter()
+            .map(|f| format!("{:<width$}  {} -> {}", f.field, value_of(&f.old), value_of(&f.new)));
         out.entry("Changes", &lines.collect::<Vec<_>>().join("\n"));
     }
     for act in &p.acts {
@@ -253,11 +255,16 @@ fn takes(e: &Expected) -> String {
     }
 }
 
-/// A field's value, short.
-fn value(value: &Value) -> String {
+/// A field's value as in YAML, in one line.
+fn value_of(value: &Value) -> String {
     match value {
         Value::Null => "nothing".to_owned(),
         Value::String(text) => text.clone(),
+        Value::Array(all) => format!("[{}]", all.iter().map(value_of).collect::<Vec<_>>().join(", ")),
+        Value::Object(all) => {
+            let fields = all.iter().map(|(k, v)| format!("{k}: {}", value_of(v)));
+            format!("{{ {} }}", fields.collect::<Vec<_>>().join(", "))
+        }
         other => other.to_string(),
     }
 }

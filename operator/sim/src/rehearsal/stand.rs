@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bascule_core::name::{ItemName, SiteName};
 use bascule_core::observation::FlagValue;
-use bascule_core::plan::Answer;
 use bascule_core::policy::{FenceClass, Policy};
 use bascule_core::record::{Entered, Fences, Phase, Promise, Record, SCHEMA};
 use bascule_core::time::human;
@@ -37,6 +36,8 @@ pub(super) fn world(standing: &Standing, change: &Change) -> Result<World, Canno
     see(&mut world, standing, &calm);
     let within = Duration::from_mins(1) + standing.profile.timing().l() * 4;
     world.settle(within).map_err(|u| cannot("the policy in force, steady", within, u.0))?;
+    // For so long a site that has just started waits with what it cannot know it has not granted before.
+    world.run_for(standing.profile.timing().l() * 2);
     fill(&mut world, standing, &calm);
     if policy.suspend || standing.phase == Phase::Unmanaged {
         suspend(&mut world, &calm, policy)?;
@@ -47,6 +48,7 @@ pub(super) fn world(standing: &Standing, change: &Change) -> Result<World, Canno
     if standing.serial.is_some() {
         raise(&mut world, standing, policy);
     }
+    stands_still(&world, standing, policy)?;
     for (site, gates) in &standing.obstacles {
         if let Some(site) = world.site_of(site) {
             world.sites[site].cluster.obstacles.insert(policy.key.clone(), gates.clone());
@@ -198,17 +200,22 @@ fn lose(world: &mut World, standing: &Standing, policy: &Policy) -> Result<(), C
         world.run_for(standing.profile.timing().l() * 3 / 2);
         return Ok(());
     }
-    let wanted = format!("{} silent", standing.active);
-    reach(world, policy, within, &wanted, |world| {
-        let silent = |op: &crate::world::operator::Operator| {
-            let shown = op.shown.get(&policy.key).filter(|_| op.up && op.site != site);
-            shown.is_some_and(|s| {
-                s.report.gates.iter().any(|g| g.name == "silence" && g.answer == Answer::Yes)
-            })
-        };
-        world.record(&policy.key).is_some_and(|r| r.phase != standing.phase)
-            || world.operators.iter().any(silent)
-    })
+    // Nobody shows at once that silence is proved. By then it is, and what is done without a person has begun.
+    let proved = standing.profile.timing().l() * 2;
+    let changed = |world: &World| world.record(&policy.key).is_some_and(|r| r.phase != standing.phase);
+    world.run_while(proved, |world| !changed(world));
+    Ok(())
+}
+
+/// What a policy does by itself must not have been done on the way.
+fn stands_still(world: &World, standing: &Standing, policy: &Policy) -> Result<(), CannotStand> {
+    let Some(record) = world.record(&policy.key).filter(|r| r.epoch != standing.epoch) else { return Ok(()) };
+    let wanted = format!("{} lost in epoch {}", standing.active, standing.epoch);
+    let why = format!(
+        "{} takes the role by itself before anybody's Move is read; a Failover is for when something keeps it from that, which its status says",
+        record.active
+    );
+    Err(cannot(&wanted, standing.profile.timing().l() * 2, why))
 }
 
 fn reach(
