@@ -197,6 +197,16 @@ fn a_policy_that_is_deleted_keeps_everything_as_it_is() {
 }
 
 #[test]
+fn a_policy_under_another_name_is_another_policy() {
+    let files = Files::new();
+    let path = files.changed("shop.yaml", "shop.yaml", &[("  name: shop\n", "  name: boutique\n")]);
+    let said = plan(&[&path, "--against", SHOP]);
+    assert_eq!(said.code, 2, "{said:?}");
+    let note = "shop/shop is deleted and shop/boutique is new, and both name database main";
+    assert!(said.out.contains(note) && said.out.contains("that is no rename"), "{said:?}");
+}
+
+#[test]
 fn nothing_changes_and_the_exit_code_says_so() {
     let files = Files::new();
     // Comments, defaults that are written out, and the order of keys say nothing new.

@@ -8,15 +8,20 @@
 //! | `state` | what differs, policy by policy? |
 //! | `fields` | which fields of an object? |
 //! | `stands` | where does a policy stand before: as told, or as assumed? |
-//! | `acts` | what happens, what blocks, how long does it take? By a rehearsal of the operators' own code |
+//! | `acts` | what happens, each act at its time? By a rehearsal of the operators' own code |
+//! | `act` | what is told of one act: steps, Moves, durations? |
+//! | `blockers` | what stands in its way? |
 //! | `risk` | which data may be lost? |
 //! | `later` | what is different when a site is lost afterwards? |
+//! | `unknown` | what was nobody asked about? |
 //! | `words` | which real objects are touched, from which value to which? |
 //! | `told` | what does a plan say? Its JSON |
 //! | `text` | how is it read? |
 
+mod act;
 mod acts;
 mod against;
+mod blockers;
 mod fields;
 mod files;
 mod later;
@@ -26,6 +31,7 @@ mod stands;
 mod state;
 mod text;
 mod told;
+mod unknown;
 mod words;
 
 use std::path::PathBuf;
@@ -169,7 +175,7 @@ pub async fn run(args: PlanArgs) -> anyhow::Result<ExitCode> {
         against: before.words.clone(),
         policies,
         unchanged,
-        notes: Vec::new(),
+        notes: acts::renamed(&cases)?,
     };
     match args.output {
         Output::Text => print(&text::whole(&plan))?,
