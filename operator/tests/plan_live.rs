@@ -223,6 +223,23 @@ async fn what_the_cluster_knows_is_what_the_plan_begins_with() {
     assert!(said.out.contains("Blocker    database/main/preflight: No"), "{said:?}");
     assert!(said.out.contains("found   max_wal_senders is 2"), "{said:?}");
 
+    // The sites act by different specs: the switchover is taken back at its deadline.
+    let mut differing = at_lyon(Timestamp::now());
+    differing["sites"][0]["specHash"] = json!("aaaa");
+    differing["sites"][1]["specHash"] = json!("bbbb");
+    write(&server, &differing);
+    let said = plan(&file, &[&back, "--against", "live"]);
+    assert!(said.out.contains("(Switchover to paris): RolledBack"), "{said:?}");
+    assert!(said.out.contains("found   paris acts by spec bbbb, lyon by spec aaaa"), "{said:?}");
+
+    // The operator does not hear the arbiter: what it knows may be over.
+    let mut deaf = at_lyon(Timestamp::now());
+    deaf["conditions"][0]["status"] = json!("Unknown");
+    deaf["conditions"][0]["reason"] = json!("ArbiterUnreachable");
+    write(&server, &deaf);
+    let said = plan(&file, &[&back, "--against", "live"]);
+    assert!(said.out.contains("Blocker    condition/Ready: Unknown"), "{said:?}");
+
     // A transition is under way; a status that is old; one of another version.
     let mut under_way = at_lyon(Timestamp::now());
     under_way["phase"] = json!("Promoting");

@@ -5,18 +5,20 @@ use bascule_core::moves::{Move, MoveEnd, Verdict};
 use bascule_core::name::SiteName;
 use bascule_core::plan::{Answer, Gate};
 use bascule_core::record::Phase;
+use bascule_crds::conditions::READY;
 use bascule_sim::rehearsal::Rehearsed;
 
 use super::act::View;
 use super::live::Live;
 use super::told::MovePlan;
-use crate::why::explain::{Answer as Found, Finding};
+use crate::why::explain::{Answer as Found, Finding, Judgement};
+use crate::why::judgement::{ARBITER_UNREACHABLE, UNREADABLE};
 
 /// Everything that stands in the way.
 pub fn of(view: &View<'_>, done: &Rehearsed) -> Vec<Finding> {
     let mut all: Vec<Finding> = Vec::new();
     if let Some(live) = view.live {
-        all.extend(live.explanation.first_blocker.iter().filter(|f| f.code.starts_with("status/")).cloned());
+        all.extend(live.explanation.first_blocker.iter().filter(|f| hides_the_rest(f, live)).cloned());
     }
     for name in &view.case.taken {
         all.push(finding(
@@ -67,6 +69,18 @@ pub fn of(view: &View<'_>, done: &Rehearsed) -> Vec<Finding> {
         }
     }
     all
+}
+
+/// Whether a finding says that what the status says is not to be relied on: it is missing or old, its policy is not valid,
+/// or its operator does not hear the arbiter.
+fn hides_the_rest(f: &Finding, live: &Live) -> bool {
+    let deaf =
+        |c: &Judgement| c.kind == READY && [ARBITER_UNREACHABLE, UNREADABLE].contains(&c.reason.as_str());
+    match f.code.as_str() {
+        "condition/Accepted" => true,
+        "condition/Ready" => live.explanation.conditions.iter().any(deaf),
+        code => code.starts_with("status/"),
+    }
 }
 
 /// Whether nobody acts on the policy.

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::Asked;
 use super::live::Live;
 use super::state::Case;
-use super::told::Now;
+use super::told::{Change, Now};
 
 /// A standing, and how it is known.
 pub struct Stands {
@@ -188,6 +188,9 @@ fn told(case: &Case, policy: &Policy, live: &Live, asked: &Asked) -> anyhow::Res
     it.history = history(status, &active);
     it.verdicts = verdicts(status, asked.at);
     it.obstacles = obstacles(live, &active);
+    if case.change == Change::None {
+        other_specs(live, &active, &mut it);
+    }
     it.seen.clone_from(&live.seen);
     let age = live
         .explanation
@@ -274,6 +277,24 @@ fn obstacles(live: &Live, active: &SiteName) -> std::collections::BTreeMap<SiteN
         all.entry(site).or_default().push(gate(answer, &reason));
     }
     all
+}
+
+/// Sites that act by another spec than the active one: they do not switch over before they act by the same. A change that
+/// is merged for all of them ends that.
+fn other_specs(live: &Live, active: &SiteName, it: &mut Standing) {
+    let sites = &live.status.sites;
+    let spec = |name: &str| sites.iter().find(|s| s.name == name)?.spec_hash.clone();
+    let Some(wanted) = spec(active.as_str()) else { return };
+    for row in sites.iter().filter(|row| row.name != active.as_str()) {
+        let (Some(found), Ok(site)) = (&row.spec_hash, SiteName::try_from(row.name.as_str())) else {
+            continue;
+        };
+        if *found != wanted {
+            let found = format!("{site} acts by spec {found}, {active} by spec {wanted}");
+            let gate = Gate::new("spec", Answer::NotYet, found, "the same spec in both sites");
+            it.obstacles.entry(site).or_default().push(gate);
+        }
+    }
 }
 
 /// The code of what a status says of another site in words that are no gate's.

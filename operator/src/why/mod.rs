@@ -12,7 +12,7 @@
 
 pub mod ask;
 pub mod explain;
-mod judgement;
+pub mod judgement;
 mod place;
 pub mod similar;
 pub mod text;
