@@ -460,7 +460,7 @@ fn what_is_wrong_is_said_so_that_it_can_be_mended() {
         &[MOVE],
         &[
             "examples/move.yaml:2: Move 2026-11-28-paris-kernel",
-            "shop/shop, which is neither in FILE",
+            "shop/shop, which is not in FILE (known: there is none)",
             "--against live",
         ],
     );

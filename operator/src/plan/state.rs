@@ -137,7 +137,7 @@ pub fn cases(after: &State, before: &Before) -> anyhow::Result<(Vec<Case>, Vec<S
             }
         }
         if !found {
-            let known: Vec<&str> = keys().map(|k| k.name.as_str()).collect();
+            let known: Vec<&str> = cases.keys().map(|k| k.name.as_str()).collect();
             return Err(for_nobody(seen, &known, before));
         }
     }
@@ -219,14 +219,18 @@ fn for_nobody(seen: &SeenMove, known: &[&str], before: &Before) -> anyhow::Error
             let near = nearest(key.name.as_str(), known.iter().copied());
             let meant = near.map(|n| format!("; did you mean {n}?")).unwrap_or_default();
             let there = if known.is_empty() { "there is none".to_owned() } else { known.join(", ") };
+            let where_not = if before.cold {
+                "not in FILE".to_owned()
+            } else {
+                format!("neither in FILE nor in {}", before.words)
+            };
             let hint = if before.cold {
                 "give the file with the policy too, or say what it is held against: --against live, --against FILES or --against REV"
             } else {
                 "give the file with the policy too, or the directory that has both"
             };
             anyhow::anyhow!(
-                "{place}: it is for the policy {key}, which is neither in FILE nor in {}{meant} (known: {there}); {hint}",
-                before.words
+                "{place}: it is for the policy {key}, which is {where_not}{meant} (known: {there}); {hint}"
             )
         }
         Target::Labelled { labels, .. } => {
