@@ -9,6 +9,7 @@ pub mod random;
 pub mod sample;
 pub mod scenario;
 pub mod search;
+pub mod side_by_side;
 pub mod time;
 pub mod transcript;
 pub mod world;

@@ -164,6 +164,7 @@ impl World {
             chance: Chance::of(self.seed, &format!("operator {number}")),
             starts: 0,
             started: Moment(0),
+            by_hand: None,
         });
         number
     }

@@ -242,6 +242,8 @@ pub struct Guard {
     pub has_arbiter: bool,
     /// A monitor's look is due.
     pub monitor_at: Option<Moment>,
+    /// What its rules would have heard, while somebody decides in their place.
+    pub by_hand: Option<Vec<Event>>,
 }
 
 /// A question of a guard to the arbiter.
@@ -268,8 +270,8 @@ pub enum GuardInput {
     Look,
     /// A checkpoint's end.
     Checkpointed(u64, bool),
-    /// The arbiter answered.
-    Arbiter(u64, Option<super::arbiter::Answer>),
+    /// A member of the arbiter answered.
+    Arbiter(u64, usize, Option<super::arbiter::Answer>),
     /// The operator's word came over this connection.
     Word(u64, Event),
     /// The connection with this number ended.
@@ -336,6 +338,7 @@ impl Guard {
             strayed: false,
             has_arbiter: true,
             monitor_at: None,
+            by_hand: None,
         }
     }
 

@@ -102,6 +102,8 @@ pub struct Operator {
     pub starts: u64,
     /// When it was started last.
     pub started: Moment,
+    /// What its engine would have heard, while somebody decides in its place.
+    pub by_hand: Option<Vec<Event>>,
 }
 
 /// How many intents of the journal the judge looks back on.
@@ -186,6 +188,10 @@ impl World {
     }
 
     pub(crate) fn think(&mut self, op: usize, event: Event) {
+        if let Some(heard) = &mut self.operators[op].by_hand {
+            heard.push(event);
+            return;
+        }
         let life = self.operators[op].life;
         let machine = &self.sites[self.operators[op].site].machine;
         let (now, wall) = (machine.boottime(self.now), machine.wall(self.now));
@@ -210,7 +216,7 @@ impl World {
         }
     }
 
-    fn obey(&mut self, op: usize, command: Command) {
+    pub(super) fn obey(&mut self, op: usize, command: Command) {
         let now = self.operator_clock(op);
         match command {
             Command::Renew => {
@@ -518,23 +524,24 @@ impl World {
 
     fn answered(&mut self, op: usize, call: u64, member: usize, answer: Answer) {
         let late = member == usize::MAX;
-        if !late {
-            let ok = !matches!(answer, Answer::Failed(_));
-            self.operators[op].ranking.note(member, ok, self.now);
+        let mut more = false;
+        // What comes after its deadline nobody hears any more.
+        if !late && (self.operators[op].calls.contains_key(&call) || self.asked_of.contains_key(&call)) {
+            self.operators[op].ranking.note(member, !answer.is_none(), self.now);
+            more = self.still_asked(call, member);
         }
         if !self.operators[op].calls.contains_key(&call) {
             return;
         }
         // With two members asked, one failure is not yet the end.
-        let failed = matches!(answer, Answer::Failed(_)) && !late;
-        if failed && self.still_asked(call) {
+        if answer.is_none() && more {
             return;
         }
         let Some(waiting) = self.operators[op].calls.remove(&call) else { return };
         let received = self.operator_clock(op);
         let why = match &answer {
             Answer::Failed(why) if why.is_empty() => "no answer in time".to_owned(),
-            Answer::Failed(why) => why.clone(),
+            Answer::Failed(why) | Answer::NotSent(why) => why.clone(),
             _ => "an answer that does not fit".to_owned(),
         };
         let event = match (waiting, answer) {
@@ -570,6 +577,9 @@ impl World {
             }
             (Call::Facts(policy, facts), Answer::Applied) => {
                 Event::FactsWritten { policy, facts, outcome: Outcome::Done }
+            }
+            (Call::Facts(policy, facts), Answer::NotSent(_)) => {
+                Event::FactsWritten { policy, facts, outcome: Outcome::refused(why) }
             }
             (Call::Facts(policy, facts), _) => {
                 Event::FactsWritten { policy, facts, outcome: Outcome::unknown(why) }

@@ -113,7 +113,7 @@ impl World {
                 self.rules(db, Event::Tick { tell: true });
             }
             GuardInput::Checkpointed(serial, false) => self.rules(db, Event::CheckpointFailed { serial }),
-            GuardInput::Arbiter(call, answer) => self.guard_answered(db, call, answer),
+            GuardInput::Arbiter(call, member, answer) => self.guard_answered(db, call, member, answer),
             GuardInput::Word(session, event) => {
                 if self.databases[db].guard.session.is_some_and(|(s, _, _)| s == session) {
                     self.databases[db].guard.last_word = self.now;
@@ -170,6 +170,10 @@ impl World {
         if !self.guard_lives(db, life) {
             return;
         }
+        if let Some(told) = &mut self.databases[db].guard.by_hand {
+            told.push(event);
+            return;
+        }
         let now = self.databases[db].clock(self.now);
         let actions = self.databases[db].guard.rules.step(event, now);
         for action in actions {
@@ -222,7 +226,7 @@ impl World {
         }
     }
 
-    fn carries_out(&mut self, db: usize, action: Action) {
+    pub(super) fn carries_out(&mut self, db: usize, action: Action) {
         let speeds = self.databases[db].server.speeds;
         match action {
             Action::Watch(deadline) => {
@@ -919,10 +923,10 @@ impl World {
         self.push(overdue, Happening::Overdue(by, call));
     }
 
-    fn guard_answered(&mut self, db: usize, call: u64, answer: Option<Answer>) {
+    fn guard_answered(&mut self, db: usize, call: u64, member: usize, answer: Option<Answer>) {
         let Some(what) = self.databases[db].guard.calls.get(&call).copied() else { return };
         // One member's failure is not the end while others may answer; the deadline is.
-        if answer.is_none() && self.still_asked(call) {
+        if answer.is_none() && self.still_asked(call, member) {
             return;
         }
         self.databases[db].guard.calls.remove(&call);

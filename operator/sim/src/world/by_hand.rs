@@ -1,0 +1,67 @@
+//! A world whose models are driven by hand, one step at a time: how they are held beside the real servers.
+//!
+//! Everything runs as it always does, only the deciding parts are taken out: what an operator's engine or a guard's
+//! rules would have heard is kept for whoever drives, and what they would have ordered, the driver orders. So a step
+//! goes through exactly the code that it goes through in a search.
+
+use bascule_core::guard::action::{Action, Event as ForRules};
+use bascule_core::guard::wire::Report;
+use bascule_engine::brain::{Command, Event};
+
+use super::World;
+use crate::fault::Fault;
+
+impl World {
+    /// From now on this operator's engine decides nothing.
+    pub fn drive_operator(&mut self, op: usize) {
+        self.operators[op].by_hand = Some(Vec::new());
+    }
+
+    /// Orders what its engine would have ordered.
+    pub fn command(&mut self, op: usize, command: Command) {
+        self.obey(op, command);
+    }
+
+    /// What its engine would have heard since the last time.
+    pub fn heard(&mut self, op: usize) -> Vec<Event> {
+        self.operators[op].by_hand.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// From now on this guard's rules decide nothing.
+    pub fn drive_guard(&mut self, db: usize) {
+        self.databases[db].guard.by_hand = Some(Vec::new());
+    }
+
+    /// Orders what its rules would have ordered.
+    pub fn order(&mut self, db: usize, action: Action) {
+        self.carries_out(db, action);
+    }
+
+    /// What its rules would have heard since the last time.
+    pub fn told(&mut self, db: usize) -> Vec<ForRules> {
+        self.databases[db].guard.by_hand.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// What a guard would report now.
+    pub fn report(&mut self, db: usize) -> Report {
+        let replicas = self.replicas(db);
+        let now = self.now;
+        self.databases[db].report(now, &replicas)
+    }
+
+    /// A fault begins or ends at this moment.
+    pub fn fault(&mut self, fault: Fault, on: bool) {
+        self.switch(fault, on);
+    }
+
+    /// The process of a member of the arbiter starts, or is killed.
+    pub fn member_runs(&mut self, member: usize, on: bool) {
+        self.arbiter.members[member].up = on;
+        self.look_at_leader();
+    }
+
+    /// A member of the arbiter stands still, or goes on.
+    pub fn member_stands_still(&mut self, member: usize, on: bool) {
+        self.freeze_member(member, on);
+    }
+}
