@@ -8,5 +8,6 @@
     reason = "a test says what is wrong by panicking"
 )]
 
+mod dns;
 mod etcd;
 mod world;

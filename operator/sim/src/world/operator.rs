@@ -7,8 +7,9 @@ use bascule_core::blocker;
 use bascule_core::facts::SiteFacts;
 use bascule_core::guard::wire::{Instruction, Upstream};
 use bascule_core::name::{ItemName, PolicyKey};
+use bascule_core::observation::{Fact, TrafficView};
 use bascule_core::outcome::Outcome;
-use bascule_core::plan::Step;
+use bascule_core::plan::{self, Gate, Step};
 use bascule_core::policy::Policy;
 use bascule_core::record::Record;
 use bascule_core::time::Boottime;
@@ -20,7 +21,7 @@ use bascule_engine::ports::{
 use super::World;
 use super::arbiter::{Answer, Caller, Ranking, Request, Watch};
 use super::cluster::{Api, App, Objects};
-use super::dns::{Pointed, Updated};
+use super::dns::{Basis, Pointed, Updated};
 use super::happening::{Happening, Work};
 use super::net::Traffic;
 use super::trial::{Actor, Fate};
@@ -102,6 +103,8 @@ pub struct Operator {
     pub starts: u64,
     /// When it was started last.
     pub started: Moment,
+    /// Since when nothing has stood in the way of updating each traffic target.
+    pub zones: BTreeMap<(PolicyKey, ItemName), Moment>,
     /// What its engine would have heard, while somebody decides in its place.
     pub by_hand: Option<Vec<Event>>,
 }
@@ -112,6 +115,8 @@ const INTENTS: usize = 64;
 const API: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(8));
 /// How long a look with its questions takes.
 const LOOK: (Duration, Duration) = (Duration::from_millis(3), Duration::from_millis(15));
+/// How long a zone that would take an update is believed to do so.
+const BELIEVED: Duration = Duration::from_secs(30);
 /// How long a message takes between a guard and its operator.
 pub(super) const NEAR: Duration = Duration::from_micros(250);
 
@@ -271,7 +276,8 @@ impl World {
                 let site = self.operators[op].site;
                 self.judge.performs(&self.sites[site].name, &step, &self.operators[op].intents);
                 let Some(fate) = self.effect(Actor::Operator(op), || step.words()) else { return };
-                self.send_work(op, Work::Perform(policy, step), fate);
+                let work = self.work_of(site, policy, step);
+                self.send_work(op, work, fate);
             }
             Command::Publish(shown) => {
                 let policy = shown.key.clone();
@@ -312,6 +318,18 @@ impl World {
         let wait = it.chance.between(takes.0, takes.1) + slower;
         let life = it.life;
         self.later(wait, Happening::Hear(op, life, Input::Event(Box::new(event))));
+    }
+
+    fn work_of(&self, site: usize, policy: std::sync::Arc<Policy>, step: Step) -> Work {
+        let Step::PointTraffic { traffic, .. } = &step else { return Work::Perform(policy, step) };
+        let basis =
+            self.dns.basis(&(policy.key.clone(), traffic.clone()), |s| self.name_server_answers(site, s));
+        Work::Update(policy, step, basis)
+    }
+
+    /// Whether a name server answers a site.
+    fn name_server_answers(&self, site: usize, server: &super::dns::Server) -> bool {
+        server.up && self.net.joined(self.sites[site].place, server.place, Traffic::Clients)
     }
 
     fn send_work(&mut self, op: usize, work: Work, fate: Fate) {
@@ -367,8 +385,8 @@ impl World {
     }
 
     fn does(&mut self, site: usize, work: &Work) -> Outcome {
-        let traffic = matches!(work, Work::Perform(_, Step::PointTraffic { .. } | Step::VerifyWrite { .. }));
-        if !traffic {
+        let elsewhere = matches!(work, Work::Update(..) | Work::Perform(_, Step::VerifyWrite { .. }));
+        if !elsewhere {
             match self.sites[site].cluster.api {
                 Api::Gone => return Outcome::refused("the API server refuses connections"),
                 Api::Silent => return Outcome::unknown("no answer within 5 s"),
@@ -388,6 +406,32 @@ impl World {
                 Outcome::Done
             }
             Work::Perform(policy, step) => self.performs(site, policy, step),
+            Work::Update(policy, step, basis) => self.updates(site, policy, step, basis.as_ref()),
+        }
+    }
+
+    fn updates(&mut self, site: usize, policy: &Policy, step: &Step, basis: Option<&Basis>) -> Outcome {
+        self.judge.touches(self.now, &self.sites[site].name, policy, step);
+        let Step::PointTraffic { traffic, site: to, epoch, serial } = step else {
+            return Outcome::refused("not a step of the traffic");
+        };
+        let Some(basis) = basis else { return Outcome::refused("no update server answers") };
+        if !self.dns.servers.first().is_some_and(|primary| self.name_server_answers(site, primary)) {
+            return Outcome::unknown("sent, but the update server did not answer");
+        }
+        let name = (policy.key.clone(), traffic.clone());
+        let to = Pointed { site: to.clone(), epoch: *epoch, serial: *serial };
+        match self.dns.update(&name, to.clone(), basis) {
+            Updated::Stands => Outcome::Done,
+            Updated::Done => {
+                self.judge.pointed(self.now, &name, &to);
+                let transfer = self.dns.transfer;
+                for server in 1..self.dns.servers.len() {
+                    self.later(transfer, Happening::Transfer(server, name.clone(), to.clone()));
+                }
+                Outcome::Done
+            }
+            Updated::Refused(why) => Outcome::refused(why),
         }
     }
 
@@ -429,26 +473,7 @@ impl World {
                 }
                 Outcome::Done
             }
-            Step::PointTraffic { traffic, site: to, epoch, serial } => {
-                let from = self.sites[site].place;
-                let Some(primary) = self.dns.servers.first() else { return Outcome::refused("no server") };
-                if !primary.up || !self.net.joined(from, primary.place, Traffic::Clients) {
-                    return Outcome::unknown("the update server does not answer");
-                }
-                let name = (policy.key.clone(), traffic.clone());
-                let to = Pointed { site: to.clone(), epoch: *epoch, serial: *serial };
-                match self.dns.update(&name, to.clone()) {
-                    Updated::Done => {
-                        self.judge.pointed(self.now, &name, &to);
-                        let transfer = self.dns.transfer;
-                        for server in 1..self.dns.servers.len() {
-                            self.later(transfer, Happening::Transfer(server, name.clone(), to.clone()));
-                        }
-                        Outcome::Done
-                    }
-                    Updated::Refused(why) => Outcome::refused(why),
-                }
-            }
+            Step::PointTraffic { .. } => Outcome::refused("an update carries the mark that was read for it"),
             Step::VerifyWrite { .. } => {
                 let Some(db) = self.database_at(&policy.key, site) else {
                     return Outcome::refused("no database");
@@ -480,30 +505,26 @@ impl World {
                 Found::Workload(Box::new(view))
             }
             Look::Traffic(name) => {
-                let from = self.sites[site].place;
-                let reach = |s: &super::dns::Server| s.up && self.net.joined(from, s.place, Traffic::Clients);
-                Found::Traffic(Box::new(self.dns.view(&(policy.key.clone(), name.clone()), reach)))
+                let name = (policy.key.clone(), name.clone());
+                let at = self.dns.view(&name, |s| self.name_server_answers(site, s));
+                Found::Traffic(Box::new(TrafficView { at, blockers: self.zone_blockers(op, &name) }))
             }
             Look::Database(name) => Found::Database(match cluster.read_fails() {
-                Some(why) => bascule_core::observation::Fact::unknown(why),
+                Some(why) => Fact::unknown(why),
                 // Every process of it stands still: the operator's own role hears nothing either.
-                None if self.stands_still(policy, name, site) => {
-                    bascule_core::observation::Fact::now(vec![bascule_core::plan::Gate::new(
-                        &format!("{}/{}", blocker::database(name), blocker::CONNECT_TIMEOUT),
-                        bascule_core::plan::Answer::Unknown,
-                        "the server did not answer in time",
-                        "an answer",
-                    )])
-                }
-                None if cluster.missing_secret => {
-                    bascule_core::observation::Fact::now(vec![bascule_core::plan::Gate::new(
-                        "database/secret",
-                        bascule_core::plan::Answer::No,
-                        "the Secret does not exist",
-                        "it exists",
-                    )])
-                }
-                None => bascule_core::observation::Fact::now(Vec::new()),
+                None if self.stands_still(policy, name, site) => Fact::now(vec![Gate::new(
+                    &format!("{}/{}", blocker::database(name), blocker::CONNECT_TIMEOUT),
+                    plan::Answer::Unknown,
+                    "the server did not answer in time",
+                    "an answer",
+                )]),
+                None if cluster.missing_secret => Fact::now(vec![Gate::new(
+                    "database/secret",
+                    plan::Answer::No,
+                    "the Secret does not exist",
+                    "it exists",
+                )]),
+                None => Fact::now(Vec::new()),
             }),
             Look::Upstream(_, of) => Found::Upstream(match cluster.read_fails() {
                 Some(why) => Err(NoUpstream::Unknown { reason: why.to_owned() }),
@@ -514,6 +535,20 @@ impl World {
             }),
         };
         self.reply(op, LOOK, Event::Seen { policy: policy.key.clone(), what, found });
+    }
+
+    /// What stands in the way of an update. That nothing does is believed for a while.
+    fn zone_blockers(&mut self, op: usize, name: &(PolicyKey, ItemName)) -> Fact<Vec<Gate>> {
+        let found = self.operators[op].zones.get(name).map(|good| self.now.since(*good));
+        if let Some(age) = found.filter(|age| *age < BELIEVED) {
+            return Fact::Known { value: Vec::new(), age };
+        }
+        let site = self.operators[op].site;
+        let gates = self.dns.blockers(name, |s| self.name_server_answers(site, s));
+        if gates.is_empty() {
+            self.operators[op].zones.insert(name.clone(), self.now);
+        }
+        Fact::now(gates)
     }
 
     fn stands_still(&self, policy: &Policy, name: &ItemName, site: usize) -> bool {
@@ -700,7 +735,7 @@ impl World {
 
 fn done(work: &Work, outcome: Outcome) -> Event {
     match work {
-        Work::Perform(policy, step) => {
+        Work::Perform(policy, step) | Work::Update(policy, step, _) => {
             Event::Done { policy: policy.key.clone(), step: step.clone(), outcome }
         }
         Work::Mark(policy, marks) => Event::MarkRaised { policy: policy.clone(), marks: *marks, outcome },
