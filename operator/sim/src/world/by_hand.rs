@@ -9,6 +9,7 @@ use bascule_core::guard::wire::Report;
 use bascule_engine::brain::{Command, Event};
 
 use super::World;
+use super::postgres::{Token, What};
 use crate::fault::Fault;
 
 impl World {
@@ -63,5 +64,40 @@ impl World {
     /// A member of the arbiter stands still, or goes on.
     pub fn member_stands_still(&mut self, member: usize, on: bool) {
         self.freeze_member(member, on);
+    }
+
+    /// The container of a guard that does not run starts.
+    pub fn start_guard(&mut self, db: usize) {
+        let life = self.databases[db].guard.life;
+        self.guard_starts(db, life);
+    }
+
+    /// A guard's container is killed and stays away.
+    pub fn kill_guard(&mut self, db: usize) {
+        self.guard_dies(db, false);
+    }
+
+    /// A client commits so many rows, one after the other, if it is let in; says whether it was.
+    pub fn insert(&mut self, db: usize, rows: u32) -> bool {
+        if !self.databases[db].server.run.takes_writers() {
+            return false;
+        }
+        for _ in 0..rows {
+            let id = self.next_record();
+            if let Some(dir) = &mut self.databases[db].server.dir {
+                dir.wal.append(What::Commit(Token::try_from(id).unwrap_or(Token::MAX)), id);
+                dir.replayed = dir.wal.records.len();
+            }
+        }
+        self.pump(db);
+        true
+    }
+
+    /// How many rows a client reads there; `None`: it is not let in.
+    pub fn rows(&self, db: usize) -> Option<usize> {
+        let server = &self.databases[db].server;
+        let dir = server.dir.as_ref().filter(|_| server.run.takes_readers())?;
+        let seen = dir.wal.records.iter().take(dir.replayed);
+        Some(seen.filter(|r| matches!(r.what, What::Commit(_))).count())
     }
 }

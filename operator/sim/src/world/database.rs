@@ -91,8 +91,9 @@ pub struct Stream {
     pub reported: u64,
     /// When the last message came.
     pub heard: Moment,
-    /// It has received something since it was started.
-    pub ever: bool,
+    /// What the server says that it has received since it was started: before anything has come on this timeline, the
+    /// beginning of the segment in which it began.
+    pub received: Option<u64>,
 }
 
 /// The server.
@@ -400,7 +401,7 @@ impl Database {
                 Some(Positions {
                     timeline: stream.on.then_some(Timeline(dir.wal.timeline)),
                     flush: None,
-                    receive: stream.ever.then_some(end),
+                    receive: stream.received.map(Lsn),
                     replay: Some(Lsn(dir.replay_end())),
                     upstream,
                     age: Millis(0),

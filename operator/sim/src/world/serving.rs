@@ -966,13 +966,14 @@ impl World {
         }
         let it = &mut self.databases[db];
         it.guard.up = false;
-        it.guard.life += 1;
         it.guard.number += 1;
         it.guard.session = None;
         let running = it.server.run != Run::Down;
         if running {
             self.server_is_gone(db, "killed with its container");
         }
+        // Nobody is left to hear of it.
+        self.databases[db].guard.life += 1;
         if restarts {
             let it = &mut self.databases[db];
             let wait = it.takes(CONTAINER);
