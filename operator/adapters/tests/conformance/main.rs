@@ -10,4 +10,5 @@
 
 mod dns;
 mod etcd;
+mod postgres;
 mod world;

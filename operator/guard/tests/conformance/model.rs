@@ -161,11 +161,7 @@ impl Subject<Do> for Model {
             }
             Do::FreezeServer(at) => self.world.fault(Fault::ServerFrozen(at as usize), true),
             Do::PromoteByHand(at) => self.world.fault(Fault::PromotedByHand(at as usize), true),
-            Do::MakeStandby(at) => {
-                if let Some(dir) = &mut self.world.databases[at as usize].server.dir {
-                    dir.standby_signal = true;
-                }
-            }
+            Do::MakeStandby(at) => self.world.put_standby_signal(at as usize),
         }
         vec![]
     }

@@ -4,11 +4,14 @@
 //! rules would have heard is kept for whoever drives, and what they would have ordered, the driver orders. So a step
 //! goes through exactly the code that it goes through in a search.
 
+use std::time::Duration;
+
 use bascule_core::guard::action::{Action, Event as ForRules};
 use bascule_core::guard::wire::Report;
 use bascule_engine::brain::{Command, Event};
 
 use super::World;
+use super::database::{GuardInput, Step};
 use super::postgres::{Token, What};
 use crate::fault::Fault;
 
@@ -99,5 +102,33 @@ impl World {
         let dir = server.dir.as_ref().filter(|_| server.run.takes_readers())?;
         let seen = dir.wal.records.iter().take(dir.replayed);
         Some(seen.filter(|r| matches!(r.what, What::Commit(_))).count())
+    }
+
+    /// A person puts `standby.signal` into a stopped server's directory; its guard, which looks at the disk again and
+    /// again while nothing runs, finds it.
+    pub fn put_standby_signal(&mut self, db: usize) {
+        if let Some(dir) = &mut self.databases[db].server.dir {
+            dir.standby_signal = true;
+        }
+        let (life, found) = (self.databases[db].guard.life, self.databases[db].disk());
+        self.guard_gets(db, life, GuardInput::Event(ForRules::Disk(found)));
+    }
+
+    /// Begins one step of the server, as a guard's supervisor does.
+    pub fn take_step(&mut self, db: usize, step: Step) {
+        self.begin(db, step, Duration::from_millis(1));
+    }
+
+    /// A checkpoint of a running primary, at once.
+    pub fn checkpoint_now(&mut self, db: usize) {
+        let life = self.databases[db].server.life;
+        self.checkpoint_ends(db, life, None);
+    }
+
+    /// Replay is not held back any more.
+    pub fn resume_replay(&mut self, db: usize) {
+        self.databases[db].server.replay_lag = Duration::ZERO;
+        let received = self.databases[db].server.dir.as_ref().map_or(0, |d| d.wal.records.len());
+        self.replay_later(db, received);
     }
 }

@@ -304,7 +304,7 @@ impl World {
         it.takes(between)
     }
 
-    fn begin(&mut self, db: usize, step: Step, wait: Duration) {
+    pub(super) fn begin(&mut self, db: usize, step: Step, wait: Duration) {
         let number = self.databases[db].begin(step.clone());
         self.later(wait, Happening::Stage(db, number, step));
     }
@@ -660,6 +660,10 @@ impl World {
 
     pub(crate) fn checkpoint_ends(&mut self, db: usize, life: u64, serial: Option<u64>) {
         let it = &self.databases[db];
+        if it.server.life == life && it.server.frozen {
+            self.later(MONITOR, Happening::Checkpoint(db, life, serial));
+            return;
+        }
         let works = it.server.life == life && it.server.run.is_primary() && !it.server.faults.disk_full;
         if works {
             let id = self.next_record();
