@@ -8,6 +8,7 @@
     reason = "a test says what is wrong by panicking"
 )]
 
+mod api_server;
 mod dns;
 mod etcd;
 mod postgres;

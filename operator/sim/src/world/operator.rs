@@ -402,7 +402,9 @@ impl World {
                     return Outcome::refused("the ConfigMap cannot be written");
                 }
                 let mark = cluster.marks.entry(policy.clone()).or_default();
-                *mark = (*mark).max(*marks);
+                mark.generation = mark.generation.max(marks.generation);
+                mark.epoch = mark.epoch.max(marks.epoch);
+                mark.serial = mark.serial.max(marks.serial);
                 Outcome::Done
             }
             Work::Perform(policy, step) => self.performs(site, policy, step),
@@ -443,7 +445,8 @@ impl World {
                 let Some(app) = self.sites[site].cluster.apps.get_mut(&name) else {
                     return Outcome::refused(format!("{workload} does not exist"));
                 };
-                if let Some(owner) = app.flag_owner {
+                // A value that is there already is nobody's to contend.
+                if let Some(owner) = app.flag_owner.filter(|_| app.flag != *on) {
                     return Outcome::refused(format!("conflict: {owner} owns the flag"));
                 }
                 app.flag = *on;
@@ -462,7 +465,7 @@ impl World {
                 let Some(app) = self.sites[site].cluster.apps.get_mut(&name) else {
                     return Outcome::refused(format!("{workload} does not exist"));
                 };
-                if let Some(owner) = app.wanted_owner {
+                if let Some(owner) = app.wanted_owner.filter(|_| app.wanted != *replicas) {
                     return Outcome::refused(format!("conflict: {owner} owns the replicas"));
                 }
                 app.wanted = *replicas;
@@ -499,7 +502,7 @@ impl World {
                 let app = cluster.apps.get(&(policy.key.clone(), name.clone()));
                 let view = match (cluster.read_fails(), app) {
                     (Some(why), _) => App::unseen(why),
-                    (None, Some(app)) => app.view(),
+                    (None, Some(app)) => app.view(name),
                     (None, None) => App::unseen("the workload does not exist"),
                 };
                 Found::Workload(Box::new(view))
