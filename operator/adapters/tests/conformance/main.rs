@@ -11,5 +11,6 @@
 mod api_server;
 mod dns;
 mod etcd;
+mod listed;
 mod postgres;
 mod world;

@@ -8,6 +8,7 @@
     reason = "a test says what is wrong by panicking"
 )]
 
+mod listed;
 mod model;
 mod real;
 mod script;
