@@ -45,7 +45,6 @@ pub async fn compare<S: Step>(script: &[S], mut model: impl Subject<S>, mut real
         }
     }
     assert!(same, "the model and the real thing differ\n{table}");
-    println!("{table}");
 }
 
 /// Numbers whose values differ between two runs, told as letters in the order in which they were met.

@@ -1,4 +1,5 @@
 //! Real Knot servers for the tests: one directory and one loopback port each, gone when dropped.
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};

@@ -1,4 +1,5 @@
 //! Real PostgreSQL servers for the tests: one directory and one loopback port each, gone when dropped.
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
@@ -46,7 +47,6 @@ fn free_port() -> u16 {
 }
 
 /// A running server.
-#[allow(dead_code, reason = "two test binaries use each its own part of this")]
 pub(super) struct Server {
     pub(super) port: u16,
     dir: TempDir,
@@ -216,7 +216,7 @@ impl Server {
     }
 
     /// Runs one of the server's own programs as its user; what it wrote on its output, or on its error output.
-    pub(super) fn tool(&self, program: &str, args: &[&str]) -> Result<String, String> {
+    pub(super) fn tool(program: &str, args: &[&str]) -> Result<String, String> {
         let output = command(program).args(args).output().expect("PostgreSQL 15 is needed for this test");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }

@@ -1,4 +1,5 @@
 //! A real etcd of three members on loopback, with mutual TLS and users by common name.
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,6 @@ pub(crate) const TQ: Duration = Duration::from_secs(2);
 /// etcd's election timeout, unless a test wants another.
 const ELECTION: Duration = Duration::from_millis(300);
 
-#[allow(dead_code, reason = "each test binary uses its own part of this")]
 pub(crate) struct Cluster {
     dir: TempDir,
     ca: CertifiedIssuer<'static, KeyPair>,

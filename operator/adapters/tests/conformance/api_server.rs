@@ -681,7 +681,8 @@ impl Subject<Do> for Real {
 }
 
 async fn play_on(server: Server, namespace: &str, script: &[Do]) {
-    compare(script, Model::new(shop(namespace)), Real::new(server, namespace).await).await;
+    let real = Box::pin(Real::new(server, namespace)).await;
+    Box::pin(compare(script, Model::new(shop(namespace)), real)).await;
 }
 
 async fn play(namespace: &str, script: &[Do]) {

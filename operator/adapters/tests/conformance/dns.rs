@@ -1,7 +1,6 @@
 //! Authoritative name servers (Knot): one atomic update with its prerequisite, secondaries that follow or do not, and
 //! what a look at all of them finds.
 
-#[allow(dead_code, reason = "the adapter's own tests use the rest")]
 #[path = "../../src/dns/knot.rs"]
 mod knot;
 #[allow(dead_code, reason = "the adapter's own tests use the rest")]

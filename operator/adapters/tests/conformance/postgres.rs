@@ -349,7 +349,7 @@ impl Real {
 
     fn control(&self, node: Node, field: &str) -> String {
         let data = self.0[&node].data();
-        let text = self.0[&node].tool("pg_controldata", &["-D", data.to_str().unwrap()]).unwrap();
+        let text = Server::tool("pg_controldata", &["-D", data.to_str().unwrap()]).unwrap();
         let line =
             text.lines().find_map(|l| l.strip_prefix(field)).unwrap_or_else(|| panic!("{field}: {text}"));
         line.trim_start_matches(':').trim().to_owned()
@@ -392,7 +392,7 @@ impl Subject<Do> for Real {
                 let args =
                     ["-h", "127.0.0.1", "-U", "postgres", "-X", "stream", "-c", "fast", "-p", &port, "-D"];
                 let args = [&args[..], &[data.to_str().unwrap()]].concat();
-                self.server(node).tool("pg_basebackup", &args).unwrap();
+                Server::tool("pg_basebackup", &args).unwrap();
                 self.server(node).write_hba("");
                 vec![]
             }
@@ -476,9 +476,7 @@ impl Subject<Do> for Real {
                 self.server(node.other()).write_hba("host all postgres 127.0.0.1/32 trust\n");
                 self.server(node.other()).signal(Signal::HUP);
                 let target = data.to_str().unwrap();
-                self.server(node)
-                    .tool("pg_rewind", &["--target-pgdata", target, "--source-server", &source])
-                    .unwrap();
+                Server::tool("pg_rewind", &["--target-pgdata", target, "--source-server", &source]).unwrap();
                 vec![]
             }
             Do::PauseReplay(node) => {

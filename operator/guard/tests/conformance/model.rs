@@ -69,10 +69,10 @@ impl Model {
                     Event::Guard(GuardEvent::Connected { session, .. }) => {
                         self.sessions.insert(at, session);
                     }
-                    Event::Guard(GuardEvent::Gone { session, .. }) => {
-                        if self.sessions.get(&at) == Some(&session) {
-                            self.sessions.remove(&at);
-                        }
+                    Event::Guard(GuardEvent::Gone { session, .. })
+                        if self.sessions.get(&at) == Some(&session) =>
+                    {
+                        self.sessions.remove(&at);
                     }
                     Event::Guard(GuardEvent::Asked { session, nonce, fresh, report, .. }) => {
                         self.reports.insert(at, *report);
