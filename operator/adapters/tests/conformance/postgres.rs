@@ -30,6 +30,9 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// How long something that must not happen is watched for.
 const STILL: Duration = Duration::from_secs(3);
 
+/// How long a stream stands that is one.
+const LASTS: Duration = Duration::from_secs(1);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Node {
     /// It begins with a database.
@@ -65,7 +68,7 @@ enum Do {
     RowsNow(Node),
     /// Waits until it receives.
     Streams(Node),
-    /// Whether it receives at any moment of a while.
+    /// Whether it receives during a while, for longer than a moment.
     Ever(Node),
     /// Waits until it has received all that the other one, a primary, has written.
     Level(Node),
@@ -426,8 +429,16 @@ impl Subject<Do> for Real {
                 vec![if on { "it streams" } else { "it does not stream" }.to_owned()]
             }
             Do::Ever(node) => {
-                let real = &*self;
-                let on = until(STILL, || real.streams(node)).await;
+                // A receiver asks from the beginning of its segment, and is sent that much for a moment, before it hears
+                // that it has left the other's history: again and again. That is not streaming.
+                let (end, mut since) = (Instant::now() + STILL, None);
+                let mut on = false;
+                while !on && Instant::now() < end {
+                    since =
+                        if self.streams(node).await { since.or_else(|| Some(Instant::now())) } else { None };
+                    on = since.is_some_and(|since: Instant| since.elapsed() > LASTS);
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
                 vec![if on { "it streams" } else { "it does not stream" }.to_owned()]
             }
             Do::Level(node) => {
