@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::plan::{self, PlanArgs};
 use crate::simulate::{self, SimulateArgs};
 use crate::why::{self, WhyArgs};
 
@@ -28,6 +29,9 @@ pub enum Command {
     /// Say what stands between now and a takeover, what blocks first, and what would change the answer.
     #[command(after_long_help = why::MORE, after_help = "Exit codes: 0 nothing blocks, 2 something blocks, 1 no answer. See --help for more.")]
     Why(Box<WhyArgs>),
+    /// Say what a changed policy or a Move would cause, before it is merged: steps, values, blockers, time, data at risk.
+    #[command(after_long_help = plan::MORE, after_help = "Exit codes: 0 nothing changes, 2 something changes, 1 no plan. See --help for more.")]
+    Plan(Box<PlanArgs>),
     /// Say what would happen to a policy if something goes wrong or a role is moved; needs no cluster.
     #[command(after_long_help = simulate::MORE, after_help = "Exit codes: 0 the policy's promises were held, 2 one was broken, 1 no answer. See --help for more.")]
     Simulate(Box<SimulateArgs>),

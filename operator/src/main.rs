@@ -1,15 +1,19 @@
 //! The Bascule operator and its command line.
 //!
 //! One static binary: `bascule operator` runs in every site, `bascule guard postgres` beside every database, and
-//! `bascule why` wherever somebody asks, and `bascule simulate` wherever a policy is written.
+//! `bascule why` wherever somebody asks, `bascule simulate` wherever a policy is written, and `bascule plan` wherever one
+//! is about to be merged.
 
 mod cli;
+mod given;
 mod journal;
 mod metrics;
+mod plan;
 mod serve;
 mod settings;
 mod simulate;
 mod telemetry;
+mod telling;
 mod why;
 mod wiring;
 
@@ -26,7 +30,7 @@ fn main() -> ExitCode {
         Err(wrong) => {
             // Where even that cannot be printed, nobody reads.
             let _ = wrong.print();
-            // 2, which clap would give, is an answer of `why` and of `simulate`.
+            // 2, which clap would give, is an answer of `why`, `simulate` and `plan`.
             return if wrong.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
     };
@@ -64,6 +68,14 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 .build()
                 .context("the runtime cannot be started")?;
             runtime.block_on(why::run(*args))
+        }
+        Command::Plan(args) => {
+            install_crypto()?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .context("the runtime cannot be started")?;
+            runtime.block_on(plan::run(*args))
         }
         Command::Simulate(args) => simulate::run(&args),
         Command::Guard(GuardKind::Postgres(args)) => {

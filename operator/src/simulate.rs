@@ -1,25 +1,26 @@
 //! `bascule simulate`: what would happen to a policy if, told without a cluster and without a network.
 
 use std::fs;
-use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use bascule_core::moves::Move;
-use bascule_core::name::{Namespace, PolicyKey};
+use bascule_core::name::PolicyKey;
 use bascule_core::policy::Policy;
 use bascule_core::time::human;
 use bascule_core::timing::Profile;
-use bascule_engine::intake::document::namespaces;
 use bascule_engine::intake::moves::{self, Target};
-use bascule_engine::intake::read::{File, Limits, Revision, revision};
-use bascule_engine::intake::{Problem, policy};
+use bascule_engine::intake::policy;
+use bascule_engine::intake::read::{File, Revision};
 use bascule_sim::scenario::file::{self, FASTEST_WRITES, Said};
 use bascule_sim::scenario::{Event, Scenario, USUAL_TIME, WRITES_EVERY, What, head, kind, play, word};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
+
+use crate::given::{self, wrong};
+use crate::telling::{Progress, print};
 
 /// The exit code when a promise was broken.
 const BROKEN: u8 = 2;
@@ -130,9 +131,10 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
             print(if i > 0 { "\n\n" } else { "" })?;
             print(&head(&case.policy, &case.scenario))?;
         }
-        let mut progress = Progress::of(&case.policy.key);
-        let played = play(&case.policy, &case.scenario, &mut |at| progress.is_at(at))
-            .with_context(|| case.policy.key.to_string())?;
+        let mut progress = Progress::of(&case.policy.key.to_string());
+        let played =
+            play(&case.policy, &case.scenario, &mut |at| progress.is_at(&format!("{} simulated", human(at))))
+                .with_context(|| case.policy.key.to_string())?;
         progress.ends();
         held &= played.held();
         match args.output {
@@ -195,29 +197,9 @@ fn read(path: &Path, what: &str) -> anyhow::Result<Vec<u8>> {
 
 /// The objects of all files, by the operator's own intake.
 fn intake(files: &[(String, Vec<u8>, Duration)]) -> anyhow::Result<Revision> {
-    let limits = Limits::default();
-    let file = |(path, bytes, _): &'_ (String, Vec<u8>, Duration)| (path.clone(), bytes.clone());
-    let owned: Vec<(String, Vec<u8>)> = files.iter().map(file).collect();
-    let files: Vec<File<'_>> = owned.iter().map(|(path, bytes)| File { path, bytes }).collect();
-    let mut found: Vec<String> = files.iter().flat_map(|f| namespaces(f, &limits)).collect();
-    found.sort_unstable();
-    found.dedup();
-    let namespace = match found.as_slice() {
-        [] => "default",
-        [one] => one,
-        several => bail!(
-            "found objects of the namespaces {}, expected one: Moves act on policies of their own namespace; simulate one namespace at a time",
-            several.join(", ")
-        ),
-    };
-    // One that is no name is refused by intake, at its place in the file.
-    let namespace = Namespace::try_from(namespace).or_else(|_| Namespace::try_from("default"))?;
-    revision(&files, &namespace, &limits).map_err(|problems| wrong("the objects cannot be used", &problems))
-}
-
-fn wrong(what: &str, problems: &[Problem]) -> anyhow::Error {
-    let lines: Vec<String> = problems.iter().map(|p| format!("  {p}")).collect();
-    anyhow!("{what}:\n{}", lines.join("\n"))
+    let given: Vec<File<'_>> = files.iter().map(|(path, bytes, _)| File { path, bytes }).collect();
+    let namespace = given::namespace(&given, None, "simulate")?;
+    given::intake(&given, &namespace, "the objects cannot be used")
 }
 
 type Labels = std::collections::BTreeMap<String, String>;
@@ -321,50 +303,4 @@ fn scenario_for(
         writes_every: writes_every.or(said.writes_every).unwrap_or(WRITES_EVERY),
         events,
     })
-}
-
-/// Says on standard error how far a long run is, so that nobody wonders.
-struct Progress {
-    policy: String,
-    begun: Instant,
-    said: Instant,
-    line: bool,
-    terminal: bool,
-}
-
-/// How long nothing is said, and how often something is said then.
-const SILENT_FOR: Duration = Duration::from_secs(2);
-
-impl Progress {
-    fn of(policy: &PolicyKey) -> Self {
-        let now = Instant::now();
-        let terminal = std::io::stderr().is_terminal();
-        Self { policy: policy.to_string(), begun: now, said: now, line: false, terminal }
-    }
-
-    fn is_at(&mut self, at: Duration) {
-        if self.begun.elapsed() < SILENT_FOR || (self.line && self.said.elapsed() < SILENT_FOR / 2) {
-            return;
-        }
-        self.said = Instant::now();
-        self.line = true;
-        let (start, end) = if self.terminal { ("\r\x1b[K", "") } else { ("", "\n") };
-        // Where progress cannot be told, the answer still can.
-        let _ = write!(std::io::stderr(), "{start}{}: {} simulated …{end}", self.policy, human(at));
-    }
-
-    fn ends(&self) {
-        if self.line && self.terminal {
-            let _ = write!(std::io::stderr(), "\r\x1b[K");
-        }
-    }
-}
-
-fn print(text: &str) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // Whoever reads has seen enough.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.context("the answer cannot be printed"),
-    }
 }

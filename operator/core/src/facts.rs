@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::guard::wire::{Behind, Disk, Diverged, Report, ServerState};
 use crate::name::{ItemName, SiteName};
+use crate::observation::Marks;
 use crate::plan::Gate;
 
 /// The layout of [`SiteFacts`] that this version writes.
@@ -24,6 +25,11 @@ pub struct SiteFacts {
     pub question: u64,
     /// The others' questions that these facts answer.
     pub answers: BTreeMap<SiteName, u64>,
+    /// The highest that this site has seen of the record; `None`: it cannot read its marks now, it does not know yet what
+    /// became of a write of its own, or an older version speaks.
+    /// A site that comes back believes the arbiter only when nobody who lives has seen more.
+    #[serde(default)]
+    pub marks: Option<Marks>,
     /// The hash of the policy's spec as this site has it.
     pub spec_hash: Option<String>,
     /// The git revision it came from.

@@ -59,6 +59,18 @@ pub const ALL: &[GateCode] = &[
         "Wait: this site takes its role up again with its next write to the arbiter. When it lasts, the operator's log says why that write does not succeed.",
     ),
     state(
+        "claim/seen",
+        "Wait: the record is read again. When it then still says less than was seen, the arbiter was restored, and it is refused.",
+    ),
+    state(
+        "claim/guard",
+        "Wait: this site is back, and its guards are heard before it believes the arbiter. When it lasts, see why the pod of that database does not run or does not reach its operator.",
+    ),
+    state(
+        "claim/sites",
+        "Wait: this site was away, and the others are heard before it believes the arbiter. It goes on when they answer, when their leases are silent for L, or after twice L.",
+    ),
+    state(
         "ownLease",
         "Restore this site's own way to the arbiter: the operator's log says which member does not answer. A site that cannot renew its lease takes nothing.",
     ),

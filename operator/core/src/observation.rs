@@ -10,6 +10,7 @@ use crate::guard::wire::{HighWater, Report};
 use crate::loss::LastContact;
 use crate::name::{ItemName, SiteName};
 use crate::plan::Gate;
+use crate::record::Record;
 use crate::time::Boottime;
 
 /// Something that was looked at: its value and how old it is, or why it is not known.
@@ -76,7 +77,8 @@ pub struct Observation {
     pub sites: BTreeMap<SiteName, Fact<SiteFacts>>,
     /// The highest epoch, serial and generation this site has ever seen for this policy.
     pub high_water: Fact<Marks>,
-    /// The highest of them that this process and its guards have seen: what is not written down yet, or cannot be.
+    /// The highest of them that this process and its guards have seen, or that another site has said: what is not written
+    /// down yet, or cannot be.
     pub seen_marks: Marks,
     /// What a person should know that stands in nobody's way, as gates that are passed.
     pub advice: Vec<Gate>,
@@ -99,6 +101,12 @@ pub struct Marks {
     pub epoch: u64,
     /// The record's serial.
     pub serial: u64,
+}
+
+impl From<&Record> for Marks {
+    fn from(record: &Record) -> Self {
+        Self { generation: record.generation, epoch: record.epoch, serial: record.serial }
+    }
 }
 
 impl From<HighWater> for Marks {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bascule_core::facts::SiteFacts;
 use bascule_core::guard::wire::{Disk, Grant, Report, Role, ServerState};
-use bascule_core::observation::Fact;
+use bascule_core::observation::{Fact, Marks};
 use bascule_core::outcome::Outcome;
 use bascule_core::plan::{Answer, Gate};
 use bascule_core::policy::Policy;
@@ -165,12 +165,12 @@ fn a_shorter_promise_is_written_only_when_the_guard_has_heard_of_it_and_old_gran
 fn a_pause_longer_than_the_promised_deadline_is_a_gap_whatever_is_configured() {
     let mut desk = Desk::new(Profile::Wan, record(Profile::Metro));
     desk.give(Event::Tick);
-    desk.run(1_000);
+    desk.claims();
     desk.connect(1, "main-0", "b1");
     assert!(desk.ask(1, report("b1", OPEN)).unwrap().grant.is_some());
     let serial = desk.record.as_ref().unwrap().0.serial;
     desk.now = desk.now + Duration::from_secs(2);
-    desk.give(Event::Tick);
+    desk.ask(1, report("b1", ServerState::Down));
     desk.run(100);
     assert_eq!(desk.record.as_ref().unwrap().0.serial, serial + 1, "another site may have taken: re-claimed");
 }
@@ -356,6 +356,7 @@ fn lyon_can_take(desk: &mut Desk) {
         site: site("lyon"),
         question: 2,
         answers: [].into(),
+        marks: None,
         spec_hash: Some("same".to_owned()),
         revision: None,
         blockers: vec![],
@@ -437,4 +438,70 @@ fn a_question_that_needs_a_fresh_read_is_answered_although_its_read_was_overtake
     desk.give(Event::Record { policy: key(), sent, received: desk.now, result });
     desk.run(2_000);
     assert_eq!(desk.count(|c| matches!(c, Command::Answer { .. })), 1);
+}
+
+fn last_facts(desk: &Desk) -> SiteFacts {
+    let said = desk.said.iter().rev().find_map(|(_, c)| match c {
+        Command::WriteFacts { facts, .. } => Some((**facts).clone()),
+        _ => None,
+    });
+    said.unwrap()
+}
+
+#[test]
+fn a_site_that_comes_back_asks_the_others_anew_and_believes_no_record_of_which_they_have_seen_more() {
+    let mut desk = running();
+    desk.connect(1, "main-0", "b1");
+    desk.asks(1, &report("b1", OPEN), 1_000);
+    let (before, serial) = (last_facts(&desk).question, desk.record.as_ref().unwrap().0.serial);
+    desk.now = desk.now + Duration::from_mins(1);
+    desk.give(Event::Tick);
+    desk.ask(1, report("b1", ServerState::Down));
+    let question = last_facts(&desk).question;
+    assert_ne!(question, before, "an answer from before it was away says nothing");
+    lyon_can_take(&mut desk);
+    desk.run(500);
+    let mut answer = last_facts(&desk);
+    answer.site = site("lyon");
+    answer.answers = [(site("paris"), question)].into();
+    answer.marks = Some(Marks { generation: 0, epoch: 2, serial: 40 });
+    let change = ArbiterChange::Facts { policy: key(), site: site("lyon"), facts: Box::new(answer) };
+    desk.give(Event::Changed(change));
+    desk.asks(1, &report("b1", ServerState::Down), 20_000);
+    assert_eq!(desk.record.as_ref().unwrap().0.serial, serial, "lyon has had the role since");
+    assert_eq!(desk.asks(1, &report("b1", ServerState::Down), 400).unwrap().grant, None);
+}
+
+#[test]
+fn facts_that_an_arbiter_has_lost_are_written_again() {
+    let mut desk = running();
+    desk.run(1_000);
+    desk.said.clear();
+    desk.give(Event::Changed(ArbiterChange::Broken { reason: "it was restored".to_owned() }));
+    desk.run(5_000);
+    assert_eq!(desk.count(|c| matches!(c, Command::WriteFacts { .. })), 1);
+}
+
+#[test]
+fn a_site_answers_nothing_while_it_does_not_know_what_became_of_its_own_write() {
+    let mut desk = running();
+    desk.connect(1, "main-0", "b1");
+    desk.asks(1, &report("b1", OPEN), 1_000);
+    assert!(last_facts(&desk).marks.is_some());
+    desk.cas = Some(|_, _| Cas::Unknown { reason: "deadline exceeded".to_owned() });
+    desk.mute = true;
+    desk.give(Event::Intent(Intent::Policy(Box::new(Policy { suspend: true, ..policy() }))));
+    let mut asks = last_facts(&desk);
+    asks.site = site("lyon");
+    asks.question = 77;
+    let change = ArbiterChange::Facts { policy: key(), site: site("lyon"), facts: Box::new(asks) };
+    desk.give(Event::Changed(change));
+    let said = last_facts(&desk);
+    assert_eq!((said.answers[&site("lyon")], said.marks), (77, None));
+    desk.mute = false;
+    desk.cas = None;
+    let (sent, result) = (desk.now, Err("deadline exceeded".to_owned()));
+    desk.give(Event::Record { policy: key(), sent, received: desk.now, result });
+    desk.run(20_000);
+    assert!(last_facts(&desk).marks.is_some(), "the others wait for it");
 }

@@ -320,6 +320,9 @@ impl Fault {
     }
 }
 
+/// The deadline of a call to an API server.
+const CALL: Duration = Duration::from_secs(5);
+
 /// Half a period of a flapping line.
 const FLAP: Duration = Duration::from_millis(900);
 
@@ -340,6 +343,7 @@ impl World {
         }
         self.faults[at].begun = true;
         self.transcript.fault(self.now, &planned.fault.words(self));
+        self.disturb(planned.fault);
         self.switch(planned.fault, true);
         if let Some(lasts) = planned.lasts {
             self.later(lasts, Happening::Over(at));
@@ -350,7 +354,19 @@ impl World {
         let fault = self.faults[at].fault;
         self.faults[at].over = true;
         self.transcript.fault(self.now, &format!("over: {}", fault.words(self)));
+        self.disturb(fault);
         self.switch(fault, false);
+    }
+
+    /// Something begins or ends at a site: what it was told or has asked meanwhile may be lost, and only a call's deadline
+    /// ends the waiting for it.
+    fn disturb(&mut self, fault: Fault) {
+        self.disturbed = self.now;
+        let until = self.now + CALL + Duration::from_secs(2);
+        let sites = 0..self.sites.len();
+        for site in sites.filter(|site| fault.site().is_none_or(|at| at == *site)) {
+            self.judge.flag_is_out_of_reach(site, until);
+        }
     }
 
     fn operators_of(&self, site: usize) -> Vec<usize> {
@@ -584,8 +600,9 @@ impl World {
                     let name = self.sites[s].name.clone();
                     let request =
                         crate::world::arbiter::Request::Renew { site: name, cluster: 6666, claimed: false };
+                    let known = self.arbiter.store.owners.contains_key(&self.sites[s].name);
                     let (answer, _) = self.arbiter.store.decide(&request);
-                    self.judge.second_install(self.now, &answer);
+                    self.judge.second_install(self.now, known, &answer);
                 }
             }
             Fault::GitRewritten => {

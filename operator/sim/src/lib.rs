@@ -2,10 +2,12 @@
 //!
 //! Same seed, same commit: the same bytes, on any machine. One thread, no real time, no order that a hash decides.
 
+pub mod deed;
 pub mod fault;
 pub mod flow;
 pub mod judge;
 pub mod random;
+pub mod rehearsal;
 pub mod sample;
 pub mod scenario;
 pub mod search;

@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 
-use bascule_core::name::SiteName;
+use bascule_core::name::{PolicyKey, SiteName};
+use bascule_core::plan::Step;
 use bascule_engine::ports::{JournalEntry, JournalKind};
 
+use crate::deed::{Deed, Doing, End};
 use crate::time::Moment;
 
 /// A line of the story.
@@ -23,12 +25,13 @@ pub struct Line {
 pub struct Transcript {
     on: bool,
     lines: Vec<Line>,
+    deeds: Vec<Deed>,
 }
 
 impl Transcript {
     /// A story that is told, or not.
     pub fn new(on: bool) -> Self {
-        Self { on, lines: Vec::new() }
+        Self { on, lines: Vec::new(), deeds: Vec::new() }
     }
 
     fn add(&mut self, at: Moment, who: &str, what: &str) {
@@ -61,6 +64,42 @@ impl Transcript {
 
     pub(crate) fn person(&mut self, at: Moment, what: &str) {
         self.add(at, "PERSON", what);
+    }
+
+    /// Whether it is told.
+    pub(crate) const fn is_on(&self) -> bool {
+        self.on
+    }
+
+    /// Something is on its way to be done.
+    pub(crate) fn begins(&mut self, deed: impl FnOnce() -> Deed) {
+        if self.on {
+            self.deeds.push(deed());
+        }
+    }
+
+    /// A step has ended.
+    pub(crate) fn step_ended(&mut self, site: &SiteName, policy: &PolicyKey, step: &Step, end: End) {
+        let is = |d: &Deed| matches!(&d.what, Doing::Step { step: s, .. } if s == step);
+        self.ended(site, policy, is, end);
+    }
+
+    /// A write of the record has ended.
+    pub(crate) fn write_ended(&mut self, site: &SiteName, policy: &PolicyKey, serial: u64, end: End) {
+        let is = |d: &Deed| matches!(&d.what, Doing::Record { after, .. } if after.serial == serial);
+        self.ended(site, policy, is, end);
+    }
+
+    fn ended(&mut self, site: &SiteName, policy: &PolicyKey, is: impl Fn(&Deed) -> bool, end: End) {
+        let mine = |d: &&mut Deed| d.site == *site && d.policy == *policy && d.end == End::Open && is(d);
+        if let Some(deed) = self.deeds.iter_mut().rev().find(mine) {
+            deed.end = end;
+        }
+    }
+
+    /// What was done.
+    pub fn deeds(&self) -> &[Deed] {
+        &self.deeds
     }
 
     /// The lines.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bascule_adapters::kube::Kube;
 use bascule_core::name::{Namespace, ObjectName};
-use bascule_crds::FailoverPolicy;
+use bascule_crds::{FailoverPolicy, Move};
 use k8s_openapi::api::core::v1 as core;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 
@@ -132,18 +132,45 @@ impl Cluster {
     }
 
     async fn list(&self, namespace: Option<&str>) -> Result<Vec<Seen>, Trouble> {
+        let found = self.objects(&resource(), RESOURCE, namespace).await?;
+        Ok(found.into_iter().map(seen).collect())
+    }
+
+    /// The policies of a namespace as they are, with the Moves.
+    pub async fn intent(&self, namespace: &str) -> Result<(Vec<DynamicObject>, Vec<DynamicObject>), Trouble> {
+        let policies = self.objects(&resource(), RESOURCE, Some(namespace)).await?;
+        let kind = ApiResource::erase::<Move>(&());
+        Ok((policies, self.objects(&kind, "moves.bascule.dev", Some(namespace)).await?))
+    }
+
+    /// The connection.
+    pub const fn kube(&self) -> &Kube {
+        &self.kube
+    }
+
+    /// Who is asked.
+    pub const fn place(&self) -> &Place {
+        &self.place
+    }
+
+    async fn objects(
+        &self,
+        kind: &ApiResource,
+        resource: &str,
+        namespace: Option<&str>,
+    ) -> Result<Vec<DynamicObject>, Trouble> {
         let (api, place): (Api<DynamicObject>, _) = match namespace {
             Some(namespace) => {
-                let api = Api::namespaced_with(self.kube.client(), namespace, &resource());
+                let api = Api::namespaced_with(self.kube.client(), namespace, kind);
                 (api, format!("in namespace {namespace}"))
             }
-            None => (Api::all_with(self.kube.client(), &resource()), EVERYWHERE.to_owned()),
+            None => (Api::all_with(self.kube.client(), kind), EVERYWHERE.to_owned()),
         };
-        let asked = self.asked("list", format!("{RESOURCE} {place}"));
+        let asked = self.asked("list", format!("{resource} {place}"));
         let everything = ListParams::default();
         let call = api.list(&everything);
         match tokio::time::timeout(self.kube.deadline(), call).await {
-            Ok(Ok(list)) => Ok(list.items.into_iter().map(seen).collect()),
+            Ok(Ok(list)) => Ok(list.items),
             Ok(Err(error)) => Err(asked.failed(&error)),
             Err(_) => Err(asked.silence(self.kube.deadline())),
         }
@@ -186,7 +213,7 @@ fn full_name(seen: &Seen) -> String {
 }
 
 /// Only the status is read: a spec that this version does not know must not hide what is known.
-fn seen(object: DynamicObject) -> Seen {
+pub fn seen(object: DynamicObject) -> Seen {
     let status = object.data.get("status").filter(|status| !status.is_null());
     Seen {
         namespace: object.metadata.namespace.unwrap_or_default(),

@@ -10,15 +10,14 @@
 //! | `trouble` | why is there no answer, and what is to be done? |
 //! | `similar` | which name was meant? |
 
-mod ask;
+pub mod ask;
 pub mod explain;
-mod judgement;
+pub mod judgement;
 mod place;
-mod similar;
+pub mod similar;
 pub mod text;
 mod trouble;
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -28,6 +27,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use self::explain::{Explanation, explain};
+use crate::telling::print;
 
 /// The exit code when something blocks.
 const BLOCKED: u8 = 2;
@@ -125,14 +125,6 @@ fn written<T: Serialize>(output: Output, value: &T, text: impl Fn() -> String) -
         Output::Text => text(),
         Output::Json => serde_json::to_string_pretty(value).context("the answer as JSON")? + "\n",
     })
-}
-
-fn print(text: &str) -> anyhow::Result<()> {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        // Whoever reads has seen enough.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.context("the answer cannot be printed"),
-    }
 }
 
 #[cfg(test)]

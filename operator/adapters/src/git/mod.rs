@@ -9,6 +9,7 @@
 
 mod child;
 mod http;
+mod local;
 mod refs;
 mod remote;
 mod spawn;
@@ -23,6 +24,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 pub use self::child::child_main;
+pub use self::local::{Commit, Local};
 pub use self::spawn::Fetcher;
 
 /// Which commit is wanted.

@@ -164,6 +164,25 @@ pub(super) fn read(
     Ok(files)
 }
 
+/// The file of one entry of a directory.
+pub(super) fn one(
+    repo: &Repository,
+    entry: &git2::TreeEntry<'_>,
+    path: &str,
+    limits: &Limits,
+) -> Result<File, Trouble> {
+    match entry.filemode_raw() {
+        mode if FILES.contains(&mode) => {
+            let odb = repo.odb().map_err(|e| broken(path, &e))?;
+            let bytes = blob(repo, &odb, entry.id(), path, limits)?;
+            Ok(File { path: path.to_owned(), bytes })
+        }
+        SYMLINK => Err(forbidden(path, "is a symbolic link, which is not followed")),
+        SUBMODULE => Err(forbidden(path, "is a submodule, which is not read")),
+        mode => Err(forbidden(path, &format!("has the unknown mode {mode:o}"))),
+    }
+}
+
 fn has_extension(name: &str, extension: &str) -> bool {
     std::path::Path::new(name).extension().is_some_and(|e| e == extension)
 }

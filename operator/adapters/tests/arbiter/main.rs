@@ -459,6 +459,7 @@ async fn through_the_engines_port_a_site_renews_and_its_facts_are_listed_and_wat
         site: site("paris"),
         question,
         answers: BTreeMap::new(),
+        marks: None,
         spec_hash: None,
         revision: None,
         blockers: Vec::new(),

@@ -58,6 +58,11 @@ impl Holder {
         self.gap
     }
 
+    /// How often this process has come back so far: it has another question to the other sites after each.
+    pub const fn returns(&self) -> u64 {
+        self.gap.0
+    }
+
     /// When the reply to the renewal that ended the last gap was processed.
     pub const fn gap_ended(&self) -> Option<Boottime> {
         self.gap_ended

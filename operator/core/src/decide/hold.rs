@@ -1,7 +1,7 @@
 //! The active site's own duties: re-claim after a gap, keep, hand over, finish.
 
 use crate::decide::situation::Situation;
-use crate::decide::{finish, measure, next, offer, planned, withdraw, witness};
+use crate::decide::{believe, finish, measure, next, offer, planned, withdraw, witness};
 use crate::memory::Stamp;
 use crate::moves::MoveEnd;
 use crate::plan::{Answer, Gate, Plan};
@@ -51,6 +51,9 @@ pub(super) fn reclaim(s: &Situation<'_>, record: &Record, plan: &mut Plan) -> bo
         "the role was not re-claimed since this site's lease was last regained",
         "a compare-and-swap of this site",
     ));
+    if !believe::is_believed(s, record, plan) {
+        return true;
+    }
     let (mut next, why) = match record.phase {
         Phase::Requested | Phase::Handover | Phase::Offered => {
             let mut next = next::settled_again(s, record);

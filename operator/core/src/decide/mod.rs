@@ -6,6 +6,7 @@
 //! | `first` | may the first record be created? |
 //! | `moves` | which Move is acted on, which is refused? |
 //! | `eligible` | could this site be promoted? |
+//! | `believe` | may the record be believed again after an absence? |
 //! | `hold` | must the role be re-claimed, and is it kept well? |
 //! | `planned` | may a switchover go on, or must it be rolled back? |
 //! | `take` | may this site take the role of a silent one? |
@@ -17,6 +18,7 @@
 //! | `measure` | how much was really lost, once the old site has returned? |
 //! | `posture` | what shall this site's databases, workloads and traffic be now? |
 
+mod believe;
 mod eligible;
 mod finish;
 mod first;

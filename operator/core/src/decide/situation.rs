@@ -10,7 +10,7 @@ use crate::ballot::holder::Holder;
 use crate::ballot::silence::{LeaseRevision, Observer};
 use crate::memory::Memory;
 use crate::moves::Move;
-use crate::name::SiteName;
+use crate::name::{ItemName, SiteName};
 use crate::observation::{Fact, Marks, Observation};
 use crate::plan::{Answer, Gate};
 use crate::policy::{FenceClass, Policy};
@@ -75,6 +75,25 @@ impl Situation<'_> {
         &self.installation.timing
     }
 
+    /// The sites of the policy, if it is known.
+    pub fn sites(&self) -> Option<&[SiteName]> {
+        match self.policy {
+            PolicySeen::Present(policy) => Some(&policy.sites),
+            PolicySeen::NotListed | PolicySeen::Absent => None,
+        }
+    }
+
+    /// The databases that the policy has in this site, if it is known.
+    pub fn databases(&self) -> Option<impl Iterator<Item = &ItemName>> {
+        match self.policy {
+            PolicySeen::Present(policy) => {
+                let here = policy.databases.iter().filter(|(_, d)| d.instances.contains_key(self.me));
+                Some(here.map(|(name, _)| name))
+            }
+            PolicySeen::NotListed | PolicySeen::Absent => None,
+        }
+    }
+
     /// Whether this site's own lease has time left: it is asked again before every effect.
     pub fn lease_alive(&self) -> bool {
         self.holder.remaining(self.now).is_some()
@@ -123,7 +142,7 @@ impl Situation<'_> {
     /// A gate that refuses an arbiter that answers with less than this site has seen before.
     pub fn gone_back(&self, record: &Record) -> Option<Gate> {
         let mark = self.seen.known_marks();
-        let found = Marks { generation: record.generation, epoch: record.epoch, serial: record.serial };
+        let found = Marks::from(record);
         let behind = found.generation < mark.generation
             || (found.generation == mark.generation
                 && (found.epoch < mark.epoch || found.serial < mark.serial));

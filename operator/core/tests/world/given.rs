@@ -59,6 +59,8 @@ pub struct Given {
     /// For how long the record has had its serial, as far as this process has seen.
     pub unchanged: u64,
     pub lease: Lease,
+    /// How long ago it was regained, if it was, in milliseconds.
+    pub back: u64,
     pub view: View,
     /// The guards were ordered to lock at this serial.
     pub locking: Option<u64>,
@@ -104,6 +106,7 @@ impl Given {
             observed: 60_000,
             unchanged: 1_000,
             lease: Lease::Alive,
+            back: 50,
             view: View::Current,
             locking: None,
             stamps: vec![],
@@ -251,7 +254,7 @@ impl Given {
 
     fn holder(&self) -> Holder {
         let mut h = Holder::new(self.installation.timing.r());
-        let end = if self.lease == Lease::Alive { NOW - 100 } else { NOW - 3_000 };
+        let end = if self.lease == Lease::Alive { NOW - 100 } else { NOW - 3_000 - self.back };
         for t in (end - 200 * PERIOD..=end).step_by(PERIOD as usize) {
             h.renewed(ms(t), ms(t + 5));
         }
@@ -260,7 +263,7 @@ impl Given {
 
     fn claim(&self, holder: &mut Holder) -> Claim {
         let mut c = Claim::default();
-        let floor = if self.lease == Lease::Alive { 600 } else { 4_000 };
+        let floor = if self.lease == Lease::Alive { 600 } else { 4_000 + self.back };
         let read_at = NOW - self.unchanged.clamp(floor, 40_000);
         let Some(record) = &self.record else {
             c.read(holder, &self.me, None, ms(read_at), ms(read_at + 5));
@@ -285,7 +288,10 @@ impl Given {
             c.lock_ordered(serial);
         }
         if self.lease == Lease::Regained {
-            holder.renewed(ms(NOW - 60), ms(NOW - 50));
+            holder.renewed(ms(NOW - self.back - 10), ms(NOW - self.back));
+            for since in (250..self.back.saturating_sub(50)).step_by(250) {
+                holder.renewed(ms(NOW - self.back + since), ms(NOW - self.back + since + 10));
+            }
         }
         match self.view {
             View::Current => {}
@@ -411,6 +417,7 @@ pub fn facts(name: &SiteName) -> SiteFacts {
         site: name.clone(),
         question: 7,
         answers: ["paris", "lyon", "milan"].iter().map(|s| (site(s), 7)).collect(),
+        marks: Some(Marks::default()),
         spec_hash: Some(HASH.to_owned()),
         revision: None,
         blockers: vec![],

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bascule_core::ballot::holder::Holder;
 use bascule_core::check::check;
 use bascule_core::decide::{PolicySeen, Situation, decide, note};
 use bascule_core::facts::{Following, SCHEMA, SiteFacts, following, magnitude};
@@ -24,6 +25,9 @@ use crate::ports::{JournalEntry, JournalKind};
 
 /// A guard that has not asked for so many of its own periods is not known to live.
 const MISSED_QUESTIONS: u32 = 8;
+
+/// What the journal says when the guards are ordered to lock.
+pub const ORDERED_TO_LOCK: &str = "the guards are ordered to stop and lock";
 
 /// How often a changing lag is said and shown, at most.
 const LAG_EVERY: Duration = Duration::from_secs(5);
@@ -159,7 +163,7 @@ impl Brain {
                 epoch,
                 serial,
                 kind: JournalKind::Intent,
-                what: "the guards are ordered to stop and lock".to_owned(),
+                what: ORDERED_TO_LOCK.to_owned(),
             }));
             self.dirty.insert(key.clone());
         }
@@ -286,11 +290,7 @@ impl Brain {
     fn raise_mark(&mut self, key: &PolicyKey, now: Boottime) {
         let Some(state) = self.policies.get_mut(key) else { return };
         let (Some(view), Some(marks)) = (state.claim.view(), self.marks.value()) else { return };
-        let found = Marks {
-            generation: view.record.generation,
-            epoch: view.record.epoch,
-            serial: view.record.serial,
-        };
+        let found = Marks::from(&view.record);
         let known = marks.get(key).copied().unwrap_or_default();
         if found > known && !state.raising && state.raise_again_at.is_none_or(|t| now >= t) {
             state.raising = true;
@@ -304,7 +304,7 @@ impl Brain {
         if state.policy.is_none() || state.writing_facts || state.write_facts_at.is_some() {
             return;
         }
-        let facts = facts(&self.id, state, plan);
+        let facts = facts(&self.id, question(&self.id, &self.holder), state, plan);
         if let Some(old) = &state.facts
             && !state.facts_in_doubt
             && !worth_saying(old, &facts)
@@ -323,10 +323,16 @@ impl Brain {
     }
 }
 
+/// This process's question to the other sites. It is another one whenever the site comes back: an answer to an earlier one
+/// says nothing of what has happened since.
+const fn question(id: &Identity, holder: &Holder) -> u64 {
+    id.question.wrapping_add(holder.returns())
+}
+
 #[expect(clippy::too_many_arguments, reason = "a situation is made of exactly these parts, in one place")]
 fn situation<'a>(
     id: &'a Identity,
-    holder: &'a bascule_core::ballot::holder::Holder,
+    holder: &'a Holder,
     observer: &'a bascule_core::ballot::silence::Observer,
     state: &'a State,
     listed: bool,
@@ -351,12 +357,12 @@ fn situation<'a>(
         claim: &state.claim,
         seen: &state.seen,
         moves: &state.moves,
-        question: id.question,
+        question: question(id, holder),
         memory,
     }
 }
 
-fn facts(id: &Identity, state: &State, plan: &Plan) -> SiteFacts {
+fn facts(id: &Identity, question: u64, state: &State, plan: &Plan) -> SiteFacts {
     let policy = state.policy.as_ref();
     let reports = || state.guards.iter().filter_map(|(name, g)| Some((name.clone(), &g.report.as_ref()?.0)));
     let active = state.claim.view().is_none_or(|v| v.record.active == id.site);
@@ -366,8 +372,9 @@ fn facts(id: &Identity, state: &State, plan: &Plan) -> SiteFacts {
     SiteFacts {
         schema: SCHEMA,
         site: id.site.clone(),
-        question: id.question,
+        question,
         answers: state.heard.iter().map(|(site, heard)| (site.clone(), heard.question)).collect(),
+        marks: marks_to_say(state),
         spec_hash: policy.map(|p| p.spec_hash.clone()),
         revision: policy.and_then(|p| p.revision.clone()),
         blockers: plan.blockers.clone(),
@@ -398,6 +405,17 @@ fn facts(id: &Identity, state: &State, plan: &Plan) -> SiteFacts {
     }
 }
 
+/// What this site has seen of the record, when that is all of it: a write whose outcome is not known yet may have been
+/// applied, and an answer without it would let another site believe that nothing has happened (the protocol's model
+/// finds two writers).
+fn marks_to_say(state: &State) -> Option<Marks> {
+    let current = match state.claim.view() {
+        Some(_) => state.claim.current().is_some(),
+        None => state.record_known && !state.claim.is_writing(),
+    };
+    (current && state.seen.high_water.value().is_some()).then(|| state.seen.known_marks())
+}
+
 /// How far the other sites' replicas are behind this site's open databases, as it is to be said.
 fn behind(id: &Identity, state: &State) -> BTreeMap<ItemName, BTreeMap<SiteName, Behind>> {
     let active = state.claim.view().is_some_and(|v| v.record.active == id.site);
@@ -425,6 +443,7 @@ fn worth_saying<'a>(old: &'a SiteFacts, new: &'a SiteFacts) -> bool {
     };
     let disks = |f: &'a SiteFacts| f.disks.iter().map(move |(n, d)| (n, disk(d)));
     old.question != new.question
+        || (old.marks.is_none() && new.marks.is_some())
         || old.answers != new.answers
         || old.spec_hash != new.spec_hash
         || old.revision != new.revision

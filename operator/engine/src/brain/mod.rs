@@ -30,6 +30,7 @@ use bascule_core::record::Fences;
 use bascule_core::time::Boottime;
 use jiff::Timestamp;
 
+pub use self::cycle::ORDERED_TO_LOCK;
 pub use self::event::{Command, Event, Found, Look};
 pub use self::policy::SHOW_AGAIN;
 use self::policy::{State, wait_after};
@@ -270,7 +271,14 @@ impl Brain {
                     self.note_site("this site's lease was regained after a gap; every role is re-claimed");
                     for (key, state) in &mut self.policies {
                         state.want_read(now);
+                        // Failures from while the arbiter was away say nothing about now: the others wait for this site's
+                        // question, and this site for their answers.
+                        state.write_facts_at = None;
+                        state.write_not_before = None;
                         self.dirty.insert(key.clone());
+                    }
+                    if self.list_at.is_some() {
+                        self.list_at = Some(now);
                     }
                 }
             }
@@ -397,10 +405,20 @@ impl Brain {
                     }
                     self.dirty.insert(key);
                 }
+                let mut own = BTreeMap::new();
                 for ((key, site), facts) in listed.facts {
-                    if site != self.id.site {
+                    if site == self.id.site {
+                        own.insert(key, facts);
+                    } else {
                         self.state(&key).heard(site, facts, now);
                         self.dirty.insert(key);
+                    }
+                }
+                // An arbiter that was restored has old facts of this site, or none: the others wait for the present ones.
+                for (key, state) in &mut self.policies {
+                    if state.facts.is_some() && state.facts.as_ref() != own.get(key) {
+                        state.facts_in_doubt = true;
+                        self.dirty.insert(key.clone());
                     }
                 }
             }

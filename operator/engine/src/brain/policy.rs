@@ -120,6 +120,8 @@ pub(super) struct Way {
 pub(super) struct Heard {
     /// The question that came with it.
     pub(super) question: u64,
+    /// What it has seen of the record.
+    pub(super) marks: Option<Marks>,
     /// When it was heard.
     pub(super) at: Boottime,
 }
@@ -158,18 +160,19 @@ impl State {
     pub(super) fn note_marks(&mut self) {
         if let Some(view) = self.claim.view() {
             let r = &view.record;
-            let found = Marks { generation: r.generation, epoch: r.epoch, serial: r.serial };
-            self.seen_marks = self.seen_marks.max(found);
+            self.seen_marks = self.seen_marks.max(Marks::from(r));
         }
     }
 
-    /// The highest marks that this process or one of its guards has seen. A guard may have heard of a change from
-    /// another replica: what it has seen counts once the record was read after its report, and asks for that read.
+    /// The highest marks that this process or one of its guards has seen, or another site has said. They may have heard of
+    /// a change before this process: what they have seen counts once the record was read after their word, and asks for
+    /// that read.
     pub(super) fn highest_seen(&mut self, now: Boottime) -> Marks {
         let reports = self.guards.values().filter_map(|g| g.report.as_ref());
-        let above =
-            reports.map(|(r, at)| (Marks::from(r.high_water), *at)).filter(|(m, _)| *m > self.seen_marks);
-        let above: Vec<(Marks, Boottime)> = above.collect();
+        let guards = reports.map(|(r, at)| (Marks::from(r.high_water), *at));
+        let sites = self.heard.values().filter_map(|heard| Some((heard.marks?, heard.at)));
+        let above: Vec<(Marks, Boottime)> =
+            guards.chain(sites).filter(|(m, _)| *m > self.seen_marks).collect();
         for (marks, received) in above {
             if self.fresh_since.is_some_and(|sent| sent >= received) {
                 self.seen_marks = self.seen_marks.max(marks);
@@ -246,7 +249,8 @@ impl State {
     }
 
     pub(super) fn heard(&mut self, site: SiteName, facts: SiteFacts, now: Boottime) {
-        self.heard.insert(site.clone(), Heard { question: facts.question, at: now });
+        let heard = Heard { question: facts.question, marks: facts.marks, at: now };
+        self.heard.insert(site.clone(), heard);
         self.seen.sites.insert(site, Fact::now(facts));
     }
 

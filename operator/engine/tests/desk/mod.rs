@@ -14,7 +14,7 @@ use bascule_core::policy::{FenceClass, Policy};
 use bascule_core::position::{Lsn, SystemId, Timeline};
 use bascule_core::record::{Entered, Fences, Phase, Promise, Record, SCHEMA};
 use bascule_core::time::Boottime;
-use bascule_core::timing::Profile;
+use bascule_core::timing::{Profile, Timing};
 use bascule_engine::brain::{Brain, Command, Event, Identity};
 use bascule_engine::ports::{Cas, GuardEvent, GuardSession, Intent, Listed, Renewed};
 use jiff::Timestamp;
@@ -93,6 +93,7 @@ pub type Arbiter = fn(Option<i64>, Option<i64>) -> Cas;
 pub struct Desk {
     pub brain: Brain,
     pub now: Boottime,
+    pub timing: Timing,
     pub record: Option<(Record, i64)>,
     pub said: Vec<(Boottime, Command)>,
     pub cas: Option<Arbiter>,
@@ -114,6 +115,7 @@ impl Desk {
         Self {
             brain: Brain::new(id, now),
             now,
+            timing: profile.timing(),
             record: Some((record, 100)),
             said: Vec::new(),
             cas: None,
@@ -133,8 +135,14 @@ impl Desk {
             desk.give(Event::Intent(Intent::Policy(Box::new(policy))));
         }
         desk.give(Event::Intent(Intent::Listed));
-        desk.run(1_000);
+        desk.claims();
         desk
+    }
+
+    /// Runs until the role is claimed although no guard has connected and lyon says nothing.
+    pub fn claims(&mut self) {
+        let lease = self.timing.l();
+        self.run(u64::try_from(lease.as_millis()).unwrap() * 2 + 300);
     }
 
     pub fn run(&mut self, ms: u64) {

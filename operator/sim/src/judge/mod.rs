@@ -94,8 +94,8 @@ pub enum Sometimes {
 /// What is known not to hold, with the place that says so: counted apart, never hidden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Limit {
-    /// An arbiter that was restored or emptied is refused by each site that has seen more. A site that has not (it was
-    /// away) believes it (docs/guarantees.md, "The arbiter's own troubles").
+    /// An arbiter that was restored or emptied is refused by each site that has seen more, or hears of more from a site
+    /// that lives. A site that was away believes it when nobody who knows better lives (docs/guarantees.md, S2).
     ArbiterWentBack,
 }
 
@@ -139,10 +139,12 @@ pub struct Judge {
     owners: BTreeMap<usize, PolicyKey>,
     /// When the active site changed by itself.
     automatic: BTreeMap<PolicyKey, Vec<Moment>>,
-    /// Sites whose order to set a flag was lost, refused or late, and until when that counts as out of reach.
+    /// Sites at which something has gone wrong a moment ago, and until when they count as out of reach.
     pub(crate) unreachable: BTreeMap<usize, Moment>,
-    /// The arbiter was restored or emptied.
-    pub(crate) gone_back: bool,
+    /// The arbiter was restored or emptied, and when.
+    pub(crate) gone_back: Option<Moment>,
+    /// An arbiter that had gone back was believed although nobody who lived could say so: what follows is known.
+    believed: bool,
     /// Every change of a record.
     pub changes: Vec<(Moment, PolicyKey, Box<Record>)>,
 }
@@ -166,7 +168,8 @@ impl Judge {
             owners: BTreeMap::new(),
             automatic: BTreeMap::new(),
             unreachable: BTreeMap::new(),
-            gone_back: false,
+            gone_back: None,
+            believed: false,
             changes: Vec::new(),
         }
     }
@@ -176,7 +179,7 @@ impl Judge {
             invariant,
             Invariant::S1 | Invariant::S3 | Invariant::S4 | Invariant::S5 | Invariant::S7 | Invariant::L1
         );
-        if self.gone_back && may_follow {
+        if self.believed && may_follow {
             self.limits.insert(Limit::ArbiterWentBack);
             return;
         }
@@ -184,6 +187,10 @@ impl Judge {
         if self.violations.iter().find(same).is_none() {
             self.violations.push(Violation { at, invariant, what });
         }
+    }
+
+    pub(crate) fn adopts(&mut self, policy: &Policy) {
+        self.policies.insert(policy.key.clone(), policy.clone());
     }
 
     pub(crate) fn intends(&mut self, mv: &Move) {
@@ -205,24 +212,29 @@ impl Judge {
     }
 
     /// The arbiter's store was put back: from now on each site is held to what it has seen itself.
-    pub(crate) fn goes_back(&mut self) {
-        self.gone_back = true;
+    pub(crate) fn goes_back(&mut self, now: Moment) {
+        self.gone_back = Some(now);
+    }
+
+    fn believes(&mut self) {
+        self.believed = true;
+        self.limits.insert(Limit::ArbiterWentBack);
     }
 
     pub(crate) fn flag_is_out_of_reach(&mut self, site: usize, until: Moment) {
-        self.unreachable.insert(site, until);
-    }
-
-    pub(crate) fn meets_limit(&mut self, limit: Limit) {
-        self.limits.insert(limit);
+        let known = self.unreachable.entry(site).or_insert(until);
+        *known = until.max(*known);
     }
 
     pub(crate) fn meets(&mut self, what: Sometimes) {
         self.met.insert(what);
     }
 
-    pub(crate) fn second_install(&mut self, now: Moment, answer: &Answer) {
-        if !matches!(answer, Answer::NameTaken(_)) {
+    /// Another cluster was installed with a site's name; an arbiter that was emptied has forgotten whose it was.
+    pub(crate) fn second_install(&mut self, now: Moment, known: bool, answer: &Answer) {
+        if !known && self.gone_back.is_some() {
+            self.limits.insert(Limit::ArbiterWentBack);
+        } else if !matches!(answer, Answer::NameTaken(_)) {
             self.breaks(now, Invariant::S2, "one name was installed twice".to_owned());
         }
     }

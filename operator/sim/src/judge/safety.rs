@@ -122,8 +122,9 @@ impl World {
     fn judge_record(&mut self, by: Caller, policy: &PolicyKey, before: Option<&Record>, next: &Record) {
         let now = self.now;
         let marks = (next.generation, next.epoch, next.serial);
-        let highest = if self.judge.gone_back {
-            self.known_by(by, policy)
+        let highest = if self.judge.gone_back.is_some() {
+            self.judge_belief(by, policy, next);
+            self.known_at(self.site_of_caller(by), policy)
         } else {
             self.judge.highest.get(policy).copied()
         };
@@ -156,6 +157,11 @@ impl World {
             Phase::Returning => self.judge.meets(Sometimes::Returned),
             _ => {}
         }
+        if before.phase == Phase::Unmanaged {
+            // Nobody acted until now: the flags are where they were left, and each site looks after its own from here on.
+            let until = now + Duration::from_secs(2);
+            (0..self.sites.len()).for_each(|site| self.judge.flag_is_out_of_reach(site, until));
+        }
         if next.phase == Phase::Steady && matches!(before.phase, Phase::Requested | Phase::Handover) {
             self.judge.meets(Sometimes::RolledBack);
         }
@@ -164,12 +170,39 @@ impl World {
         }
     }
 
-    /// The highest marks that the site of a writer has kept anywhere.
-    fn known_by(&self, by: Caller, policy: &PolicyKey) -> Option<(u64, u64, u64)> {
-        let site = match by {
+    fn site_of_caller(&self, by: Caller) -> usize {
+        match by {
             Caller::Operator(op, _) => self.operators[op].site,
             Caller::Guard(db, _) => self.databases[db].site,
+        }
+    }
+
+    /// A record is written in an arbiter that has gone back in time: did anybody who lives know better?
+    fn judge_belief(&mut self, by: Caller, policy: &PolicyKey, next: &Record) {
+        let now = self.now;
+        let (Some(since), writer) = (self.judge.gone_back, self.site_of_caller(by)) else { return };
+        let known = |site: usize| self.known_at(site, policy).filter(|(_, epoch, _)| *epoch > next.epoch);
+        let better: Vec<usize> =
+            (0..self.sites.len()).filter(|s| *s != writer && known(*s).is_some()).collect();
+        let lives = |site: &&usize| {
+            let renewed = self.judge.leases.get(&self.sites[**site].name);
+            renewed.is_some_and(|t| *t > since && now.since(*t) < self.timing.l()) && self.reachable(**site)
         };
+        if let Some(site) = better.iter().find(lives) {
+            let (a, b) = (&self.sites[writer].name, &self.sites[*site].name);
+            let what = format!(
+                "{a} wrote epoch {} into an arbiter that had gone back, while {b} lived and knew epoch {:?}",
+                next.epoch,
+                known(*site).map(|(_, epoch, _)| epoch)
+            );
+            self.judge.breaks(now, Invariant::S2, what);
+        } else if !better.is_empty() {
+            self.judge.believes();
+        }
+    }
+
+    /// The highest marks that a site has kept anywhere.
+    fn known_at(&self, site: usize, policy: &PolicyKey) -> Option<(u64, u64, u64)> {
         let marks = self.sites[site].cluster.marks.get(policy).map(|m| (m.generation, m.epoch, m.serial));
         let guards = self.databases.iter().filter(|d| d.policy == *policy && d.site == site).map(|d| {
             let h = d.guard.rules.memory().high_water;

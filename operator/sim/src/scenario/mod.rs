@@ -30,7 +30,7 @@ use bascule_core::timing::Profile;
 use jiff::Timestamp;
 
 pub use self::account::{Account, LossBound, Outage, PhaseTook, TrafficEnd, Verdict, WhyNot};
-pub use self::play::{NotSteady, Played, play};
+pub use self::play::{NotSteady, Played, latency, play};
 pub use self::promise::{Judgement, Promised};
 pub use self::story::Line;
 pub use self::text::head;

@@ -149,11 +149,7 @@ fn lasting(scenario: &Scenario) -> Vec<Option<usize>> {
 /// Every wall clock shows the time of day at which the Moves may act.
 fn set_clocks(world: &mut World, scenario: &Scenario) {
     let Some(wanted) = scenario.time_of_day() else { return };
-    let now = world.now;
-    for site in &mut world.sites {
-        let by = wanted.duration_since(site.machine.wall(now));
-        site.machine.step_wall(i64::try_from(by.as_micros()).unwrap_or_default());
-    }
+    world.set_clocks(wanted);
 }
 
 /// What an operator names as standing in the way.

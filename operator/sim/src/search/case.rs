@@ -106,10 +106,15 @@ impl Base {
         self.flow.begin(&mut world);
         world.run_for(self.flow.lasts());
         let mut settled = world.settle_unless(SETTLE, World::waits_for_a_generation);
-        // What was planned has to be over before it counts as settled.
-        while settled.is_ok() && world.is_faulty() {
+        // What was planned has to be over before it counts as settled, and the time for it begins when the last of it is.
+        while world.is_faulty() || (settled.is_err() && !world.waits_for_a_generation()) {
+            let left = world.disturbed + SETTLE;
+            if !world.is_faulty() && world.now >= left {
+                break;
+            }
             world.run_for(Duration::from_millis(500));
-            settled = world.settle_unless(SETTLE, World::waits_for_a_generation);
+            let left = left.since(world.now).max(Duration::from_secs(2));
+            settled = world.settle_unless(left, World::waits_for_a_generation);
         }
         world.stop_counting();
         let verdict = judge(&mut world, settled);

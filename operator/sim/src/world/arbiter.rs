@@ -232,6 +232,8 @@ pub struct Arbiter {
     pub watches: BTreeMap<usize, Watch>,
     /// A backup, for a restore.
     pub backup: Option<Box<Store>>,
+    /// How often the store was put back: every connection from before is gone.
+    pub restores: u64,
 }
 
 /// A watch of an operator.
@@ -258,6 +260,8 @@ pub struct Asked {
     pub member: usize,
     /// What.
     pub request: Request,
+    /// Over a connection to the store as it was put back so often.
+    pub restores: u64,
 }
 
 /// Who asks the arbiter.
@@ -283,6 +287,7 @@ impl Arbiter {
             tail: Vec::new(),
             watches: BTreeMap::new(),
             backup: None,
+            restores: 0,
         }
     }
 

@@ -10,7 +10,6 @@ use super::happening::Happening;
 use super::net::{Place, Traffic};
 use super::operator::Input;
 use super::trial::Fate;
-use crate::judge::Limit;
 use bascule_engine::brain::Event;
 
 impl World {
@@ -29,7 +28,9 @@ impl World {
             let to = self.arbiter.members[*member].place;
             let Some(travel) = self.net.travel(from, to, Traffic::Arbiter) else { continue };
             let call_seen = if fate.loses_answer() { u64::MAX } else { call };
-            let asked = Asked { by, from, call: call_seen, member: *member, request: request.clone() };
+            let restores = self.arbiter.restores;
+            let request = request.clone();
+            let asked = Asked { by, from, call: call_seen, member: *member, request, restores };
             if fate == Fate::Refused {
                 self.reply_to(&asked, Answer::NotSent("refused on purpose".to_owned()));
                 continue;
@@ -44,6 +45,10 @@ impl World {
 
     pub(crate) fn at_member(&mut self, asked: Asked) {
         let member = &self.arbiter.members[asked.member];
+        if asked.restores != self.arbiter.restores {
+            self.reply_to(&asked, Answer::Failed("connection reset by peer".to_owned()));
+            return;
+        }
         if !member.up {
             self.reply_to(&asked, Answer::NotSent("connection refused".to_owned()));
             return;
@@ -68,6 +73,10 @@ impl World {
 
     pub(crate) fn decide(&mut self, asked: &Asked, term: u64) {
         let member = &self.arbiter.members[asked.member];
+        if asked.restores != self.arbiter.restores {
+            self.reply_to(asked, Answer::Failed("connection reset by peer".to_owned()));
+            return;
+        }
         if term != self.arbiter.term || self.arbiter.takes(&self.net, asked.member).is_none() {
             if asked.request.writes() && self.arbiter.lands_in_a_log(&self.net, self.now, asked.member) {
                 self.arbiter.tail.push(asked.clone());
@@ -85,19 +94,13 @@ impl World {
     fn applies(&mut self, asked: &Asked) {
         let (answer, changed) = self.arbiter.store.decide(&asked.request);
         if let Some(changed) = changed {
-            // A question that was on its way while the store was put back meets the same revision again.
-            let late = asked.call == u64::MAX && self.judge.gone_back;
-            self.changed(asked.by, &changed, late);
+            self.changed(asked.by, &changed);
         }
         self.reply_to(asked, answer);
     }
 
-    fn changed(&mut self, by: Caller, changed: &Changed, late: bool) {
-        if late {
-            self.judge.meets_limit(Limit::ArbiterWentBack);
-        } else {
-            self.judge_store(by, changed);
-        }
+    pub(super) fn changed(&mut self, by: Caller, changed: &Changed) {
+        self.judge_store(by, changed);
         let change = match changed {
             Changed::Lease(_) => return,
             Changed::Record { policy, revision, .. } => {

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use bascule_core::decide::Installation;
-use bascule_core::name::SiteName;
+use bascule_core::name::{PolicyKey, SiteName};
 use bascule_core::policy::Policy;
+use bascule_core::record::Record;
 use bascule_core::timing::Profile;
 use bascule_engine::brain::{Brain, Identity};
+use jiff::Timestamp;
 
 use super::arbiter::{Arbiter, Ranking};
 use super::client::Client;
@@ -41,6 +43,12 @@ pub struct Plan {
     pub tell: bool,
     /// The latency of a line between two places.
     pub latency: Duration,
+    /// Sites beside those that the policies name.
+    pub more_sites: Vec<SiteName>,
+    /// Records that are there from the beginning, by policy: the data lies where they say, not where the policies begin.
+    pub records: Vec<(PolicyKey, Record)>,
+    /// The time of day at the beginning; `None`: any.
+    pub wall: Option<Timestamp>,
 }
 
 impl Plan {
@@ -53,14 +61,25 @@ impl Plan {
             writes_every: Some(Duration::from_millis(50)),
             tell: false,
             latency: Duration::from_millis(1),
+            more_sites: Vec::new(),
+            records: Vec::new(),
+            wall: None,
         }
+    }
+
+    /// Where a policy's data lies at the beginning.
+    fn begins_at<'a>(&'a self, policy: &'a Policy) -> &'a SiteName {
+        let record = self.records.iter().find(|(key, _)| *key == policy.key);
+        record.map_or(&policy.initial_site, |(_, record)| &record.active)
     }
 }
 
 impl World {
     /// Every process starts at the beginning; the databases lie where each policy begins.
     pub fn new(plan: &Plan) -> Self {
-        let names: Vec<SiteName> = plan.policies.first().map(|p| p.sites.clone()).unwrap_or_default();
+        let mut names: Vec<SiteName> = plan.policies.first().map(|p| p.sites.clone()).unwrap_or_default();
+        let more: Vec<SiteName> = plan.more_sites.iter().filter(|s| !names.contains(s)).cloned().collect();
+        names.extend(more);
         let seed = plan.seed;
         let places: Vec<Place> = (0..names.len()).map(Place).collect();
         let third = Place(names.len());
@@ -71,7 +90,7 @@ impl World {
             .map(|(i, name)| {
                 let mut cluster = Cluster::new(1000 + i as u64);
                 for policy in &plan.policies {
-                    let active = policy.initial_site == *name;
+                    let active = plan.begins_at(policy) == name;
                     for (app, workload) in &policy.workloads {
                         let standby = workload.replicas.standby.unwrap_or(2);
                         let pods = if active { workload.replicas.active.unwrap_or(2) } else { standby };
@@ -79,14 +98,12 @@ impl World {
                         cluster.apps.insert((policy.key.clone(), app.clone()), app_here);
                     }
                 }
-                Site {
-                    name: name.clone(),
-                    place: places[i],
-                    machine: clock(&mut clocks),
-                    cluster,
-                    up: true,
-                    lives: 0,
+                let mut machine = clock(&mut clocks);
+                if let Some(wall) = plan.wall {
+                    let by = wall.duration_since(machine.wall(Moment(0)));
+                    machine.step_wall(i64::try_from(by.as_micros()).unwrap_or_default());
                 }
+                Site { name: name.clone(), place: places[i], machine, cluster, up: true, lives: 0 }
             })
             .collect();
         // Three members: in two of the sites and in the third place.
@@ -120,6 +137,7 @@ impl World {
             asked_of: BTreeMap::new(),
             last_arrival: BTreeMap::new(),
             flaps: BTreeMap::new(),
+            disturbed: Moment(0),
             frozen_leader: None,
             latency: plan.latency,
             sites,
@@ -129,8 +147,13 @@ impl World {
             world.push(Moment(0), Happening::OperatorStarts(op));
         }
         for (app, policy) in plan.policies.iter().enumerate() {
-            world.add_databases(policy);
+            world.add_databases(policy, plan.begins_at(policy));
             world.add_clients(policy, app, plan.writes_every);
+        }
+        for (key, record) in &plan.records {
+            world.arbiter.store.revision += 1;
+            let revision = world.arbiter.store.revision;
+            world.arbiter.store.records.insert(key.clone(), (record.clone(), revision));
         }
         for policy in &plan.policies {
             world.commit_policy(policy);
@@ -200,12 +223,17 @@ impl World {
         self.list_objects(op, life);
     }
 
-    fn add_databases(&mut self, policy: &Policy) {
-        for name in policy.databases.keys() {
+    /// A server with its guard for every instance of the policy that has none; the data lies in `first`.
+    pub(crate) fn add_databases(&mut self, policy: &Policy, first: &SiteName) {
+        for (name, database) in &policy.databases {
             for site in 0..self.sites.len() {
                 let number = self.databases.len();
                 let site_name = self.sites[site].name.clone();
-                let first = policy.initial_site == site_name;
+                let is = |d: &Database| d.policy == policy.key && d.name == *name && d.site == site;
+                if !database.instances.contains_key(&site_name) || self.databases.iter().any(is) {
+                    continue;
+                }
+                let first = *first == site_name;
                 let id = self.next_record();
                 let dir = first.then(|| DataDir::initdb(7 + number as u64, id));
                 let beside = Beside::default();
@@ -238,7 +266,7 @@ impl World {
                     old_word: None,
                     chance: Chance::of(self.seed, &format!("database {number}")),
                 });
-                self.push(Moment::from_millis(20), Happening::Connect(number, 0));
+                self.later(Duration::from_millis(20), Happening::Connect(number, 0));
             }
         }
     }

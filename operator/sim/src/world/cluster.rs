@@ -39,6 +39,8 @@ pub struct App {
     pub flagged: bool,
     /// The flag in its ConfigMap: read-only.
     pub flag: bool,
+    /// What the key holds instead of one of the policy's two values, until the flag is set.
+    pub instead: Option<FlagValue>,
     /// Whose field the flag is; `None`: Bascule's, or nobody's.
     pub flag_owner: Option<&'static str>,
     /// What the pods have seen of the flag, and since when.
@@ -61,6 +63,7 @@ impl App {
         Self {
             flagged: true,
             flag: true,
+            instead: None,
             flag_owner: None,
             seen: true,
             flag_delay: Some(Duration::from_millis(30)),
@@ -71,6 +74,12 @@ impl App {
         }
     }
 
+    /// What the flag says.
+    pub fn flag_value(&self) -> FlagValue {
+        let value = if self.flag { FlagValue::ReadOnly } else { FlagValue::ReadWrite };
+        self.instead.clone().unwrap_or(value)
+    }
+
     /// What a look at it finds.
     pub fn view(&self, name: &ItemName) -> WorkloadView {
         let owned = |what: &str, owner: Option<&str>| {
@@ -79,7 +88,7 @@ impl App {
         };
         let blockers = [owned("readOnlyFlag", self.flag_owner), owned("replicas", self.wanted_owner)];
         WorkloadView {
-            flag: Fact::now(if self.flag { FlagValue::ReadOnly } else { FlagValue::ReadWrite }),
+            flag: Fact::now(self.flag_value()),
             effective: Fact::now(PodsAsked {
                 pods: self.ready,
                 read_only: if self.seen { self.ready } else { 0 },
@@ -123,6 +132,11 @@ pub struct Cluster {
     pub api: Api,
     /// The workloads of each policy.
     pub apps: BTreeMap<(PolicyKey, ItemName), App>,
+    /// Workloads as a changed policy names them: they are looked at with that policy, which its hash tells.
+    pub staged: BTreeMap<(PolicyKey, String), BTreeMap<ItemName, App>>,
+    /// What else stands in a promotion's way here, by policy: found with the first look at a database, or at whatever
+    /// the policy has.
+    pub obstacles: BTreeMap<PolicyKey, Vec<Gate>>,
     /// High-water marks.
     pub marks: BTreeMap<PolicyKey, Marks>,
     /// Marks cannot be written.
@@ -146,6 +160,8 @@ impl Cluster {
             uid,
             api: Api::Well,
             apps: BTreeMap::new(),
+            staged: BTreeMap::new(),
+            obstacles: BTreeMap::new(),
             marks: BTreeMap::new(),
             marks_frozen: false,
             objects: Objects::default(),
@@ -154,6 +170,20 @@ impl Cluster {
             missing_secret: false,
             published: 0,
         }
+    }
+
+    /// Whoever acts by this policy meets its workloads.
+    pub fn meets(&mut self, policy: &Policy) {
+        let Some(apps) = self.staged.remove(&(policy.key.clone(), policy.spec_hash.clone())) else { return };
+        self.apps.retain(|(key, app), _| *key != policy.key || policy.workloads.contains_key(app));
+        self.apps.extend(apps.into_iter().map(|(name, app)| ((policy.key.clone(), name), app)));
+    }
+
+    /// What stands in the way beside what is looked at; `item` is the first thing that the policy has to look at.
+    pub fn obstacles(&self, policy: &Policy, item: &ItemName) -> Vec<Gate> {
+        let mut items = policy.databases.keys().chain(policy.workloads.keys()).chain(policy.traffic.keys());
+        let first = items.next() == Some(item);
+        self.obstacles.get(&policy.key).filter(|_| first).cloned().unwrap_or_default()
     }
 
     /// Why a read fails now, if it does.

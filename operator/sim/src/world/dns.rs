@@ -5,9 +5,11 @@ use std::time::Duration;
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
 use bascule_core::observation::{Fact, TrafficAt};
 use bascule_core::plan::{Answer, Gate};
+use bascule_core::policy;
 use std::collections::BTreeMap;
 
 use super::net::Place;
+use crate::deed::Published;
 use crate::time::Moment;
 
 /// What a name points at.
@@ -19,6 +21,30 @@ pub struct Pointed {
     pub epoch: u64,
     /// The record's serial in its mark.
     pub serial: u64,
+    /// Name, addresses and TTL.
+    pub published: Published,
+}
+
+impl Pointed {
+    /// Whether this is published under the name that the policy says now.
+    fn is_of(&self, dns: &policy::Dns) -> bool {
+        self.published.name == dns.name
+    }
+
+    /// How it differs from what the policy says now, in words.
+    fn differs(&self, dns: &policy::Dns) -> Option<String> {
+        let found = &self.published;
+        match dns.addresses.get(&self.site) {
+            None => Some(format!("it names {}, of which the policy has no addresses", self.site)),
+            Some(wanted) if *wanted != found.addresses => {
+                Some(format!("addresses {:?}, expected {wanted:?}", found.addresses))
+            }
+            Some(_) if found.ttl != dns.ttl => {
+                Some(format!("TTL {} s, expected {} s", found.ttl.as_secs(), dns.ttl.as_secs()))
+            }
+            Some(_) => None,
+        }
+    }
 }
 
 /// One authoritative server.
@@ -101,7 +127,7 @@ impl Dns {
                 ));
             }
             Some(found) if *found == to => return Updated::Stands,
-            Some(found) if (found.epoch, found.serial) == (to.epoch, to.serial) => {
+            Some(found) if (found.epoch, found.serial) == (to.epoch, to.serial) && found.site != to.site => {
                 return Updated::Refused(
                     "the same epoch and serial are published for another site".to_owned(),
                 );
@@ -129,13 +155,18 @@ impl Dns {
         }
     }
 
-    /// What asking every server finds, held against the newest mark among the answers; `reach` says which of them
-    /// answer.
-    pub fn view(&self, name: &(PolicyKey, ItemName), reach: impl Fn(&Server) -> bool) -> Fact<TrafficAt> {
+    /// What asking every server finds, held against the newest mark among the answers and against what the policy says
+    /// now; `reach` says which of them answer.
+    pub fn view(
+        &self,
+        name: &(PolicyKey, ItemName),
+        dns: &policy::Dns,
+        reach: impl Fn(&Server) -> bool,
+    ) -> Fact<TrafficAt> {
         let (mut silent, mut found) = (Vec::new(), Vec::new());
         for (i, server) in self.servers.iter().enumerate() {
             if reach(server) {
-                found.push((i, server.names.get(name)));
+                found.push((i, server.names.get(name).filter(|p| p.is_of(dns))));
             } else {
                 silent.push(format!("server {i}: no answer"));
             }
@@ -144,11 +175,13 @@ impl Dns {
             return Fact::unknown("no server of the zone answers");
         }
         let newest = found.iter().filter_map(|(_, p)| *p).max_by_key(|p| (p.epoch, p.serial));
-        let differing: Vec<String> = found
+        let mut differing: Vec<String> = found
             .iter()
             .filter(|(_, p)| newest.is_none() || *p != newest)
             .map(|(i, p)| format!("server {i} answers {:?}", p.map(|p| p.site.as_str())))
             .collect();
+        let wrong = |(i, p): &(usize, Option<&Pointed>)| Some(format!("server {i}: {}", (*p)?.differs(dns)?));
+        differing.extend(found.iter().filter_map(wrong));
         let at = TrafficAt {
             site: newest.filter(|_| differing.is_empty()).map(|p| p.site.clone()),
             serial: newest.map_or(0, |p| p.serial),

@@ -16,6 +16,7 @@ mod by_hand;
 pub(crate) mod happening;
 mod intent;
 mod serving;
+mod standing;
 mod streaming;
 pub(crate) mod trial;
 mod wishing;
@@ -118,6 +119,8 @@ pub struct World {
     last_arrival: BTreeMap<usize, Moment>,
     /// Sites whose lines come and go, and until when.
     pub(crate) flaps: BTreeMap<usize, Moment>,
+    /// When a fault last began or ended.
+    pub(crate) disturbed: Moment,
     /// The member that was frozen as the leader.
     pub(crate) frozen_leader: Option<usize>,
     /// The usual latency of a line.
@@ -224,7 +227,8 @@ impl World {
             self.watch_breaks(op);
         }
         self.arbiter.tail.clear();
-        self.judge.goes_back();
+        self.arbiter.restores += 1;
+        self.judge.goes_back(self.now);
     }
 
     /// A guard hears an old word again.

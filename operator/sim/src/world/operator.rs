@@ -6,14 +6,14 @@ use std::time::Duration;
 use bascule_core::blocker;
 use bascule_core::facts::SiteFacts;
 use bascule_core::guard::wire::{Instruction, Upstream};
-use bascule_core::name::{ItemName, PolicyKey};
+use bascule_core::name::{ItemName, PolicyKey, SiteName};
 use bascule_core::observation::{Fact, TrafficView};
 use bascule_core::outcome::Outcome;
 use bascule_core::plan::{self, Gate, Step};
 use bascule_core::policy::Policy;
 use bascule_core::record::Record;
 use bascule_core::time::Boottime;
-use bascule_engine::brain::{Brain, Command, Event, Found, Look};
+use bascule_engine::brain::{Brain, Command, Event, Found, Look, ORDERED_TO_LOCK};
 use bascule_engine::ports::{
     ArbiterChange, Cas, GuardEvent, GuardSession, Intent, JournalKind, NoUpstream, Renewed, Shown,
 };
@@ -25,6 +25,7 @@ use super::dns::{Basis, Pointed, Updated};
 use super::happening::{Happening, Work};
 use super::net::Traffic;
 use super::trial::{Actor, Fate};
+use crate::deed::{Before, Deed, Doing, End, Published};
 use crate::random::Chance;
 use crate::time::Moment;
 
@@ -159,11 +160,16 @@ impl World {
             self.think(op, Event::Tick);
         }
         for input in waiting {
-            if self.lives(op, life) && !self.operators[op].frozen {
+            if !self.lives(op, life) {
+                return;
+            }
+            if self.operators[op].frozen {
+                self.operators[op].inbox.push_back(input);
+            } else {
                 self.takes(op, input);
             }
         }
-        if !ticks_first && self.lives(op, life) {
+        if !ticks_first && self.lives(op, life) && !self.operators[op].frozen {
             self.think(op, Event::Tick);
         }
     }
@@ -235,6 +241,7 @@ impl World {
                 self.call(op, Call::Record(policy.clone(), now), Request::Record(policy), Fate::Go);
             }
             Command::Write { policy, expected, next, unchanged_lease } => {
+                self.writes_record(op, &policy, &next);
                 let what = || format!("record {}", next.phase);
                 let Some(fate) = self.effect(Actor::Operator(op), what) else { return };
                 let request =
@@ -275,6 +282,7 @@ impl World {
             Command::Perform { policy, step, lane: _ } => {
                 let site = self.operators[op].site;
                 self.judge.performs(&self.sites[site].name, &step, &self.operators[op].intents);
+                self.steps(op, &policy, &step);
                 let Some(fate) = self.effect(Actor::Operator(op), || step.words()) else { return };
                 let work = self.work_of(site, policy, step);
                 self.send_work(op, work, fate);
@@ -300,7 +308,10 @@ impl World {
                         it.intents.pop_front();
                     }
                 }
-                let site = &self.sites[it.site].name;
+                if let Some(policy) = entry.policy.as_ref().filter(|_| entry.what == ORDERED_TO_LOCK) {
+                    self.begins(op, policy, |_| Doing::Lock);
+                }
+                let site = &self.sites[self.operators[op].site].name;
                 self.transcript.journal(self.now, site, &entry);
             }
             Command::Stop { reason } => {
@@ -308,6 +319,54 @@ impl World {
                 self.operator_dies(op);
             }
         }
+    }
+
+    /// What an operator is about to do is kept, with what stands there now.
+    fn begins(&mut self, op: usize, policy: &PolicyKey, what: impl FnOnce(&Self) -> Doing) {
+        if !self.transcript.is_on() {
+            return;
+        }
+        let site = self.sites[self.operators[op].site].name.clone();
+        let deed = Deed { at: self.now, site, policy: policy.clone(), what: what(self), end: End::Open };
+        self.transcript.begins(|| deed);
+    }
+
+    fn writes_record(&mut self, op: usize, policy: &PolicyKey, next: &Record) {
+        self.begins(op, policy, |world| Doing::Record {
+            before: world.record(policy).cloned().map(Box::new),
+            after: Box::new(next.clone()),
+            why: world.operators[op].intents.back().cloned().unwrap_or_default(),
+        });
+    }
+
+    fn record_written(&mut self, op: usize, policy: &PolicyKey, next: &Record, end: End) {
+        let site = self.sites[self.operators[op].site].name.clone();
+        self.transcript.write_ended(&site, policy, next.serial, end);
+    }
+
+    fn steps(&mut self, op: usize, policy: &Policy, step: &Step) {
+        let site = self.operators[op].site;
+        self.begins(op, &policy.key, |world| {
+            let app =
+                |name: &ItemName| world.sites[site].cluster.apps.get(&(policy.key.clone(), name.clone()));
+            let before = match step {
+                Step::SetReadOnly { workload, .. } => Before::Flag(app(workload).map(App::flag_value)),
+                Step::Scale { workload, .. } => Before::Replicas(app(workload).map(|a| a.wanted)),
+                Step::PointTraffic { traffic, .. } => {
+                    let name = (policy.key.clone(), traffic.clone());
+                    let now = world.dns.servers.first().and_then(|s| s.names.get(&name));
+                    Before::Published(now.map(|p| (p.site.clone(), p.published.clone())))
+                }
+                Step::VerifyWrite { .. } => Before::Nothing,
+            };
+            let after = match step {
+                Step::PointTraffic { traffic, site, .. } => {
+                    Before::Published(published(policy, traffic, site).map(|p| (site.clone(), p)))
+                }
+                Step::SetReadOnly { .. } | Step::Scale { .. } | Step::VerifyWrite { .. } => Before::Nothing,
+            };
+            Doing::Step { step: step.clone(), before, after }
+        });
     }
 
     /// An answer that comes after some time without doing anything on its way.
@@ -374,6 +433,10 @@ impl World {
     pub(crate) fn work(&mut self, op: usize, life: u32, work: &Work) {
         let site = self.operators[op].site;
         let outcome = if self.sites[site].up { self.does(site, work) } else { Outcome::unknown("gone") };
+        if let Work::Perform(policy, step) | Work::Update(policy, step, _) = work {
+            let name = self.sites[site].name.clone();
+            self.transcript.step_ended(&name, &policy.key, step, ended(&outcome));
+        }
         if life == u32::MAX {
             return;
         }
@@ -422,7 +485,10 @@ impl World {
             return Outcome::unknown("sent, but the update server did not answer");
         }
         let name = (policy.key.clone(), traffic.clone());
-        let to = Pointed { site: to.clone(), epoch: *epoch, serial: *serial };
+        let Some(published) = published(policy, traffic, to) else {
+            return Outcome::refused(format!("the policy has no addresses of {traffic} in {to}"));
+        };
+        let to = Pointed { site: to.clone(), epoch: *epoch, serial: *serial, published };
         match self.dns.update(&name, to.clone(), basis) {
             Updated::Stands => Outcome::Done,
             Updated::Done => {
@@ -439,6 +505,7 @@ impl World {
 
     fn performs(&mut self, site: usize, policy: &Policy, step: &Step) -> Outcome {
         self.judge.touches(self.now, &self.sites[site].name, policy, step);
+        self.sites[site].cluster.meets(policy);
         match step {
             Step::SetReadOnly { workload, on } => {
                 let name = (policy.key.clone(), workload.clone());
@@ -450,6 +517,7 @@ impl World {
                     return Outcome::refused(format!("conflict: {owner} owns the flag"));
                 }
                 app.flag = *on;
+                app.instead = None;
                 if !*on {
                     self.judge_flags(&policy.key, site, "takes its read-only flag off");
                 }
@@ -496,21 +564,34 @@ impl World {
 
     fn looks(&mut self, op: usize, policy: &Policy, what: Look) {
         let site = self.operators[op].site;
+        self.sites[site].cluster.meets(policy);
         let cluster = &self.sites[site].cluster;
         let found = match &what {
             Look::Workload(name) => {
                 let app = cluster.apps.get(&(policy.key.clone(), name.clone()));
                 let view = match (cluster.read_fails(), app) {
                     (Some(why), _) => App::unseen(why),
-                    (None, Some(app)) => app.view(name),
+                    (None, Some(app)) => {
+                        let mut view = app.view(name);
+                        add(&mut view.blockers, cluster.obstacles(policy, name));
+                        view
+                    }
                     (None, None) => App::unseen("the workload does not exist"),
                 };
                 Found::Workload(Box::new(view))
             }
             Look::Traffic(name) => {
-                let name = (policy.key.clone(), name.clone());
-                let at = self.dns.view(&name, |s| self.name_server_answers(site, s));
-                Found::Traffic(Box::new(TrafficView { at, blockers: self.zone_blockers(op, &name) }))
+                let target = (policy.key.clone(), name.clone());
+                let obstacles = cluster.obstacles(policy, name);
+                Found::Traffic(Box::new(match policy.traffic.get(name) {
+                    Some(traffic) => {
+                        let at = self.dns.view(&target, &traffic.dns, |s| self.name_server_answers(site, s));
+                        let mut blockers = self.zone_blockers(op, &target);
+                        add(&mut blockers, obstacles);
+                        TrafficView { at, blockers }
+                    }
+                    None => TrafficView::default(),
+                }))
             }
             Look::Database(name) => Found::Database(match cluster.read_fails() {
                 Some(why) => Fact::unknown(why),
@@ -527,7 +608,7 @@ impl World {
                     "the Secret does not exist",
                     "it exists",
                 )]),
-                None => Fact::now(Vec::new()),
+                None => Fact::now(cluster.obstacles(policy, name)),
             }),
             Look::Upstream(_, of) => Found::Upstream(match cluster.read_fails() {
                 Some(why) => Err(NoUpstream::Unknown { reason: why.to_owned() }),
@@ -605,12 +686,15 @@ impl World {
             }
             (Call::Record(policy, sent), _) => Event::Record { policy, sent, received, result: Err(why) },
             (Call::Write(policy, next), Answer::Written(revision)) => {
+                self.record_written(op, &policy, &next, End::Done);
                 Event::Written { policy, next, result: Cas::Applied(revision) }
             }
             (Call::Write(policy, next), Answer::Conflict) => {
+                self.record_written(op, &policy, &next, End::Failed("somebody else was first".to_owned()));
                 Event::Written { policy, next, result: Cas::Conflict }
             }
             (Call::Write(policy, next), _) => {
+                self.record_written(op, &policy, &next, End::Failed(why.clone()));
                 Event::Written { policy, next, result: Cas::Unknown { reason: why } }
             }
             (Call::Facts(policy, facts), Answer::Applied) => {
@@ -743,6 +827,26 @@ fn done(work: &Work, outcome: Outcome) -> Event {
         }
         Work::Mark(policy, marks) => Event::MarkRaised { policy: policy.clone(), marks: *marks, outcome },
     }
+}
+
+fn add(blockers: &mut Fact<Vec<Gate>>, more: Vec<Gate>) {
+    if let Fact::Known { value, .. } = blockers {
+        value.extend(more);
+    }
+}
+
+fn ended(outcome: &Outcome) -> End {
+    match outcome {
+        Outcome::Done => End::Done,
+        Outcome::Refused { reason } | Outcome::Unknown { reason } => End::Failed(reason.clone()),
+    }
+}
+
+/// What a name publishes when it points at a site.
+fn published(policy: &Policy, traffic: &ItemName, site: &SiteName) -> Option<Published> {
+    let dns = &policy.traffic.get(traffic)?.dns;
+    let addresses = dns.addresses.get(site)?.clone();
+    Some(Published { name: dns.name.clone(), addresses, ttl: dns.ttl })
 }
 
 /// How a replica reaches the database of a site.

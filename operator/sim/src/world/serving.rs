@@ -6,6 +6,7 @@ use bascule_core::guard::action::{Action, Event};
 use bascule_core::guard::fallback::RecordView;
 use bascule_core::guard::grant::Deadline;
 use bascule_core::guard::wire::{ClusterState, HighWater, Instruction, Report, ServerState};
+use bascule_core::name::SiteName;
 use bascule_engine::ports::{GuardEvent, GuardSession};
 
 use super::World;
@@ -16,6 +17,7 @@ use super::net::Traffic;
 use super::operator::NEAR;
 use super::postgres::{DataDir, Run, What};
 use super::trial::{Actor, Fate};
+use crate::deed::{Deed, Doing, End};
 
 /// How often the monitor looks.
 const MONITOR: Duration = Duration::from_millis(20);
@@ -220,10 +222,32 @@ impl World {
         if let Some(what) = action.words() {
             self.transcript.guard(self.now, &self.databases[db].site_name, &what);
         }
+        self.guard_does(db, &action);
         self.carries_out(db, action);
         if fate == Fate::DieAfter {
             self.guard_dies(db, true);
         }
+    }
+
+    /// What a guard does to its server is kept.
+    fn guard_does(&mut self, db: usize, action: &Action) {
+        let quiet = matches!(action, Action::Remember(_) | Action::RenewLease { .. });
+        let Some(short) = Database::touches(action).filter(|_| !quiet) else { return };
+        let it = &self.databases[db];
+        let (now, words) = (self.now, action.words().unwrap_or_else(|| short.to_owned()));
+        let upstream = match action {
+            Action::Join { upstream } | Action::Clone { upstream } => {
+                SiteName::try_from(upstream.host.as_str()).ok()
+            }
+            _ => None,
+        };
+        self.transcript.begins(|| Deed {
+            at: now,
+            site: it.site_name.clone(),
+            policy: it.policy.clone(),
+            what: Doing::Guard { database: it.name.clone(), words, upstream },
+            end: End::Open,
+        });
     }
 
     pub(super) fn carries_out(&mut self, db: usize, action: Action) {

@@ -1,0 +1,98 @@
+//! A site that was away hears those who may have seen more before it believes the record.
+
+use bascule_core::guard::wire::{HighWater, ServerState};
+use bascule_core::observation::{Fact, Marks};
+use bascule_core::plan::Answer;
+use bascule_core::record::Phase;
+
+use super::expect::{answer, goes_to, stays};
+use crate::world::given::{Given, Lease, Seen};
+use crate::world::record::steady;
+use crate::world::reports::{dead, primary};
+use crate::world::site;
+
+/// Paris is back, its database down, and lyon has said nothing since.
+fn back(ms: u64) -> Given {
+    let mut given = Given::at("paris").record(steady()).report(dead(10)).lease(Lease::Regained);
+    given.back = ms;
+    given.facts("lyon", |f| f.answers.clear())
+}
+
+fn seen(epoch: u64, serial: u64) -> Marks {
+    Marks { generation: 0, epoch, serial }
+}
+
+#[test]
+fn a_site_that_was_away_waits_for_the_word_of_one_that_lives() {
+    let plan = back(50).plan();
+    stays(&plan);
+    assert_eq!(answer(&plan, "claim/sites"), Answer::NotYet);
+    assert!(plan.look_again.is_some(), "nobody may say anything any more");
+    let answered = back(50).facts("lyon", |_| {}).plan();
+    assert_eq!(goes_to(&answered), Some(Phase::Steady));
+}
+
+#[test]
+fn an_answer_to_an_earlier_question_or_without_marks_is_none() {
+    stays(&back(50).facts("lyon", |f| *f.answers.get_mut(&site("paris")).unwrap() -= 1).plan());
+    stays(&back(50).facts("lyon", |f| f.marks = None).plan());
+}
+
+#[test]
+fn a_site_that_is_silent_for_its_lease_is_not_waited_for() {
+    assert_eq!(goes_to(&back(50).silent("lyon", 2_600).plan()), Some(Phase::Steady));
+    stays(&back(50).silent("lyon", 1_500).plan());
+}
+
+#[test]
+fn a_site_that_lives_and_says_nothing_is_waited_for_twice_its_lease_and_no_longer() {
+    stays(&back(3_900).plan());
+    assert_eq!(goes_to(&back(4_000).plan()), Some(Phase::Steady));
+}
+
+#[test]
+fn a_writer_that_never_stopped_waits_for_no_site() {
+    let open = back(50).report(primary(10));
+    assert_eq!(goes_to(&open.plan()), Some(Phase::Steady));
+    let mut before = back(50);
+    before.seen.databases.values_mut().for_each(|d| {
+        d.guard = Fact::Known { value: primary(10), age: std::time::Duration::from_millis(60) };
+    });
+    stays(&before.plan());
+    let mut earlier = primary(10);
+    earlier.opened_epoch = Some(0);
+    stays(&back(50).report(earlier).plan());
+    let mut closed = primary(10);
+    closed.state = ServerState::Primary { open: false };
+    stays(&back(50).report(closed).plan());
+}
+
+#[test]
+fn somebody_who_has_seen_more_than_the_record_has_it_read_once_more() {
+    let said = back(50).facts("lyon", |f| f.marks = Some(seen(2, 9)));
+    stays(&said.plan());
+    assert_eq!(answer(&said.plan(), "claim/seen"), Answer::NotYet);
+    let mut report = primary(10);
+    report.high_water = HighWater { generation: 0, epoch: 1, serial: 11 };
+    let plan = back(50).report(report).plan();
+    stays(&plan);
+    assert_eq!(answer(&plan, "claim/seen"), Answer::NotYet);
+}
+
+#[test]
+fn a_guard_that_has_not_reported_is_waited_for_until_nothing_of_it_can_run_any_more() {
+    let heard = |ms| back(ms).facts("lyon", |_| {}).guard_unknown();
+    let plan = heard(1_200).plan();
+    stays(&plan);
+    assert_eq!(answer(&plan, "claim/guard"), Answer::NotYet);
+    assert_eq!(goes_to(&heard(1_250).plan()), Some(Phase::Steady));
+}
+
+#[test]
+fn while_no_policy_is_known_those_are_waited_for_that_have_said_something() {
+    let mut given = back(50);
+    given.policy = Seen::NotListed;
+    stays(&given.plan());
+    given.seen.sites.clear();
+    assert_eq!(goes_to(&given.plan()), Some(Phase::Steady));
+}

@@ -1,0 +1,56 @@
+//! How answers and progress reach whoever asked.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+/// Says on standard error how far something long is, so that nobody wonders.
+pub struct Progress {
+    about: String,
+    begun: Instant,
+    said: Instant,
+    line: bool,
+    terminal: bool,
+}
+
+/// How long nothing is said, and how often something is said then.
+pub const SILENT_FOR: Duration = Duration::from_secs(2);
+
+impl Progress {
+    /// Something about this begins.
+    pub fn of(about: &str) -> Self {
+        let now = Instant::now();
+        let terminal = std::io::stderr().is_terminal();
+        Self { about: about.to_owned(), begun: now, said: now, line: false, terminal }
+    }
+
+    /// It is as far as this.
+    pub fn is_at(&mut self, what: &str) {
+        if self.begun.elapsed() < SILENT_FOR || (self.line && self.said.elapsed() < SILENT_FOR / 2) {
+            return;
+        }
+        self.said = Instant::now();
+        self.line = true;
+        let (start, end) = if self.terminal { ("\r\x1b[K", "") } else { ("", "\n") };
+        // Where progress cannot be told, the answer still can.
+        let _ = write!(std::io::stderr(), "{start}{}: {what} …{end}", self.about);
+    }
+
+    /// It is over.
+    pub fn ends(&self) {
+        if self.line && self.terminal {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+/// Prints an answer.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("the answer cannot be printed"),
+    }
+}
