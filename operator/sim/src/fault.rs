@@ -399,7 +399,7 @@ impl World {
 
     /// Begins a fault, or takes it back.
     #[allow(clippy::cognitive_complexity, reason = "one line or two for each fault, in one table")]
-    fn switch(&mut self, fault: Fault, on: bool) {
+    pub(crate) fn switch(&mut self, fault: Fault, on: bool) {
         let api = |on: bool, how: Api| if on { how } else { Api::Well };
         match fault {
             Fault::Effect(_) => {}
@@ -786,7 +786,7 @@ impl World {
         self.databases[db].server.frozen = on && running;
     }
 
-    fn freeze_member(&mut self, member: usize, on: bool) {
+    pub(crate) fn freeze_member(&mut self, member: usize, on: bool) {
         if on {
             self.arbiter.members[member].frozen = true;
             self.look_at_leader();

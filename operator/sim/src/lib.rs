@@ -11,6 +11,7 @@ pub mod rehearsal;
 pub mod sample;
 pub mod scenario;
 pub mod search;
+pub mod side_by_side;
 pub mod time;
 pub mod transcript;
 pub mod world;

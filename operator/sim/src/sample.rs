@@ -9,7 +9,7 @@ use std::time::Duration;
 use bascule_core::name::{PolicyKey, SiteName};
 use bascule_core::policy::{
     After, Database, Dns, Failover, FenceClass, FlagStore, Instance, MaxDataLoss, Policy, ReadOnlyFlag,
-    Replicas, Traffic, Workload, WorkloadKind,
+    Replicas, Traffic, VerifyProbe, Workload, WorkloadKind,
 };
 
 #[expect(clippy::expect_used, reason = "every text below is a constant that is a name")]
@@ -47,7 +47,7 @@ pub fn policy() -> Policy {
         key: "READ_ONLY".to_owned(),
         read_only_value: "1".to_owned(),
         read_write_value: "0".to_owned(),
-        verify: None,
+        verify: Some(VerifyProbe { path: "/read-only".to_owned(), port: None, expect_body: "1".to_owned() }),
     };
     let web = Workload {
         kind: WorkloadKind::Deployment,

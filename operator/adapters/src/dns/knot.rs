@@ -1,9 +1,12 @@
 //! Real Knot servers for the tests: one directory and one loopback port each, gone when dropped.
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use bascule_core::name::SiteName;
@@ -104,20 +107,7 @@ impl Knot {
         if !matches!(role, Role::Secondary { .. }) {
             std::fs::write(dir.path().join("zone"), file).unwrap();
         }
-        let mut child = Command::new("/usr/sbin/knotd")
-            .args(["-c".as_ref(), dir.path().join("knot.conf").as_os_str()])
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("knotd of the package knot is needed for this test");
-        let log = BufReader::new(child.stderr.take().unwrap());
-        let (send, lines) = std::sync::mpsc::channel();
-        // The log is read to its end, so that the server never waits for a reader.
-        std::thread::spawn(move || {
-            for line in log.lines().map_while(Result::ok) {
-                let _ = send.send(line);
-            }
-        });
+        let (child, lines) = launch(dir.path());
         // From here on the server ends with the value, also when the test fails below.
         let knot = Self { address, child, dir };
         // A secondary is ready when it has copied the zone.
@@ -125,14 +115,15 @@ impl Knot {
             Role::Secondary { .. } => "zone updated",
             _ => "server started",
         };
-        let (mut seen, deadline) = (String::new(), Instant::now() + Duration::from_secs(30));
-        while !seen.lines().last().is_some_and(|l| l.contains(ready)) {
-            let line = lines.recv_timeout(deadline.saturating_duration_since(Instant::now()));
-            let Ok(line) = line else { panic!("knotd does not get ready:\n{seen}") };
-            seen.push_str(&line);
-            seen.push('\n');
-        }
+        await_line(&lines, ready);
         knot
+    }
+
+    /// Starts a killed server again, with what it had stored.
+    pub(super) fn start_again(&mut self) {
+        let (child, lines) = launch(self.dir.path());
+        self.child = child;
+        await_line(&lines, "server started");
     }
 
     /// Runs one command of the server's own control tool.
@@ -146,6 +137,35 @@ impl Knot {
     pub(super) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+}
+
+/// Starts the server of this directory; its log comes line by line.
+fn launch(dir: &Path) -> (Child, Receiver<String>) {
+    let mut child = Command::new("/usr/sbin/knotd")
+        .args(["-c".as_ref(), dir.join("knot.conf").as_os_str()])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("knotd of the package knot is needed for this test");
+    let log = BufReader::new(child.stderr.take().unwrap());
+    let (send, lines) = std::sync::mpsc::channel();
+    // The log is read to its end, so that the server never waits for a reader.
+    std::thread::spawn(move || {
+        for line in log.lines().map_while(Result::ok) {
+            let _ = send.send(line);
+        }
+    });
+    (child, lines)
+}
+
+fn await_line(lines: &Receiver<String>, text: &str) {
+    let (mut seen, deadline) = (String::new(), Instant::now() + Duration::from_secs(30));
+    while !seen.lines().last().is_some_and(|l| l.contains(text)) {
+        let line = lines.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+        let Ok(line) = line else { panic!("knotd does not get ready:\n{seen}") };
+        seen.push_str(&line);
+        seen.push('\n');
     }
 }
 

@@ -32,4 +32,6 @@ pub use verify::{Difference, Verification};
 #[cfg(test)]
 mod knot;
 #[cfg(test)]
+mod relay;
+#[cfg(test)]
 mod tests;

@@ -1,4 +1,5 @@
 //! Real PostgreSQL servers for the tests: one directory and one loopback port each, gone when dropped.
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
@@ -55,7 +56,8 @@ pub(super) struct Server {
 }
 
 impl Server {
-    fn empty(settings: &str) -> Self {
+    /// A place without data.
+    pub(super) fn empty(settings: &str) -> Self {
         let dir = TempDir::new().unwrap();
         if rustix::process::geteuid().is_root() {
             chown(dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
@@ -63,13 +65,19 @@ impl Server {
         Self { port: free_port(), dir, settings: settings.to_owned(), child: None, log: None }
     }
 
-    /// A new primary with `settings` (`name=value,…`) and the operator's role.
-    pub(super) fn primary(settings: &str) -> Self {
-        let mut server = Self::empty(settings);
+    /// A new cluster with `settings` (`name=value,…`) that does not run yet.
+    pub(super) fn stopped(settings: &str) -> Self {
+        let server = Self::empty(settings);
         run(command("initdb")
             .args(["-U", "postgres", "-A", "trust", "-N", "--data-checksums", "--wal-segsize=1", "-D"])
             .arg(server.data()));
         server.write_hba("host all all 127.0.0.1/32 scram-sha-256\n");
+        server
+    }
+
+    /// A new primary with `settings` (`name=value,…`) and the operator's role.
+    pub(super) fn primary(settings: &str) -> Self {
+        let mut server = Self::stopped(settings);
         server.start();
         let script = server.dir.path().join("role.sql");
         std::fs::write(&script, ROLE_SQL).unwrap();
@@ -108,7 +116,7 @@ impl Server {
         server
     }
 
-    fn data(&self) -> PathBuf {
+    pub(super) fn data(&self) -> PathBuf {
         self.dir.path().join("data")
     }
 
@@ -179,6 +187,58 @@ impl Server {
             let _ = kill_process(Pid::from_child(&child), Signal::QUIT);
             child.wait().unwrap();
         }
+    }
+
+    /// Other settings from its next start on.
+    pub(super) fn set(&mut self, settings: String) {
+        self.settings = settings;
+    }
+
+    /// Sends a signal to the postmaster.
+    pub(super) fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// Sends a signal to the postmaster and waits for its end.
+    pub(super) fn end(&mut self, signal: Signal) {
+        if let Some(mut child) = self.child.take() {
+            kill_process(Pid::from_child(&child), signal).unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// Kills the postmaster and each of its processes at once.
+    pub(super) fn kill(&mut self) {
+        self.signal_all(Signal::KILL);
+        if let Some(mut child) = self.child.take() {
+            child.wait().unwrap();
+        }
+    }
+
+    /// Runs one of the server's own programs as its user; what it wrote on its output, or on its error output.
+    pub(super) fn tool(program: &str, args: &[&str]) -> Result<String, String> {
+        let output = command(program).args(args).output().expect("PostgreSQL 15 is needed for this test");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    }
+
+    /// Puts an empty file of this name into the data directory.
+    pub(super) fn touch(&self, name: &str) {
+        let path = self.data().join(name);
+        std::fs::write(&path, "").unwrap();
+        if rustix::process::geteuid().is_root() {
+            chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+    }
+
+    /// A superuser's session by socket, if one is let in.
+    pub(super) async fn try_superuser(&self) -> Option<Client> {
+        let mut config = tokio_postgres::Config::new();
+        config.host_path(self.dir.path()).port(self.port).user("postgres").dbname("postgres");
+        config.connect_timeout(Duration::from_secs(5));
+        let (client, connection) = config.connect(NoTls).await.ok()?;
+        tokio::spawn(connection);
+        Some(client)
     }
 
     /// A superuser's session, by socket.

@@ -25,6 +25,10 @@ use tokio::sync::OnceCell;
 /// A start that takes longer than this has failed.
 const START: Duration = Duration::from_secs(90);
 const TOKEN: &str = "test-admin-token";
+/// The token of a user who has only what a binding gives to [`PLAIN_USER`].
+const PLAIN_TOKEN: &str = "test-plain-token";
+/// Its name.
+pub(crate) const PLAIN_USER: &str = "plain";
 
 /// An API server with its store. Both end with this value, and with the test process however that ends.
 pub(crate) struct ApiServer {
@@ -33,6 +37,7 @@ pub(crate) struct ApiServer {
     etcd: Child,
     etcd_port: u16,
     server: Child,
+    extra: &'static [&'static str],
 }
 
 impl ApiServer {
@@ -44,10 +49,19 @@ impl ApiServer {
 
     /// One that the test may freeze and restart.
     pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with more arguments for kube-apiserver.
+    pub(crate) async fn start_with(extra: &'static [&'static str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
         std::fs::write(dir.path().join("sa.key"), key.serialize_pem()).unwrap();
-        std::fs::write(dir.path().join("tokens.csv"), format!("{TOKEN},admin,1,system:masters\n")).unwrap();
+        std::fs::write(
+            dir.path().join("tokens.csv"),
+            format!("{TOKEN},admin,1,system:masters\n{PLAIN_TOKEN},plain,2\n"),
+        )
+        .unwrap();
         let (etcd_port, peer_port, port) = free_ports();
         let client_url = format!("http://127.0.0.1:{etcd_port}");
         let peer_url = format!("http://127.0.0.1:{peer_port}");
@@ -59,8 +73,8 @@ impl ApiServer {
             .args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url])
             .args(["--initial-cluster", &format!("test={peer_url}")]);
         let etcd = spawn(&command, &dir.path().join("etcd.log"));
-        let server = spawn_server(dir.path(), etcd_port, port);
-        let mut started = Self { dir, port, etcd, etcd_port, server };
+        let server = spawn_server(dir.path(), etcd_port, port, extra);
+        let mut started = Self { dir, port, etcd, etcd_port, server, extra };
         started.write_kubeconfig();
         started.ready().await;
         started
@@ -140,7 +154,7 @@ impl ApiServer {
 
     /// Starts a stopped API server again, at the same address.
     pub(crate) async fn start_again(&mut self) {
-        self.server = spawn_server(self.dir.path(), self.etcd_port, self.port);
+        self.server = spawn_server(self.dir.path(), self.etcd_port, self.port, self.extra);
         self.ready().await;
     }
 
@@ -180,16 +194,37 @@ impl ApiServer {
         lines[lines.len().saturating_sub(10)..].join("\n")
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> std::net::SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
     fn write_kubeconfig(&self) {
-        let text = format!(
+        std::fs::write(self.kubeconfig(), self.kubeconfig_at(self.port, TOKEN)).unwrap();
+    }
+
+    /// A kubeconfig of the user without rights of its own, by way of `port`.
+    pub(crate) fn plain_kubeconfig(&self, port: u16) -> PathBuf {
+        let path = self.dir.path().join(format!("kubeconfig-{port}"));
+        std::fs::write(&path, self.kubeconfig_at(port, PLAIN_TOKEN)).unwrap();
+        path
+    }
+
+    /// A kubeconfig with all rights, by way of `port`.
+    pub(crate) fn kubeconfig_by(&self, port: u16) -> PathBuf {
+        let path = self.dir.path().join(format!("kubeconfig-admin-{port}"));
+        std::fs::write(&path, self.kubeconfig_at(port, TOKEN)).unwrap();
+        path
+    }
+
+    fn kubeconfig_at(&self, port: u16, token: &str) -> String {
+        format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: test\n\
-             clusters: [{{name: test, cluster: {{server: \"https://127.0.0.1:{}\", certificate-authority: {}}}}}]\n\
-             users: [{{name: admin, user: {{token: {TOKEN}}}}}]\n\
-             contexts: [{{name: test, context: {{cluster: test, user: admin}}}}]\n",
-            self.port,
+             clusters: [{{name: test, cluster: {{server: \"https://127.0.0.1:{port}\", certificate-authority: {}}}}}]\n\
+             users: [{{name: user, user: {{token: {token}}}}}]\n\
+             contexts: [{{name: test, context: {{cluster: test, user: user}}}}]\n",
             self.dir.path().join("certs/apiserver.crt").display(),
-        );
-        std::fs::write(self.kubeconfig(), text).unwrap();
+        )
     }
 }
 
@@ -223,7 +258,7 @@ fn binary(name: &str) -> Command {
     Command::new(path)
 }
 
-fn spawn_server(dir: &Path, etcd_port: u16, port: u16) -> Child {
+fn spawn_server(dir: &Path, etcd_port: u16, port: u16, extra: &[&str]) -> Child {
     let key = dir.join("sa.key");
     let mut command = binary("kube-apiserver");
     command
@@ -238,7 +273,8 @@ fn spawn_server(dir: &Path, etcd_port: u16, port: u16) -> Child {
         // Without a controller manager no namespace gets a service account, and no pod could be made.
         .args(["--disable-admission-plugins", "ServiceAccount"])
         .args(["--enable-priority-and-fairness=false", "--profiling=false"])
-        .args(["--endpoint-reconciler-type", "none"]);
+        .args(["--endpoint-reconciler-type", "none"])
+        .args(extra);
     spawn(&command, &dir.join("kube-apiserver.log"))
 }
 

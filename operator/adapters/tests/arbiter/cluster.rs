@@ -1,4 +1,5 @@
 //! A real etcd of three members on loopback, with mutual TLS and users by common name.
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -17,13 +18,14 @@ use tempfile::TempDir;
 /// Generous for a loaded machine; tests that measure use their own.
 pub(crate) const TQ: Duration = Duration::from_secs(2);
 
-/// etcd's election timeout in these tests.
-const ELECTION_MS: u32 = 300;
+/// etcd's election timeout, unless a test wants another.
+const ELECTION: Duration = Duration::from_millis(300);
 
 pub(crate) struct Cluster {
     dir: TempDir,
     ca: CertifiedIssuer<'static, KeyPair>,
     members: Vec<MemberProcess>,
+    election: Duration,
 }
 
 struct MemberProcess {
@@ -59,6 +61,11 @@ impl Cluster {
     /// Three members with a leader, users and roles: `root`, `operator` (reads all, writes what an operator of paris
     /// or lyon writes) and `guard` (reads all, writes the lease of paris only).
     pub(crate) async fn start() -> Self {
+        Self::start_with(ELECTION).await
+    }
+
+    /// The same with another election timeout.
+    pub(crate) async fn start_with(election: Duration) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, "test arbiter");
@@ -72,7 +79,7 @@ impl Cluster {
                 process: None,
             })
             .collect();
-        let mut cluster = Self { dir: TempDir::new().unwrap(), ca, members };
+        let mut cluster = Self { dir: TempDir::new().unwrap(), ca, members, election };
         let (cert, key) = cluster.certificate(None);
         for (name, text) in [("ca.pem", cluster.ca.pem()), ("cert.pem", cert), ("key.pem", key)] {
             std::fs::write(cluster.dir.path().join(name), text).unwrap();
@@ -116,7 +123,12 @@ impl Cluster {
             .args(["--trusted-ca-file", &file("ca.pem"), "--client-cert-auth"])
             .args(["--peer-cert-file", &file("cert.pem"), "--peer-key-file", &file("key.pem")])
             .args(["--peer-trusted-ca-file", &file("ca.pem"), "--peer-client-cert-auth"])
-            .args(["--heartbeat-interval", "50", "--election-timeout", &ELECTION_MS.to_string()])
+            .args([
+                "--heartbeat-interval",
+                "50",
+                "--election-timeout",
+                &self.election.as_millis().to_string(),
+            ])
             .args(["--unsafe-no-fsync", "--log-level", "warn"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -237,6 +249,45 @@ impl Cluster {
     pub(crate) fn restart(&mut self, i: usize) {
         self.launch(i);
     }
+
+    /// Stops every member and does something to their directories meanwhile.
+    async fn while_stopped(&mut self, act: impl Fn(&Path)) {
+        for i in 0..3 {
+            self.kill(i);
+        }
+        for member in &self.members {
+            act(&self.dir.path().join(&member.name));
+        }
+        for i in 0..3 {
+            self.launch(i);
+        }
+        self.wait_for_leader().await;
+    }
+
+    /// Keeps a copy of everything that is stored.
+    pub(crate) async fn back_up(&mut self) {
+        self.while_stopped(|dir| copy(dir, &dir.with_extension("backup"))).await;
+    }
+
+    /// Puts the copy back: the store has gone back in time.
+    pub(crate) async fn restore(&mut self) {
+        self.while_stopped(|dir| {
+            std::fs::remove_dir_all(dir).unwrap();
+            copy(&dir.with_extension("backup"), dir);
+        })
+        .await;
+    }
+
+    /// Begins anew with nothing stored.
+    pub(crate) async fn empty(&mut self) {
+        self.while_stopped(|dir| std::fs::remove_dir_all(dir).unwrap()).await;
+        self.make_users().await;
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-a").args([from, to]).status().unwrap();
+    assert!(status.success(), "{} cannot be copied", from.display());
 }
 
 impl Drop for Cluster {

@@ -86,7 +86,7 @@ impl Contact {
         let evidence = ContactLost {
             timeline: upstream.and_then(|u| u.timeline),
             reported_end: upstream.and_then(|u| u.reported_end),
-            received: last.receive,
+            received: last.held(),
             // The loss happened somewhere between the last good reading and this one.
             report_age: age.map(|age| Millis(age.0 + Millis::from(at.since(read)).0)),
             since: None,
@@ -139,6 +139,17 @@ mod tests {
         assert_eq!(timeline(true, None, 901), None, "replayed more than was received");
         assert_eq!(timeline(false, None, 900), None);
         assert_eq!(timeline(true, None, 900), None, "forgotten with the promotion");
+    }
+
+    #[test]
+    fn what_was_replayed_had_been_received_whatever_the_receiver_says() {
+        // A receiver that has begun and received nothing yet stands at the beginning of its segment.
+        let mut c = contact();
+        let mut p = positions(Some("streaming"), 1000);
+        (p.receive, p.replay) = (Some(Lsn(512)), Some(Lsn(1000)));
+        c.take(&p, Boottime::from_millis(5000));
+        assert!(c.end(Boottime::from_millis(5050)));
+        assert_eq!(c.lost(Boottime::from_millis(6050)).unwrap().received, Some(Lsn(1000)));
     }
 
     #[test]

@@ -387,6 +387,12 @@ pub struct Positions {
 }
 
 impl Positions {
+    /// How far a standby has the log. A receiver that has begun and received nothing yet stands at the beginning of its
+    /// segment; what was replayed was certainly received before.
+    pub fn held(&self) -> Option<Lsn> {
+        self.receive.max(self.replay)
+    }
+
     /// Whether a receiver receives.
     pub fn streams(&self) -> bool {
         self.upstream.as_ref().is_some_and(UpstreamView::streams)

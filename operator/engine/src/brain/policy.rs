@@ -427,7 +427,7 @@ fn contact(report: &Report, received_at: Boottime) -> Option<LastContact> {
     let upstream = p.upstream.as_ref().filter(|u| u.streams())?;
     Some(LastContact {
         reported_end: upstream.reported_end?,
-        received: p.receive?,
+        received: p.held()?,
         reported_at: received_at - p.age.duration() - upstream.message_age?.duration(),
     })
 }

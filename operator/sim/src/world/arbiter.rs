@@ -68,6 +68,11 @@ pub enum Request {
 }
 
 impl Request {
+    /// Whether it changes something.
+    pub const fn writes(&self) -> bool {
+        matches!(self, Self::Renew { .. } | Self::Write { .. } | Self::Facts { .. })
+    }
+
     /// Whether it goes to two members at once.
     pub const fn doubled(&self) -> bool {
         !matches!(self, Self::Write { .. } | Self::Facts { .. })
@@ -93,8 +98,17 @@ pub enum Answer {
     Conflict,
     /// Everything.
     Listed(Box<Listed>),
+    /// It never left the asker's machine: it was certainly not done.
+    NotSent(String),
     /// It was not done, or nobody knows.
     Failed(String),
+}
+
+impl Answer {
+    /// Whether it says nothing of what was asked.
+    pub const fn is_none(&self) -> bool {
+        matches!(self, Self::NotSent(_) | Self::Failed(_))
+    }
 }
 
 /// What a write changed: for watchers and for the judge.
@@ -210,6 +224,10 @@ pub struct Arbiter {
     pub store: Store,
     /// Questions that wait at a frozen member.
     pub held: Vec<Asked>,
+    /// The leader that has lost its majority and does not know it before this moment: until then it takes writes.
+    pub believes: Option<(usize, Moment)>,
+    /// The writes that it took: applied when it leads again, lost when another one does.
+    pub tail: Vec<Asked>,
     /// Who watches, at which member, in which life.
     pub watches: BTreeMap<usize, Watch>,
     /// A backup, for a restore.
@@ -265,6 +283,8 @@ impl Arbiter {
             election,
             store: Store::default(),
             held: Vec::new(),
+            believes: None,
+            tail: Vec::new(),
             watches: BTreeMap::new(),
             backup: None,
             restores: 0,
@@ -313,9 +333,20 @@ impl Arbiter {
         Some(there_and_back(member, leader) + quorum + Duration::from_micros(400))
     }
 
-    /// Who wins an election now.
+    /// Who wins an election now. A leader of before that took writes alone has the longest log: nobody wins against its
+    /// vote, and with all of them there it may win or lose.
     pub fn winner(&self, net: &Net) -> Option<usize> {
-        (0..self.members.len()).find(|m| self.could_lead(net, *m))
+        let longest = self.believes.map(|(leader, _)| leader).filter(|_| !self.tail.is_empty());
+        let able = |m: usize| {
+            let voters = (0..self.members.len()).filter(|b| Some(*b) != longest && self.joined(net, m, *b));
+            self.could_lead(net, m) && (Some(m) == longest || voters.count() * 2 > self.members.len())
+        };
+        longest.into_iter().chain(0..self.members.len()).find(|m| able(*m))
+    }
+
+    /// Whether a write that reaches this member now comes into the log of a leader that has no majority any more.
+    pub fn lands_in_a_log(&self, net: &Net, now: Moment, member: usize) -> bool {
+        self.believes.is_some_and(|(leader, until)| now < until && self.joined(net, member, leader))
     }
 }
 

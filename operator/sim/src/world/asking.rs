@@ -23,7 +23,7 @@ impl World {
         request: &Request,
         fate: Fate,
     ) {
-        self.asked_of.insert(call, members.len());
+        self.asked_of.insert(call, members.to_vec());
         for member in members {
             let to = self.arbiter.members[*member].place;
             let Some(travel) = self.net.travel(from, to, Traffic::Arbiter) else { continue };
@@ -32,7 +32,7 @@ impl World {
             let request = request.clone();
             let asked = Asked { by, from, call: call_seen, member: *member, request, restores };
             if fate == Fate::Refused {
-                self.reply_to(&asked, Answer::Failed("refused on purpose".to_owned()));
+                self.reply_to(&asked, Answer::NotSent("refused on purpose".to_owned()));
                 continue;
             }
             if fate == Fate::Twice {
@@ -50,7 +50,7 @@ impl World {
             return;
         }
         if !member.up {
-            self.reply_to(&asked, Answer::Failed("connection refused".to_owned()));
+            self.reply_to(&asked, Answer::NotSent("connection refused".to_owned()));
             return;
         }
         if member.frozen {
@@ -61,6 +61,11 @@ impl World {
             Some(takes) => {
                 let term = self.arbiter.term;
                 self.later(takes, Happening::Decide(asked, term));
+            }
+            None if asked.request.writes()
+                && self.arbiter.lands_in_a_log(&self.net, self.now, asked.member) =>
+            {
+                self.arbiter.tail.push(asked);
             }
             None => self.reply_to(&asked, Answer::Failed("etcdserver: no leader".to_owned())),
         }
@@ -73,12 +78,20 @@ impl World {
             return;
         }
         if term != self.arbiter.term || self.arbiter.takes(&self.net, asked.member).is_none() {
+            if asked.request.writes() && self.arbiter.lands_in_a_log(&self.net, self.now, asked.member) {
+                self.arbiter.tail.push(asked.clone());
+                return;
+            }
             // Lost with its leader: nobody will ever say what became of it, and it was not applied.
             if member.works() {
                 self.reply_to(asked, Answer::Failed("etcdserver: leader changed".to_owned()));
             }
             return;
         }
+        self.applies(asked);
+    }
+
+    fn applies(&mut self, asked: &Asked) {
         let (answer, changed) = self.arbiter.store.decide(&asked.request);
         if let Some(changed) = changed {
             self.changed(asked.by, &changed);
@@ -165,53 +178,39 @@ impl World {
                 self.later(travel, Happening::Hear(op, life, input));
             }
             Caller::Guard(db, life) => {
-                let failed = matches!(answer, Answer::Failed(_));
-                let input = GuardInput::Arbiter(asked.call, (!failed).then_some(answer));
+                let failed = answer.is_none();
+                let input = GuardInput::Arbiter(asked.call, asked.member, (!failed).then_some(answer));
                 self.later(travel, Happening::GuardHear(db, life, input));
             }
         }
     }
 
-    /// Notes that one of the members that were asked has failed; whether another one may still answer.
-    pub(crate) fn still_asked(&mut self, call: u64) -> bool {
+    /// Notes that a member has answered; whether another one may still answer.
+    pub(crate) fn still_asked(&mut self, call: u64, member: usize) -> bool {
         let Some(left) = self.asked_of.get_mut(&call) else { return false };
-        *left = left.saturating_sub(1);
-        let still = *left > 0;
-        if !still {
-            self.asked_of.remove(&call);
-        }
-        still
+        left.retain(|m| *m != member);
+        !left.is_empty()
     }
 
-    /// A call's time is over.
+    /// A call's time is over. Members that did not answer it, whoever else did, are asked last from now on.
     pub(crate) fn answer_caller(&mut self, by: Caller, call: u64, member: usize, answer: Answer) {
-        self.asked_of.remove(&call);
+        let silent = self.asked_of.remove(&call).unwrap_or_default();
         match by {
             Caller::Operator(op, life) => {
-                if !self.operators[op].calls.contains_key(&call) {
+                if self.operators[op].life != life {
                     return;
                 }
-                self.note_overdue(op, call);
-                self.operator_hears(op, life, Input::Answer(call, member, answer));
+                for member in silent {
+                    self.operators[op].ranking.note(member, false, self.now);
+                }
+                if self.operators[op].calls.contains_key(&call) {
+                    self.operator_hears(op, life, Input::Answer(call, member, answer));
+                }
             }
             Caller::Guard(db, life) => {
                 if self.databases[db].guard.calls.contains_key(&call) {
-                    self.guard_gets(db, life, GuardInput::Arbiter(call, None));
+                    self.guard_gets(db, life, GuardInput::Arbiter(call, member, None));
                 }
-            }
-        }
-    }
-
-    /// Members that did not answer in time are asked last.
-    fn note_overdue(&mut self, op: usize, _call: u64) {
-        let now = self.now;
-        let place = self.sites[self.operators[op].site].place;
-        for member in 0..self.arbiter.members.len() {
-            let there = self.arbiter.members[member].place;
-            let joined = self.net.joined(place, there, Traffic::Arbiter);
-            let answers = joined && self.arbiter.takes(&self.net, member).is_some();
-            if !answers {
-                self.operators[op].ranking.note(member, false, now);
             }
         }
     }
@@ -221,10 +220,13 @@ impl World {
         if self.arbiter.leads(&self.net) {
             return;
         }
-        if self.arbiter.leader.take().is_some() {
+        let (now, wait) = (self.now, self.arbiter.election);
+        if let Some(leader) = self.arbiter.leader.take() {
             self.arbiter.term += 1;
+            self.arbiter.believes = Some((leader, now + wait));
+            self.arbiter.tail.clear();
         }
-        let (term, wait) = (self.arbiter.term, self.arbiter.election);
+        let term = self.arbiter.term;
         self.later(wait, Happening::Election(term));
     }
 
@@ -235,6 +237,11 @@ impl World {
         if let Some(winner) = self.arbiter.winner(&self.net) {
             self.arbiter.leader = Some(winner);
             self.arbiter.term += 1;
+            let of = self.arbiter.believes.take().map(|(leader, _)| leader);
+            let tail = std::mem::take(&mut self.arbiter.tail);
+            for asked in tail.iter().filter(|_| of == Some(winner)) {
+                self.applies(asked);
+            }
         } else {
             let wait = self.arbiter.election;
             self.later(wait, Happening::Election(term));

@@ -187,6 +187,8 @@ impl World {
             chance: Chance::of(self.seed, &format!("operator {number}")),
             starts: 0,
             started: Moment(0),
+            zones: BTreeMap::new(),
+            by_hand: None,
         });
         number
     }
@@ -214,6 +216,7 @@ impl World {
         it.brain = brain;
         it.reflector = Reflector::default();
         it.calls.clear();
+        it.zones.clear();
         it.tick_at = None;
         let life = it.life;
         self.think(op, bascule_engine::brain::Event::Tick);

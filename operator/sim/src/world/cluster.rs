@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bascule_core::blocker;
 use bascule_core::moves::Move;
 use bascule_core::name::{ItemName, PolicyKey};
 use bascule_core::observation::{Fact, FlagValue, Marks, PodsAsked, ReplicasSeen, WorkloadView};
@@ -80,11 +81,12 @@ impl App {
     }
 
     /// What a look at it finds.
-    pub fn view(&self) -> WorkloadView {
+    pub fn view(&self, name: &ItemName) -> WorkloadView {
         let owned = |what: &str, owner: Option<&str>| {
-            owner.map(|o| Gate::new("contended", Answer::No, format!("{o} owns {what}"), "Bascule owns it"))
+            let gate = blocker::contended(name, what);
+            owner.map(|o| Gate::new(&gate, Answer::No, format!("{o} owns {what}"), "Bascule owns it"))
         };
-        let blockers = [owned("the flag", self.flag_owner), owned("the replicas", self.wanted_owner)];
+        let blockers = [owned("readOnlyFlag", self.flag_owner), owned("replicas", self.wanted_owner)];
         WorkloadView {
             flag: Fact::now(self.flag_value()),
             effective: Fact::now(PodsAsked {

@@ -91,8 +91,9 @@ pub struct Stream {
     pub reported: u64,
     /// When the last message came.
     pub heard: Moment,
-    /// It has received something since it was started.
-    pub ever: bool,
+    /// What the server says that it has received since it was started: before anything has come on this timeline, the
+    /// beginning of the segment in which it began.
+    pub received: Option<u64>,
 }
 
 /// The server.
@@ -242,6 +243,8 @@ pub struct Guard {
     pub has_arbiter: bool,
     /// A monitor's look is due.
     pub monitor_at: Option<Moment>,
+    /// What its rules would have heard, while somebody decides in their place.
+    pub by_hand: Option<Vec<Event>>,
 }
 
 /// A question of a guard to the arbiter.
@@ -268,8 +271,8 @@ pub enum GuardInput {
     Look,
     /// A checkpoint's end.
     Checkpointed(u64, bool),
-    /// The arbiter answered.
-    Arbiter(u64, Option<super::arbiter::Answer>),
+    /// A member of the arbiter answered.
+    Arbiter(u64, usize, Option<super::arbiter::Answer>),
     /// The operator's word came over this connection.
     Word(u64, Event),
     /// The connection with this number ended.
@@ -336,6 +339,7 @@ impl Guard {
             strayed: false,
             has_arbiter: true,
             monitor_at: None,
+            by_hand: None,
         }
     }
 
@@ -397,7 +401,7 @@ impl Database {
                 Some(Positions {
                     timeline: stream.on.then_some(Timeline(dir.wal.timeline)),
                     flush: None,
-                    receive: stream.ever.then_some(end),
+                    receive: stream.received.map(Lsn),
                     replay: Some(Lsn(dir.replay_end())),
                     upstream,
                     age: Millis(0),

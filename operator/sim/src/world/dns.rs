@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
-use bascule_core::observation::{Fact, TrafficAt, TrafficView};
+use bascule_core::observation::{Fact, TrafficAt};
+use bascule_core::plan::{Answer, Gate};
 use bascule_core::policy;
 use std::collections::BTreeMap;
 
@@ -61,11 +62,17 @@ pub struct Server {
     pub names: BTreeMap<(PolicyKey, ItemName), Pointed>,
 }
 
+/// The mark that an update was begun with: it takes effect only while that still stands there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Basis(Option<Pointed>);
+
 /// How an update ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Updated {
     /// It is published by the primary.
     Done,
+    /// It was published already: nothing was sent.
+    Stands,
     /// It was certainly not made.
     Refused(String),
 }
@@ -98,36 +105,64 @@ impl Dns {
         }
     }
 
-    /// One atomic change at the primary: never back to an earlier state of the record.
-    pub fn update(&mut self, name: &(PolicyKey, ItemName), to: Pointed) -> Updated {
+    /// What an update begins with: the mark at the primary. `None`: the primary does not answer.
+    pub fn basis(&self, name: &(PolicyKey, ItemName), reach: impl Fn(&Server) -> bool) -> Option<Basis> {
+        self.servers.first().filter(|primary| reach(primary)).map(|p| Basis(p.names.get(name).cloned()))
+    }
+
+    /// One atomic change at the primary: never back to an earlier state of the record, and only while the mark is still
+    /// the one that the update began with.
+    pub fn update(&mut self, name: &(PolicyKey, ItemName), to: Pointed, basis: &Basis) -> Updated {
         let Some(primary) = self.servers.first_mut() else {
             return Updated::Refused("no update server".to_owned());
         };
         if primary.refuses {
-            return Updated::Refused("the server refused it (REFUSED)".to_owned());
+            return Updated::Refused("the server refused it (BADSIG)".to_owned());
         }
-        match primary.names.get(name) {
-            Some(found) if (found.epoch, found.serial) > (to.epoch, to.serial) => Updated::Refused(format!(
-                "a later state is published: epoch {}, serial {}",
-                found.epoch, found.serial
-            )),
+        match &basis.0 {
+            Some(found) if (found.epoch, found.serial) > (to.epoch, to.serial) => {
+                return Updated::Refused(format!(
+                    "a later state is published: epoch {}, serial {}",
+                    found.epoch, found.serial
+                ));
+            }
+            Some(found) if *found == to => return Updated::Stands,
             Some(found) if (found.epoch, found.serial) == (to.epoch, to.serial) && found.site != to.site => {
-                Updated::Refused("the same epoch and serial are published for another site".to_owned())
+                return Updated::Refused(
+                    "the same epoch and serial are published for another site".to_owned(),
+                );
             }
-            _ => {
-                primary.names.insert(name.clone(), to);
-                Updated::Done
+            _ => {}
+        }
+        if primary.names.get(name) != basis.0.as_ref() {
+            return Updated::Refused("somebody else changed the records at the same moment".to_owned());
+        }
+        primary.names.insert(name.clone(), to);
+        Updated::Done
+    }
+
+    /// What stands in the way of an update.
+    pub fn blockers(&self, name: &(PolicyKey, ItemName), reach: impl Fn(&Server) -> bool) -> Vec<Gate> {
+        let gate = |code: &str, answer, found: &str| {
+            Gate::new(&format!("traffic/{}/{code}", name.1), answer, found, "a primary that takes updates")
+        };
+        match self.servers.first() {
+            Some(primary) if !reach(primary) => {
+                vec![gate("DnsServerUnreachable", Answer::Unknown, "no answer")]
             }
+            Some(primary) if primary.refuses => vec![gate("DnsKeyRefused", Answer::No, "BADSIG")],
+            _ => Vec::new(),
         }
     }
 
-    /// What asking every server finds, held against what the policy says now; `reach` says which of them answer.
+    /// What asking every server finds, held against the newest mark among the answers and against what the policy says
+    /// now; `reach` says which of them answer.
     pub fn view(
         &self,
         name: &(PolicyKey, ItemName),
         dns: &policy::Dns,
         reach: impl Fn(&Server) -> bool,
-    ) -> TrafficView {
+    ) -> Fact<TrafficAt> {
         let (mut silent, mut found) = (Vec::new(), Vec::new());
         for (i, server) in self.servers.iter().enumerate() {
             if reach(server) {
@@ -136,27 +171,25 @@ impl Dns {
                 silent.push(format!("server {i}: no answer"));
             }
         }
-        let Some((_, first)) = found.first() else {
-            let at = Fact::unknown("no server of the zone answers");
-            return TrafficView { at, blockers: Fact::now(Vec::new()) };
-        };
+        if found.is_empty() {
+            return Fact::unknown("no server of the zone answers");
+        }
+        let newest = found.iter().filter_map(|(_, p)| *p).max_by_key(|p| (p.epoch, p.serial));
         let mut differing: Vec<String> = found
             .iter()
-            .filter(|(_, p)| p != first)
+            .filter(|(_, p)| newest.is_none() || *p != newest)
             .map(|(i, p)| format!("server {i} answers {:?}", p.map(|p| p.site.as_str())))
             .collect();
         let wrong = |(i, p): &(usize, Option<&Pointed>)| Some(format!("server {i}: {}", (*p)?.differs(dns)?));
         differing.extend(found.iter().filter_map(wrong));
-        // The primary's own answer, when it is among them, is what the mark is read from.
-        let mark = first.cloned();
         let at = TrafficAt {
-            site: first.filter(|_| differing.is_empty()).map(|p| p.site.clone()),
-            serial: mark.as_ref().map_or(0, |p| p.serial),
-            epoch: mark.as_ref().map_or(0, |p| p.epoch),
+            site: newest.filter(|_| differing.is_empty()).map(|p| p.site.clone()),
+            serial: newest.map_or(0, |p| p.serial),
+            epoch: newest.map_or(0, |p| p.epoch),
             differing,
             silent,
         };
-        TrafficView { at: Fact::now(at), blockers: Fact::now(Vec::new()) }
+        Fact::now(at)
     }
 }
 

@@ -12,7 +12,7 @@ use super::World;
 use super::arbiter::{Answer, Asked};
 use super::cluster::Objects;
 use super::database::{GuardInput, Step as ServerStep};
-use super::dns::Pointed;
+use super::dns::{Basis, Pointed};
 use super::operator::Input;
 use super::postgres::{Rec, Token};
 use crate::time::Moment;
@@ -125,6 +125,8 @@ pub enum Happening {
 pub enum Work {
     /// A step.
     Perform(Arc<Policy>, Step),
+    /// An update of the zone, with the mark that was read for it; `None`: no update server answered.
+    Update(Arc<Policy>, Step, Option<Basis>),
     /// A mark is raised.
     Mark(PolicyKey, Marks),
 }

@@ -12,6 +12,7 @@ pub mod postgres;
 
 mod asking;
 mod build;
+mod by_hand;
 pub(crate) mod happening;
 mod intent;
 mod serving;
@@ -112,8 +113,8 @@ pub struct World {
     pub happened: u64,
     /// Messages between guards and operators whose connection passes nothing now, by database.
     held: BTreeMap<usize, Vec<happening::HeldWord>>,
-    /// How many of the members that were asked may still answer a call.
-    asked_of: BTreeMap<u64, usize>,
+    /// Which of the members that were asked have not answered a call yet.
+    asked_of: BTreeMap<u64, Vec<usize>>,
     /// When the last records that were sent to a replica arrive.
     last_arrival: BTreeMap<usize, Moment>,
     /// Sites whose lines come and go, and until when.
@@ -225,6 +226,7 @@ impl World {
         for op in watchers {
             self.watch_breaks(op);
         }
+        self.arbiter.tail.clear();
         self.arbiter.restores += 1;
         self.judge.goes_back(self.now);
     }

@@ -7,9 +7,9 @@ use bascule_core::blocker;
 use bascule_core::facts::SiteFacts;
 use bascule_core::guard::wire::{Instruction, Upstream};
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
-use bascule_core::observation::Fact;
+use bascule_core::observation::{Fact, TrafficView};
 use bascule_core::outcome::Outcome;
-use bascule_core::plan::{Gate, Step};
+use bascule_core::plan::{self, Gate, Step};
 use bascule_core::policy::Policy;
 use bascule_core::record::Record;
 use bascule_core::time::Boottime;
@@ -21,7 +21,7 @@ use bascule_engine::ports::{
 use super::World;
 use super::arbiter::{Answer, Caller, Ranking, Request, Watch};
 use super::cluster::{Api, App, Objects};
-use super::dns::{Pointed, Updated};
+use super::dns::{Basis, Pointed, Updated};
 use super::happening::{Happening, Work};
 use super::net::Traffic;
 use super::trial::{Actor, Fate};
@@ -104,6 +104,10 @@ pub struct Operator {
     pub starts: u64,
     /// When it was started last.
     pub started: Moment,
+    /// Since when nothing has stood in the way of updating each traffic target.
+    pub zones: BTreeMap<(PolicyKey, ItemName), Moment>,
+    /// What its engine would have heard, while somebody decides in its place.
+    pub by_hand: Option<Vec<Event>>,
 }
 
 /// How many intents of the journal the judge looks back on.
@@ -112,6 +116,8 @@ const INTENTS: usize = 64;
 const API: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(8));
 /// How long a look with its questions takes.
 const LOOK: (Duration, Duration) = (Duration::from_millis(3), Duration::from_millis(15));
+/// How long a zone that would take an update is believed to do so.
+const BELIEVED: Duration = Duration::from_secs(30);
 /// How long a message takes between a guard and its operator.
 pub(super) const NEAR: Duration = Duration::from_micros(250);
 
@@ -193,6 +199,10 @@ impl World {
     }
 
     pub(crate) fn think(&mut self, op: usize, event: Event) {
+        if let Some(heard) = &mut self.operators[op].by_hand {
+            heard.push(event);
+            return;
+        }
         let life = self.operators[op].life;
         let machine = &self.sites[self.operators[op].site].machine;
         let (now, wall) = (machine.boottime(self.now), machine.wall(self.now));
@@ -217,7 +227,7 @@ impl World {
         }
     }
 
-    fn obey(&mut self, op: usize, command: Command) {
+    pub(super) fn obey(&mut self, op: usize, command: Command) {
         let now = self.operator_clock(op);
         match command {
             Command::Renew => {
@@ -274,7 +284,8 @@ impl World {
                 self.judge.performs(&self.sites[site].name, &step, &self.operators[op].intents);
                 self.steps(op, &policy, &step);
                 let Some(fate) = self.effect(Actor::Operator(op), || step.words()) else { return };
-                self.send_work(op, Work::Perform(policy, step), fate);
+                let work = self.work_of(site, policy, step);
+                self.send_work(op, work, fate);
             }
             Command::Publish(shown) => {
                 let policy = shown.key.clone();
@@ -368,6 +379,18 @@ impl World {
         self.later(wait, Happening::Hear(op, life, Input::Event(Box::new(event))));
     }
 
+    fn work_of(&self, site: usize, policy: std::sync::Arc<Policy>, step: Step) -> Work {
+        let Step::PointTraffic { traffic, .. } = &step else { return Work::Perform(policy, step) };
+        let basis =
+            self.dns.basis(&(policy.key.clone(), traffic.clone()), |s| self.name_server_answers(site, s));
+        Work::Update(policy, step, basis)
+    }
+
+    /// Whether a name server answers a site.
+    fn name_server_answers(&self, site: usize, server: &super::dns::Server) -> bool {
+        server.up && self.net.joined(self.sites[site].place, server.place, Traffic::Clients)
+    }
+
     fn send_work(&mut self, op: usize, work: Work, fate: Fate) {
         let site = self.operators[op].site;
         let slower = self.sites[site].cluster.delay();
@@ -410,7 +433,7 @@ impl World {
     pub(crate) fn work(&mut self, op: usize, life: u32, work: &Work) {
         let site = self.operators[op].site;
         let outcome = if self.sites[site].up { self.does(site, work) } else { Outcome::unknown("gone") };
-        if let Work::Perform(policy, step) = work {
+        if let Work::Perform(policy, step) | Work::Update(policy, step, _) = work {
             let name = self.sites[site].name.clone();
             self.transcript.step_ended(&name, &policy.key, step, ended(&outcome));
         }
@@ -425,8 +448,8 @@ impl World {
     }
 
     fn does(&mut self, site: usize, work: &Work) -> Outcome {
-        let traffic = matches!(work, Work::Perform(_, Step::PointTraffic { .. } | Step::VerifyWrite { .. }));
-        if !traffic {
+        let elsewhere = matches!(work, Work::Update(..) | Work::Perform(_, Step::VerifyWrite { .. }));
+        if !elsewhere {
             match self.sites[site].cluster.api {
                 Api::Gone => return Outcome::refused("the API server refuses connections"),
                 Api::Silent => return Outcome::unknown("no answer within 5 s"),
@@ -442,10 +465,41 @@ impl World {
                     return Outcome::refused("the ConfigMap cannot be written");
                 }
                 let mark = cluster.marks.entry(policy.clone()).or_default();
-                *mark = (*mark).max(*marks);
+                mark.generation = mark.generation.max(marks.generation);
+                mark.epoch = mark.epoch.max(marks.epoch);
+                mark.serial = mark.serial.max(marks.serial);
                 Outcome::Done
             }
             Work::Perform(policy, step) => self.performs(site, policy, step),
+            Work::Update(policy, step, basis) => self.updates(site, policy, step, basis.as_ref()),
+        }
+    }
+
+    fn updates(&mut self, site: usize, policy: &Policy, step: &Step, basis: Option<&Basis>) -> Outcome {
+        self.judge.touches(self.now, &self.sites[site].name, policy, step);
+        let Step::PointTraffic { traffic, site: to, epoch, serial } = step else {
+            return Outcome::refused("not a step of the traffic");
+        };
+        let Some(basis) = basis else { return Outcome::refused("no update server answers") };
+        if !self.dns.servers.first().is_some_and(|primary| self.name_server_answers(site, primary)) {
+            return Outcome::unknown("sent, but the update server did not answer");
+        }
+        let name = (policy.key.clone(), traffic.clone());
+        let Some(published) = published(policy, traffic, to) else {
+            return Outcome::refused(format!("the policy has no addresses of {traffic} in {to}"));
+        };
+        let to = Pointed { site: to.clone(), epoch: *epoch, serial: *serial, published };
+        match self.dns.update(&name, to.clone(), basis) {
+            Updated::Stands => Outcome::Done,
+            Updated::Done => {
+                self.judge.pointed(self.now, &name, &to);
+                let transfer = self.dns.transfer;
+                for server in 1..self.dns.servers.len() {
+                    self.later(transfer, Happening::Transfer(server, name.clone(), to.clone()));
+                }
+                Outcome::Done
+            }
+            Updated::Refused(why) => Outcome::refused(why),
         }
     }
 
@@ -458,7 +512,8 @@ impl World {
                 let Some(app) = self.sites[site].cluster.apps.get_mut(&name) else {
                     return Outcome::refused(format!("{workload} does not exist"));
                 };
-                if let Some(owner) = app.flag_owner {
+                // A value that is there already is nobody's to contend.
+                if let Some(owner) = app.flag_owner.filter(|_| app.flag != *on) {
                     return Outcome::refused(format!("conflict: {owner} owns the flag"));
                 }
                 app.flag = *on;
@@ -478,7 +533,7 @@ impl World {
                 let Some(app) = self.sites[site].cluster.apps.get_mut(&name) else {
                     return Outcome::refused(format!("{workload} does not exist"));
                 };
-                if let Some(owner) = app.wanted_owner {
+                if let Some(owner) = app.wanted_owner.filter(|_| app.wanted != *replicas) {
                     return Outcome::refused(format!("conflict: {owner} owns the replicas"));
                 }
                 app.wanted = *replicas;
@@ -489,29 +544,7 @@ impl World {
                 }
                 Outcome::Done
             }
-            Step::PointTraffic { traffic, site: to, epoch, serial } => {
-                let from = self.sites[site].place;
-                let Some(primary) = self.dns.servers.first() else { return Outcome::refused("no server") };
-                if !primary.up || !self.net.joined(from, primary.place, Traffic::Clients) {
-                    return Outcome::unknown("the update server does not answer");
-                }
-                let name = (policy.key.clone(), traffic.clone());
-                let Some(published) = published(policy, traffic, to) else {
-                    return Outcome::refused(format!("the policy has no addresses of {traffic} in {to}"));
-                };
-                let to = Pointed { site: to.clone(), epoch: *epoch, serial: *serial, published };
-                match self.dns.update(&name, to.clone()) {
-                    Updated::Done => {
-                        self.judge.pointed(self.now, &name, &to);
-                        let transfer = self.dns.transfer;
-                        for server in 1..self.dns.servers.len() {
-                            self.later(transfer, Happening::Transfer(server, name.clone(), to.clone()));
-                        }
-                        Outcome::Done
-                    }
-                    Updated::Refused(why) => Outcome::refused(why),
-                }
-            }
+            Step::PointTraffic { .. } => Outcome::refused("an update carries the mark that was read for it"),
             Step::VerifyWrite { .. } => {
                 let Some(db) = self.database_at(&policy.key, site) else {
                     return Outcome::refused("no database");
@@ -539,7 +572,7 @@ impl World {
                 let view = match (cluster.read_fails(), app) {
                     (Some(why), _) => App::unseen(why),
                     (None, Some(app)) => {
-                        let mut view = app.view();
+                        let mut view = app.view(name);
                         add(&mut view.blockers, cluster.obstacles(policy, name));
                         view
                     }
@@ -548,38 +581,34 @@ impl World {
                 Found::Workload(Box::new(view))
             }
             Look::Traffic(name) => {
-                let from = self.sites[site].place;
-                let reach = |s: &super::dns::Server| s.up && self.net.joined(from, s.place, Traffic::Clients);
                 let target = (policy.key.clone(), name.clone());
+                let obstacles = cluster.obstacles(policy, name);
                 Found::Traffic(Box::new(match policy.traffic.get(name) {
                     Some(traffic) => {
-                        let mut view = self.dns.view(&target, &traffic.dns, reach);
-                        add(&mut view.blockers, cluster.obstacles(policy, name));
-                        view
+                        let at = self.dns.view(&target, &traffic.dns, |s| self.name_server_answers(site, s));
+                        let mut blockers = self.zone_blockers(op, &target);
+                        add(&mut blockers, obstacles);
+                        TrafficView { at, blockers }
                     }
-                    None => bascule_core::observation::TrafficView::default(),
+                    None => TrafficView::default(),
                 }))
             }
             Look::Database(name) => Found::Database(match cluster.read_fails() {
-                Some(why) => bascule_core::observation::Fact::unknown(why),
+                Some(why) => Fact::unknown(why),
                 // Every process of it stands still: the operator's own role hears nothing either.
-                None if self.stands_still(policy, name, site) => {
-                    bascule_core::observation::Fact::now(vec![bascule_core::plan::Gate::new(
-                        &format!("{}/{}", blocker::database(name), blocker::CONNECT_TIMEOUT),
-                        bascule_core::plan::Answer::Unknown,
-                        "the server did not answer in time",
-                        "an answer",
-                    )])
-                }
-                None if cluster.missing_secret => {
-                    bascule_core::observation::Fact::now(vec![bascule_core::plan::Gate::new(
-                        "database/secret",
-                        bascule_core::plan::Answer::No,
-                        "the Secret does not exist",
-                        "it exists",
-                    )])
-                }
-                None => bascule_core::observation::Fact::now(cluster.obstacles(policy, name)),
+                None if self.stands_still(policy, name, site) => Fact::now(vec![Gate::new(
+                    &format!("{}/{}", blocker::database(name), blocker::CONNECT_TIMEOUT),
+                    plan::Answer::Unknown,
+                    "the server did not answer in time",
+                    "an answer",
+                )]),
+                None if cluster.missing_secret => Fact::now(vec![Gate::new(
+                    "database/secret",
+                    plan::Answer::No,
+                    "the Secret does not exist",
+                    "it exists",
+                )]),
+                None => Fact::now(cluster.obstacles(policy, name)),
             }),
             Look::Upstream(_, of) => Found::Upstream(match cluster.read_fails() {
                 Some(why) => Err(NoUpstream::Unknown { reason: why.to_owned() }),
@@ -592,6 +621,20 @@ impl World {
         self.reply(op, LOOK, Event::Seen { policy: policy.key.clone(), what, found });
     }
 
+    /// What stands in the way of an update. That nothing does is believed for a while.
+    fn zone_blockers(&mut self, op: usize, name: &(PolicyKey, ItemName)) -> Fact<Vec<Gate>> {
+        let found = self.operators[op].zones.get(name).map(|good| self.now.since(*good));
+        if let Some(age) = found.filter(|age| *age < BELIEVED) {
+            return Fact::Known { value: Vec::new(), age };
+        }
+        let site = self.operators[op].site;
+        let gates = self.dns.blockers(name, |s| self.name_server_answers(site, s));
+        if gates.is_empty() {
+            self.operators[op].zones.insert(name.clone(), self.now);
+        }
+        Fact::now(gates)
+    }
+
     fn stands_still(&self, policy: &Policy, name: &ItemName, site: usize) -> bool {
         let here =
             |d: &super::database::Database| d.policy == policy.key && d.name == *name && d.site == site;
@@ -600,23 +643,24 @@ impl World {
 
     fn answered(&mut self, op: usize, call: u64, member: usize, answer: Answer) {
         let late = member == usize::MAX;
-        if !late {
-            let ok = !matches!(answer, Answer::Failed(_));
-            self.operators[op].ranking.note(member, ok, self.now);
+        let mut more = false;
+        // What comes after its deadline nobody hears any more.
+        if !late && (self.operators[op].calls.contains_key(&call) || self.asked_of.contains_key(&call)) {
+            self.operators[op].ranking.note(member, !answer.is_none(), self.now);
+            more = self.still_asked(call, member);
         }
         if !self.operators[op].calls.contains_key(&call) {
             return;
         }
         // With two members asked, one failure is not yet the end.
-        let failed = matches!(answer, Answer::Failed(_)) && !late;
-        if failed && self.still_asked(call) {
+        if answer.is_none() && more {
             return;
         }
         let Some(waiting) = self.operators[op].calls.remove(&call) else { return };
         let received = self.operator_clock(op);
         let why = match &answer {
             Answer::Failed(why) if why.is_empty() => "no answer in time".to_owned(),
-            Answer::Failed(why) => why.clone(),
+            Answer::Failed(why) | Answer::NotSent(why) => why.clone(),
             _ => "an answer that does not fit".to_owned(),
         };
         let event = match (waiting, answer) {
@@ -655,6 +699,9 @@ impl World {
             }
             (Call::Facts(policy, facts), Answer::Applied) => {
                 Event::FactsWritten { policy, facts, outcome: Outcome::Done }
+            }
+            (Call::Facts(policy, facts), Answer::NotSent(_)) => {
+                Event::FactsWritten { policy, facts, outcome: Outcome::refused(why) }
             }
             (Call::Facts(policy, facts), _) => {
                 Event::FactsWritten { policy, facts, outcome: Outcome::unknown(why) }
@@ -775,7 +822,7 @@ impl World {
 
 fn done(work: &Work, outcome: Outcome) -> Event {
     match work {
-        Work::Perform(policy, step) => {
+        Work::Perform(policy, step) | Work::Update(policy, step, _) => {
             Event::Done { policy: policy.key.clone(), step: step.clone(), outcome }
         }
         Work::Mark(policy, marks) => Event::MarkRaised { policy: policy.clone(), marks: *marks, outcome },

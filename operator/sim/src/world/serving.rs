@@ -115,7 +115,7 @@ impl World {
                 self.rules(db, Event::Tick { tell: true });
             }
             GuardInput::Checkpointed(serial, false) => self.rules(db, Event::CheckpointFailed { serial }),
-            GuardInput::Arbiter(call, answer) => self.guard_answered(db, call, answer),
+            GuardInput::Arbiter(call, member, answer) => self.guard_answered(db, call, member, answer),
             GuardInput::Word(session, event) => {
                 if self.databases[db].guard.session.is_some_and(|(s, _, _)| s == session) {
                     self.databases[db].guard.last_word = self.now;
@@ -170,6 +170,10 @@ impl World {
     pub(crate) fn rules(&mut self, db: usize, event: Event) {
         let life = self.databases[db].guard.life;
         if !self.guard_lives(db, life) {
+            return;
+        }
+        if let Some(told) = &mut self.databases[db].guard.by_hand {
+            told.push(event);
             return;
         }
         let now = self.databases[db].clock(self.now);
@@ -246,7 +250,7 @@ impl World {
         });
     }
 
-    fn carries_out(&mut self, db: usize, action: Action) {
+    pub(super) fn carries_out(&mut self, db: usize, action: Action) {
         let speeds = self.databases[db].server.speeds;
         match action {
             Action::Watch(deadline) => {
@@ -324,7 +328,7 @@ impl World {
         it.takes(between)
     }
 
-    fn begin(&mut self, db: usize, step: Step, wait: Duration) {
+    pub(super) fn begin(&mut self, db: usize, step: Step, wait: Duration) {
         let number = self.databases[db].begin(step.clone());
         self.later(wait, Happening::Stage(db, number, step));
     }
@@ -680,6 +684,10 @@ impl World {
 
     pub(crate) fn checkpoint_ends(&mut self, db: usize, life: u64, serial: Option<u64>) {
         let it = &self.databases[db];
+        if it.server.life == life && it.server.frozen {
+            self.later(MONITOR, Happening::Checkpoint(db, life, serial));
+            return;
+        }
         let works = it.server.life == life && it.server.run.is_primary() && !it.server.faults.disk_full;
         if works {
             let id = self.next_record();
@@ -943,10 +951,10 @@ impl World {
         self.push(overdue, Happening::Overdue(by, call));
     }
 
-    fn guard_answered(&mut self, db: usize, call: u64, answer: Option<Answer>) {
+    fn guard_answered(&mut self, db: usize, call: u64, member: usize, answer: Option<Answer>) {
         let Some(what) = self.databases[db].guard.calls.get(&call).copied() else { return };
         // One member's failure is not the end while others may answer; the deadline is.
-        if answer.is_none() && self.still_asked(call) {
+        if answer.is_none() && self.still_asked(call, member) {
             return;
         }
         self.databases[db].guard.calls.remove(&call);
@@ -986,13 +994,14 @@ impl World {
         }
         let it = &mut self.databases[db];
         it.guard.up = false;
-        it.guard.life += 1;
         it.guard.number += 1;
         it.guard.session = None;
         let running = it.server.run != Run::Down;
         if running {
             self.server_is_gone(db, "killed with its container");
         }
+        // Nobody is left to hear of it.
+        self.databases[db].guard.life += 1;
         if restarts {
             let it = &mut self.databases[db];
             let wait = it.takes(CONTAINER);

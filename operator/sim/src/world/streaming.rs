@@ -13,6 +13,8 @@ const RETRY: Duration = Duration::from_millis(250);
 const RECEIVER: Duration = Duration::from_millis(1500);
 /// How often a primary says that it lives when it has nothing to send.
 const KEEPALIVE: Duration = Duration::from_millis(500);
+/// How long a file of the log is.
+const SEGMENT: u64 = 16 << 20;
 /// How long a small record takes to replay.
 const REPLAY: Duration = Duration::from_micros(400);
 
@@ -43,6 +45,9 @@ impl World {
         let server = &mut self.databases[db].server;
         let Some(dir) = &mut server.dir else { return };
         let own = dir.wal.records.len();
+        if dir.wal.timeline != theirs.wal.timeline || server.stream.received.is_none() {
+            server.stream.received = Some(dir.wal.end() / SEGMENT * SEGMENT);
+        }
         if dir.wal.timeline != theirs.wal.timeline {
             dir.wal.timeline = theirs.wal.timeline;
             dir.wal.ancestors.clone_from(&theirs.wal.ancestors);
@@ -51,7 +56,6 @@ impl World {
         server.stream.sent = own;
         server.stream.heard = now;
         server.stream.reported = theirs.wal.end();
-        server.stream.ever = true;
         self.later(KEEPALIVE, Happening::Receiver(db, number));
         self.monitor_soon(db);
         self.pump(peer);
@@ -101,6 +105,7 @@ impl World {
         for rec in records {
             if rec.start == dir.wal.end() {
                 dir.wal.records.push(rec);
+                it.server.stream.received = Some(rec.end);
             }
         }
         it.server.stream.heard = now;
