@@ -4,6 +4,7 @@ mod conditions;
 mod intent;
 mod move_status;
 mod objects;
+pub mod policy_status;
 mod publish;
 #[cfg(test)]
 pub(crate) mod samples;

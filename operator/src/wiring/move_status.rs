@@ -122,6 +122,17 @@ pub const fn ended(state: MoveState) -> bool {
     !matches!(state, MoveState::Pending | MoveState::Requested)
 }
 
+/// What became of a Move, as its status says it.
+pub const fn end(end: MoveEnd) -> MoveState {
+    match end {
+        MoveEnd::Done => MoveState::Done,
+        MoveEnd::Refused => MoveState::Refused,
+        MoveEnd::RolledBack => MoveState::RolledBack,
+        MoveEnd::Stale => MoveState::Stale,
+        MoveEnd::BecameFailover => MoveState::BecameFailover,
+    }
+}
+
 /// How far a Move has come: what has not ended first, then what did not do what was asked.
 const fn advance(state: MoveState) -> u8 {
     match state {

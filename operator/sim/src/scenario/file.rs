@@ -10,7 +10,7 @@ use bascule_engine::intake::document::{Document, one};
 use bascule_engine::intake::read::{File, Limits};
 use serde_json::Value;
 
-use super::{Event, What, word};
+use super::{Event, Question, What, word};
 
 /// The shape of a scenario file, as JSON Schema.
 pub const SCHEMA: &str = include_str!("schema.json");
@@ -31,6 +31,8 @@ pub struct Said {
     pub writes_every: Option<Duration>,
     /// What happens.
     pub events: Vec<Event>,
+    /// What is asked meanwhile.
+    pub why: Vec<Question>,
 }
 
 /// Reads a scenario for a policy with these sites; `moves` are those that an event may name.
@@ -66,7 +68,20 @@ impl<'a> Reader<'a> {
         let list = value["events"].as_array().map_or(&[][..], Vec::as_slice);
         let events =
             list.iter().enumerate().filter_map(|(i, event)| self.event(event, &format!("events[{i}]")));
-        Said { profile, seed, lasts, writes_every, events: events.collect() }
+        let events = events.collect();
+        let list = value["why"].as_array().map_or(&[][..], Vec::as_slice);
+        let why = list.iter().enumerate().filter_map(|(i, asked)| self.question(asked, &format!("why[{i}]")));
+        let why = why.collect();
+        Said { profile, seed, lasts, writes_every, events, why }
+    }
+
+    fn question(&mut self, value: &Value, path: &str) -> Option<Question> {
+        let at = self.time(value, path, "at");
+        let site = match text(value, "site") {
+            Some(name) => Some(self.check(&format!("{path}.site"), word::site(name, self.sites))?.1),
+            None => None,
+        };
+        Some(Question { at: at?, site })
     }
 
     fn event(&mut self, value: &'a Value, path: &str) -> Option<Event> {

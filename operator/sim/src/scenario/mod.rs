@@ -5,6 +5,7 @@
 //! | `kind` | which faults are there, in whose words, and what are they to the world? |
 //! | `word` | what does `site=paris@10s+30s` say? |
 //! | `file` | what does a scenario file say? |
+//! | `asking` | what is asked meanwhile, and who looks on? |
 //! | `play` | what happens, and when is it over? |
 //! | `story` | who saw what, in lines, without noise? |
 //! | `account` | what was lost, for how long was nothing written, how long did each phase take? |
@@ -13,6 +14,7 @@
 //! | `text` | how is it read? |
 
 mod account;
+mod asking;
 pub mod file;
 pub mod kind;
 mod missing;
@@ -30,6 +32,7 @@ use bascule_core::timing::Profile;
 use jiff::Timestamp;
 
 pub use self::account::{Account, LossBound, Outage, PhaseTook, TrafficEnd, Verdict, WhyNot};
+pub use self::asking::{Asked, Onlooker, Question};
 pub use self::play::{NotSteady, Played, latency, play};
 pub use self::promise::{Judgement, Promised};
 pub use self::story::Line;
@@ -50,6 +53,8 @@ pub struct Scenario {
     pub writes_every: Duration,
     /// What happens, in any order.
     pub events: Vec<Event>,
+    /// What is asked meanwhile, in any order. It changes nothing of what happens.
+    pub why: Vec<Question>,
 }
 
 /// How often a client writes when nobody says.
@@ -61,7 +66,7 @@ pub const USUAL_TIME: Duration = Duration::from_secs(10);
 impl Scenario {
     /// Nothing happens.
     pub const fn quiet(profile: Profile, seed: u64) -> Self {
-        Self { profile, seed, lasts: None, writes_every: WRITES_EVERY, events: Vec::new() }
+        Self { profile, seed, lasts: None, writes_every: WRITES_EVERY, events: Vec::new(), why: Vec::new() }
     }
 
     /// The time of day at the moment the world is steady: early enough for every Move that is given to act at the time

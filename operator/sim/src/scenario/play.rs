@@ -1,20 +1,22 @@
 //! What happens, and when it is over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bascule_core::plan::{Answer, Gate};
 use bascule_core::policy::Policy;
 use bascule_core::record::Phase;
 use bascule_core::timing::Profile;
+use jiff::Timestamp;
 
 use super::account::{Account, follows};
+use super::asking::{self, Asked, Onlooker};
 use super::promise::{self, Judgement};
 use super::story::{self, Line, Teller};
-use super::{Event, Scenario, What, missing};
+use super::{Event, Question, Scenario, What, missing};
 use crate::fault::When;
 use crate::flow;
-use crate::time::Moment;
+use crate::time::{Machine, Moment};
 use crate::world::client::{Outcome, Write};
 use crate::world::postgres::Run;
 use crate::world::{Plan, World};
@@ -80,35 +82,36 @@ pub const fn latency(profile: Profile) -> Duration {
     })
 }
 
-/// Plays a scenario with a policy; `watch` hears how far the world is, as often as somebody looks.
+/// Plays a scenario with a policy, before the eyes of `onlooker`.
 ///
 /// # Errors
 /// When the policy does not work even when nothing goes wrong.
-pub fn play(
-    policy: &Policy,
-    scenario: &Scenario,
-    watch: &mut dyn FnMut(Duration),
-) -> Result<Played, NotSteady> {
+pub fn play(policy: &Policy, scenario: &Scenario, onlooker: &mut dyn Onlooker) -> Result<Played, NotSteady> {
     let latency = latency(scenario.profile);
     let mut plan = Plan::of(vec![policy.clone()], scenario.seed);
     plan.profile = scenario.profile;
     plan.latency = latency;
     plan.tell = true;
     plan.writes_every = (!policy.databases.is_empty()).then_some(scenario.writes_every);
+    // From the beginning on: what the record and the status say of the past has then one time of day.
+    plan.wall = scenario.time_of_day();
     let mut world = World::new(&plan);
+    world.publications = (!scenario.why.is_empty()).then(Vec::new);
+    let right = right_clock(plan.wall);
     world.dns.ttl = policy.traffic.values().map(|t| t.dns.ttl).max().unwrap_or_default();
     let within = Duration::from_mins(1) + scenario.profile.timing().l() * 4;
     let steady = world
         .settle(within)
         .map_err(|u| NotSteady { within: bascule_core::time::human(within), why: u.0 })?;
     let began = world.now;
-    set_clocks(&mut world, scenario);
     world.remember();
     let mut player = Player {
         teller: Teller::new(&world, began),
         world,
         policy,
         began,
+        right,
+        questions: questions(policy, scenario),
         lasting: lasting(scenario),
         named: BTreeMap::new(),
         streaming: BTreeMap::new(),
@@ -116,7 +119,7 @@ pub fn play(
         quiet_since: None,
         stuck_since: None,
     };
-    let ended = player.run(scenario, watch);
+    let ended = player.run(scenario, onlooker);
     let watched = player.world.now.since(began);
     let Player { world, mut teller, .. } = player;
     let account = Account::of(&world, policy, scenario, began);
@@ -146,10 +149,22 @@ fn lasting(scenario: &Scenario) -> Vec<Option<usize>> {
     scenario.events.iter().filter_map(for_good).collect()
 }
 
-/// Every wall clock shows the time of day at which the Moves may act.
-fn set_clocks(world: &mut World, scenario: &Scenario) {
-    let Some(wanted) = scenario.time_of_day() else { return };
-    world.set_clocks(wanted);
+/// The clock of whoever asks: nobody sets it wrong.
+fn right_clock(at_first: Option<Timestamp>) -> Machine {
+    let mut right = Machine::new(Duration::ZERO, 0);
+    if let Some(wall) = at_first {
+        let by = wall.duration_since(right.wall(Moment(0)));
+        right.step_wall(i64::try_from(by.as_micros()).unwrap_or_default());
+    }
+    right
+}
+
+/// Every question at every site that it is asked at, in order, each once.
+fn questions(policy: &Policy, scenario: &Scenario) -> VecDeque<(Duration, usize)> {
+    let is_asked = |q: &Question, site: usize| q.site.as_ref().is_none_or(|s| *s == policy.sites[site]);
+    let all = scenario.why.iter().flat_map(|q| (0..policy.sites.len()).map(move |site| (q, site)));
+    let all = all.filter(|(q, site)| is_asked(q, *site)).map(|(q, site)| (q.at, site));
+    all.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// What an operator names as standing in the way.
@@ -165,6 +180,10 @@ struct Player<'a> {
     world: World,
     policy: &'a Policy,
     began: Moment,
+    /// The clock of whoever asks.
+    right: Machine,
+    /// What is still to be asked: when, and at which site.
+    questions: VecDeque<(Duration, usize)>,
     teller: Teller,
     /// What goes on for good, by site; `None`: about no site in particular.
     lasting: Vec<Option<usize>>,
@@ -179,7 +198,7 @@ struct Player<'a> {
 }
 
 impl Player<'_> {
-    fn run(&mut self, scenario: &Scenario, watch: &mut dyn FnMut(Duration)) -> &'static str {
+    fn run(&mut self, scenario: &Scenario, onlooker: &mut dyn Onlooker) -> &'static str {
         let mut people: Vec<&Event> = Vec::new();
         for event in &scenario.events {
             match &event.what {
@@ -194,7 +213,8 @@ impl Player<'_> {
         let mut people = people.into_iter().peekable();
         let last =
             scenario.events.iter().map(|e| e.at + e.lasts.unwrap_or_default()).max().unwrap_or_default();
-        let longest = scenario.lasts.unwrap_or_else(|| last + self.patience(scenario));
+        let asked = self.questions.back().map(|(at, _)| *at).unwrap_or_default();
+        let longest = scenario.lasts.unwrap_or_else(|| (last + self.patience(scenario)).max(asked));
         let end = self.began + longest;
         let bound_by = if scenario.lasts.is_some() { CUT_SHORT } else { "it was watched for long enough" };
         self.tell_plan(scenario);
@@ -203,11 +223,13 @@ impl Player<'_> {
             if let Some(event) = people.peek() {
                 next = next.min(self.began + event.at);
             }
+            self.answers(next, onlooker);
             self.world.run_until(next);
+            self.shows(onlooker);
             while let Some(event) = people.next_if(|e| self.began + e.at <= self.world.now) {
                 self.person(event);
             }
-            watch(self.world.now.since(self.began));
+            onlooker.is_at(self.world.now.since(self.began));
             self.look();
             if self.world.now >= end {
                 return bound_by;
@@ -216,9 +238,31 @@ impl Player<'_> {
             if scenario.lasts.is_none()
                 && over
                 && let Some(why) = self.nothing_more()
+                && self.questions.is_empty()
             {
                 return why;
             }
+        }
+    }
+
+    /// What is asked until then. It is nobody's look: the story stays as it would be.
+    fn answers(&mut self, until: Moment, onlooker: &mut dyn Onlooker) {
+        while let Some((at, site)) = self.questions.pop_front_if(|(at, _)| self.began + *at <= until) {
+            self.world.run_until(self.began + at);
+            self.shows(onlooker);
+            onlooker.is_asked(Asked {
+                at,
+                site: self.world.sites[site].name.clone(),
+                wall: self.right.wall(self.world.now),
+                object: asking::object(&self.world, site, &self.policy.key),
+            });
+        }
+    }
+
+    /// What people can read has changed.
+    fn shows(&mut self, onlooker: &mut dyn Onlooker) {
+        for publication in self.world.publications.iter_mut().flat_map(std::mem::take) {
+            onlooker.sees(&publication);
         }
     }
 

@@ -34,6 +34,11 @@ pub fn head(policy: &Policy, scenario: &Scenario) -> String {
     if scenario.events.is_empty() {
         out.push_str("  nothing goes wrong\n");
     }
+    let mut questions: Vec<_> = scenario.why.iter().collect();
+    questions.sort_by_key(|q| q.at);
+    for question in questions {
+        line(&mut out, format_args!("  {}", question.words()));
+    }
     out
 }
 
@@ -44,7 +49,7 @@ fn line(out: &mut String, what: std::fmt::Arguments<'_>) {
 }
 
 impl Played {
-    /// The story and its sum, for people: what follows after [`head`].
+    /// The story and its sum, for people: what follows after [`head`] and comes before [`Played::verdict`].
     pub fn text(&self) -> String {
         let mut out = String::new();
         self.story(&mut out);
@@ -56,13 +61,17 @@ impl Played {
                 line(&mut out, format_args!("  {what}"));
             }
         }
+        out
+    }
+
+    /// The last line: whether the policy kept its word.
+    pub fn verdict(&self) -> String {
         let verdict = match self.promises.iter().filter(|p| p.is_broken()).count() {
             0 => "every promise was held".to_owned(),
             1 => "1 promise was broken".to_owned(),
             n => format!("{n} promises were broken"),
         };
-        line(&mut out, format_args!("\n{}: {verdict}", self.policy));
-        out
+        format!("\n{}: {verdict}\n", self.policy)
     }
 
     fn story(&self, out: &mut String) {

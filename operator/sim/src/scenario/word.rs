@@ -5,7 +5,7 @@ use std::time::Duration;
 use bascule_core::name::SiteName;
 
 use super::kind::{About, KINDS, Kind};
-use super::{Event, USUAL_TIME, What};
+use super::{Event, Question, USUAL_TIME, What};
 
 /// The longest time that may be named.
 pub const LONGEST: Duration = Duration::from_hours(24);
@@ -89,6 +89,32 @@ pub fn switch(text: &str, sites: &[SiteName]) -> Result<Event, String> {
     let at = at.map_or(Ok(USUAL_TIME), |at| time("the time after @", at))?;
     let (_, to) = site(name, sites)?;
     Ok(Event { at, lasts: None, what: What::Switch(to) })
+}
+
+/// When and where somebody asks: `[SITE@]TIME`.
+///
+/// # Errors
+/// What was found and what was expected.
+pub fn question(text: &str, sites: &[SiteName]) -> Result<Question, String> {
+    let form = || {
+        let site = sites.first().map_or("SITE", SiteName::as_str);
+        format!("expected [SITE@]TIME, for example 12s, or {site}@12s")
+    };
+    let Some((name, at)) = text.rsplit_once('@') else {
+        if sites.iter().any(|s| s.as_str() == text) {
+            return Err(format!("found the site {text:?} without a time, expected for example {text}@12s"));
+        }
+        return match time("the time", text) {
+            Ok(at) => Ok(Question { at, site: None }),
+            Err(why) if text.starts_with(|c: char| c.is_ascii_digit()) => Err(why),
+            Err(_) => Err(format!("found {text:?}, {}", form())),
+        };
+    };
+    if time("", name).is_ok() && sites.iter().any(|s| s.as_str() == at) {
+        return Err(format!("found the time before the site, expected {at}@{name}"));
+    }
+    let (_, site) = site(name, sites)?;
+    Ok(Question { at: time("the time after @", at)?, site: Some(site) })
 }
 
 /// A file with its time: `FILE[@TIME]`. A name may have an `@` itself: only what reads as a time is one.

@@ -140,6 +140,7 @@ impl World {
             disturbed: Moment(0),
             frozen_leader: None,
             latency: plan.latency,
+            publications: None,
             sites,
         };
         for site in 0..names.len() {

@@ -67,8 +67,14 @@ impl World {
         let head = self.git.head.clone();
         let objects = &mut self.sites[site].cluster.objects;
         let next = objects.resource_version + 1;
+        let before: Vec<PolicyKey> = objects.policies.keys().cloned().collect();
         change(objects, &head);
         objects.resource_version = next;
+        for key in before {
+            if !self.sites[site].cluster.objects.policies.contains_key(&key) {
+                self.publishes(site, &key, None);
+            }
+        }
         self.tell_objects(site);
     }
 

@@ -125,6 +125,8 @@ pub struct World {
     pub(crate) frozen_leader: Option<usize>,
     /// The usual latency of a line.
     pub(crate) latency: Duration,
+    /// What people can read has changed since somebody last looked; `None`: nobody looks.
+    pub(crate) publications: Option<Vec<operator::Publication>>,
 }
 
 impl World {

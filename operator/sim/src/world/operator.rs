@@ -17,6 +17,7 @@ use bascule_engine::brain::{Brain, Command, Event, Found, Look, ORDERED_TO_LOCK}
 use bascule_engine::ports::{
     ArbiterChange, Cas, GuardEvent, GuardSession, Intent, JournalKind, NoUpstream, Renewed, Shown,
 };
+use jiff::Timestamp;
 
 use super::World;
 use super::arbiter::{Answer, Caller, Ranking, Request, Watch};
@@ -59,6 +60,19 @@ pub enum Input {
     Answer(u64, usize, Answer),
     /// A change, by one of its watches.
     Changed(u64, ArbiterChange),
+}
+
+/// What people can read of a policy in a site's cluster has changed.
+#[derive(Clone, Debug)]
+pub struct Publication {
+    /// Which policy.
+    pub policy: PolicyKey,
+    /// In which site's cluster.
+    pub site: SiteName,
+    /// The time of day, by the clock of that site.
+    pub wall: Timestamp,
+    /// What its operator shows; `None`: the object is gone, and with it its status.
+    pub shown: Option<Box<Shown>>,
 }
 
 /// What the objects' watch has told so far.
@@ -296,6 +310,7 @@ impl World {
                 };
                 if outcome.is_done() {
                     self.sites[site].cluster.published += 1;
+                    self.publishes(site, &policy, Some(&shown));
                     self.operators[op].shown.insert(policy.clone(), *shown);
                 }
                 self.reply(op, API, Event::Published { policy, outcome });
@@ -319,6 +334,18 @@ impl World {
                 self.operator_dies(op);
             }
         }
+    }
+
+    /// Whoever looks on is told at their next look.
+    pub(super) fn publishes(&mut self, site: usize, policy: &PolicyKey, shown: Option<&Shown>) {
+        let Some(publications) = &mut self.publications else { return };
+        let site = &self.sites[site];
+        publications.push(Publication {
+            policy: policy.clone(),
+            site: site.name.clone(),
+            wall: site.machine.wall(self.now),
+            shown: shown.cloned().map(Box::new),
+        });
     }
 
     /// What an operator is about to do is kept, with what stands there now.

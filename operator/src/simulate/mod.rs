@@ -1,5 +1,7 @@
 //! `bascule simulate`: what would happen to a policy if, told without a cluster and without a network.
 
+mod asked;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,8 +21,9 @@ use bascule_sim::scenario::{Event, Scenario, USUAL_TIME, WRITES_EVERY, What, hea
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
+use self::asked::Asking;
 use crate::given::{self, wrong};
-use crate::telling::{Progress, print};
+use crate::telling::print;
 
 /// The exit code when a promise was broken.
 const BROKEN: u8 = 2;
@@ -35,6 +38,10 @@ Without --fail, --switch-to, --move and --scenario the initial site loses power 
 
 TIME counts from the moment everything is steady. Without +DURATION a fault lasts for good.
 
+--why prints what `bascule why` would print against the cluster of that site at that moment, byte for byte by the same \
+code: why it has not taken the role yet, and what would change that. Asking changes nothing of what happens, nor the \
+exit code.
+
 Exit codes: 0 the policy's promises were held (maxDataLoss, the time to recover, a switchover without loss), 2 one was \
 broken (the table at the end says which, with numbers), 1 there is no answer (the error says why).
 
@@ -47,6 +54,7 @@ Examples:
   bascule simulate shop.yaml --fail link@5s+1m --fail database=paris@20s
   bascule simulate shop.yaml --switch-to lyon                 a planned switchover
   bascule simulate shop.yaml --fail site=paris@5s --move failover.yaml@1m
+  bascule simulate shop.yaml --why lyon@25s                   what lyon waits for 15 seconds later
   bascule simulate --list-faults";
 
 /// What is asked.
@@ -71,6 +79,10 @@ pub struct SimulateArgs {
     /// A file with Moves that are merged, at 10s if no time is given; may be repeated.
     #[arg(long = "move", value_name = "FILE[@TIME]")]
     pub moves: Vec<String>,
+
+    /// Ask `bascule why` at this moment, at this site or, if none is named, at each; may be repeated.
+    #[arg(long, value_name = "[SITE@]TIME")]
+    pub why: Vec<String>,
 
     /// A file that says what happens; the options here are added to it, and win over it.
     #[arg(long, value_name = "FILE")]
@@ -131,15 +143,18 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
             print(if i > 0 { "\n\n" } else { "" })?;
             print(&head(&case.policy, &case.scenario))?;
         }
-        let mut progress = Progress::of(&case.policy.key.to_string());
-        let played =
-            play(&case.policy, &case.scenario, &mut |at| progress.is_at(&format!("{} simulated", human(at))))
-                .with_context(|| case.policy.key.to_string())?;
-        progress.ends();
+        let mut asking = Asking::of(&case.policy.key);
+        let played = play(&case.policy, &case.scenario, &mut asking);
+        asking.ends();
+        let played = played.with_context(|| case.policy.key.to_string())?;
         held &= played.held();
         match args.output {
-            Output::Text => print(&played.text())?,
-            Output::Json => told.push(played.json()),
+            Output::Text => print(&[played.text(), asking.text(), played.verdict()].concat())?,
+            Output::Json => {
+                let mut one = played.json();
+                one["why"] = asking.json()?;
+                told.push(one);
+            }
         }
     }
     if args.output == Output::Json {
@@ -216,7 +231,10 @@ fn policies(revision: &Revision, only: Option<&str>, file: &str) -> anyhow::Resu
     chosen
         .map(|(name, sourced)| {
             let labels = sourced.object.metadata.labels.clone().unwrap_or_default();
-            let policy = policy::convert(&sourced.object, None).with_context(|| format!("{file}: {name}"))?;
+            let mut policy =
+                policy::convert(&sourced.object, None).with_context(|| format!("{file}: {name}"))?;
+            // A file has no generation; an API server begins with 1.
+            policy.generation = policy.generation.max(1);
             Ok((policy, labels))
         })
         .collect()
@@ -288,6 +306,10 @@ fn scenario_for(
         let usual = format!("site={}@10s", policy.initial_site);
         events.push(option("--fail", &usual, word::fault(&usual, sites))?);
     }
+    let mut why = said.why;
+    for text in &args.why {
+        why.push(word::question(text, sites).map_err(|why| anyhow!("--why {text}: {why}"))?);
+    }
     let time = |name: &str, text: &Option<String>| {
         text.as_deref().map(|text| word::time(name, text).map_err(|why| anyhow!("{why}"))).transpose()
     };
@@ -296,11 +318,21 @@ fn scenario_for(
     if let Some(found) = writes_every.filter(|d| *d < FASTEST_WRITES) {
         bail!("--writes-every: found {}, expected at least {}", human(found), human(FASTEST_WRITES));
     }
+    let lasts = time("--for", &args.lasts)?.or(said.lasts);
+    if let Some((late, end)) = lasts.and_then(|end| Some((why.iter().map(|q| q.at).max()?, end)))
+        && late > end
+    {
+        let (late, end) = (human(late), human(end));
+        bail!(
+            "`why` is asked at {late}, when nobody watches any more (--for {end}): ask earlier, or watch for longer"
+        );
+    }
     Ok(Scenario {
         profile: profile.or(said.profile).unwrap_or(Profile::Wan),
         seed: args.seed.or(said.seed).unwrap_or(1),
-        lasts: time("--for", &args.lasts)?.or(said.lasts),
+        lasts,
         writes_every: writes_every.or(said.writes_every).unwrap_or(WRITES_EVERY),
         events,
+        why,
     })
 }
