@@ -89,6 +89,124 @@ fn a_bound_that_is_too_strict_holds_the_role_back_and_is_named() {
     told("too-strict", &[&policy], 2);
 }
 
+/// What `why` answers in a run, and nothing else of it.
+fn answers(arguments: &[&str]) -> String {
+    let said = simulate(arguments);
+    assert!(said.err.is_empty(), "{said:?}");
+    let from = said.out.find("\nbascule why ").unwrap_or_else(|| panic!("nothing is answered: {said:?}"));
+    let (answers, verdict) = said.out[from + 1..].trim_end().rsplit_once("\n\n").unwrap();
+    assert!(verdict.starts_with("shop/shop: "), "the verdict stays the last line: {verdict}");
+    answers.to_owned() + "\n"
+}
+
+#[test]
+fn why_is_answered_at_each_site_as_bascule_why_would_there() {
+    let lost = ["examples/shop.yaml", "--why", "25s"];
+    insta::assert_snapshot!("why-site-lost", answers(&lost));
+    assert_eq!(answers(&lost), answers(&lost), "the same arguments give the same bytes");
+}
+
+#[test]
+fn why_names_what_holds_a_takeover_back_for_good() {
+    let directory = tempfile::tempdir().unwrap();
+    let policy = changed(directory.path(), "strict.yaml", &[("time: 1m", "time: 7s")]);
+    insta::assert_snapshot!("why-too-strict", answers(&[&policy, "--why", "lyon@1m"]));
+}
+
+#[test]
+fn why_does_not_believe_what_a_frozen_operator_wrote_and_knows_its_own_time_of_day() {
+    let frozen = ["examples/shop.yaml", "--fail", "operator-frozen=lyon@5s", "--why", "lyon@90s"];
+    insta::assert_snapshot!("why-frozen", answers(&frozen));
+    let clock = answers(&["examples/shop.yaml", "--fail", "clock=lyon@5s", "--why", "lyon@40s"]);
+    assert!(clock.contains("Note     the operator's clock is 59 m"), "{clock}");
+}
+
+#[test]
+fn why_during_a_switchover_names_the_move_and_afterwards_who_asked_for_it() {
+    let moved = ["examples/shop.yaml", "--move", "examples/move.yaml@5s", "--why", "lyon@30s"];
+    let after = answers(&moved);
+    assert!(after.contains("Active   lyon, epoch 2, serial "), "{after}");
+    assert!(after.contains(", by Switchover (Move 2026-11-28-paris-kernel)"), "{after}");
+    // The day of the Move, and not two of them: the past of the record has the same time of day.
+    assert!(!after.contains("days"), "{after}");
+}
+
+#[test]
+fn why_has_no_answer_where_nobody_can_be_asked() {
+    let of = |kind: &str| answers(&["examples/shop.yaml", "--fail", kind, "--why", "lyon@12s"]);
+    for (kind, words) in [
+        ("site=lyon@10s", "No answer: the site has no power; what another site knows is asked there."),
+        ("api=lyon@10s", "No answer: its API server refuses connections"),
+        ("api-silent=lyon@10s", "No answer: its API server does not answer within 5 s"),
+        ("api-busy=lyon@10s", "No answer: its API server is busy (429)"),
+        ("policy-deleted=lyon@10s", "No answer: there is no FailoverPolicy shop/shop in its cluster."),
+    ] {
+        assert!(of(kind).contains(words), "{kind}: {}", of(kind));
+    }
+    // A person's rights are not the operator's.
+    assert!(of("api-forbidden=lyon@10s").contains("Told by  lyon"), "{}", of("api-forbidden=lyon@10s"));
+}
+
+#[test]
+fn a_policy_that_was_edited_is_another_generation_until_its_operator_has_judged_it() {
+    let edited = |at: &str| answers(&["examples/shop.yaml", "--fail", "policy-edited=lyon@10s", "--why", at]);
+    let note = "this is about generation 1, the newest is 2";
+    assert!(edited("lyon@10001ms").contains(note), "{}", edited("lyon@10001ms"));
+    assert!(!edited("lyon@20s").contains("generation"), "{}", edited("lyon@20s"));
+}
+
+#[test]
+fn asking_changes_nothing_of_what_happens() {
+    let silent = simulate(&["examples/shop.yaml"]).out;
+    // In the middle of everything, between two looks of those who tell the story, and twice.
+    let asked = simulate(&["examples/shop.yaml", "--why=10003ms", "--why=lyon@52s", "--why=lyon@52s"]).out;
+    let story = |out: &str| {
+        let from = out.find("\n\n    0.000 s").unwrap();
+        let to = out.find("\n\nbascule why").or_else(|| out.find("\n\nshop/shop: every")).unwrap();
+        out[from..to].to_owned()
+    };
+    assert_eq!(story(&asked), story(&silent));
+    assert_eq!(asked.matches("\nbascule why shop/shop, asked at lyon at 52 s").count(), 1);
+    let late = simulate(&["examples/shop.yaml", "--why", "lyon@10m"]).out;
+    assert!(late.contains("asked at lyon at 10 m"), "it is watched until the last question: {late}");
+}
+
+#[test]
+fn what_why_answers_is_part_of_the_json_and_documented() {
+    let said = simulate(&["examples/shop.yaml", "--why", "25s", "-o", "json"]);
+    let json: Value = serde_json::from_str(&said.out).unwrap();
+    let (paris, lyon) = (&json["why"][0], &json["why"][1]);
+    assert_eq!((&paris["site"], &paris["atMs"]), (&"paris".into(), &25_000.into()));
+    assert!(paris["noAnswer"].as_str().unwrap().contains("no power"), "{paris}");
+    assert_eq!((&paris["answer"], &paris["status"]), (&Value::Null, &Value::Null));
+    assert_eq!(
+        (&lyon["noAnswer"], &lyon["answer"]["firstBlocker"]["code"]),
+        (&Value::Null, &"promote".into())
+    );
+    assert_eq!(lyon["answer"]["site"], "lyon");
+    assert_eq!(lyon["status"]["phase"], "ReadOnly");
+    let documented = fs::read_to_string(repository().join("docs/simulate.md")).unwrap();
+    for field in lyon.as_object().unwrap().keys() {
+        assert!(documented.contains(&format!("`{field}`")), "docs/simulate.md does not say what {field} is");
+    }
+    let none = simulate(&["examples/shop.yaml", "--for=1s", "-o", "json"]);
+    assert_eq!(serde_json::from_str::<Value>(&none.out).unwrap()["why"], Value::Array(vec![]));
+}
+
+#[test]
+fn a_scenario_file_asks_as_well() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = "events:\n  - { at: 5s, fail: link }\nwhy:\n  - { at: 20s, site: lyon }\n";
+    let scenario = written(directory.path(), "night.yaml", text);
+    let said = answers(&["examples/shop.yaml", "--scenario", &scenario, "--why", "paris@8s"]);
+    let asked: Vec<&str> = said.lines().filter(|l| l.starts_with("bascule why")).collect();
+    assert_eq!(asked.len(), 2, "{said}");
+    assert!(
+        asked[0].contains("asked at paris at 8 s") && asked[1].contains("asked at lyon at 20 s"),
+        "{said}"
+    );
+}
+
 #[test]
 fn nobody_but_a_person_promotes_where_the_policy_says_never() {
     let said = simulate(&["examples/read-only.yaml"]);
@@ -223,6 +341,26 @@ fn what_is_wrong_is_said_so_that_it_can_be_mended() {
 }
 
 #[test]
+fn a_wrong_question_is_said_so_that_it_can_be_mended() {
+    let wrong = |why: &str, words: &[&str]| fails(&["examples/shop.yaml", "--why", why], words);
+    wrong("pairs@12s", &["--why pairs@12s", "did you mean paris?", "paris, lyon"]);
+    wrong("berlin@12s", &["--why berlin@12s", "expected a site of the policy (paris, lyon)"]);
+    wrong("lyon", &["--why lyon", "found the site \"lyon\" without a time", "lyon@12s"]);
+    wrong("12", &["--why 12", "found \"12\"", "expected a duration such as 500ms, 10s"]);
+    wrong("12s@lyon", &["found the time before the site, expected lyon@12s"]);
+    wrong("lyon@soon", &["--why lyon@soon", "the time after @: found \"soon\""]);
+    wrong("soon", &["found \"soon\", expected [SITE@]TIME, for example 12s, or paris@12s"]);
+    wrong("12s,20s", &["found \"12s,20s\"", "repeat --why"]);
+    wrong("@12s", &["found no site before @", "expected [SITE@]TIME"]);
+    wrong("25h", &["found \"25h\", expected at most 24h"]);
+    fails(
+        &["examples/shop.yaml", "--for=1m", "--why=2m"],
+        &["`why` is asked at 2 m, but only 60 s are watched (--for)", "ask earlier"],
+    );
+    fails(&["examples/shop.yaml", "--why"], &["a value is required for '--why <[SITE@]TIME>'"]);
+}
+
+#[test]
 fn what_is_wrong_in_a_file_is_named_with_its_place() {
     let directory = tempfile::tempdir().unwrap();
     let policy = changed(
@@ -238,5 +376,16 @@ fn what_is_wrong_in_a_file_is_named_with_its_place() {
     fails(
         &["examples/shop.yaml", "--scenario", &scenario],
         &["night.yaml:3:11: events[0].fial: unknown field 'fial', expected one of: at, fail, for"],
+    );
+    let text = "events:\n  - { at: 10s, fail: link }\nwhy:\n  - at: soon\n    site: lyno\n  - site: lyon\n";
+    let scenario = written(directory.path(), "asked.yaml", text);
+    fails(&["examples/shop.yaml", "--scenario", &scenario], &["asked.yaml:6:5: why[1]: at is missing"]);
+    let scenario = written(directory.path(), "asked.yaml", &text.replace("  - site: lyon\n", ""));
+    fails(
+        &["examples/shop.yaml", "--scenario", &scenario],
+        &[
+            "asked.yaml:4:9: why[0].at: found \"soon\", expected a duration such as",
+            "asked.yaml:5:11: why[0].site: found \"lyno\", expected a site of the policy; did you mean lyon?",
+        ],
     );
 }

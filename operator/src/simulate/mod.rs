@@ -324,7 +324,7 @@ fn scenario_for(
     {
         let (late, end) = (human(late), human(end));
         bail!(
-            "`why` is asked at {late}, when nobody watches any more (--for {end}): ask earlier, or watch for longer"
+            "`why` is asked at {late}, but only {end} are watched (--for): ask earlier, or watch for longer"
         );
     }
     Ok(Scenario {

@@ -106,12 +106,16 @@ pub fn question(text: &str, sites: &[SiteName]) -> Result<Question, String> {
         }
         return match time("the time", text) {
             Ok(at) => Ok(Question { at, site: None }),
+            Err(why) if text.contains(',') => Err(format!("{why}; for several, repeat --why")),
             Err(why) if text.starts_with(|c: char| c.is_ascii_digit()) => Err(why),
             Err(_) => Err(format!("found {text:?}, {}", form())),
         };
     };
     if time("", name).is_ok() && sites.iter().any(|s| s.as_str() == at) {
         return Err(format!("found the time before the site, expected {at}@{name}"));
+    }
+    if name.is_empty() {
+        return Err(format!("found no site before @, {}", form()));
     }
     let (_, site) = site(name, sites)?;
     Ok(Question { at: time("the time after @", at)?, site: Some(site) })
