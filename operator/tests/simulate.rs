@@ -379,7 +379,7 @@ fn what_is_wrong_in_a_file_is_named_with_its_place() {
     );
     let text = "events:\n  - { at: 10s, fail: link }\nwhy:\n  - at: soon\n    site: lyno\n  - site: lyon\n";
     let scenario = written(directory.path(), "asked.yaml", text);
-    fails(&["examples/shop.yaml", "--scenario", &scenario], &["asked.yaml:6:5: why[1]: at is missing"]);
+    fails(&["examples/shop.yaml", "--scenario", &scenario], &["asked.yaml:6:5: why[1].at: is missing"]);
     let scenario = written(directory.path(), "asked.yaml", &text.replace("  - site: lyon\n", ""));
     fails(
         &["examples/shop.yaml", "--scenario", &scenario],
