@@ -18,7 +18,7 @@ use super::mark::Mark;
 use super::observe::Answer as Asked;
 use super::read::MarkFound;
 use super::target::{DnsTarget, DnsTargetSpec, SiteAddresses, TargetError, TsigKey};
-use super::verify::Difference;
+use super::verify::{Difference, list};
 use crate::finding::{Finding, Severity};
 
 /// How long the answer of a preflight is believed. An update is refused all the same when it no longer holds.
@@ -118,8 +118,7 @@ impl DnsTraffic {
             let words = match (&answer.result, newest) {
                 (Fact::Unknown { .. }, _) => return None,
                 (Fact::Known { value, .. }, None) => {
-                    let addresses: Vec<String> = value.addresses.iter().map(ToString::to_string).collect();
-                    format!("addresses {}, and no mark of Bascule", addresses.join(", "))
+                    format!("addresses {}, and no mark of Bascule", list(&value.addresses))
                 }
                 (Fact::Known { value, .. }, Some(mark)) => {
                     let Some(expected) = self.target.addresses(&mark.site) else {

@@ -68,7 +68,8 @@ impl fmt::Display for Difference {
     }
 }
 
-fn list(addresses: &BTreeSet<IpAddr>) -> String {
+/// Addresses in words.
+pub(super) fn list(addresses: &BTreeSet<IpAddr>) -> String {
     if addresses.is_empty() {
         return "none".to_owned();
     }

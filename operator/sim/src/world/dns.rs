@@ -175,10 +175,16 @@ impl Dns {
             return Fact::unknown("no server of the zone answers");
         }
         let newest = found.iter().filter_map(|(_, p)| *p).max_by_key(|p| (p.epoch, p.serial));
+        let says = |p: Option<&Pointed>| {
+            p.map_or_else(
+                || "addresses none, and no mark of Bascule".to_owned(),
+                |p| format!("it answers {}", p.site),
+            )
+        };
         let mut differing: Vec<String> = found
             .iter()
             .filter(|(_, p)| newest.is_none() || *p != newest)
-            .map(|(i, p)| format!("server {i} answers {:?}", p.map(|p| p.site.as_str())))
+            .map(|(i, p)| format!("server {i}: {}", says(*p)))
             .collect();
         let wrong = |(i, p): &(usize, Option<&Pointed>)| Some(format!("server {i}: {}", (*p)?.differs(dns)?));
         differing.extend(found.iter().filter_map(wrong));
