@@ -333,6 +333,11 @@ fn what_is_wrong_is_said_so_that_it_can_be_mended() {
     fails(&["examples/none.yaml"], &["a file with a FailoverPolicy", "examples/none.yaml", "No such file"]);
     fails(&[shop, "--scenario", "none.yaml"], &["--scenario: a scenario file", "none.yaml", "No such file"]);
     fails(&[shop, "--move", "none.yaml@3s"], &["--move: a file with Moves", "none.yaml", "No such file"]);
+    fails(&[shop, "--move", "examples/move.yaml@soon"], &["the time after @: found \"soon\", expected a"]);
+    fails(
+        &[shop, "--fail", "site=paris,lyon@3s"],
+        &["expected a site of the policy; name several one by one (paris, lyon)"],
+    );
     fails(&["examples/move.yaml"], &["found no FailoverPolicy"]);
     fails(&["examples/source.yaml"], &["examples/source.yaml:3:7: kind: found PolicySource"]);
     fails(&["examples/pilot-light.yaml", "--move", "examples/move.yaml"], &["for no policy", "wiki"]);

@@ -157,6 +157,9 @@ async fn a_live_cluster_is_explained_and_so_is_everything_that_is_wrong() {
     assert!(said.out.contains("shop/shop  paris"), "{said:?}");
 
     // Slips.
+    let example = repository().join("examples/shop.yaml").display().to_string();
+    let instead = format!("bascule simulate {example} --why TIME");
+    fails(&file, &[&example], &["found the file", &instead]);
     fails(&file, &["shop/shpo"], &["no FailoverPolicy shop/shpo; did you mean", "shop/shop"]);
     fails(&file, &["shop", "-n", "shp"], &["no FailoverPolicy shp/shop; did you mean"]);
     fails(&file, &["-n", "shp"], &["there is no namespace shp; leave -n out"]);

@@ -38,7 +38,7 @@ Without --fail, --switch-to, --move and --scenario the initial site loses power 
 
 TIME counts from the moment everything is steady. Without +DURATION a fault lasts for good.
 
---why prints what `bascule why` would print against the cluster of that site at that moment, byte for byte by the same \
+--why prints what `bascule why` would print against the cluster of that site at that moment, by the same \
 code: why it has not taken the role yet, and what would change that. Asking changes nothing of what happens, nor the \
 exit code.
 
@@ -182,6 +182,11 @@ fn cases(args: &SimulateArgs) -> anyhow::Result<Vec<Case>> {
     for text in &args.moves {
         let (file, at) = word::file_at(text);
         let path = Path::new(file);
+        if let Some((before, time)) = file.rsplit_once('@').filter(|_| !path.exists())
+            && Path::new(before).is_file()
+        {
+            word::time("the time after @", time).map_err(|why| anyhow!("--move {text}: {why}"))?;
+        }
         let bytes = read(path, "--move: a file with Moves")?;
         files.push((shown(path), bytes, at));
     }

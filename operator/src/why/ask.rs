@@ -251,8 +251,8 @@ mod tests {
             (Some("us/shop"), Some("eu"), "in namespace us and, with -n, in eu"),
             (Some(""), None, "object name \"\" is not a name"),
         ] {
-            let said = Wanted::of(policy, namespace).unwrap_err().to_string();
-            assert!(said.contains(says), "{said}");
+            let said = format!("{:#}", anyhow::Error::new(Wanted::of(policy, namespace).unwrap_err()));
+            assert_eq!(said.matches(says).count(), 1, "{said}");
         }
     }
 }

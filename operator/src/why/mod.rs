@@ -18,7 +18,7 @@ pub mod similar;
 pub mod text;
 mod trouble;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -48,7 +48,9 @@ JSON (-o json): one policy is one object, all policies are {\"policies\": [...]}
 Examples:
   bascule why                  every policy, one line each
   bascule why shop/shop        one policy: every gate, the first blocker, what would change it
-  bascule why shop -n shop --context lyon -o json | jq .firstBlocker";
+  bascule why shop -n shop --context lyon -o json | jq .firstBlocker
+
+What it would say if a site died is told without a cluster: bascule simulate POLICY.yaml --why TIME";
 
 /// What is asked.
 #[derive(Debug, Args)]
@@ -96,6 +98,9 @@ struct Policies {
 
 /// Asks, explains, prints; the exit code says whether something blocks.
 pub async fn run(args: WhyArgs) -> anyhow::Result<ExitCode> {
+    if let Some(file) = args.policy.as_deref().filter(|p| is_file(p)) {
+        return Err(trouble::Trouble::File(file.to_owned()).into());
+    }
     let wanted = ask::Wanted::of(args.policy.as_deref(), args.namespace.as_deref())?;
     let cluster = ask::Cluster::connect(args.kubeconfig.as_deref(), args.context.as_deref()).await?;
     let (text, blocks) = match wanted {
@@ -118,6 +123,12 @@ pub async fn run(args: WhyArgs) -> anyhow::Result<ExitCode> {
     };
     print(&text)?;
     Ok(if blocks { ExitCode::from(BLOCKED) } else { ExitCode::SUCCESS })
+}
+
+/// Whether this was meant as the name of a file: a policy's name may look like one, too.
+fn is_file(policy: &str) -> bool {
+    let path = Path::new(policy);
+    path.extension().is_some_and(|e| e == "yaml" || e == "yml") && path.is_file()
 }
 
 fn written<T: Serialize>(output: Output, value: &T, text: impl Fn() -> String) -> anyhow::Result<String> {

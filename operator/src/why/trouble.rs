@@ -21,7 +21,12 @@ const CONNECT: &str = "ServiceError: client error (Connect)";
 pub enum Trouble {
     /// What was asked for is not a name.
     #[error("POLICY is NAME or NAMESPACE/NAME: {0}")]
-    Name(#[from] NameError),
+    Name(NameError),
+    /// What was asked for is a file.
+    #[error(
+        "POLICY is NAME or NAMESPACE/NAME, found the file {0}; `bascule why` asks a cluster: what a file would do there is answered by bascule simulate {0} --why TIME"
+    )]
+    File(String),
     /// Two namespaces were named.
     #[error("the policy was said to be in namespace {said} and, with -n, in {option}: name one of them")]
     TwoNamespaces {
@@ -138,6 +143,13 @@ pub enum Trouble {
         /// As `namespace/name`.
         found: Vec<String>,
     },
+}
+
+/// Not as its source: the reason is said once.
+impl From<NameError> for Trouble {
+    fn from(wrong: NameError) -> Self {
+        Self::Name(wrong)
+    }
 }
 
 /// What says that the API server is starting, busy, or without its store, and may answer in a moment.

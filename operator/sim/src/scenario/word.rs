@@ -149,7 +149,9 @@ pub fn site(name: &str, sites: &[SiteName]) -> Result<(usize, SiteName), String>
     let found = sites.iter().enumerate().find(|(_, s)| s.as_str() == name);
     found.map(|(i, s)| (i, s.clone())).ok_or_else(|| {
         let names = || sites.iter().map(SiteName::as_str);
-        format!("found {name:?}, expected a site of the policy{} ({})", meant(name, names()), join(names()))
+        let meant =
+            if name.contains(',') { "; name several one by one".to_owned() } else { meant(name, names()) };
+        format!("found {name:?}, expected a site of the policy{meant} ({})", join(names()))
     })
 }
 
@@ -240,6 +242,7 @@ mod tests {
         for (text, words) in [
             ("siet=paris@10s", vec!["\"siet\"", "did you mean site?", "--list-faults"]),
             ("site=pairs@10s", vec!["\"pairs\"", "did you mean paris?", "paris, lyon"]),
+            ("site=paris,lyon@10s", vec!["\"paris,lyon\"", "; name several one by one"]),
             ("site=berlin@10s", vec!["\"berlin\"", "expected a site of the policy (paris, lyon)"]),
             ("site@10s", vec!["site needs a site", "paris, lyon"]),
             ("link=paris@10s", vec!["link is about no single site"]),
