@@ -17,13 +17,26 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-fn bascule(kubeconfig: &Path, arguments: &[&str]) -> Value {
+fn text(kubeconfig: &Path, arguments: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bascule"));
-    command.args(arguments).args(["-o", "json"]).current_dir(repository());
+    command.args(arguments).current_dir(repository());
     command.env("KUBECONFIG", kubeconfig).env_remove("KUBERNETES_SERVICE_HOST");
     let Output { stdout, stderr, .. } = command.output().unwrap();
-    serde_json::from_slice(&stdout)
-        .unwrap_or_else(|why| panic!("{why}: {}", String::from_utf8_lossy(&stderr)))
+    assert!(stderr.is_empty(), "{arguments:?}: {}", String::from_utf8_lossy(&stderr));
+    String::from_utf8(stdout).unwrap()
+}
+
+fn json_of(kubeconfig: &Path, arguments: &[&str]) -> Value {
+    serde_json::from_str(&text(kubeconfig, &[arguments, &["-o", "json"]].concat())).unwrap()
+}
+
+/// A text without its numbers and their units, line by line: what is left does not depend on when it was asked.
+fn words(text: &str) -> Vec<String> {
+    let number = |word: &str| word.contains(|c: char| c.is_ascii_digit());
+    let unit =
+        |word: &str| matches!(word.trim_matches([',', ')', ';', '.']), "ms" | "s" | "m" | "h" | "days");
+    let kept = |line: &str| line.split(' ').filter(|w| !number(w) && !unit(w)).collect::<Vec<_>>().join(" ");
+    text.lines().map(kept).collect()
 }
 
 /// Every time in it, as the status and the answer write them, is so much later.
@@ -85,7 +98,8 @@ async fn the_simulator_answers_what_why_answers_of_the_same_status_in_a_real_clu
         &["--move=examples/move.yaml@5s", "--why=paris@30s"],
     ];
     for arguments in cases {
-        let simulated = bascule(&file, &[&["simulate", "examples/shop.yaml"], arguments].concat());
+        let arguments = [&["simulate", "examples/shop.yaml"], arguments].concat();
+        let simulated = json_of(&file, &arguments);
         let asked = &simulated["why"][0];
         assert_eq!(asked["noAnswer"], Value::Null, "{asked}");
         let there: Timestamp = asked["time"].as_str().unwrap().parse().unwrap();
@@ -101,8 +115,16 @@ async fn the_simulator_answers_what_why_answers_of_the_same_status_in_a_real_clu
             "kubectl patch fop shop -n shop --subresource=status --type=json --patch-file={}",
             patch.display()
         ));
-        let read = bascule(&file, &["why", "shop/shop"]);
+        let read = json_of(&file, &["why", "shop/shop"]);
         let took = Timestamp::now().duration_since(now).as_millis();
+
+        // And so for people: what follows after the line that says when and where it is asked.
+        let story = text(&file, &arguments);
+        let (_, printed) = story.split_once("\nbascule why shop/shop, asked at ").unwrap();
+        let (_, answer) = printed.split_once(":\n\n").unwrap();
+        let live = words(&text(&file, &["why", "shop/shop"]));
+        assert!(live.len() > 6, "{live:?}");
+        assert_eq!(words(answer)[..live.len()], live, "{arguments:?}");
 
         let (expected, then) = parted(&later(&asked["answer"], by));
         let (found, ages) = parted(&read);

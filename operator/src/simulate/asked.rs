@@ -56,7 +56,9 @@ impl<'a> Asking<'a> {
 
     /// For people: each answer as `bascule why` prints it.
     pub fn text(&self) -> String {
-        self.answers.iter().map(|a| format!("\n{}:\n\n{}", self.head(a), a.text())).collect()
+        let answers =
+            self.answers.iter().flat_map(|a| ["\n".to_owned(), self.head(a), ":\n\n".to_owned(), a.text()]);
+        answers.collect()
     }
 
     fn head(&self, a: &Answer) -> String {

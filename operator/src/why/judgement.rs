@@ -41,6 +41,9 @@ pub fn change_of(c: &Condition) -> Option<&'static str> {
             "Restore what is found to be broken: most often this site's way to the arbiter, two of whose three members must answer. Until then nothing is taken here, and the gates are as they were before.",
         ),
         UNREADABLE => Some("Correct the object, or bring operator and definitions to the same version."),
+        "NotStreaming" => Some(
+            "See why the replica receives nothing: the line to its primary, or the primary itself. When the active site has just died, wait: once its lease has been silent for long enough (gate silence), what counts is what is at risk (gate loss).",
+        ),
         "Unmanaged" => Some(
             "Set spec.suspend to false, or apply the policy again if it was deleted: until then every database keeps its role and nothing moves by itself. When the active site is lost meanwhile, do so at the site that shall take over, and say by a Move of type Failover with sourceStopped that the other is off.",
         ),

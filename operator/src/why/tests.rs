@@ -264,6 +264,16 @@ fn what_blocks_first(#[case] status: Value, #[case] code: Option<&str>) {
 }
 
 #[test]
+fn a_replica_that_receives_nothing_is_no_reason_to_despair_when_its_primary_has_just_died() {
+    let status = with(steady(), |s| {
+        let message = "lyon does not stream: main: it receives nothing from its primary";
+        s["conditions"][1] = condition("FailoverPossible", "False", "NotStreaming", message);
+    });
+    let change = explained(status).first_blocker.unwrap().change.unwrap();
+    assert!(change.contains("wait") && change.contains("gate silence"), "{change}");
+}
+
+#[test]
 fn a_finding_ages_while_its_status_lies_there() {
     let age = |status: Value, gate: usize| explained(status).gates[gate].age_ms;
     assert_eq!(age(steady(), 0), Some(12_300), "300 ms when it was written, 12 s ago");
