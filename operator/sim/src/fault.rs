@@ -72,6 +72,8 @@ pub enum Fault {
     ServerKilled(usize),
     /// A guard's container is killed, and started again.
     GuardKilled(usize),
+    /// The machine under a database dies, with its guard; its operator lives elsewhere.
+    NodeLost(usize),
     /// A wall clock is set to another time.
     ClockSet(usize, i32),
     /// A clock runs fast or slow, by this many parts per million.
@@ -190,7 +192,7 @@ impl Fault {
             Self::GuardFrozen(_) => &["F11"],
             Self::ServerFrozen(_) => &["F12"],
             Self::PodFrozen(_) | Self::SiteFrozen(_) => &["F13"],
-            Self::ServerKilled(_) | Self::GuardKilled(_) => &["F36"],
+            Self::ServerKilled(_) | Self::GuardKilled(_) | Self::NodeLost(_) => &["F36"],
             Self::ClockSet(..) | Self::ClockRate(..) => &["F15"],
             Self::ApiGone(_) | Self::ApiSilent(_) | Self::ApiDeaf(_) => &["F16"],
             Self::ApiBusy(_) | Self::ApiSlow(_) => &["F41"],
@@ -268,6 +270,7 @@ impl Fault {
             | Self::SiteFrozen(s)
             | Self::ServerKilled(s)
             | Self::GuardKilled(s)
+            | Self::NodeLost(s)
             | Self::ClockSet(s, _)
             | Self::ClockRate(s, _)
             | Self::ApiGone(s)
@@ -383,7 +386,7 @@ impl World {
 
     /// Begins a fault, or takes it back.
     #[allow(clippy::cognitive_complexity, reason = "one line or two for each fault, in one table")]
-    fn switch(&mut self, fault: Fault, on: bool) {
+    pub(crate) fn switch(&mut self, fault: Fault, on: bool) {
         let api = |on: bool, how: Api| if on { how } else { Api::Well };
         match fault {
             Fault::Effect(_) => {}
@@ -477,6 +480,20 @@ impl World {
                 if on {
                     for db in self.databases_of(s) {
                         self.guard_dies(db, true);
+                    }
+                }
+            }
+            Fault::NodeLost(s) => {
+                let now = self.now;
+                for db in self.databases_of(s) {
+                    if on {
+                        self.guard_dies(db, false);
+                    } else {
+                        self.databases[db].machine.reboot(now);
+                        self.databases[db].machine_life += 1;
+                        let life = self.databases[db].guard.life;
+                        let wait = self.chance_between(Duration::from_millis(900), Duration::from_millis(2500));
+                        self.later(wait, Happening::GuardStarts(db, life));
                     }
                 }
             }
