@@ -96,6 +96,8 @@ pub enum Fault {
     SiteLost(usize),
     /// The third place loses power.
     ThirdLost,
+    /// The third place's member of the arbiter is gone, and nothing else.
+    WitnessLost,
     /// The line between two sites is cut.
     SitesCut,
     /// A site is cut from the arbiter.
@@ -197,7 +199,7 @@ impl Fault {
             Self::ApiGone(_) | Self::ApiSilent(_) | Self::ApiDeaf(_) => &["F16"],
             Self::ApiBusy(_) | Self::ApiSlow(_) => &["F41"],
             Self::SiteLost(_) => &["F17", "F35"],
-            Self::ThirdLost | Self::LeaderFrozen => &["F25"],
+            Self::ThirdLost | Self::WitnessLost | Self::LeaderFrozen => &["F25"],
             Self::SitesCut => &["F18"],
             Self::ArbiterCut(_) => &["F19", "F23"],
             Self::Isolated(_) => &["F20", "F23", "F49"],
@@ -309,6 +311,7 @@ impl Fault {
             | Self::GuardLinkCut(s) => Some(s),
             Self::Effect(_)
             | Self::ThirdLost
+            | Self::WitnessLost
             | Self::SitesCut
             | Self::LeaderFrozen
             | Self::ArbiterRestored
@@ -529,6 +532,12 @@ impl World {
                     if server.place == Place(self.sites.len()) {
                         server.up = !on;
                     }
+                }
+            }
+            Fault::WitnessLost => {
+                if let Some(member) = self.member_at(self.third()) {
+                    self.arbiter.members[member].up = !on;
+                    self.look_at_leader();
                 }
             }
             Fault::SitesCut => self.cut_both(Place(0), Place(1), &Traffic::ALL, on),

@@ -123,10 +123,20 @@ fn is_kept(name: &str, wanted: &str) -> Result<(), String> {
 
 #[test]
 fn every_story_is_told_as_it_is_kept() {
-    let mut wrong = Vec::new();
-    for (name, text) in all() {
-        wrong.extend(is_kept(&format!("{name}.txt"), &told(&name, &text).1).err());
-    }
+    // The long ones are told while the others are.
+    let stories = all();
+    let half = |odd: usize| stories.iter().skip(odd).step_by(2);
+    let tell = |odd: usize| {
+        half(odd)
+            .filter_map(|(name, text)| is_kept(&format!("{name}.txt"), &told(name, text).1).err())
+            .collect::<Vec<_>>()
+    };
+    let wrong = std::thread::scope(|scope| {
+        let other = scope.spawn(|| tell(1));
+        let mut wrong = tell(0);
+        wrong.extend(other.join().unwrap_or_else(|e| std::panic::resume_unwind(e)));
+        wrong
+    });
     assert!(wrong.is_empty(), "{}\nRead what changed; if it is right: make stories", wrong.join("\n"));
 }
 

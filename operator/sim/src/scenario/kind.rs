@@ -176,6 +176,13 @@ pub static KINDS: &[Kind] = &[
         |_| Fault::ThirdLost,
     ),
     world(
+        "witness",
+        "the third place's member of the arbiter is gone, and nothing else there",
+        "the arbiter's member in the third place is gone",
+        "the arbiter's member in the third place is back",
+        |_| Fault::WitnessLost,
+    ),
+    world(
         "arbiter-leader",
         "the arbiter's leader stands still",
         "the arbiter's leader stands still",

@@ -489,6 +489,15 @@ impl World {
                         "an answer",
                     )])
                 }
+                // Nothing listens where its container was.
+                None if self.is_gone(policy, name, site) => {
+                    bascule_core::observation::Fact::now(vec![bascule_core::plan::Gate::new(
+                        &format!("{}/{}", blocker::database(name), blocker::CONNECT_UNREACHABLE),
+                        bascule_core::plan::Answer::Unknown,
+                        "the server cannot be reached",
+                        "an answer",
+                    )])
+                }
                 None if cluster.missing_secret => {
                     bascule_core::observation::Fact::now(vec![bascule_core::plan::Gate::new(
                         "database/secret",
@@ -514,6 +523,12 @@ impl World {
         let here =
             |d: &super::database::Database| d.policy == policy.key && d.name == *name && d.site == site;
         self.databases.iter().any(|d| here(d) && d.server.frozen)
+    }
+
+    fn is_gone(&self, policy: &Policy, name: &ItemName, site: usize) -> bool {
+        let here =
+            |d: &super::database::Database| d.policy == policy.key && d.name == *name && d.site == site;
+        self.databases.iter().any(|d| here(d) && !d.guard.up)
     }
 
     fn answered(&mut self, op: usize, call: u64, member: usize, answer: Answer) {
