@@ -170,6 +170,8 @@ pub enum Fault {
     OldWord(usize),
     /// No message passes between a guard and its operator.
     GuardLinkCut(usize),
+    /// The operator reaches neither guard nor server, which live and reach everything else.
+    PodCut(usize),
 }
 
 impl Fault {
@@ -222,7 +224,7 @@ impl Fault {
             Self::DiskFull(_) | Self::MarksFrozen(_) => &["F42"],
             Self::StopSlow(_) | Self::ReloadFails(_) => &["F46"],
             Self::OldWord(_) => &["F47"],
-            Self::GuardLinkCut(_) => &["F16"],
+            Self::GuardLinkCut(_) | Self::PodCut(_) => &["F16"],
         }
     }
 
@@ -308,7 +310,8 @@ impl Fault {
             | Self::StopSlow(s)
             | Self::ReloadFails(s)
             | Self::OldWord(s)
-            | Self::GuardLinkCut(s) => Some(s),
+            | Self::GuardLinkCut(s)
+            | Self::PodCut(s) => Some(s),
             Self::Effect(_)
             | Self::ThirdLost
             | Self::WitnessLost
@@ -725,6 +728,12 @@ impl World {
                         self.repeat_old_word(db);
                     }
                 }
+            }
+            Fault::PodCut(s) => {
+                for db in self.databases_of(s) {
+                    self.databases[db].out_of_reach = on;
+                }
+                self.switch(Fault::GuardLinkCut(s), on);
             }
             Fault::GuardLinkCut(s) => {
                 for db in self.databases_of(s) {

@@ -43,6 +43,12 @@ impl World {
     }
 
     pub(crate) fn at_member(&mut self, asked: Asked) {
+        if let Some(asked) = self.steer_question(asked) {
+            self.reaches_member(asked);
+        }
+    }
+
+    pub(crate) fn reaches_member(&mut self, asked: Asked) {
         let member = &self.arbiter.members[asked.member];
         if !member.up {
             self.reply_to(&asked, Answer::Failed("connection refused".to_owned()));
@@ -71,6 +77,7 @@ impl World {
             return;
         }
         let (answer, changed) = self.arbiter.store.decide(&asked.request);
+        self.note_decided(asked, &answer);
         if let Some(changed) = changed {
             // A question that was on its way while the store was put back meets the same revision again.
             let late = asked.call == u64::MAX && self.judge.gone_back;
@@ -156,16 +163,18 @@ impl World {
         }
         let from = self.arbiter.members[asked.member].place;
         let Some(travel) = self.net.travel(from, asked.from, Traffic::Arbiter) else { return };
-        match asked.by {
+        let answer = match asked.by {
             Caller::Operator(op, life) => {
-                let input = Input::Answer(asked.call, asked.member, answer);
-                self.later(travel, Happening::Hear(op, life, input));
+                Happening::Hear(op, life, Input::Answer(asked.call, asked.member, answer))
             }
             Caller::Guard(db, life) => {
                 let failed = matches!(answer, Answer::Failed(_));
                 let input = GuardInput::Arbiter(asked.call, (!failed).then_some(answer));
-                self.later(travel, Happening::GuardHear(db, life, input));
+                Happening::GuardHear(db, life, input)
             }
+        };
+        if let Some(answer) = self.steer_answer(asked, answer) {
+            self.later(travel, answer);
         }
     }
 
@@ -246,7 +255,7 @@ impl World {
         self.arbiter.held = rest;
         let mine: Vec<Asked> = mine;
         for asked in mine {
-            self.at_member(asked);
+            self.reaches_member(asked);
         }
         self.look_at_leader();
     }

@@ -15,6 +15,7 @@ mod build;
 pub(crate) mod happening;
 mod intent;
 mod serving;
+pub mod steering;
 mod streaming;
 pub(crate) mod trial;
 mod wishing;
@@ -101,6 +102,8 @@ pub struct World {
     /// What is to go wrong.
     pub faults: Vec<Planned>,
     trial: Trial,
+    /// Messages that a test holds back.
+    steering: steering::Steering,
     /// Who watches.
     pub judge: Judge,
     /// What is told.

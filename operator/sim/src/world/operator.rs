@@ -528,7 +528,7 @@ impl World {
     fn is_gone(&self, policy: &Policy, name: &ItemName, site: usize) -> bool {
         let here =
             |d: &super::database::Database| d.policy == policy.key && d.name == *name && d.site == site;
-        self.databases.iter().any(|d| here(d) && !d.guard.up)
+        self.databases.iter().any(|d| here(d) && (d.out_of_reach || !d.guard.up))
     }
 
     fn answered(&mut self, op: usize, call: u64, member: usize, answer: Answer) {
@@ -640,6 +640,7 @@ impl World {
 
     /// A message between a guard and its operator: kept while the connection passes nothing.
     pub(crate) fn pass(&mut self, database: usize, word: Happening) {
+        let Some(word) = self.steer_word(database, word) else { return };
         if self.databases[database].link_cut {
             self.held.entry(database).or_default().push(super::happening::HeldWord(word));
         } else {
