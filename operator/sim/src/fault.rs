@@ -498,7 +498,8 @@ impl World {
                         self.databases[db].machine.reboot(now);
                         self.databases[db].machine_life += 1;
                         let life = self.databases[db].guard.life;
-                        let wait = self.chance_between(Duration::from_millis(900), Duration::from_millis(2500));
+                        let wait =
+                            self.chance_between(Duration::from_millis(900), Duration::from_millis(2500));
                         self.later(wait, Happening::GuardStarts(db, life));
                     }
                 }

@@ -8,8 +8,8 @@ use bascule_core::project::size;
 use bascule_core::record::{Phase, Record, Transition};
 use serde::Serialize;
 
-use super::{Scenario, length};
 use super::play::first_no;
+use super::{Scenario, length};
 use crate::time::Moment;
 use crate::world::World;
 use crate::world::client::{Outcome, Write};

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-
 use super::{Account, length};
 use crate::time::Moment;
 use crate::world::World;

@@ -6,7 +6,9 @@ use bascule_sim::world::World;
 use bascule_sim::world::postgres::Run;
 use bascule_sim::world::steering::{Leg, Matter, Whose};
 
-use crate::stage::{LYON, PARIS, begin, ends_well, has_leave, last, ms, phase, record, switch, until, writes};
+use crate::stage::{
+    LYON, PARIS, begin, ends_well, has_leave, last, ms, phase, record, switch, until, writes,
+};
 
 const TAKER: Whose = Whose::Operator(LYON);
 const GUARD: Whose = Whose::Guard(LYON);
@@ -15,7 +17,7 @@ const TAKE: Matter = Matter::Swap(Phase::Promoting);
 const FAILED: u64 = 75_000;
 
 /// Lyon takes and begins to promote; the promotion takes longer than the grant, which is not renewed. It must not open
-/// when it is done: paris may have the role again.
+/// when it is done: somebody else may have the role again.
 pub fn a_promotion_outlasts_the_grant_it_began_with() {
     let mut w = begin(19);
     w.databases[LYON].server.faults.promote = Some(ms(2_500));
@@ -32,7 +34,6 @@ pub fn a_promotion_outlasts_the_grant_it_began_with() {
         assert!(has_leave(&w, LYON) || !writes(&w, LYON), "it opened without a grant");
     }
     assert!(outlasted, "the grant outlasted the promotion");
-    until(&mut w, "paris, which took the role back", ms(12_000), |w| writes(w, PARIS));
     w.databases[LYON].server.faults.promote = None;
     w.relieve(Fault::ArbiterCut(LYON));
     ends_well(&mut w);
@@ -59,7 +60,9 @@ pub fn a_guard_restarts_after_it_opened_and_before_it_was_heard() {
     w.strike(Fault::GuardKilled(LYON));
     w.lose(reports);
     assert_eq!(w.databases[LYON].beside.opened, Some(epoch));
-    until(&mut w, "the offer", ms(FAILED), |w| w.judge.changes.iter().any(|(_, _, r)| r.phase == Phase::Offered));
+    until(&mut w, "the offer", ms(FAILED), |w| {
+        w.judge.changes.iter().any(|(_, _, r)| r.phase == Phase::Offered)
+    });
     let said = |w: &World| {
         let offers = w.judge.changes.iter().filter(|(_, _, r)| r.phase == Phase::Offered && r.epoch == epoch);
         offers.filter_map(|(_, _, r)| r.offer.as_ref()).any(|offer| offer.never_opened)
@@ -104,7 +107,10 @@ pub fn a_promotion_completes_after_it_was_given_up() {
     };
     until(&mut w, "the offer", ms(FAILED), |w| phase(w) == Phase::Offered);
     let server = &w.databases[LYON].server;
-    assert!(!matches!(server.run, Run::Promoting | Run::Primary { .. }), "confirmed with a promotion under way");
+    assert!(
+        !matches!(server.run, Run::Promoting | Run::Primary { .. }),
+        "confirmed with a promotion under way"
+    );
     assert_ne!(server.life, life, "the server that was becoming a primary lives on");
     until(&mut w, "paris, which takes it back", ms(9_000), |w| writes(w, PARIS));
     let end = w.now + ms(40_000);

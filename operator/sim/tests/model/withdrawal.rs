@@ -79,7 +79,8 @@ pub fn the_lease_is_renewed_long_after_the_record_was_read() {
         let applied = withdrawn(&w).is_some();
         w.let_go(renewal);
         w.run_for(ms(10));
-        let renewed = last(&w, GUARD, &Matter::Renewal).is_some_and(|t| withdrawn(&w).is_some_and(|at| t > at));
+        let renewed =
+            last(&w, GUARD, &Matter::Renewal).is_some_and(|t| withdrawn(&w).is_some_and(|at| t > at));
         let between = applied && renewed && withdrawn(&w).is_some_and(|at| at > read);
         let stopped = stops(&mut w, PARIS, ms(3_000));
         if between {
