@@ -72,6 +72,8 @@ pub enum Fault {
     ServerKilled(usize),
     /// A guard's container is killed, and started again.
     GuardKilled(usize),
+    /// The machine under a database dies, with its guard; its operator lives elsewhere.
+    NodeLost(usize),
     /// A wall clock is set to another time.
     ClockSet(usize, i32),
     /// A clock runs fast or slow, by this many parts per million.
@@ -94,6 +96,8 @@ pub enum Fault {
     SiteLost(usize),
     /// The third place loses power.
     ThirdLost,
+    /// The third place's member of the arbiter is gone, and nothing else.
+    WitnessLost,
     /// The line between two sites is cut.
     SitesCut,
     /// A site is cut from the arbiter.
@@ -166,6 +170,8 @@ pub enum Fault {
     OldWord(usize),
     /// No message passes between a guard and its operator.
     GuardLinkCut(usize),
+    /// The operator reaches neither guard nor server, which live and reach everything else.
+    PodCut(usize),
 }
 
 impl Fault {
@@ -190,12 +196,12 @@ impl Fault {
             Self::GuardFrozen(_) => &["F11"],
             Self::ServerFrozen(_) => &["F12"],
             Self::PodFrozen(_) | Self::SiteFrozen(_) => &["F13"],
-            Self::ServerKilled(_) | Self::GuardKilled(_) => &["F36"],
+            Self::ServerKilled(_) | Self::GuardKilled(_) | Self::NodeLost(_) => &["F36"],
             Self::ClockSet(..) | Self::ClockRate(..) => &["F15"],
             Self::ApiGone(_) | Self::ApiSilent(_) | Self::ApiDeaf(_) => &["F16"],
             Self::ApiBusy(_) | Self::ApiSlow(_) => &["F41"],
             Self::SiteLost(_) => &["F17", "F35"],
-            Self::ThirdLost | Self::LeaderFrozen => &["F25"],
+            Self::ThirdLost | Self::WitnessLost | Self::LeaderFrozen => &["F25"],
             Self::SitesCut => &["F18"],
             Self::ArbiterCut(_) => &["F19", "F23"],
             Self::Isolated(_) => &["F20", "F23", "F49"],
@@ -218,7 +224,7 @@ impl Fault {
             Self::DiskFull(_) | Self::MarksFrozen(_) => &["F42"],
             Self::StopSlow(_) | Self::ReloadFails(_) => &["F46"],
             Self::OldWord(_) => &["F47"],
-            Self::GuardLinkCut(_) => &["F16"],
+            Self::GuardLinkCut(_) | Self::PodCut(_) => &["F16"],
         }
     }
 
@@ -268,6 +274,7 @@ impl Fault {
             | Self::SiteFrozen(s)
             | Self::ServerKilled(s)
             | Self::GuardKilled(s)
+            | Self::NodeLost(s)
             | Self::ClockSet(s, _)
             | Self::ClockRate(s, _)
             | Self::ApiGone(s)
@@ -303,9 +310,11 @@ impl Fault {
             | Self::StopSlow(s)
             | Self::ReloadFails(s)
             | Self::OldWord(s)
-            | Self::GuardLinkCut(s) => Some(s),
+            | Self::GuardLinkCut(s)
+            | Self::PodCut(s) => Some(s),
             Self::Effect(_)
             | Self::ThirdLost
+            | Self::WitnessLost
             | Self::SitesCut
             | Self::LeaderFrozen
             | Self::ArbiterRestored
@@ -496,6 +505,21 @@ impl World {
                     }
                 }
             }
+            Fault::NodeLost(s) => {
+                let now = self.now;
+                for db in self.databases_of(s) {
+                    if on {
+                        self.guard_dies(db, false);
+                    } else {
+                        self.databases[db].machine.reboot(now);
+                        self.databases[db].machine_life += 1;
+                        let life = self.databases[db].guard.life;
+                        let wait =
+                            self.chance_between(Duration::from_millis(900), Duration::from_millis(2500));
+                        self.later(wait, Happening::GuardStarts(db, life));
+                    }
+                }
+            }
             Fault::ClockSet(s, seconds) => {
                 let by = i64::from(seconds) * 1_000_000;
                 self.sites[s].machine.step_wall(if on { by } else { -by });
@@ -528,6 +552,12 @@ impl World {
                     if server.place == Place(self.sites.len()) {
                         server.up = !on;
                     }
+                }
+            }
+            Fault::WitnessLost => {
+                if let Some(member) = self.member_at(self.third()) {
+                    self.arbiter.members[member].up = !on;
+                    self.look_at_leader();
                 }
             }
             Fault::SitesCut => self.cut_both(Place(0), Place(1), &Traffic::ALL, on),
@@ -716,6 +746,12 @@ impl World {
                         self.repeat_old_word(db);
                     }
                 }
+            }
+            Fault::PodCut(s) => {
+                for db in self.databases_of(s) {
+                    self.databases[db].out_of_reach = on;
+                }
+                self.switch(Fault::GuardLinkCut(s), on);
             }
             Fault::GuardLinkCut(s) => {
                 for db in self.databases_of(s) {

@@ -95,7 +95,8 @@ impl Troubles {
         let Some(ended) = self.failing.remove(&call) else { return News::default() };
         let line = ended.told.map(|_| {
             let lasted = human(now.since(ended.since));
-            format!("over after {lasted} and {} failures: {}", ended.times, call.words())
+            let s = if ended.times == 1 { "" } else { "s" };
+            format!("over after {lasted} and {} failure{s}: {}", ended.times, call.words())
         });
         News { line, shows: ended.lasting }
     }

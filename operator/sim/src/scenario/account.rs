@@ -6,11 +6,10 @@ use std::time::Duration;
 use bascule_core::policy::Policy;
 use bascule_core::project::size;
 use bascule_core::record::{Phase, Record, Transition};
-use bascule_core::time::human;
 use serde::Serialize;
 
-use super::Scenario;
 use super::play::first_no;
+use super::{Scenario, length};
 use crate::time::Moment;
 use crate::world::World;
 use crate::world::client::{Outcome, Write};
@@ -49,6 +48,8 @@ pub struct Account {
     pub phase: String,
     /// How often the active site changed.
     pub moves: usize,
+    /// When it did so last.
+    pub moved_last: Option<Duration>,
     /// Who takes writes at the end.
     pub writer: Option<String>,
     /// Where users are sent at the end.
@@ -91,7 +92,7 @@ impl LossBound {
     /// In words.
     pub fn words(&self) -> String {
         let bytes = self.bytes.map_or_else(|| "an unknown number of bytes".to_owned(), size);
-        let unseen = self.unseen.map_or_else(|| "an unknown time".to_owned(), human);
+        let unseen = self.unseen.map_or_else(|| "an unknown time".to_owned(), length);
         format!("{bytes} known to be missing, {unseen} of writes unseen")
     }
 }
@@ -269,6 +270,7 @@ impl Account {
                 }
                 if last.is_some_and(|l| l.active != record.active) {
                     self.moves += 1;
+                    self.moved_last = Some(at.since(began));
                 }
                 let transition = record.transition.as_ref().or_else(|| record.history.first());
                 judged = transition.filter(|t| t.loss_bound.is_some()).or(judged);
@@ -320,8 +322,10 @@ impl Account {
             let outside =
                 |w: &&Write| world.clients[world.writers[w.token as usize]].place == world.outside();
             let mut there = world.writes.iter().filter(outside);
+            // Before the last move it may have been asked in another hold.
+            let last = self.moved_last.map_or(began, |at| began + at);
             self.clients_moved =
-                there.find(|w| w.sent >= began && Some(w.site) == to).map(|w| w.sent.since(began));
+                there.find(|w| w.sent >= last && Some(w.site) == to).map(|w| w.sent.since(began));
         }
     }
 }

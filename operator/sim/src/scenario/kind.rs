@@ -57,7 +57,7 @@ impl Kind {
 
     /// Whether it takes the guard away with the server: that another starts there is waited for.
     pub(super) fn takes_the_guard(&self) -> bool {
-        matches!(self.name, "guard" | "guard-frozen" | "pod-frozen" | "guard-link")
+        matches!(self.name, "guard" | "node" | "guard-frozen" | "pod-frozen" | "guard-link")
     }
 }
 
@@ -176,6 +176,13 @@ pub static KINDS: &[Kind] = &[
         |_| Fault::ThirdLost,
     ),
     world(
+        "witness",
+        "the third place's member of the arbiter is gone, and nothing else there",
+        "the arbiter's member in the third place is gone",
+        "the arbiter's member in the third place is back",
+        |_| Fault::WitnessLost,
+    ),
+    world(
         "arbiter-leader",
         "the arbiter's leader stands still",
         "the arbiter's leader stands still",
@@ -215,6 +222,13 @@ pub static KINDS: &[Kind] = &[
         "the database's container is killed and started again",
         "the guard of {} is killed",
         Fault::GuardKilled,
+    ),
+    site(
+        "node",
+        "the machine under the database dies, with its guard; the operator runs elsewhere in the site",
+        "the machine under the database of {} dies",
+        "the machine under the database of {} is back",
+        Fault::NodeLost,
     ),
     site(
         "guard-frozen",

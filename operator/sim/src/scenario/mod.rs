@@ -84,6 +84,19 @@ impl Scenario {
     }
 }
 
+/// A time as a story tells it: never rounded to minutes, for a story is compared with its own moments.
+fn length(d: Duration) -> String {
+    let (h, m, s) = (d.as_secs() / 3600, d.as_secs() % 3600 / 60, d.as_secs() % 60);
+    match (h, m, s) {
+        _ if d < Duration::from_mins(2) => bascule_core::time::human(d),
+        (0, m, 0) => format!("{m} m"),
+        (0, m, s) => format!("{m} m {s} s"),
+        (h, 0, 0) => format!("{h} h"),
+        (h, m, 0) => format!("{h} h {m} m"),
+        (h, m, s) => format!("{h} h {m} m {s} s"),
+    }
+}
+
 /// Something that happens.
 #[derive(Clone, Debug)]
 pub struct Event {
@@ -120,7 +133,7 @@ impl Event {
                 let lasts = match (kind.ends, self.lasts) {
                     (false, _) => String::new(),
                     (true, None) => ", for good".to_owned(),
-                    (true, Some(d)) => format!(", for {}", bascule_core::time::human(d)),
+                    (true, Some(d)) => format!(", for {}", length(d)),
                 };
                 format!("{begins}{lasts}")
             }

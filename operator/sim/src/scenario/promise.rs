@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use bascule_core::policy::{After, Policy};
 use bascule_core::project::size;
-use bascule_core::time::human;
 
-use super::{Account, Scenario, What};
+use super::{Account, Scenario, What, length};
 
 /// Whether a promise was kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,11 +95,11 @@ fn losses(policy: &Policy, scenario: &Scenario, account: &Account) -> [Judgement
             name: "maxDataLoss.time",
             promised: promised(account.lost_time <= max.seconds),
             measured: if account.lost > 1 {
-                format!("{rows}, {} of writes", human(account.lost_time))
+                format!("{rows}, {} of writes", length(account.lost_time))
             } else {
                 rows.clone()
             },
-            bound: format!("at most {}{waived}", human(max.seconds)),
+            bound: format!("at most {}{waived}", length(max.seconds)),
         },
         Judgement {
             name: "maxDataLoss.bytes",
@@ -120,14 +119,14 @@ fn recovery(policy: &Policy, scenario: &Scenario, account: &Account, cut_short: 
         return held(NAME, true, "no write had to wait".to_owned(), "-".to_owned());
     };
     let measured = match outage.to {
-        Some(_) => format!("nobody could write for {}", human(outage.took)),
-        None => format!("nobody can write, {} after the last write", human(outage.took)),
+        Some(_) => format!("nobody could write for {}", length(outage.took)),
+        None => format!("nobody can write, {} after the last write", length(outage.took)),
     };
     let planned = account.verdicts.iter().any(|v| v.kind == "Switchover")
         && !scenario.events.iter().any(|e| matches!(e.what, What::Fault { .. }));
     if planned {
         let deadline = policy.failover.switchover_deadline;
-        let bound = format!("within switchoverDeadline, {}", human(deadline));
+        let bound = format!("within switchoverDeadline, {}", length(deadline));
         return held(NAME, outage.to.is_some() && outage.took <= deadline, measured, bound);
     }
     let (bound, terms) = match bound(policy, scenario, account) {
@@ -146,7 +145,7 @@ fn recovery(policy: &Policy, scenario: &Scenario, account: &Account, cut_short: 
     }
     // One that nothing ends any more is too long, however long it was watched.
     let ends = outage.to.is_some() || cut_short;
-    held(NAME, ends && outage.took <= bound, measured, format!("at most {} = {terms}", human(bound)))
+    held(NAME, ends && outage.took <= bound, measured, format!("at most {} = {terms}", length(bound)))
 }
 
 /// How long nobody may be able to write, and what it is made of; or why nothing is promised.
@@ -164,16 +163,16 @@ fn bound(policy: &Policy, scenario: &Scenario, account: &Account) -> Result<(Dur
     };
     let mut terms: Vec<(Duration, String)> = Vec::new();
     if promote.is_zero() || timing.l() >= reads {
-        terms.push((timing.l(), format!("L {}", human(timing.l()))));
+        terms.push((timing.l(), format!("L {}", length(timing.l()))));
     } else {
-        terms.push((reads, format!("serveReads.after {}", human(reads))));
+        terms.push((reads, format!("serveReads.after {}", length(reads))));
     }
     if !promote.is_zero() {
-        terms.push((promote, format!("promote.after {}", human(promote))));
+        terms.push((promote, format!("promote.after {}", length(promote))));
     }
     if account.phases.iter().any(|p| p.phase.starts_with("Returning")) {
         // It came back while its reads were served elsewhere.
-        terms.push((f.return_after, format!("serveReads.returnAfter {}", human(f.return_after))));
+        terms.push((f.return_after, format!("serveReads.returnAfter {}", length(f.return_after))));
     }
     let guard = |e: &super::Event| matches!(&e.what, What::Fault { kind, .. } if kind.takes_the_guard());
     if scenario.events.iter().any(guard) {
@@ -182,18 +181,18 @@ fn bound(policy: &Policy, scenario: &Scenario, account: &Account) -> Result<(Dur
             wait,
             format!(
                 "databaseLost.restartGrace {} and until it has certainly stopped {}",
-                human(f.restart_grace),
-                human(timing.withdrawal_wait())
+                length(f.restart_grace),
+                length(timing.withdrawal_wait())
             ),
         ));
     }
     let calls = timing.p() + timing.tq() * 5;
-    terms.push((calls, format!("p + 5 calls to the arbiter {}", human(calls))));
+    terms.push((calls, format!("p + 5 calls to the arbiter {}", length(calls))));
     let ttl = policy.traffic.values().map(|t| t.dns.ttl).max().unwrap_or_default();
     if !ttl.is_zero() {
-        terms.push((ttl, format!("DNS ttl {}", human(ttl))));
+        terms.push((ttl, format!("DNS ttl {}", length(ttl))));
     }
-    terms.push((OPENING, format!("opening {}", human(OPENING))));
+    terms.push((OPENING, format!("opening {}", length(OPENING))));
     let sum = terms.iter().map(|(d, _)| *d).sum();
     Ok((sum, terms.into_iter().map(|(_, words)| words).collect::<Vec<_>>().join(" + ")))
 }

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bascule_core::time::human;
-
-use super::Account;
+use super::{Account, length};
 use crate::time::Moment;
 use crate::world::World;
 
@@ -96,7 +94,7 @@ impl Teller {
                 let by = outage.by.as_deref().unwrap_or("somebody");
                 let what = format!(
                     "writes are acknowledged again, by {by}, {} after the last one",
-                    human(outage.took)
+                    length(outage.took)
                 );
                 self.at(to, CLIENTS, &what);
             }

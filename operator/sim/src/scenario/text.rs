@@ -4,11 +4,10 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use bascule_core::policy::Policy;
-use bascule_core::time::human;
 use serde_json::{Value, json};
 
 use super::play::latency;
-use super::{Judgement, Line, Outage, Played, Promised, Scenario};
+use super::{Judgement, Line, Outage, Played, Promised, Scenario, length};
 
 /// The number of the shape of the JSON. It grows when a field goes or changes its meaning.
 pub const VERSION: u32 = 1;
@@ -21,15 +20,15 @@ pub fn head(policy: &Policy, scenario: &Scenario) -> String {
         policy.key,
         sites.join(", "),
         scenario.profile,
-        human(scenario.profile.timing().l()),
-        human(latency(scenario.profile)),
-        human(scenario.writes_every),
+        length(scenario.profile.timing().l()),
+        length(latency(scenario.profile)),
+        length(scenario.writes_every),
         scenario.seed,
     );
     let mut events: Vec<_> = scenario.events.iter().collect();
     events.sort_by_key(|e| e.at);
     for event in events {
-        line(&mut out, format_args!("  at {}: {}", human(event.at), event.words()));
+        line(&mut out, format_args!("  at {}: {}", length(event.at), event.words()));
     }
     if scenario.events.is_empty() {
         out.push_str("  nothing goes wrong\n");
@@ -80,7 +79,7 @@ impl Played {
         let steady = format!(
             "{} is active and writes, the others follow{others} (from nothing in {})",
             self.account.active_before,
-            human(self.start_took)
+            length(self.start_took)
         );
         line(out, format_args!("\n{}  {:<width$}  {steady}", clock(Duration::ZERO), "steady"));
         for Line { at, who, what, again, until } in &self.lines {
@@ -101,6 +100,9 @@ impl Played {
         let moved = match (a.has_moved(), a.active == a.active_before) {
             (false, _) => format!("{}, as before", a.active),
             (true, false) => format!("{}, before it was {}", a.active, a.active_before),
+            (true, true) if a.moves == 1 => {
+                format!("{}, as before: the role moved once, and the arbiter has forgotten it", a.active)
+            }
             (true, true) => format!("{}, as before; the role moved {} times", a.active, a.moves),
         };
         if a.active.is_empty() {
@@ -143,14 +145,14 @@ impl Played {
         for (i, phase) in a.phases.iter().enumerate() {
             let goes_on = if phase.goes_on { ", and goes on" } else { "" };
             let text =
-                format!("{} from {} for {}{goes_on}", phase.phase, human(phase.from), human(phase.took));
+                format!("{} from {} for {}{goes_on}", phase.phase, length(phase.from), length(phase.took));
             row(if i == 0 { "phases" } else { "" }, text);
         }
         if !a.steps.is_empty() {
             let steps: Vec<String> = a
                 .steps
                 .iter()
-                .map(|(name, site, took)| format!("{name} {} ({site})", human(*took)))
+                .map(|(name, site, took)| format!("{} {} ({site})", measured_words(name), length(*took)))
                 .collect();
             row("measured", steps.join(", "));
         }
@@ -159,7 +161,7 @@ impl Played {
             let silent =
                 if up == all { String::new() } else { format!("; {} of {all} servers are gone", all - up) };
             let sites = traffic.sites.join(" and ");
-            let from = a.clients_moved.map(|at| format!(", a client first asked there at {}", human(at)));
+            let from = a.clients_moved.map(|at| format!(", a client first asked there at {}", length(at)));
             row("traffic", format!("{} points at {sites}{}{silent}", traffic.name, from.unwrap_or_default()));
         }
         for verdict in &a.verdicts {
@@ -276,6 +278,23 @@ impl Played {
     }
 }
 
+/// What the operators call a time that they measure, in words.
+fn measured_words(name: &str) -> &str {
+    match name {
+        "detect" => "until the loss was certain",
+        "readOnly" => "reads only",
+        "flagsSeen" => "until every pod was read-only",
+        "stop" => "stopping the old database",
+        "promote" => "promoting",
+        "open" => "opening for clients",
+        "verify" => "verifying a write",
+        "traffic" => "pointing the names",
+        "flagsOff" => "taking the read-only flags off",
+        "writePause" => "from stopped to open",
+        other => other,
+    }
+}
+
 fn outage_words(outage: &Outage) -> String {
     let from = clock(outage.from);
     let from = from.trim_start();
@@ -283,11 +302,11 @@ fn outage_words(outage: &Outage) -> String {
         (Some(to), Some(by)) => {
             format!(
                 "{}: from {from} until {by} acknowledged one at {}",
-                human(outage.took),
+                length(outage.took),
                 clock(to).trim_start()
             )
         }
-        _ => format!("since {from}, and goes on ({} so far)", human(outage.took)),
+        _ => format!("since {from}, and goes on ({} so far)", length(outage.took)),
     }
 }
 

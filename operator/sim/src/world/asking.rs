@@ -44,6 +44,12 @@ impl World {
     }
 
     pub(crate) fn at_member(&mut self, asked: Asked) {
+        if let Some(asked) = self.steer_question(asked) {
+            self.reaches_member(asked);
+        }
+    }
+
+    pub(crate) fn reaches_member(&mut self, asked: Asked) {
         let member = &self.arbiter.members[asked.member];
         if asked.restores != self.arbiter.restores {
             self.reply_to(&asked, Answer::Failed("connection reset by peer".to_owned()));
@@ -93,6 +99,7 @@ impl World {
 
     fn applies(&mut self, asked: &Asked) {
         let (answer, changed) = self.arbiter.store.decide(&asked.request);
+        self.note_decided(asked, &answer);
         if let Some(changed) = changed {
             self.changed(asked.by, &changed);
         }
@@ -172,16 +179,18 @@ impl World {
         }
         let from = self.arbiter.members[asked.member].place;
         let Some(travel) = self.net.travel(from, asked.from, Traffic::Arbiter) else { return };
-        match asked.by {
+        let answer = match asked.by {
             Caller::Operator(op, life) => {
-                let input = Input::Answer(asked.call, asked.member, answer);
-                self.later(travel, Happening::Hear(op, life, input));
+                Happening::Hear(op, life, Input::Answer(asked.call, asked.member, answer))
             }
             Caller::Guard(db, life) => {
                 let failed = answer.is_none();
                 let input = GuardInput::Arbiter(asked.call, asked.member, (!failed).then_some(answer));
-                self.later(travel, Happening::GuardHear(db, life, input));
+                Happening::GuardHear(db, life, input)
             }
+        };
+        if let Some(answer) = self.steer_answer(asked, answer) {
+            self.later(travel, answer);
         }
     }
 
@@ -256,7 +265,7 @@ impl World {
         self.arbiter.held = rest;
         let mine: Vec<Asked> = mine;
         for asked in mine {
-            self.at_member(asked);
+            self.reaches_member(asked);
         }
         self.look_at_leader();
     }

@@ -306,6 +306,8 @@ pub struct Database {
     pub old_word: Option<Box<bascule_core::guard::wire::Instruction>>,
     /// No message passes between the guard and the operator.
     pub link_cut: bool,
+    /// The operator's own role does not reach the server either.
+    pub out_of_reach: bool,
     /// Chance.
     pub chance: Chance,
 }

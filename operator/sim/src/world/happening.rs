@@ -118,6 +118,8 @@ pub enum Happening {
     GuardStarts(usize, u32),
     /// An operator starts again.
     OperatorStarts(usize),
+    /// What was held back on purpose goes on.
+    Steered(Box<Happening>),
 }
 
 /// Work on a cluster or on the traffic, for an operator.
@@ -222,6 +224,7 @@ impl World {
             Happening::Over(at) => self.fault_ends(at),
             Happening::GuardStarts(db, life) => self.guard_starts(db, life),
             Happening::OperatorStarts(op) => self.operator_starts(op),
+            Happening::Steered(what) => self.steered(*what),
         }
     }
 }

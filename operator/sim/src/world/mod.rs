@@ -17,6 +17,7 @@ pub(crate) mod happening;
 mod intent;
 mod serving;
 mod standing;
+pub mod steering;
 mod streaming;
 pub(crate) mod trial;
 mod wishing;
@@ -103,6 +104,8 @@ pub struct World {
     /// What is to go wrong.
     pub faults: Vec<Planned>,
     trial: Trial,
+    /// Messages that a test holds back.
+    steering: steering::Steering,
     /// Who watches.
     pub judge: Judge,
     /// What is told.

@@ -629,6 +629,13 @@ impl World {
                     "the server did not answer in time",
                     "an answer",
                 )]),
+                // Nothing listens where its container was.
+                None if self.is_gone(policy, name, site) => Fact::now(vec![Gate::new(
+                    &format!("{}/{}", blocker::database(name), blocker::CONNECT_UNREACHABLE),
+                    plan::Answer::Unknown,
+                    "the server cannot be reached",
+                    "an answer",
+                )]),
                 None if cluster.missing_secret => Fact::now(vec![Gate::new(
                     "database/secret",
                     plan::Answer::No,
@@ -666,6 +673,12 @@ impl World {
         let here =
             |d: &super::database::Database| d.policy == policy.key && d.name == *name && d.site == site;
         self.databases.iter().any(|d| here(d) && d.server.frozen)
+    }
+
+    fn is_gone(&self, policy: &Policy, name: &ItemName, site: usize) -> bool {
+        let here =
+            |d: &super::database::Database| d.policy == policy.key && d.name == *name && d.site == site;
+        self.databases.iter().any(|d| here(d) && (d.out_of_reach || !d.guard.up))
     }
 
     fn answered(&mut self, op: usize, call: u64, member: usize, answer: Answer) {
@@ -784,6 +797,7 @@ impl World {
 
     /// A message between a guard and its operator: kept while the connection passes nothing.
     pub(crate) fn pass(&mut self, database: usize, word: Happening) {
+        let Some(word) = self.steer_word(database, word) else { return };
         if self.databases[database].link_cut {
             self.held.entry(database).or_default().push(super::happening::HeldWord(word));
         } else {
