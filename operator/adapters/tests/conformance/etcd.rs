@@ -243,6 +243,7 @@ fn record(site: Site, serial: u64) -> Record {
 fn facts(site: Site, question: u64) -> SiteFacts {
     SiteFacts {
         diverged: BTreeMap::new(),
+        marks: None,
         schema: 1,
         site: site.name(),
         question,
