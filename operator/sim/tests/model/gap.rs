@@ -8,7 +8,7 @@ use bascule_sim::world::operator::{Call, Input};
 use bascule_sim::world::steering::{Leg, Matter, Whose};
 
 use crate::stage::{
-    LYON, PARIS, begin, decided, ends_well, has_leave, last, ms, phase, record, stops, sweep, until, writes,
+    LYON, PARIS, begin, ends_well, has_leave, last, ms, phase, record, stops, sweep, until, writes,
 };
 
 const HOLDER: Whose = Whose::Operator(PARIS);
@@ -26,7 +26,9 @@ pub fn a_lease_that_is_regained_grants_nothing_before_the_re_claim() {
             [w.hold(HOLDER, Matter::Renewal, Leg::There), w.hold(GUARD, Matter::Renewal, Leg::There)];
         let claim = w.hold(HOLDER, RECLAIM, Leg::There);
         w.run_for(at);
-        renewals.into_iter().for_each(|held| w.lose(held));
+        for held in renewals {
+            w.lose(held);
+        }
         let before = last(w, HOLDER, &Matter::Renewal);
         w.run_while(ms(600), |w| w.kept(claim) == 0);
         let waits = w.kept(claim) > 0;
@@ -76,7 +78,9 @@ pub fn a_re_claim_of_an_older_gap_is_heard_after_the_next() {
         let renewals =
             [w.hold(HOLDER, Matter::Renewal, Leg::There), w.hold(GUARD, Matter::Renewal, Leg::There)];
         w.run_for(ms(1_500));
-        renewals.into_iter().for_each(|held| w.lose(held));
+        for held in renewals {
+            w.lose(held);
+        }
         w.run_while(ms(700), |w| last(w, HOLDER, &RECLAIM).is_none());
         let claimed = last(w, HOLDER, &RECLAIM).is_some();
         w.strike(Fault::OperatorFrozen(PARIS));
