@@ -1,8 +1,13 @@
-//! The independent checker. It shares no code with the planner and never looks at what Bascule says of itself: it goes
-//! by the clients' record and by the state of servers, leases and zones.
+//! The independent checker. It shares no code with the planner and never believes what Bascule says of itself: it goes
+//! by the clients' record and by the state of servers, leases and zones. What operators show is judged by these (L5, L6).
 
+mod intent;
 mod liveness;
+mod recovery;
 mod safety;
+mod shown;
+mod sometimes;
+mod writers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -19,6 +24,7 @@ use crate::world::dns::Pointed;
 use crate::world::postgres::Token;
 
 pub use self::liveness::Unsettled;
+pub use self::writers::spares_the_writer;
 
 /// What must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,6 +95,8 @@ pub enum Sometimes {
     Returned,
     /// Two compare-and-swaps met, and one lost.
     CasLost,
+    /// An operator started after one that had died with an intent and without its outcome.
+    IntentWithoutOutcome,
 }
 
 /// What is known not to hold, with the place that says so: counted apart, never hidden.
@@ -145,6 +153,14 @@ pub struct Judge {
     pub(crate) gone_back: Option<Moment>,
     /// An arbiter that had gone back was believed although nobody who lived could say so: what follows is known.
     believed: bool,
+    /// What disturbed the world, and when.
+    pub(crate) disturbed: recovery::Disturbances,
+    /// What was seen of servers' ends.
+    pub(crate) ends: writers::Ends,
+    /// What operators show.
+    pub(crate) statuses: shown::Statuses,
+    /// What only some runs meet.
+    pub(crate) known: sometimes::Known,
     /// Every change of a record.
     pub changes: Vec<(Moment, PolicyKey, Box<Record>)>,
 }
@@ -170,6 +186,10 @@ impl Judge {
             unreachable: BTreeMap::new(),
             gone_back: None,
             believed: false,
+            disturbed: recovery::Disturbances::default(),
+            ends: writers::Ends::default(),
+            statuses: shown::Statuses::default(),
+            known: sometimes::Known::default(),
             changes: Vec::new(),
         }
     }

@@ -103,12 +103,16 @@ impl World {
     pub(crate) fn judge_store(&mut self, by: Caller, changed: &Changed) {
         match changed {
             Changed::Lease(site) => {
-                self.judge.leases.insert(site.clone(), self.now);
+                let before = self.judge.leases.insert(site.clone(), self.now);
+                if let (Some(at), Some(before)) = (self.site_of(site), before) {
+                    self.meets_return(at, before);
+                }
             }
-            Changed::Facts { .. } => {}
+            Changed::Facts { policy, site } => self.facts_said(policy, site),
             Changed::Record { policy, before, .. } => {
                 let Some(next) = self.record(policy).cloned() else { return };
                 self.judge_record(by, policy, before.as_deref(), &next);
+                self.judge_intent(by, policy, before.as_deref(), &next);
                 let entered = before.as_ref().is_none_or(|b| b.phase != next.phase);
                 let phase = next.phase.name().to_owned();
                 self.judge.changes.push((self.now, policy.clone(), Box::new(next)));

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::{Fault, When};
 use crate::flow::{Flow, steady};
-use crate::judge::{Invariant, Limit, Sometimes, Unsettled, Violation};
+use crate::judge::{Invariant, Limit, Sometimes, Unsettled, Violation, spares_the_writer};
 use crate::time::Moment;
 use crate::world::{Boundary, Plan, World};
 
@@ -79,11 +79,11 @@ impl Base {
     /// # Errors
     /// When the policy does not even settle without faults.
     pub fn new(flow: Flow, seed: u64, policy: &Policy, tell: bool) -> Result<Self, Unsettled> {
-        let mut policy = policy.clone();
-        flow.fit(&mut policy);
-        let mut plan = Plan::of(vec![policy], seed);
+        let mut plan = Plan::of(flow.policies(policy), seed);
         plan.tell = tell;
+        plan.writes_every = Some(flow.writes_every());
         let mut world = steady(&plan)?;
+        flow.prepare(&mut world)?;
         world.count_boundaries(true);
         let mut base = Self { flow, seed, world, boundaries: Vec::new(), ends_at: None };
         let quiet = base.play(&[]);
@@ -103,17 +103,45 @@ impl Base {
             };
             world.plan(when, injected.fault, injected.lasts.map(Duration::from_millis));
         }
+        let began = world.now;
         self.flow.begin(&mut world);
-        world.run_for(self.flow.lasts());
+        world.run_watched(self.flow.lasts());
         let mut settled = world.settle_unless(SETTLE, World::waits_for_a_generation);
         // What was planned has to be over before it counts as settled.
         while settled.is_ok() && world.is_faulty() {
-            world.run_for(Duration::from_millis(500));
+            world.run_watched(Duration::from_millis(500));
             settled = world.settle_unless(SETTLE, World::waits_for_a_generation);
         }
         world.stop_counting();
+        self.judge_writers(&mut world, faults, began);
+        for app in 0..world.policies.len() {
+            world.judge_recovery(app, began);
+        }
         let verdict = judge(&mut world, settled);
         (world, verdict)
+    }
+}
+
+impl Base {
+    /// What must not have stopped a healthy writer: what is lost in a quiet world, another policy's trouble in any.
+    fn judge_writers(&self, world: &mut World, faults: &[Injected], began: Moment) {
+        let by_operator = |number: u32| {
+            self.boundaries.iter().any(|b| b.number == number && b.who.ends_with("operator"))
+        };
+        let active = self.flow.begins_at();
+        let spares = |i: &Injected| match (&i.when, i.fault) {
+            (When::Boundary(number), Fault::Effect(_)) => by_operator(*number),
+            (_, fault) => spares_the_writer(fault, active),
+        };
+        // Two things that are lost may be two places.
+        if faults.len() > 1 || !faults.iter().all(spares) {
+            return;
+        }
+        match self.flow {
+            Flow::Quiet => world.judge_writer(0, active, began, Invariant::L4),
+            Flow::Neighbours => world.judge_writer(0, active, began, Invariant::S10),
+            _ => {}
+        }
     }
 }
 

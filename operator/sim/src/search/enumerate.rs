@@ -7,6 +7,7 @@ use super::menu::menu;
 use crate::fault::{Fault, When};
 use crate::flow::Flow;
 use crate::judge::{Invariant, Limit, Sometimes, Violation};
+use crate::time::Moment;
 use crate::world::Fate;
 
 /// A case that broke something.
@@ -81,8 +82,8 @@ impl Found {
         }
         self.events.push(verdict.events);
         self.writes.push(verdict.writes);
-        for injected in faults {
-            for row in injected.fault.rows() {
+        for fault in faults.iter().map(|i| i.fault).chain(base.flow.own_faults()) {
+            for row in fault.rows() {
                 *self.coverage.entry((base.flow.name(), (*row).to_owned())).or_default() += 1;
             }
         }
@@ -102,16 +103,26 @@ pub(super) fn worst(violations: &[Violation]) -> Option<Violation> {
 /// Each fault alone at each boundary. `part` of `parts`: for several threads.
 pub fn singles(base: &Base, part: usize, parts: usize) -> Found {
     let mut found = Found::default();
-    let mut n = 0;
-    for boundary in &base.boundaries {
-        for (fault, lasts) in menu() {
-            n += 1;
-            if n % parts == part {
-                found.plays(base, &[Injected { when: When::Boundary(boundary.number), fault, lasts }]);
-            }
+    if base.flow == Flow::Fleet {
+        // A thousand at once is one case.
+        if part == 0 {
+            found.plays(base, &[]);
+        }
+        return found;
+    }
+    for (n, (when, (fault, lasts))) in points(base).flat_map(|w| menu().into_iter().map(move |f| (w.clone(), f))).enumerate() {
+        if n % parts == part && !(matches!(when, When::At(_)) && fault.fate().is_some()) {
+            found.plays(base, &[Injected { when, fault, lasts }]);
         }
     }
     found
+}
+
+/// Where a fault can begin: at each boundary; in a world in which nothing happens, at some moments.
+fn points(base: &Base) -> impl Iterator<Item = When> + '_ {
+    let moments: &[u64] = if base.boundaries.is_empty() { &[40, 390, 1170] } else { &[] };
+    let boundaries = base.boundaries.iter().map(|b| When::Boundary(b.number));
+    boundaries.chain(moments.iter().map(|ms| When::At(Moment::from_millis(*ms))))
 }
 
 /// Each pair of faults at each boundary: the second begins some boundaries after the first.

@@ -193,6 +193,7 @@ impl World {
         it.calls.clear();
         it.tick_at = None;
         let life = it.life;
+        self.meets_unresolved(op);
         self.think(op, bascule_engine::brain::Event::Tick);
         self.list_objects(op, life);
     }

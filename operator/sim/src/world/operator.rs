@@ -24,6 +24,7 @@ use super::dns::{Pointed, Updated};
 use super::happening::{Happening, Work};
 use super::net::Traffic;
 use super::trial::{Actor, Fate};
+use crate::judge::Sometimes;
 use crate::random::Chance;
 use crate::time::Moment;
 
@@ -145,6 +146,8 @@ impl World {
     /// It goes on: what has waited comes at once, in any order that its runtime may see it.
     pub(crate) fn operator_wakes(&mut self, op: usize) {
         self.operators[op].frozen = false;
+        // What waited for it is heard only now.
+        self.facts_listed(op);
         let waiting = std::mem::take(&mut self.operators[op].inbox);
         let life = self.operators[op].life;
         let ticks_first = self.operators[op].chance.permille(500);
@@ -275,6 +278,7 @@ impl World {
                     None => Outcome::Done,
                 };
                 if outcome.is_done() {
+                    self.judge_ages(op, &shown);
                     self.sites[site].cluster.published += 1;
                     self.operators[op].shown.insert(policy.clone(), *shown);
                 }
@@ -341,6 +345,7 @@ impl World {
 
     fn then_dies(&mut self, op: usize, fate: Fate) {
         if fate == Fate::DieAfter {
+            self.leaves_unresolved(op);
             self.operator_dies(op);
             self.restart_operator(op);
         }
@@ -440,7 +445,12 @@ impl World {
                         }
                         Outcome::Done
                     }
-                    Updated::Refused(why) => Outcome::refused(why),
+                    Updated::Refused(why) => {
+                        if self.dns.servers.first().is_some_and(|s| !s.refuses) {
+                            self.judge.meets(Sometimes::OldEffectRefused);
+                        }
+                        Outcome::refused(why)
+                    }
                 }
             }
             Step::VerifyWrite { .. } => {
@@ -563,6 +573,7 @@ impl World {
                 Event::Written { policy, next, result: Cas::Applied(revision) }
             }
             (Call::Write(policy, next), Answer::Conflict) => {
+                self.judge.meets(Sometimes::CasLost);
                 Event::Written { policy, next, result: Cas::Conflict }
             }
             (Call::Write(policy, next), _) => {
@@ -575,6 +586,7 @@ impl World {
                 Event::FactsWritten { policy, facts, outcome: Outcome::unknown(why) }
             }
             (Call::List, Answer::Listed(listed)) => {
+                self.facts_listed(op);
                 let number = self.next_number();
                 let life = self.operators[op].life;
                 self.arbiter.watches.insert(op, Watch { life, member, number });

@@ -16,6 +16,7 @@ use super::net::Traffic;
 use super::operator::NEAR;
 use super::postgres::{DataDir, Run, What};
 use super::trial::{Actor, Fate};
+use crate::judge::Sometimes;
 
 /// How often the monitor looks.
 const MONITOR: Duration = Duration::from_millis(20);
@@ -171,7 +172,11 @@ impl World {
             return;
         }
         let now = self.databases[db].clock(self.now);
+        let extends = matches!(event, Event::LeaseRenewed { done: true, .. });
         let actions = self.databases[db].guard.rules.step(event, now);
+        if extends && self.databases[db].guard.rules.fallback_in_use() {
+            self.judge.meets(Sometimes::GuardExtended);
+        }
         for action in actions {
             self.carry_out(db, action);
             if !self.guard_lives(db, life) {
@@ -229,7 +234,10 @@ impl World {
                 self.databases[db].guard.watch = deadline;
                 self.set_watch(db);
             }
-            Action::Kill => self.kill(db),
+            Action::Kill => {
+                self.meets_deadline(db);
+                self.kill(db);
+            }
             Action::Stop { by } => self.stop(db, by),
             Action::RemoveTrigger | Action::Exit => {}
             Action::StartPrimary => self.begin(db, Step::Primary, Duration::from_millis(5)),
@@ -563,6 +571,7 @@ impl World {
             };
         }
         self.databases[db].guard.strayed = false;
+        self.judge.meets(Sometimes::Rewound);
         self.step_ends(db, StepEnd::Is(ServerState::Down));
     }
 
@@ -599,6 +608,7 @@ impl World {
                 }
                 let (policy, site) = (self.databases[db].policy.clone(), self.databases[db].site);
                 self.judge_flags(&policy, site, "is promoted");
+                self.meets_frozen_holder(db);
                 self.databases[db].server.run = Run::Promoting;
                 self.databases[db].server.stream.on = false;
                 self.databases[db].server.stream.number += 1;
@@ -687,11 +697,15 @@ impl World {
         }
         let was_primary = it.server.run.is_primary();
         let standing = matches!(it.server.run, Run::Standby { .. });
+        let took = it.server.run.takes_writers();
         it.server.run = Run::Stopping;
         let speeds = it.server.speeds;
         let usual = it.takes(speeds.stop);
         let takes = it.server.faults.stop.unwrap_or(usual);
         let end = self.now + takes;
+        if took {
+            self.judge.ends.ended(self.now, db);
+        }
         let patience = self.databases[db].machine.when(by);
         let life = self.databases[db].server.life;
         let clean = (was_primary || standing) && end <= patience;
@@ -754,6 +768,9 @@ impl World {
     /// Nothing of the server runs any more.
     pub(crate) fn server_is_gone(&mut self, db: usize, why: &str) {
         self.judge.unexcuse(db);
+        if self.databases[db].server.run.takes_writers() {
+            self.judge.ends.ended(self.now, db);
+        }
         let it = &mut self.databases[db];
         it.server.run = Run::Down;
         it.server.life += 1;
@@ -787,6 +804,7 @@ impl World {
             Run::Down | Run::Standby { .. } => false,
         };
         if it.guard.watch.has_passed(it.clock(self.now)) && writer {
+            self.meets_deadline(db);
             self.kill(db);
         }
     }
@@ -820,6 +838,14 @@ impl World {
         self.databases[db].last_word = Some(instruction.clone());
         let life = self.databases[db].guard.life;
         let instruction = *instruction;
+        let marks = HighWater {
+            epoch: instruction.epoch,
+            serial: instruction.serial,
+            generation: instruction.generation,
+        };
+        if self.databases[db].guard.rules.memory().high_water.is_above(&marks) {
+            self.judge.meets(Sometimes::OldEffectRefused);
+        }
         let event = match nonce {
             Some(nonce) => Event::Answered { nonce, instruction },
             None => Event::Told { instruction },

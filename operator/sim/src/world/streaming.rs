@@ -52,6 +52,7 @@ impl World {
         server.stream.heard = now;
         server.stream.reported = theirs.wal.end();
         server.stream.ever = true;
+        self.heard_primary(db);
         self.later(KEEPALIVE, Happening::Receiver(db, number));
         self.monitor_soon(db);
         self.pump(peer);
@@ -106,6 +107,7 @@ impl World {
         it.server.stream.heard = now;
         it.server.stream.reported = it.server.stream.reported.max(reported);
         let upto = dir.wal.records.len();
+        self.heard_primary(db);
         self.replay_later(db, upto);
     }
 
