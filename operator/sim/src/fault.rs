@@ -72,6 +72,8 @@ pub enum Fault {
     ServerKilled(usize),
     /// The servers of every policy in a site are killed at the same moment: of a thousand, where there are so many.
     AllKilled(usize),
+    /// The node under a database dies; at the end it is there again.
+    NodeLost(usize),
     /// A guard's container is killed, and started again.
     GuardKilled(usize),
     /// A wall clock is set to another time.
@@ -193,6 +195,7 @@ impl Fault {
             Self::ServerFrozen(_) => &["F12"],
             Self::PodFrozen(_) | Self::SiteFrozen(_) => &["F13"],
             Self::ServerKilled(_) | Self::GuardKilled(_) => &["F36"],
+            Self::NodeLost(_) => &["F36"],
             Self::AllKilled(_) => &["F43"],
             Self::ClockSet(..) | Self::ClockRate(..) => &["F15"],
             Self::ApiGone(_) | Self::ApiSilent(_) | Self::ApiDeaf(_) => &["F16"],
@@ -271,6 +274,7 @@ impl Fault {
             | Self::SiteFrozen(s)
             | Self::ServerKilled(s)
             | Self::AllKilled(s)
+            | Self::NodeLost(s)
             | Self::GuardKilled(s)
             | Self::ClockSet(s, _)
             | Self::ClockRate(s, _)
@@ -472,6 +476,16 @@ impl World {
                 if on {
                     for db in self.databases_of(s) {
                         self.kill_server(db);
+                    }
+                }
+            }
+            Fault::NodeLost(s) => {
+                for db in self.databases_of(s) {
+                    if on {
+                        self.guard_dies(db, false);
+                    } else {
+                        let life = self.databases[db].guard.life;
+                        self.later(Duration::from_millis(900), Happening::GuardStarts(db, life));
                     }
                 }
             }
@@ -716,6 +730,9 @@ impl World {
 
     /// A server's processes are killed; the last of them go on for a moment.
     pub(crate) fn kill_server(&mut self, db: usize) {
+        if self.databases[db].server.run.takes_writers() {
+            self.judge.ends.ended(self.now, db);
+        }
         if self.databases[db].server.run != Run::Down {
             self.databases[db].server.run = Run::Orphans;
             let life = self.databases[db].server.life;

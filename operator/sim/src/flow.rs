@@ -39,6 +39,10 @@ pub enum Flow {
     Held,
     /// The active site dies while the other's machine starts anew: nobody knows any more what the copy had heard.
     BothLost,
+    /// The node under the active site's database dies while its operator lives.
+    NodeLost,
+    /// A role that has moved by itself may not move again so soon.
+    Cooldown,
     /// Another policy's database dies; what happens to that one must not stop the first one's writer.
     Neighbours,
     /// The servers of a thousand policies die at once.
@@ -49,7 +53,7 @@ pub enum Flow {
 
 impl Flow {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Switchover,
         Self::Rollback,
         Self::SiteLost,
@@ -61,6 +65,8 @@ impl Flow {
         Self::ArbiterRestored,
         Self::Held,
         Self::BothLost,
+        Self::NodeLost,
+        Self::Cooldown,
         Self::Neighbours,
         Self::Fleet,
         Self::Quiet,
@@ -80,6 +86,8 @@ impl Flow {
             Self::ArbiterRestored => "arbiter-restored",
             Self::Held => "held",
             Self::BothLost => "both-lost",
+            Self::NodeLost => "node-lost",
+            Self::Cooldown => "cooldown",
             Self::Neighbours => "neighbours",
             Self::Fleet => "fleet",
             Self::Quiet => "quiet",
@@ -92,6 +100,9 @@ impl Flow {
             Self::SiteLostHold | Self::ReturnDuring => After::Elapsed(Duration::from_secs(3)),
             _ => After::Elapsed(Duration::ZERO),
         };
+        if self == Self::Cooldown {
+            policy.failover.cooldown = Duration::from_mins(2);
+        }
     }
 
     /// What begins it, in a world that is settled with its first site active.
@@ -132,6 +143,8 @@ impl Flow {
                 let at = world.now + Duration::from_millis(300);
                 world.plan(When::At(at), Fault::SiteLost(1), Some(Duration::from_millis(700)));
             }
+            Self::NodeLost => begin_now(world, Fault::NodeLost(0), Some(Duration::from_secs(14))),
+            Self::Cooldown => begin_now(world, Fault::SiteLost(1), Some(Duration::from_secs(6))),
             Self::Neighbours => {
                 if let Some(db) = world.policies.get(1).and_then(|p| world.database_at(&p.key, 0)) {
                     world.kill_server(db);
@@ -173,12 +186,15 @@ impl Flow {
     /// # Errors
     /// When that world does not settle.
     pub fn prepare(self, world: &mut World) -> Result<(), crate::judge::Unsettled> {
-        if self == Self::Failback {
-            let policy = world.policies[0].key.clone();
-            switch(world, &policy, 0, 1);
-            world.run_for(Duration::from_secs(1));
-            world.settle(Duration::from_secs(20))?;
+        let policy = world.policies[0].key.clone();
+        match self {
+            Self::Failback => switch(world, &policy, 0, 1),
+            Self::Cooldown => begin_now(world, Fault::SiteLost(0), Some(Duration::from_secs(5))),
+            _ => return Ok(()),
         }
+        world.run_for(Duration::from_secs(6));
+        world.settle(Duration::from_secs(20))?;
+        world.judge.forgets_disturbances();
         Ok(())
     }
 
@@ -190,7 +206,7 @@ impl Flow {
     /// The site that is active when it begins.
     pub const fn begins_at(self) -> usize {
         match self {
-            Self::Failback => 1,
+            Self::Failback | Self::Cooldown => 1,
             _ => 0,
         }
     }
@@ -202,7 +218,8 @@ impl Flow {
             Self::ReturnDuring | Self::ArbiterRestored => Duration::from_secs(4),
             Self::ReturnAfter => Duration::from_secs(5),
             Self::Held => Duration::from_secs(8),
-            Self::BothLost => Duration::from_secs(15),
+            Self::BothLost | Self::NodeLost => Duration::from_secs(15),
+            Self::Cooldown => Duration::from_secs(7),
             Self::Rollback => Duration::from_secs(27),
             Self::Switchover
             | Self::DatabaseDead
@@ -221,6 +238,8 @@ impl Flow {
             | Self::SiteLostHold
             | Self::ReturnAfter
             | Self::DatabaseDead
+            | Self::NodeLost
+            | Self::Cooldown
             | Self::Fleet => 1,
             Self::Rollback
             | Self::ReturnDuring

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::mutant::forgets;
 use crate::name::SiteName;
 use crate::time::Boottime;
 
@@ -51,7 +52,8 @@ impl Observer {
         if self.last_sent.is_some_and(|last| sent < last) {
             return;
         }
-        if self.last_sent.is_some_and(|last| sent.since(last) > self.longest_break) {
+        let broken = self.last_sent.is_some_and(|last| sent.since(last) > self.longest_break);
+        if broken && !forgets("a break of the series starts over") {
             self.windows.clear();
         }
         self.last_sent = Some(sent);
@@ -80,6 +82,9 @@ impl Observer {
 
     /// A read failed or its answer is unknown. It is not "unchanged": the series starts over at zero.
     pub fn failed(&mut self) {
+        if forgets("a failed read is not unchanged") {
+            return;
+        }
         self.windows.clear();
         self.last_sent = None;
     }
@@ -100,6 +105,11 @@ impl Observer {
         record_received: Boottime,
     ) -> Option<LeaseRevision> {
         let w = self.window(site)?;
+        if forgets("a living site is not replaced") {
+            return Some(w.revision);
+        }
+        let lease = if forgets("silence lasts for L") { lease / 2 } else { lease };
+        let lease = if forgets("silence for L is enough") { lease * 8 } else { lease };
         (w.silent_for() >= lease && w.last_sent >= record_received).then_some(w.revision)
     }
 }

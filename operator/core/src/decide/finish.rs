@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::mutant::forgets;
 use crate::decide::situation::{Situation, between};
 use crate::decide::{next, note, offer, posture, withdraw, witness};
 use crate::guard::wire::ServerState;
@@ -64,7 +65,7 @@ pub(super) fn promotion(s: &Situation<'_>, policy: &Policy, record: &Record, pla
         "a read-only flag is still set",
         "the read-only flags are cleared",
     ));
-    if !((traffic.is_some() && flags_off) || waited) {
+    if forgets("a promotion ends") || !((traffic.is_some() && flags_off) || waited) {
         return;
     }
     let mut next = next::phase(s, record, Phase::Steady);
@@ -116,6 +117,14 @@ fn describe(t: &crate::record::Transition) -> String {
         t.epoch,
         pause.unwrap_or_default()
     )
+}
+
+/// The active site in `Steady`: a database that is known not to be an open primary is one that nobody can write to.
+pub(super) fn closed(s: &Situation<'_>, policy: &Policy, plan: &mut Plan) {
+    let reports = policy.databases.keys().filter_map(|name| s.seen.databases.get(name)?.guard.value());
+    if reports.into_iter().any(|r| r.state != ServerState::Primary { open: true }) {
+        plan.gates.push(Gate::new("open", Answer::NotYet, states(s, policy), "every database is an open primary"));
+    }
 }
 
 fn verify(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {

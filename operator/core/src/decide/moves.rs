@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::mutant::forgets;
 use crate::decide::next;
 use crate::decide::situation::Situation;
 use crate::decide::take::{Forced, promote_gates, propose_take, silence};
@@ -52,7 +53,8 @@ pub(super) fn decide(s: &Situation<'_>, policy: &Policy, record: &Record, plan: 
 /// The Moves that have neither a verdict nor begun.
 fn open<'a>(s: &Situation<'a>, record: &Record) -> impl Iterator<Item = &'a Move> {
     s.moves.iter().filter(|m| {
-        record.verdict(&m.hash).is_none() && record.doing.as_ref().is_none_or(|d| d.hash != m.hash)
+        let judged = record.verdict(&m.hash).is_some() && !forgets("a Move with a verdict is done with");
+        !judged && record.doing.as_ref().is_none_or(|d| d.hash != m.hash)
     })
 }
 

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::mutant::forgets;
 use crate::decide::situation::{Situation, between};
 use crate::decide::{next, note, posture, witness};
 use crate::guard::wire::{STREAMING, ServerState, UpstreamView};
@@ -32,7 +33,7 @@ pub(super) fn prepare_to_stop(s: &Situation<'_>, policy: &Policy, record: &Recor
     }
     let passed = s.in_phase();
     let deadline = policy.failover.switchover_deadline;
-    if passed >= deadline {
+    if passed >= deadline && !forgets("a request has an end") {
         let why = plan.first_blocker().map(Gate::words).unwrap_or_default();
         let message = format!("not ready within {}: {}", human(deadline), pending(s, policy, record, &why));
         return roll_back(s, record, plan, MoveEnd::RolledBack, &message);
@@ -97,7 +98,8 @@ pub(super) fn prepare_to_stop(s: &Situation<'_>, policy: &Policy, record: &Recor
     if let Some(failed) = unclean(s, policy, record) {
         return roll_back(s, record, plan, MoveEnd::RolledBack, &failed);
     }
-    let Some(stopped) = s.memory.at(Stamp::Stopped) else {
+    let early = forgets("the source has stopped before it hands over").then_some(s.now);
+    let Some(stopped) = s.memory.at(Stamp::Stopped).or(early) else {
         plan.gates.push(Gate::new(
             "stopped",
             Answer::NotYet,
@@ -207,7 +209,7 @@ pub(super) fn wait_for_target(s: &Situation<'_>, _policy: &Policy, record: &Reco
         ),
         "the target's take",
     ));
-    if passed < HANDOVER_DEADLINE {
+    if passed < HANDOVER_DEADLINE || forgets("a handover has an end") {
         plan.again(s.now + HANDOVER_DEADLINE.saturating_sub(passed));
         return;
     }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::mutant::forgets;
 use super::wire::HighWater;
 use crate::record::Fences;
 use crate::time::Boottime;
@@ -94,7 +95,10 @@ impl Fallback {
             return Step::Nothing;
         }
         match view {
-            Some(v) if v.active_here && v.phase_grants && !seen.is_above(&v.marks) => {
+            Some(v)
+                if (v.active_here && v.phase_grants && !seen.is_above(&v.marks))
+                    || forgets("a guard heeds the record before it extends") =>
+            {
                 self.stage = Stage::Renewing { read_sent: sent };
                 Step::Renew(number)
             }
@@ -116,6 +120,9 @@ impl Fallback {
             return Step::Nothing;
         }
         self.in_use = true;
+        if forgets("an extension counts from the read") {
+            return Step::Extend(read_sent + r * 2);
+        }
         Step::Extend(read_sent + r)
     }
 }

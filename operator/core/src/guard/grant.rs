@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::mutant::forgets;
 use super::wire::Grant;
 use crate::time::Boottime;
 
@@ -26,6 +27,7 @@ impl Deadline {
     pub fn is_live(self, now: Boottime) -> bool {
         match self {
             Self::None => false,
+            Self::At(_) if forgets("a guard stops at its deadline") => true,
             Self::At(end) => now < end,
             Self::Never => true,
         }
@@ -33,7 +35,7 @@ impl Deadline {
 
     /// Whether it was given and has passed.
     pub fn has_passed(self, now: Boottime) -> bool {
-        matches!(self, Self::At(end) if now >= end)
+        matches!(self, Self::At(end) if now >= end && !forgets("a guard stops at its deadline"))
     }
 }
 
@@ -82,6 +84,9 @@ impl Grants {
 
     /// The question that `nonce` answers. Each counts once; an unknown nonce is an answer to nobody.
     pub fn answered(&mut self, nonce: u64) -> Option<Asked> {
+        if forgets("an answer counts once") {
+            return self.waiting.get(&nonce).copied();
+        }
         self.waiting.remove(&nonce)
     }
 
@@ -102,7 +107,7 @@ impl Grants {
     /// Extends a grant that has an end and has not reached it; anything else stays as it is.
     pub fn extend(&mut self, until: Boottime, now: Boottime) {
         if let Deadline::At(old) = self.deadline
-            && now < old
+            && (now < old || forgets("only an unexpired grant is extended"))
         {
             self.deadline = Deadline::At(old.max(until));
         }

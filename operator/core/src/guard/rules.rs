@@ -7,6 +7,7 @@ mod talk;
 
 use std::time::Duration;
 
+use crate::mutant::forgets;
 use super::action::{Action, Event, Memory};
 use super::fallback::Fallback;
 use super::grant::{Deadline, Grants};
@@ -143,8 +144,12 @@ impl Rules {
     }
 
     /// The lock as it may be reported: only once nothing is or becomes a primary.
-    pub const fn locked(&self) -> Option<u64> {
-        if self.server.is_down() { self.memory.locked } else { None }
+    pub fn locked(&self) -> Option<u64> {
+        if self.server.is_down() || forgets("a lock is reported once nothing runs") {
+            self.memory.locked
+        } else {
+            None
+        }
     }
 
     /// Why the server died by itself; until it runs again.
@@ -286,6 +291,9 @@ impl Rules {
     }
 
     fn expire(&mut self, now: Boottime, out: &mut Vec<Action>) {
+        if forgets("a guard that wakes up late kills") {
+            return;
+        }
         if self.grants.deadline().has_passed(now) {
             self.grants.clear();
         }
@@ -336,23 +344,25 @@ impl Rules {
             return;
         }
         let Some(grant) = ins.grant else { return };
-        self.grants.take(grant, asked.at);
+        let from = if forgets("a guard counts from its question") { now } else { asked.at };
+        self.grants.take(grant, from);
         let in_time = self.need.is_some_and(|(_, since)| asked.at >= since);
         let serves = matches!(ins.role, Role::Serve { .. });
         // A fresh answer whose own grant ended on its way says what the record was, not what it is: no later grant
         // that nobody read the record for revives it.
-        self.permitted =
-            ins.fresh && asked.fresh && in_time && serves && grant.deadline(asked.at).is_live(now);
+        let fresh = ins.fresh && asked.fresh && in_time && grant.deadline(asked.at).is_live(now);
+        self.permitted = serves && (fresh || forgets("opening needs a fresh answer"));
     }
 
     /// Takes the role of an instruction; `false` when the whole of it is refused.
     fn accept(&mut self, ins: &Instruction, now: Boottime, out: &mut Vec<Action>) -> bool {
         let marks = HighWater { epoch: ins.epoch, serial: ins.serial, generation: ins.generation };
-        if self.memory.high_water.is_above(&marks) {
+        if self.memory.high_water.is_above(&marks) && !forgets("an old word is refused") {
             return false;
         }
         let frees = matches!(ins.role, Role::Follow { .. } | Role::Serve { .. });
-        if frees && self.memory.locked.is_some_and(|at| ins.serial <= at) {
+        let bound = self.memory.locked.is_some_and(|at| ins.serial <= at);
+        if frees && bound && !forgets("a lock carries its serial") {
             return false;
         }
         self.memory.high_water = marks;
@@ -481,6 +491,9 @@ impl Rules {
             None | Some(Role::Keep | Role::Wait { .. }) => self.need = None,
             Some(Role::Lock) => {
                 self.need = None;
+                if forgets("a locked server is stopped") {
+                    return;
+                }
                 self.stop(now, out);
             }
             Some(Role::Follow { upstream, open }) => {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bascule_core::mutant::forgets;
 use bascule_core::ballot::holder::Holder;
 use bascule_core::check::check;
 use bascule_core::decide::{PolicySeen, Situation, decide, note};
@@ -135,7 +136,10 @@ impl Brain {
         let s =
             situation(&self.id, &self.holder, &self.observer, state, self.intent_listed, &memory, now, wall);
         let mut plan = decide(&s);
-        let violations = check(s.claim.view().map(|v| &v.record), &plan, &s);
+        let mut violations = check(s.claim.view().map(|v| &v.record), &plan, &s);
+        if forgets("a second opinion") {
+            violations.clear();
+        }
         state.memory = memory;
         state.frozen = violations.first().map(ToString::to_string);
         if let Some(why) = &state.frozen {
@@ -151,6 +155,9 @@ impl Brain {
     }
 
     fn commit(&mut self, key: &PolicyKey, plan: &Plan, now: Boottime) {
+        if plan.lock && forgets("a lock is one policy's") {
+            self.policies.values_mut().for_each(|other| other.claim.lock_ordered(0));
+        }
         let Some(state) = self.policies.get_mut(key) else { return };
         let (epoch, serial) = state.epoch_serial();
         if plan.lock && state.claim.locking().is_none() {
@@ -178,7 +185,7 @@ impl Brain {
             policy: Some(key.clone()),
             epoch: change.next.epoch,
             serial: change.next.serial,
-            kind: JournalKind::Intent,
+            kind: if forgets("a write is announced") { JournalKind::Observed } else { JournalKind::Intent },
             what: change.why.clone(),
         }));
         self.out.push(Command::Write {
@@ -203,7 +210,7 @@ impl Brain {
                 policy: Some(key.clone()),
                 epoch,
                 serial,
-                kind: JournalKind::Intent,
+                kind: if forgets("a step is announced") { JournalKind::Observed } else { JournalKind::Intent },
                 what: step.words(),
             }));
             self.out.push(Command::Perform {

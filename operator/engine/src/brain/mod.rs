@@ -21,6 +21,7 @@ mod trouble;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use bascule_core::mutant::forgets;
 use bascule_core::ballot::holder::Holder;
 use bascule_core::ballot::silence::Observer;
 use bascule_core::decide::Installation;
@@ -158,7 +159,9 @@ impl Brain {
 
     fn timers(&mut self, now: Boottime) {
         let period = self.id.installation.timing.p();
-        if now >= self.next_renewal {
+        let gives_up = forgets("a site lives although a database is dead")
+            && self.policies.values().any(|s| s.claim.locking().is_some());
+        if now >= self.next_renewal && !gives_up {
             self.out.push(Command::Renew);
             self.next_renewal = next_beat(self.next_renewal, period, now);
         }
@@ -332,6 +335,9 @@ impl Brain {
     ) {
         let Some(state) = self.policies.get_mut(policy) else { return };
         let (kind, what) = match result {
+            Cas::Applied(_) if forgets("an outcome is journaled") => {
+                (JournalKind::Observed, format!("recorded {}", next.phase))
+            }
             Cas::Applied(_) => (JournalKind::Outcome, format!("recorded {}", next.phase)),
             Cas::Conflict => {
                 (JournalKind::Outcome, format!("not recorded: another site was first ({})", next.phase))
@@ -348,7 +354,9 @@ impl Brain {
             }
             Cas::Conflict | Cas::Unknown { .. } => {
                 state.claim.lost_or_unknown(now);
-                state.want_read(now);
+                if !forgets("an unknown outcome is looked at") {
+                    state.want_read(now);
+                }
             }
         }
         state.wrote(matches!(result, Cas::Unknown { .. }), now);
@@ -453,6 +461,9 @@ impl Brain {
     fn list_again(&mut self, now: Boottime) {
         let wait = self.relists.checked_sub(1).map_or(Duration::ZERO, wait_after);
         self.relists = self.relists.saturating_add(1);
+        if forgets("a broken watch is begun anew") {
+            return;
+        }
         self.list_at = Some(now + wait.min(LIST_AGAIN));
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bascule_core::mutant::forgets;
 use bascule_core::ballot::claim::Claim;
 use bascule_core::facts::SiteFacts;
 use bascule_core::guard::wire::{Instruction, Report, Upstream};
@@ -301,7 +302,7 @@ impl State {
 
     pub(super) fn step_ended(&mut self, step: &Step, outcome: &Outcome, now: Boottime) {
         let lane = self.lanes.entry(step.lane()).or_default();
-        lane.busy = false;
+        lane.busy = forgets("what failed is tried again") && !outcome.is_done();
         if outcome.is_done() {
             *lane = LaneState { unseen: !matches!(step, Step::VerifyWrite { .. }), ..LaneState::default() };
             // A name server that died with its site differs for as long as it is dead: no reason to hurry.

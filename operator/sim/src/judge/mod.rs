@@ -2,11 +2,13 @@
 //! by the clients' record and by the state of servers, leases and zones. What operators show is judged by these (L5, L6).
 
 mod intent;
+mod journal;
 mod liveness;
 mod recovery;
 mod safety;
 mod shown;
 mod sometimes;
+mod traffic;
 mod writers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -18,6 +20,8 @@ use bascule_core::plan::Step;
 use bascule_core::policy::Policy;
 use bascule_core::record::Record;
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::Moment;
 use crate::world::arbiter::Answer;
 use crate::world::dns::Pointed;
@@ -27,7 +31,7 @@ pub use self::liveness::Unsettled;
 pub use self::writers::spares_the_writer;
 
 /// What must hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "they are named as in docs/guarantees.md")]
 pub enum Invariant {
     S1,
@@ -47,6 +51,29 @@ pub enum Invariant {
     L4,
     L5,
     L6,
+}
+
+impl Invariant {
+    /// All of them.
+    pub const ALL: [Self; 17] = [
+        Self::S1,
+        Self::S2,
+        Self::S3,
+        Self::S4,
+        Self::S5,
+        Self::S6,
+        Self::S7,
+        Self::S8,
+        Self::S9,
+        Self::S10,
+        Self::S11,
+        Self::L1,
+        Self::L2,
+        Self::L3,
+        Self::L4,
+        Self::L5,
+        Self::L6,
+    ];
 }
 
 /// Something that must not happen, and did.
@@ -157,6 +184,8 @@ pub struct Judge {
     pub(crate) disturbed: recovery::Disturbances,
     /// What was seen of servers' ends.
     pub(crate) ends: writers::Ends,
+    /// What operators have announced.
+    pub(crate) announced: journal::Intents,
     /// What operators show.
     pub(crate) statuses: shown::Statuses,
     /// What only some runs meet.
@@ -188,6 +217,7 @@ impl Judge {
             believed: false,
             disturbed: recovery::Disturbances::default(),
             ends: writers::Ends::default(),
+            announced: journal::Intents::default(),
             statuses: shown::Statuses::default(),
             known: sometimes::Known::default(),
             changes: Vec::new(),

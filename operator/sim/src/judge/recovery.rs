@@ -225,6 +225,11 @@ const fn leaves_recovery_alone(fault: Fault) -> bool {
 }
 
 impl Judge {
+    /// What disturbed the world before a flow is over.
+    pub(crate) fn forgets_disturbances(&mut self) {
+        self.disturbed = Disturbances::default();
+    }
+
     /// The policies of the world.
     pub(crate) fn policies_named(&self) -> BTreeSet<PolicyKey> {
         self.policies.keys().cloned().collect()

@@ -29,6 +29,8 @@ const SETTLES: Duration = Duration::from_secs(4);
 const LATE: Duration = Duration::from_secs(4);
 /// How long a record may stay in a phase that is not steady, or a world unsettled, before somebody must say for whom.
 const SILENT_ABOUT: Duration = Duration::from_secs(6);
+/// While nothing moves, name servers and workloads are looked at every fifteen seconds.
+const QUIET_LOOK: Duration = Duration::from_secs(15);
 
 /// What was seen of statuses.
 #[derive(Clone, Debug, Default)]
@@ -136,6 +138,10 @@ impl World {
     fn judge_status(&mut self, op: usize, policy: &PolicyKey) {
         let site = self.operators[op].site;
         let me = self.sites[site].name.clone();
+        // A status belongs to an object: where that was deleted nothing is shown.
+        if !self.sites[site].cluster.objects.policies.contains_key(policy) {
+            return;
+        }
         let Some(shown) = self.operators[op].shown.get(policy) else { return };
         let report = &shown.report;
         let cut = self.is_cut_off(site);
@@ -175,9 +181,11 @@ impl World {
         if active == Some(site) && !open && !self.stands_still_unseen(policy, site) && report.ready == Some(true) {
             lies.push("that all is well, and its database takes no writes".to_owned());
         }
+        // A site that hears nothing and whose renewals still arrive (a line that passes one way) lives by its lease, and
+        // cannot say that its copy is deaf; its last word has its age, which is judged apart.
         let dead_copy = |db: usize| {
             let it = &self.databases[db];
-            it.policy == *policy && Some(it.site) != active && !it.server.stream.on
+            it.policy == *policy && Some(it.site) != active && !it.server.stream.on && !self.is_cut_off(it.site)
         };
         let deaf = (0..self.databases.len()).any(dead_copy);
         if deaf && condition(report, "ReplicationHealthy") == Some(true) {
@@ -235,7 +243,11 @@ impl World {
         let since = before.filter(|(_, a)| *a == amiss).map_or(now, |(since, _)| since);
         self.judge.statuses.amiss.insert(policy.clone(), (since, amiss.clone()));
         let disturbed = self.judge.disturbed.last().filter(|t| *t <= now);
-        if now.since(disturbed.map_or(since, |t| t.max(since))) < SILENT_ABOUT {
+        let patience = match amiss {
+            Amiss::Traffic(_) => QUIET_LOOK + SILENT_ABOUT,
+            Amiss::Phase(..) | Amiss::Writer(_) | Amiss::Copy(_) => SILENT_ABOUT,
+        };
+        if now.since(disturbed.map_or(since, |t| t.max(since))) < patience {
             return;
         }
         // Nobody can speak of what nobody can see.
@@ -259,7 +271,7 @@ impl World {
             self.operators[*op].shown.get(policy).is_some_and(|shown| names(shown, &amiss))
         });
         if !named {
-            let what = format!("{amiss:?} for {:?}, and no status says what is waited for", now.since(since));
+            let what = format!("{amiss:?} since {since:?}, and no status says what is waited for");
             self.judge.breaks(now, Invariant::L6, what);
         }
     }

@@ -1,6 +1,8 @@
 //! A healthy writer goes on: whatever one place, git, an operator or a link loses (L4), and whatever goes wrong with
 //! another policy (S10).
 
+use std::time::Duration;
+
 use bascule_core::name::PolicyKey;
 
 use super::Invariant;
@@ -16,6 +18,11 @@ pub(crate) struct Ends(Vec<(Moment, usize)>);
 impl Ends {
     pub(crate) fn ended(&mut self, at: Moment, database: usize) {
         self.0.push((at, database));
+    }
+
+    /// Whether a database took writes until so long ago, or later.
+    pub(crate) fn took_writes(&self, database: usize, now: Moment, until: Duration) -> bool {
+        self.0.iter().any(|(at, db)| *db == database && now.since(*at) < until)
     }
 }
 
@@ -71,6 +78,7 @@ pub const fn spares_the_writer(fault: Fault, active: usize) -> bool {
         | Fault::SiteFrozen(s)
         | Fault::ServerKilled(s)
         | Fault::AllKilled(s)
+        | Fault::NodeLost(s)
         | Fault::GuardKilled(s)
         | Fault::SiteLost(s)
         | Fault::PromotedByHand(s)

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bascule_core::policy::Policy;
 use serde::{Deserialize, Serialize};
 
+use super::same_end::End;
 use crate::fault::{Fault, When};
 use crate::flow::{Flow, steady};
 use crate::judge::{Invariant, Limit, Sometimes, Unsettled, Violation, spares_the_writer};
@@ -53,8 +54,8 @@ pub struct Verdict {
     pub events: u64,
     /// How many writes the clients made.
     pub writes: usize,
-    /// The site that is active at the end.
-    pub active: Option<usize>,
+    /// What it came to.
+    pub end: End,
     /// When everything had settled.
     pub settled: Result<Moment, Unsettled>,
 }
@@ -69,8 +70,8 @@ pub struct Base {
     world: World,
     /// The boundaries that the flow meets when nothing else goes wrong.
     pub boundaries: Vec<Boundary>,
-    /// Where the flow ends when nothing else goes wrong.
-    pub ends_at: Option<usize>,
+    /// What the flow comes to when nothing else goes wrong.
+    pub end: Option<End>,
 }
 
 impl Base {
@@ -85,10 +86,10 @@ impl Base {
         let mut world = steady(&plan)?;
         flow.prepare(&mut world)?;
         world.count_boundaries(true);
-        let mut base = Self { flow, seed, world, boundaries: Vec::new(), ends_at: None };
+        let mut base = Self { flow, seed, world, boundaries: Vec::new(), end: None };
         let quiet = base.play(&[]);
         base.boundaries = quiet.0.boundaries().to_vec();
-        base.ends_at = quiet.1.active;
+        base.end = Some(quiet.1.end);
         base.world.count_boundaries(false);
         Ok(base)
     }
@@ -158,14 +159,16 @@ fn judge(world: &mut World, settled: Result<Moment, Unsettled>) -> Verdict {
     for key in &keys {
         world.judge_rows(key);
     }
-    let active = keys.first().and_then(|k| world.record(k)).map(|r| r.active.clone());
+    let record = keys.first().and_then(|k| world.record(k));
+    let moves = record.iter().flat_map(|r| &r.moves).map(|v| (v.name.to_string(), v.end)).collect();
+    let end = End { active: record.and_then(|r| world.site_of(&r.active)), moves };
     Verdict {
         violations: world.judge.violations.clone(),
         met: world.judge.met.clone(),
         limits: world.judge.limits.clone(),
         events: world.happened,
         writes: world.writes.len(),
-        active: active.and_then(|name| world.site_of(&name)),
+        end,
         settled,
     }
 }

@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::case::{Base, Case, Injected};
 use super::menu::menu;
-use crate::fault::{Fault, When};
+use crate::fault::When;
 use crate::flow::Flow;
 use crate::judge::{Invariant, Limit, Sometimes, Violation};
 use crate::time::Moment;
-use crate::world::Fate;
 
 /// A case that broke something.
 #[derive(Clone, Debug)]
@@ -58,23 +57,7 @@ impl Found {
     }
 
     pub(super) fn plays(&mut self, base: &Base, faults: &[Injected]) {
-        let (_, mut verdict) = base.play(faults);
-        // Whoever dies at a boundary and starts again, and whoever misses an answer or gives an order twice, ends in the
-        // same state as if nothing had been; or in the one before, when the source of a switchover had to re-claim its role
-        // and so gave the switchover up. Where nobody planned a move, a restart may well mend what it would have been for.
-        let harmless = |i: &Injected| {
-            matches!(
-                i.fault,
-                Fault::Effect(Fate::DieBefore | Fate::DieAfter | Fate::LoseAnswer | Fate::Twice)
-            )
-        };
-        let planned = matches!(base.flow, Flow::Switchover | Flow::Failback);
-        let given_up = verdict.met.contains(&Sometimes::RolledBack);
-        let elsewhere = verdict.active != base.ends_at && !given_up;
-        if planned && faults.iter().all(harmless) && verdict.settled.is_ok() && elsewhere {
-            let what = format!("it ends with {:?} active, not {:?}", verdict.active, base.ends_at);
-            verdict.violations.push(Violation { at: crate::time::Moment(0), invariant: Invariant::S9, what });
-        }
+        let verdict = base.judged(faults);
         self.cases += 1;
         self.met.extend(verdict.met);
         for limit in verdict.limits {
@@ -119,7 +102,7 @@ pub fn singles(base: &Base, part: usize, parts: usize) -> Found {
 }
 
 /// Where a fault can begin: at each boundary; in a world in which nothing happens, at some moments.
-fn points(base: &Base) -> impl Iterator<Item = When> + '_ {
+pub(super) fn points(base: &Base) -> impl Iterator<Item = When> + '_ {
     let moments: &[u64] = if base.boundaries.is_empty() { &[40, 390, 1170] } else { &[] };
     let boundaries = base.boundaries.iter().map(|b| When::Boundary(b.number));
     boundaries.chain(moments.iter().map(|ms| When::At(Moment::from_millis(*ms))))

@@ -192,7 +192,11 @@ impl World {
         let life = self.operators[op].life;
         let machine = &self.sites[self.operators[op].site].machine;
         let (now, wall) = (machine.boottime(self.now), machine.wall(self.now));
+        let ends = ended(&event);
         let commands = self.operators[op].brain.handle(event, now, wall);
+        if ends {
+            self.judge_outcome(op, &commands);
+        }
         for command in commands {
             self.obey(op, command);
             if !self.lives(op, life) {
@@ -227,6 +231,7 @@ impl World {
                 self.call(op, Call::Record(policy.clone(), now), Request::Record(policy), Fate::Go);
             }
             Command::Write { policy, expected, next, unchanged_lease } => {
+                self.judge_written(op, &policy, &next);
                 let what = || format!("record {}", next.phase);
                 let Some(fate) = self.effect(Actor::Operator(op), what) else { return };
                 let request =
@@ -285,6 +290,7 @@ impl World {
                 self.reply(op, API, Event::Published { policy, outcome });
             }
             Command::Journal(entry) => {
+                self.judge_journal(op, &entry);
                 let it = &mut self.operators[op];
                 if entry.kind == JournalKind::Intent {
                     it.intents.push_back(entry.what.clone());
@@ -314,7 +320,9 @@ impl World {
 
     fn send_work(&mut self, op: usize, work: Work, fate: Fate) {
         let site = self.operators[op].site;
-        let slower = self.sites[site].cluster.delay();
+        // Traffic and a session of the database do not go through the API server.
+        let outside = matches!(work, Work::Perform(_, Step::PointTraffic { .. } | Step::VerifyWrite { .. }));
+        let slower = if outside { Duration::ZERO } else { self.sites[site].cluster.delay() };
         let it = &mut self.operators[op];
         let wait = it.chance.between(API.0, API.1) / 2 + slower + fate.lateness();
         let life = it.life;
@@ -358,8 +366,9 @@ impl World {
         if life == u32::MAX {
             return;
         }
-        let slower = self.sites[site].cluster.api == Api::Deaf;
-        let outcome = if slower { Outcome::unknown("no answer within 5 s") } else { outcome };
+        let outside = matches!(work, Work::Perform(_, Step::PointTraffic { .. } | Step::VerifyWrite { .. }));
+        let deaf = self.sites[site].cluster.api == Api::Deaf && !outside;
+        let outcome = if deaf { Outcome::unknown("no answer within 5 s") } else { outcome };
         let event = done(work, outcome);
         let wait = self.operators[op].chance.between(API.0, API.1) / 2;
         self.later(wait, Happening::Hear(op, life, Input::Event(Box::new(event))));
@@ -438,6 +447,7 @@ impl World {
                 let to = Pointed { site: to.clone(), epoch: *epoch, serial: *serial };
                 match self.dns.update(&name, to.clone()) {
                     Updated::Done => {
+                        self.judge_pointed(&name, &to);
                         self.judge.pointed(self.now, &name, &to);
                         let transfer = self.dns.transfer;
                         for server in 1..self.dns.servers.len() {
@@ -698,6 +708,11 @@ impl World {
             self.operator_hears(op, life, Input::Event(Box::new(Event::Intent(intent))));
         }
     }
+}
+
+/// Whether an event says how something ended that an intent of the journal announced.
+const fn ended(event: &Event) -> bool {
+    matches!(event, Event::Done { .. } | Event::Written { .. })
 }
 
 fn done(work: &Work, outcome: Outcome) -> Event {

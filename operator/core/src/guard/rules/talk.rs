@@ -1,5 +1,6 @@
 //! When the guard asks its operator, when it asks the arbiter instead, and how it takes its leave.
 
+use crate::mutant::forgets;
 use super::{FAREWELL, Rules};
 use crate::guard::action::Action;
 use crate::guard::fallback::Step;
@@ -43,6 +44,7 @@ impl Rules {
 
     pub(super) fn may_fall_back(&self, now: Boottime) -> bool {
         self.memory.locked.is_none()
+            && !forgets("a guard outlives its operator")
             && self.leaving.is_none()
             && self.server.is_or_becomes_primary()
             && matches!(self.grants.deadline(), Deadline::At(end) if now < end)

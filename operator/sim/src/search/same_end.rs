@@ -1,0 +1,54 @@
+//! A crash and a restart come to the same end as if nothing had been (S9).
+
+use bascule_core::moves::MoveEnd;
+
+use super::case::{Base, Injected, Verdict};
+use crate::fault::Fault;
+use crate::flow::Flow;
+use crate::judge::{Invariant, Violation};
+use crate::time::Moment;
+use crate::world::Fate;
+
+/// What a settled world has come to. The flags, sizes and names of both sites follow from the active one: a world in which
+/// they do not is not settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    /// The active site.
+    pub active: Option<usize>,
+    /// What became of the Moves, by name.
+    pub moves: Vec<(String, MoveEnd)>,
+}
+
+impl Base {
+    /// Plays a case, and compares its end with the one that the flow has without faults where that must be the same.
+    pub fn judged(&self, faults: &[Injected]) -> Verdict {
+        let (_, mut verdict) = self.play(faults);
+        let one = faults.len() == 1 && faults.iter().all(|i| is_a_crash(i.fault));
+        if one
+            && verdict.settled.is_ok()
+            && let Some(quiet) = &self.end
+            && !self.may_end(quiet, &verdict.end)
+        {
+            let what = format!("it ends with {:?}, not with {quiet:?}", verdict.end);
+            verdict.violations.push(Violation { at: Moment(0), invariant: Invariant::S9, what });
+        }
+        verdict
+    }
+
+    fn may_end(&self, quiet: &End, found: &End) -> bool {
+        found == quiet || self.given_up(found)
+    }
+
+    /// A switchover whose source had to re-claim its role is given up: nothing has moved, and its Move says so.
+    fn given_up(&self, found: &End) -> bool {
+        let planned = matches!(self.flow, Flow::Switchover | Flow::Failback | Flow::Rollback);
+        let said = |(_, end): &(String, MoveEnd)| *end == MoveEnd::RolledBack;
+        planned && found.active == Some(self.flow.begins_at()) && found.moves.iter().any(said)
+    }
+}
+
+/// Whoever dies at a boundary is started again; whoever misses an answer finds out; an order that is given twice is the
+/// same order.
+const fn is_a_crash(fault: Fault) -> bool {
+    matches!(fault, Fault::Effect(Fate::DieBefore | Fate::DieAfter | Fate::LoseAnswer | Fate::Twice))
+}
