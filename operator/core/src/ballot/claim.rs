@@ -156,7 +156,7 @@ impl Claim {
     /// on nothing is granted unless a later own write succeeds.
     pub fn sending(&mut self, holder: &Holder, me: &SiteName, next: &Record) {
         self.in_flight = Some(Sent { gap: holder.gap() });
-        if !next.lets_write(me) && !forgets("giving up begins with the sending") {
+        if !next.lets_write(me) {
             self.claimed_in = None;
             self.gave_up = Some((holder.gap(), next.serial));
         }
@@ -175,8 +175,7 @@ impl Claim {
         now: Boottime,
     ) {
         let sent = self.in_flight.take();
-        let fresh = forgets("a re-claim is sent after the gap has ended")
-            || sent.is_some_and(|s| s.gap == holder.gap() && holder.gap_ended().is_some());
+        let fresh = sent.is_some_and(|s| s.gap == holder.gap() && holder.gap_ended().is_some());
         let newer = self.view.as_ref().filter(|v| v.revision > revision);
         let still_mine = newer.is_none_or(|v| v.record.lets_write(me));
         if record.lets_write(me) && still_mine && fresh && holder.remaining(now).is_some() {
@@ -245,20 +244,20 @@ impl Claim {
         if view.record.active != *me {
             return Err(NoGrant::OtherSite { active: view.record.active.clone() });
         }
-        if !view.record.phase.grants() && !forgets("the phase is looked at before granting") {
+        if !view.record.phase.grants() {
             return Err(NoGrant::Phase { phase: view.record.phase.clone() });
         }
-        if let Some(serial) = self.locking.filter(|_| !forgets("nothing is granted while guards lock")) {
+        if let Some(serial) = self.locking {
             return Err(NoGrant::Locking { serial });
         }
         let mut remaining = holder.remaining(now).ok_or(NoGrant::LeaseLapsed)?;
         if forgets("a grant ends with the lease") {
             return Ok(Grant::Unlimited);
         }
-        if view.gap != Some(holder.gap()) && !forgets("the record is read since the gap") {
+        if view.gap != Some(holder.gap()) {
             return Err(NoGrant::RecordNotRead);
         }
-        if self.claimed_in != Some(holder.gap()) && !forgets("the role is re-claimed after a gap") {
+        if self.claimed_in != Some(holder.gap()) {
             return Err(NoGrant::NotClaimed);
         }
         match view.record.promise.fences {

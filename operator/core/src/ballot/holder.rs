@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::mutant::forgets;
 use crate::time::Boottime;
 
 /// The state of this operator's renewals. It starts in a gap: a restarted operator knows nothing.
@@ -35,11 +34,7 @@ impl Holder {
     /// Returns whether it ended a gap: more than `R` has passed, at the moment of processing, since the last
     /// successful renewal was sent. A reply that waited while the process was frozen is not in time.
     pub fn renewed(&mut self, sent: Boottime, processed: Boottime) -> bool {
-        let looked = if forgets("a gap is judged when the reply is processed") { sent } else { processed };
-        let gap = self.last_sent.is_none_or(|last| {
-            looked.since(last) > self.may_act_for && !forgets("an absence is a gap")
-        });
-        let sent = if forgets("the deadline counts from the sending") { processed } else { sent };
+        let gap = self.last_sent.is_none_or(|last| processed.since(last) > self.may_act_for);
         if gap {
             self.gap.0 += 1;
             self.gap_ended = Some(processed);

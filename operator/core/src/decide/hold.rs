@@ -43,7 +43,7 @@ pub(super) fn decide(s: &Situation<'_>, policy: &Policy, record: &Record, plan: 
 /// From `Requested`, `Handover` and `Offered` the role goes back to `Steady` (to `Promoting`, when this
 /// hold never reached it), from `ReadOnly` to `Returning`; the other phases are kept.
 pub(super) fn reclaim(s: &Situation<'_>, record: &Record, plan: &mut Plan) -> bool {
-    if !reclaim_is_due(s, record) {
+    if !reclaim_is_due(s, record) || forgets("a site that returns takes its role back") {
         return false;
     }
     plan.gates.push(Gate::when(

@@ -241,7 +241,7 @@ fn start(s: &Situation<'_>, policy: &Policy, record: &Record, mv: &Move, plan: &
         Order::Switchover { to } => {
             let mut next = next::phase(s, record, Phase::Requested);
             next.target = Some(to.clone());
-            next.doing = Some(doing);
+            next.doing = Some(doing).filter(|_| !forgets("a switchover names its Move"));
             next::begin(s, &mut next, Cause::Planned, to);
             crate::decide::take::sizes_of(s, record, &mut next);
             if record.active == *s.me {

@@ -151,6 +151,7 @@ pub(super) fn dead(s: &Situation<'_>, policy: &Policy, record: &Record) -> Optio
             return None;
         }
         match &report.state {
+            ServerState::Primary { .. } if forgets("only a dead database is offered") => Some("it runs".to_owned()),
             ServerState::Failed { reason, .. } => Some(format!("{name} cannot be started: {reason}")),
             ServerState::Down if report.locked.is_some_and(|at| at >= record.serial) => {
                 report.exited.as_ref().map(|why| format!("{name} died: {why}"))

@@ -33,7 +33,7 @@ pub(super) fn prepare_to_stop(s: &Situation<'_>, policy: &Policy, record: &Recor
     }
     let passed = s.in_phase();
     let deadline = policy.failover.switchover_deadline;
-    if passed >= deadline && !forgets("a request has an end") {
+    if passed >= deadline {
         let why = plan.first_blocker().map(Gate::words).unwrap_or_default();
         let message = format!("not ready within {}: {}", human(deadline), pending(s, policy, record, &why));
         return roll_back(s, record, plan, MoveEnd::RolledBack, &message);

@@ -178,6 +178,7 @@ fn sizes(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
             Phase::ReadOnly | Phase::Returning if target => reading.get(name).copied(),
             _ => None,
         };
+        let wanted = wanted.filter(|_| !forgets("workloads have the size of their role"));
         if let Some(replicas) = wanted.filter(|n| *n != seen.wanted) {
             plan.steps.push(Step::Scale { workload: name.clone(), replicas });
         }

@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use crate::mutant::forgets;
 use super::wire::HighWater;
 use crate::record::Fences;
 use crate::time::Boottime;
@@ -95,10 +94,7 @@ impl Fallback {
             return Step::Nothing;
         }
         match view {
-            Some(v)
-                if (v.active_here && v.phase_grants && !seen.is_above(&v.marks))
-                    || forgets("a guard heeds the record before it extends") =>
-            {
+            Some(v) if v.active_here && v.phase_grants && !seen.is_above(&v.marks) => {
                 self.stage = Stage::Renewing { read_sent: sent };
                 Step::Renew(number)
             }
@@ -120,9 +116,6 @@ impl Fallback {
             return Step::Nothing;
         }
         self.in_use = true;
-        if forgets("an extension counts from the read") {
-            return Step::Extend(read_sent + r * 2);
-        }
         Step::Extend(read_sent + r)
     }
 }

@@ -291,9 +291,6 @@ impl Rules {
     }
 
     fn expire(&mut self, now: Boottime, out: &mut Vec<Action>) {
-        if forgets("a guard that wakes up late kills") {
-            return;
-        }
         if self.grants.deadline().has_passed(now) {
             self.grants.clear();
         }
@@ -344,25 +341,23 @@ impl Rules {
             return;
         }
         let Some(grant) = ins.grant else { return };
-        let from = if forgets("a guard counts from its question") { now } else { asked.at };
-        self.grants.take(grant, from);
+        self.grants.take(grant, asked.at);
         let in_time = self.need.is_some_and(|(_, since)| asked.at >= since);
         let serves = matches!(ins.role, Role::Serve { .. });
         // A fresh answer whose own grant ended on its way says what the record was, not what it is: no later grant
         // that nobody read the record for revives it.
-        let fresh = ins.fresh && asked.fresh && in_time && grant.deadline(asked.at).is_live(now);
-        self.permitted = serves && (fresh || forgets("opening needs a fresh answer"));
+        self.permitted =
+            ins.fresh && asked.fresh && in_time && serves && grant.deadline(asked.at).is_live(now);
     }
 
     /// Takes the role of an instruction; `false` when the whole of it is refused.
     fn accept(&mut self, ins: &Instruction, now: Boottime, out: &mut Vec<Action>) -> bool {
         let marks = HighWater { epoch: ins.epoch, serial: ins.serial, generation: ins.generation };
-        if self.memory.high_water.is_above(&marks) && !forgets("an old word is refused") {
+        if self.memory.high_water.is_above(&marks) {
             return false;
         }
         let frees = matches!(ins.role, Role::Follow { .. } | Role::Serve { .. });
-        let bound = self.memory.locked.is_some_and(|at| ins.serial <= at);
-        if frees && bound && !forgets("a lock carries its serial") {
+        if frees && self.memory.locked.is_some_and(|at| ins.serial <= at) {
             return false;
         }
         self.memory.high_water = marks;
@@ -507,6 +502,7 @@ impl Rules {
     fn follow(&mut self, upstream: Upstream, open: bool, now: Boottime, out: &mut Vec<Action>) {
         match &self.server {
             state if state.is_or_becomes_primary() => self.stop(now, out),
+            ServerState::Down if forgets("a copy that is down is started") => {}
             ServerState::Down | ServerState::Failed { .. } if now >= self.retry_at => {
                 if matches!(&self.server, ServerState::Failed { commands, .. } if !commands.is_empty()) {
                     return;

@@ -56,7 +56,7 @@ fn arbiter(s: &Situation<'_>, plan: &Plan) -> Condition {
     if let Some(gate) = plan.gates.iter().find(|g| g.name == "arbiter" && g.answer == Answer::No) {
         return one(kind, Some(false), "WentBack", gate.words());
     }
-    if !s.lease_alive() {
+    if !s.lease_alive() && !forgets("an operator that is cut off says so") {
         return one(kind, Some(false), "LeaseNotRenewed", "this site's lease was not renewed in time");
     }
     match &s.seen.high_water {

@@ -197,8 +197,10 @@ impl Brain {
     }
 
     fn act(&mut self, key: &PolicyKey, plan: &Plan, now: Boottime) {
+        let others = self.policies.values().filter(|_| forgets("a step is for its own policy"));
+        let another = others.filter_map(|s| s.policy.clone()).find(|p| p.key != *key);
         let Some(state) = self.policies.get_mut(key) else { return };
-        let Some(policy) = state.policy.clone() else { return };
+        let Some(policy) = another.or_else(|| state.policy.clone()) else { return };
         let (epoch, serial) = state.epoch_serial();
         for step in &plan.steps {
             let lane = state.lanes.entry(step.lane()).or_default();
@@ -264,6 +266,7 @@ impl Brain {
                 state.frozen.clone().or_else(lasting)
             }
         };
+        let trouble = trouble.filter(|_| !forgets("an operator that is cut off says so"));
         if let Some(told) = &state.shown
             && told.says(state, record, &judged, trouble.as_ref())
         {

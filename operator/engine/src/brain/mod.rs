@@ -159,9 +159,7 @@ impl Brain {
 
     fn timers(&mut self, now: Boottime) {
         let period = self.id.installation.timing.p();
-        let gives_up = forgets("a site lives although a database is dead")
-            && self.policies.values().any(|s| s.claim.locking().is_some());
-        if now >= self.next_renewal && !gives_up {
+        if now >= self.next_renewal {
             self.out.push(Command::Renew);
             self.next_renewal = next_beat(self.next_renewal, period, now);
         }
@@ -354,9 +352,7 @@ impl Brain {
             }
             Cas::Conflict | Cas::Unknown { .. } => {
                 state.claim.lost_or_unknown(now);
-                if !forgets("an unknown outcome is looked at") {
-                    state.want_read(now);
-                }
+                state.want_read(now);
             }
         }
         state.wrote(matches!(result, Cas::Unknown { .. }), now);

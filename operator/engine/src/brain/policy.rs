@@ -169,6 +169,9 @@ impl State {
     /// a change before this process: what they have seen counts once the record was read after their word, and asks for
     /// that read.
     pub(super) fn highest_seen(&mut self, now: Boottime) -> Marks {
+        if forgets("what was seen counts before it is written down") {
+            return Marks::default();
+        }
         let reports = self.guards.values().filter_map(|g| g.report.as_ref());
         let guards = reports.map(|(r, at)| (Marks::from(r.high_water), *at));
         let sites = self.heard.values().filter_map(|heard| Some((heard.marks?, heard.at)));

@@ -1,6 +1,7 @@
 //! The independent checker. It shares no code with the planner and never believes what Bascule says of itself: it goes
 //! by the clients' record and by the state of servers, leases and zones. What operators show is judged by these (L5, L6).
 
+mod flags;
 mod intent;
 mod journal;
 mod liveness;
@@ -184,6 +185,8 @@ pub struct Judge {
     pub(crate) disturbed: recovery::Disturbances,
     /// What was seen of servers' ends.
     pub(crate) ends: writers::Ends,
+    /// Flags that are off where they should not be.
+    pub(crate) off: flags::Off,
     /// What operators have announced.
     pub(crate) announced: journal::Intents,
     /// What operators show.
@@ -217,6 +220,7 @@ impl Judge {
             believed: false,
             disturbed: recovery::Disturbances::default(),
             ends: writers::Ends::default(),
+            off: flags::Off::default(),
             announced: journal::Intents::default(),
             statuses: shown::Statuses::default(),
             known: sometimes::Known::default(),

@@ -89,7 +89,9 @@ fn patience(policy: &Policy, phase: &Phase) -> Duration {
 
 impl World {
     /// Whether clients could write again in time after everything that happened since `since`.
-    pub(crate) fn judge_recovery(&mut self, app: usize, since: Moment) {
+    ///
+    /// `alone`: nothing went wrong but what the flow is about, so that nothing has to come back by itself first.
+    pub(crate) fn judge_recovery(&mut self, app: usize, since: Moment, alone: bool) {
         let Some(policy) = self.policies.get(app).cloned() else { return };
         let gone_back = self.judge.gone_back;
         let acked = self.writes.iter().filter(|w| w.app == app && w.outcome == Outcome::Acked);
@@ -100,7 +102,7 @@ impl World {
         for ack in acks {
             // Anything shorter than silence is no outage worth a look.
             if ack.since(from) > self.timing.l() / 2
-                && let Some((waited, bound, why)) = self.too_long(&policy, from, ack)
+                && let Some((waited, bound, why)) = self.too_long(&policy, from, ack, alone)
                 && gone_back.is_none_or(|t| ack < t)
             {
                 let what = format!("nobody could write for {waited:?}, at most {bound:?} are needed: {why}");
@@ -111,7 +113,13 @@ impl World {
     }
 
     /// The first undisturbed part of an outage that is longer than it may be.
-    fn too_long(&self, policy: &Policy, from: Moment, to: Moment) -> Option<(Duration, Duration, String)> {
+    fn too_long(
+        &self,
+        policy: &Policy,
+        from: Moment,
+        to: Moment,
+        alone: bool,
+    ) -> Option<(Duration, Duration, String)> {
         let mut on: Vec<Fault> = Vec::new();
         let mut begins = from;
         let mut parts = Vec::new();
@@ -134,20 +142,37 @@ impl World {
         parts.push((begins, to, on));
         parts.into_iter().find_map(|(begins, ends, on)| {
             let waited = ends.since(begins);
-            let bound = self.bound(policy, begins, ends, &on)?;
+            let bound = self.bound(policy, begins, ends, &on, alone)?;
             (waited > bound).then(|| (waited, bound, format!("{on:?} on, the record in {:?}", self.phases(policy, begins, ends))))
         })
     }
 
     /// How long this part may last; `None`: something excuses it.
-    fn bound(&self, policy: &Policy, begins: Moment, ends: Moment, on: &[Fault]) -> Option<Duration> {
+    fn bound(
+        &self,
+        policy: &Policy,
+        begins: Moment,
+        ends: Moment,
+        on: &[Fault],
+        alone: bool,
+    ) -> Option<Duration> {
         let phases = self.phases(policy, begins, ends);
         let active = self.active_at(&policy.key, begins)?;
         let away = |fault: &Fault| takes_away(*fault, active);
         let harmless = |fault: &Fault| leaves_recovery_alone(*fault);
         if on.is_empty() || on.iter().all(harmless) {
+            if alone {
+                // A database that died is offered without any silence; one that comes back has to start.
+                return Some(take(self) + policy.failover.restart_grace.min(COMES_BACK) - self.timing.l());
+            }
             let own: Duration = phases.iter().map(|p| patience(policy, p)).sum();
             return Some(take(self) + COMES_BACK + policy.failover.restart_grace + own);
+        }
+        // The target of a switchover, or of an offer, is lost: who had the role takes it back.
+        let target = |fault: &Fault| (0..self.sites.len()).any(|s| s != active && takes_away(*fault, s));
+        if on.iter().all(|f| target(f) || harmless(f)) {
+            let own: Duration = phases.iter().map(|p| patience(policy, p)).sum();
+            return Some(take(self) + COMES_BACK + own);
         }
         if !on.iter().all(|f| away(f) || harmless(f)) || self.is_held_back(policy, begins) || !self.knows_enough(policy, active, ends) {
             return None;

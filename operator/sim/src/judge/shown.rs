@@ -98,12 +98,18 @@ impl World {
     }
 
     /// Whether no member of the arbiter could answer an operator.
-    fn is_cut_off(&self, site: usize) -> bool {
+    pub(crate) fn is_cut_off(&self, site: usize) -> bool {
         let place = self.sites[site].place;
         !(0..self.arbiter.members.len()).any(|m| {
             self.arbiter.takes(&self.net, m).is_some()
                 && self.net.joined(place, self.arbiter.members[m].place, Traffic::Arbiter)
         })
+    }
+
+    /// Whether a site hears nothing, and its renewals still arrive: a line that passes one way only.
+    fn lives_unheard(&self, site: usize) -> bool {
+        let renewed = self.judge.leases.get(&self.sites[site].name);
+        self.is_cut_off(site) && renewed.is_some_and(|t| self.now.since(*t) <= self.timing.l())
     }
 
     /// The operators that live and can show what they want, for long enough.
@@ -126,6 +132,7 @@ impl World {
 
     /// Looks at every status.
     pub(crate) fn look_at_statuses(&mut self) {
+        self.look_at_flags();
         let speakers = self.speakers();
         for policy in self.judge.policies_named() {
             for op in &speakers {
@@ -185,7 +192,7 @@ impl World {
         // cannot say that its copy is deaf; its last word has its age, which is judged apart.
         let dead_copy = |db: usize| {
             let it = &self.databases[db];
-            it.policy == *policy && Some(it.site) != active && !it.server.stream.on && !self.is_cut_off(it.site)
+            it.policy == *policy && Some(it.site) != active && !it.server.stream.on && !self.lives_unheard(it.site)
         };
         let deaf = (0..self.databases.len()).any(dead_copy);
         if deaf && condition(report, "ReplicationHealthy") == Some(true) {
@@ -248,6 +255,9 @@ impl World {
             Amiss::Phase(..) | Amiss::Writer(_) | Amiss::Copy(_) => SILENT_ABOUT,
         };
         if now.since(disturbed.map_or(since, |t| t.max(since))) < patience {
+            return;
+        }
+        if matches!(amiss, Amiss::Copy(db) if self.lives_unheard(self.databases[db].site)) {
             return;
         }
         // Nobody can speak of what nobody can see.

@@ -44,11 +44,12 @@ impl World {
         }
         let reads = sent.iter().any(|p| matches!(p, Phase::ReadOnly | Phase::Returning));
         let site = self.site_of(&to.site);
-        let wrote = site.and_then(|s| self.database_at(&name.0, s)).is_some_and(|db| {
-            self.judge.ends.took_writes(db, self.now, ON_ITS_WAY) || self.databases[db].server.run.takes_writers()
-        });
+        // It may have been stopped since: what counts is that this hold has opened it.
+        let wrote = site
+            .and_then(|s| self.database_at(&name.0, s))
+            .is_some_and(|db| self.databases[db].server.opened_in == to.epoch);
         if !reads && !wrote {
-            let what = format!("traffic was pointed at {} before its database took writes", to.site);
+            let what = format!("traffic was pointed at {} before its database took writes in epoch {}", to.site, to.epoch);
             self.judge.breaks(self.now, Invariant::S6, what);
         }
     }

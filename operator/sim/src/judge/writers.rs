@@ -1,8 +1,6 @@
 //! A healthy writer goes on: whatever one place, git, an operator or a link loses (L4), and whatever goes wrong with
 //! another policy (S10).
 
-use std::time::Duration;
-
 use bascule_core::name::PolicyKey;
 
 use super::Invariant;
@@ -18,11 +16,6 @@ pub(crate) struct Ends(Vec<(Moment, usize)>);
 impl Ends {
     pub(crate) fn ended(&mut self, at: Moment, database: usize) {
         self.0.push((at, database));
-    }
-
-    /// Whether a database took writes until so long ago, or later.
-    pub(crate) fn took_writes(&self, database: usize, now: Moment, until: Duration) -> bool {
-        self.0.iter().any(|(at, db)| *db == database && now.since(*at) < until)
     }
 }
 

@@ -72,6 +72,8 @@ pub struct Base {
     pub boundaries: Vec<Boundary>,
     /// What the flow comes to when nothing else goes wrong.
     pub end: Option<End>,
+    /// The epoch in which it begins.
+    pub epoch: u64,
 }
 
 impl Base {
@@ -85,8 +87,10 @@ impl Base {
         plan.writes_every = Some(flow.writes_every());
         let mut world = steady(&plan)?;
         flow.prepare(&mut world)?;
+        let key = world.policies.first().map(|p| p.key.clone());
+        let epoch = key.and_then(|k| world.record(&k)).map_or(0, |r| r.epoch);
         world.count_boundaries(true);
-        let mut base = Self { flow, seed, world, boundaries: Vec::new(), end: None };
+        let mut base = Self { flow, seed, world, boundaries: Vec::new(), end: None, epoch };
         let quiet = base.play(&[]);
         base.boundaries = quiet.0.boundaries().to_vec();
         base.end = Some(quiet.1.end);
@@ -116,7 +120,7 @@ impl Base {
         world.stop_counting();
         self.judge_writers(&mut world, faults, began);
         for app in 0..world.policies.len() {
-            world.judge_recovery(app, began);
+            world.judge_recovery(app, began, faults.is_empty() && self.flow != Flow::Fleet);
         }
         let verdict = judge(&mut world, settled);
         (world, verdict)
@@ -161,7 +165,8 @@ fn judge(world: &mut World, settled: Result<Moment, Unsettled>) -> Verdict {
     }
     let record = keys.first().and_then(|k| world.record(k));
     let moves = record.iter().flat_map(|r| &r.moves).map(|v| (v.name.to_string(), v.end)).collect();
-    let end = End { active: record.and_then(|r| world.site_of(&r.active)), moves };
+    let active = record.and_then(|r| world.site_of(&r.active));
+    let end = End { active, epoch: record.map_or(0, |r| r.epoch), moves };
     Verdict {
         violations: world.judge.violations.clone(),
         met: world.judge.met.clone(),

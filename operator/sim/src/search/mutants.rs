@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::case::{Base, Case, Injected};
 use super::enumerate::points;
 use super::menu::menu;
+use crate::fault::When;
 use crate::judge::Invariant;
 
 /// A rule that is left out, and the case that shows it.
@@ -23,6 +24,9 @@ pub struct Mutant {
     pub place: String,
     /// The invariant that it keeps.
     pub expected: Invariant,
+    /// Where to look for a case while none is known. A fault that begins at the phase `*` is tried at every boundary.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub look: Vec<Case>,
     /// The case that shows it; without the mutant nothing is broken in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub case: Option<Case>,
@@ -50,6 +54,21 @@ impl Mutant {
             (broken.contains(&self.expected) && whole())
                 .then(|| Case { flow: base.flow, seed: base.seed, faults: faults.to_vec() })
         };
+        let any = When::Enters("*".to_owned());
+        for hint in &self.look {
+            let Some(base) = bases.iter().find(|b| b.flow == hint.flow) else { continue };
+            let wild = hint.faults.iter().any(|f| f.when == any);
+            for when in points(base).take(if wild { usize::MAX } else { 1 }) {
+                let at = |f: &Injected| Injected { when: if f.when == any { when.clone() } else { f.when.clone() }, ..f.clone() };
+                let faults: Vec<Injected> = hint.faults.iter().map(at).collect();
+                if let Some(case) = bites(base, &faults) {
+                    return Some(case);
+                }
+            }
+        }
+        if !self.look.is_empty() {
+            return None;
+        }
         if let Some(case) = bases.iter().find_map(|base| bites(base, &[])) {
             return Some(case);
         }

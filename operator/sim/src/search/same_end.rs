@@ -15,6 +15,8 @@ use crate::world::Fate;
 pub struct End {
     /// The active site.
     pub active: Option<usize>,
+    /// In which epoch.
+    pub epoch: u64,
     /// What became of the Moves, by name.
     pub moves: Vec<(String, MoveEnd)>,
 }
@@ -35,15 +37,21 @@ impl Base {
         verdict
     }
 
+    /// The same end; or one of two others, which a restart may bring about by itself:
+    ///
+    /// - Nothing has moved: the site that had the role has it in the same epoch, and every Move that was begun says that it
+    ///   was rolled back. The source of a switchover that had to re-claim its role gives the switchover up. What was to be
+    ///   replaced because it was silent or dead was there again before the role was taken: its own restart mended it, or the
+    ///   taker's restart took longer.
+    /// - The target of a switchover has the role once, and its Move says that it became a failover: the source's operator
+    ///   was away for `L` after it had handed over.
     fn may_end(&self, quiet: &End, found: &End) -> bool {
-        found == quiet || self.given_up(found)
-    }
-
-    /// A switchover whose source had to re-claim its role is given up: nothing has moved, and its Move says so.
-    fn given_up(&self, found: &End) -> bool {
+        let (from, once) = (self.epoch, self.epoch + 1);
+        let moves = |end: MoveEnd| found.moves.iter().all(|(_, found)| *found == end);
         let planned = matches!(self.flow, Flow::Switchover | Flow::Failback | Flow::Rollback);
-        let said = |(_, end): &(String, MoveEnd)| *end == MoveEnd::RolledBack;
-        planned && found.active == Some(self.flow.begins_at()) && found.moves.iter().any(said)
+        let stays = found.active == Some(self.flow.begins_at()) && found.epoch == from && moves(MoveEnd::RolledBack);
+        let taken = planned && found.active != Some(self.flow.begins_at()) && found.epoch == once;
+        found == quiet || stays || (taken && moves(MoveEnd::BecameFailover))
     }
 }
 

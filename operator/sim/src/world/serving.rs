@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bascule_core::mutant::forgets;
 use bascule_core::guard::action::{Action, Event};
 use bascule_core::guard::fallback::RecordView;
 use bascule_core::guard::grant::Deadline;
@@ -366,7 +367,7 @@ impl World {
             Step::Standing(upstream) => self.stands(db, upstream),
             Step::Save(upstream, found, by_number) => {
                 let saved = self.databases[db].server.dir.as_ref().and_then(|d| past(d, found));
-                if let Some((diverged, rows)) = saved {
+                if let Some((diverged, rows)) = saved.filter(|_| !forgets("what diverged is saved")) {
                     self.databases[db].beside.diverged = Some(diverged);
                     self.databases[db].beside.saved.extend(rows);
                 }
