@@ -24,6 +24,9 @@ use clap::Parser;
 
 use crate::cli::{Cli, Command, GuardKind};
 
+// A program that could leave a rule out is never made: the switch is for the simulator's `make mutants` alone.
+const _: () = assert!(!bascule_core::mutant::BUILT_IN, "build without the feature `mutants` of bascule-core");
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

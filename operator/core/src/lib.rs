@@ -15,6 +15,7 @@ pub mod journal;
 pub mod loss;
 pub mod memory;
 pub mod moves;
+pub mod mutant;
 pub mod name;
 pub mod observation;
 pub mod outcome;

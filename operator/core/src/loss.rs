@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::guard::wire::Behind;
+use crate::mutant::forgets;
 use crate::policy::MaxDataLoss;
 use crate::position::Lsn;
 use crate::time::{Boottime, Millis, human};
@@ -58,6 +59,9 @@ impl LossBound {
 
     /// Whether both bounds of the policy hold.
     pub fn within(&self, max: &MaxDataLoss) -> bool {
+        if forgets("the loss is compared with what is allowed") {
+            return true;
+        }
         self.bytes.is_some_and(|b| b <= max.bytes) && self.unseen.is_some_and(|s| s.duration() <= max.seconds)
     }
 
@@ -84,7 +88,13 @@ pub fn silent_site(
     last_renewal_seen: Option<Boottime>,
     stops_within: Duration,
 ) -> LossBound {
+    if contact.is_none() && forgets("unknown is infinite") {
+        return LossBound::NOTHING;
+    }
     let Some(contact) = contact else { return LossBound::UNKNOWN };
+    if forgets("what was not seen may be lost") {
+        return LossBound::NOTHING;
+    }
     LossBound {
         bytes: Some(contact.reported_end.ahead_of(contact.received)),
         unseen: last_renewal_seen.map(|seen| Millis::from(seen.since(contact.reported_at) + stops_within)),

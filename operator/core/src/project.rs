@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decide::Situation;
 use crate::moves::Verdict;
+use crate::mutant::forgets;
 use crate::name::SiteName;
 use crate::plan::{Answer, Gate, Plan};
 use crate::policy::FenceClass;
@@ -258,7 +259,7 @@ fn whole(
         }),
         held_until: record.and_then(|r| r.hold.as_ref()).map(|h| h.until).filter(|t| *t > s.wall),
         conditions,
-        gates: gates::gates(s, plan, record),
+        gates: if forgets("a status names its gates") { Vec::new() } else { gates::gates(s, plan, record) },
         sites,
         last: record.and_then(rows::last),
         history: record.map(|r| r.history.clone()).unwrap_or_default(),
@@ -294,10 +295,14 @@ impl State {
         match record.phase {
             Phase::Steady => {
                 let lives = if record.active == *s.me { Some(s.grants()) } else { s.lives(&record.active) };
-                let dead = plan.gates.iter().any(|g| g.name == "database" && !g.passed());
+                let down = |g: &Gate| matches!(g.name.as_str(), "database" | "open") && !g.passed();
+                let dead = plan.gates.iter().any(down);
                 let about = |g: &Gate| g.name.starts_with("database/") && g.answer == Answer::Unknown;
                 let unheard = record.active == *s.me && plan.gates.iter().any(about);
                 match lives {
+                    Some(true) if forgets("a database that takes no writes is not ready") => {
+                        judged(Some(true), false, false, "Steady")
+                    }
                     Some(true) if dead => judged(Some(false), true, false, "DatabaseDown"),
                     Some(true) if unheard => judged(None, true, false, "DatabaseUnknown"),
                     Some(true) => judged(Some(true), plan.transition.is_some(), false, "Steady"),

@@ -12,6 +12,9 @@ struct Cli {
     args: Args,
 }
 
+// A program that could leave a rule out is never made: the switch is for the simulator's `make mutants` alone.
+const _: () = assert!(!bascule_core::mutant::BUILT_IN, "build without the feature `mutants` of bascule-core");
+
 fn main() -> ExitCode {
     tracing_subscriber::fmt().with_ansi(false).with_writer(std::io::stderr).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();

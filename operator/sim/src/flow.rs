@@ -35,13 +35,25 @@ pub enum Flow {
     Failback,
     /// The arbiter is restored from a backup.
     ArbiterRestored,
+    /// A person holds the role; the active site dies and comes back.
+    Held,
+    /// The active site dies while the other's machine starts anew: nobody knows any more what the copy had heard.
+    BothLost,
+    /// The node under the active site's database dies while its operator lives.
+    NodeLost,
+    /// A role that has moved by itself may not move again so soon.
+    Cooldown,
+    /// Another policy's database dies; what happens to that one must not stop the first one's writer.
+    Neighbours,
+    /// The servers of a thousand policies die at once.
+    Fleet,
     /// Nothing happens.
     Quiet,
 }
 
 impl Flow {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 16] = [
         Self::Switchover,
         Self::Rollback,
         Self::SiteLost,
@@ -51,6 +63,12 @@ impl Flow {
         Self::DatabaseDead,
         Self::Failback,
         Self::ArbiterRestored,
+        Self::Held,
+        Self::BothLost,
+        Self::NodeLost,
+        Self::Cooldown,
+        Self::Neighbours,
+        Self::Fleet,
         Self::Quiet,
     ];
 
@@ -66,6 +84,12 @@ impl Flow {
             Self::DatabaseDead => "database-dead",
             Self::Failback => "failback",
             Self::ArbiterRestored => "arbiter-restored",
+            Self::Held => "held",
+            Self::BothLost => "both-lost",
+            Self::NodeLost => "node-lost",
+            Self::Cooldown => "cooldown",
+            Self::Neighbours => "neighbours",
+            Self::Fleet => "fleet",
             Self::Quiet => "quiet",
         }
     }
@@ -76,6 +100,9 @@ impl Flow {
             Self::SiteLostHold | Self::ReturnDuring => After::Elapsed(Duration::from_secs(3)),
             _ => After::Elapsed(Duration::ZERO),
         };
+        if self == Self::Cooldown {
+            policy.failover.cooldown = Duration::from_mins(2);
+        }
     }
 
     /// What begins it, in a world that is settled with its first site active.
@@ -100,13 +127,87 @@ impl Flow {
             Self::ReturnDuring => begin_now(world, Fault::SiteLost(0), Some(Duration::from_millis(3500))),
             Self::ReturnAfter => begin_now(world, Fault::Isolated(0), Some(Duration::from_secs(5))),
             Self::DatabaseDead => begin_now(world, Fault::ServerKilled(0), None),
-            Self::Failback => switch(world, &policy, 0, 1),
+            Self::Failback => switch(world, &policy, 1, 0),
             Self::ArbiterRestored => {
                 // The backup is from before a role moved.
                 world.plan(When::At(world.now + Duration::from_secs(3)), Fault::ArbiterRestored, None);
                 switch(world, &policy, 0, 1);
             }
+            Self::Held => {
+                hold(world, &policy);
+                let at = world.now + Duration::from_secs(1);
+                world.plan(When::At(at), Fault::SiteLost(0), Some(Duration::from_secs(6)));
+            }
+            Self::BothLost => {
+                begin_now(world, Fault::SiteLost(0), Some(Duration::from_secs(14)));
+                let at = world.now + Duration::from_millis(300);
+                world.plan(When::At(at), Fault::SiteLost(1), Some(Duration::from_millis(700)));
+            }
+            Self::NodeLost => begin_now(world, Fault::NodeLost(0), Some(Duration::from_secs(14))),
+            Self::Cooldown => begin_now(world, Fault::SiteLost(1), Some(Duration::from_secs(6))),
+            Self::Neighbours => {
+                if let Some(db) = world.policies.get(1).and_then(|p| world.database_at(&p.key, 0)) {
+                    world.kill_server(db);
+                }
+            }
+            Self::Fleet => begin_now(world, Fault::AllKilled(0), None),
             Self::Quiet => {}
+        }
+    }
+
+    /// The policies of its world; the first one is the one that it is about.
+    pub fn policies(self, policy: &Policy) -> Vec<Policy> {
+        let mut policy = policy.clone();
+        self.fit(&mut policy);
+        let more = match self {
+            Self::Neighbours => 1,
+            Self::Fleet => FLEET - 1,
+            _ => 0,
+        };
+        let another = |n: usize| {
+            let name = object(&format!("other-{n}"));
+            let key = PolicyKey { name, ..policy.key.clone() };
+            Policy { key, ..policy.clone() }
+        };
+        let others: Vec<Policy> = (0..more).map(another).collect();
+        [policy].into_iter().chain(others).collect()
+    }
+
+    /// How often each client of its world writes.
+    pub const fn writes_every(self) -> Duration {
+        match self {
+            Self::Fleet => Duration::from_millis(1000),
+            _ => Duration::from_millis(50),
+        }
+    }
+
+    /// Makes of a settled world with its first site active the one in which it begins.
+    ///
+    /// # Errors
+    /// When that world does not settle.
+    pub fn prepare(self, world: &mut World) -> Result<(), crate::judge::Unsettled> {
+        let policy = world.policies[0].key.clone();
+        match self {
+            Self::Failback => switch(world, &policy, 0, 1),
+            Self::Cooldown => begin_now(world, Fault::SiteLost(0), Some(Duration::from_secs(5))),
+            _ => return Ok(()),
+        }
+        world.run_for(Duration::from_secs(6));
+        world.settle(Duration::from_secs(20))?;
+        world.judge.forgets_disturbances();
+        Ok(())
+    }
+
+    /// The faults that are its own and that no menu has.
+    pub fn own_faults(self) -> impl Iterator<Item = Fault> {
+        (self == Self::Fleet).then_some(Fault::AllKilled(0)).into_iter()
+    }
+
+    /// The site that is active when it begins.
+    pub const fn begins_at(self) -> usize {
+        match self {
+            Self::Failback | Self::Cooldown => 1,
+            _ => 0,
         }
     }
 
@@ -116,8 +217,16 @@ impl Flow {
             Self::SiteLost | Self::SiteLostHold => Duration::from_secs(9),
             Self::ReturnDuring | Self::ArbiterRestored => Duration::from_secs(4),
             Self::ReturnAfter => Duration::from_secs(5),
+            Self::Held => Duration::from_secs(8),
+            Self::BothLost | Self::NodeLost => Duration::from_secs(15),
+            Self::Cooldown => Duration::from_secs(7),
             Self::Rollback => Duration::from_secs(27),
-            Self::Switchover | Self::DatabaseDead | Self::Quiet | Self::Failback => Duration::from_secs(1),
+            Self::Switchover
+            | Self::DatabaseDead
+            | Self::Neighbours
+            | Self::Fleet
+            | Self::Quiet
+            | Self::Failback => Duration::from_secs(1),
         }
     }
 
@@ -129,8 +238,17 @@ impl Flow {
             | Self::SiteLostHold
             | Self::ReturnAfter
             | Self::DatabaseDead
-            | Self::Failback => 1,
-            Self::Rollback | Self::ReturnDuring | Self::ArbiterRestored | Self::Quiet => 0,
+            | Self::NodeLost
+            | Self::Cooldown
+            | Self::Fleet => 1,
+            Self::Rollback
+            | Self::ReturnDuring
+            | Self::ArbiterRestored
+            | Self::Held
+            | Self::BothLost
+            | Self::Neighbours
+            | Self::Failback
+            | Self::Quiet => 0,
         }
     }
 }
@@ -143,6 +261,27 @@ fn switch(world: &mut World, policy: &PolicyKey, from: usize, to: usize) {
     let (from, to) = (world.sites[from].name.clone(), world.sites[to].name.clone());
     let epoch = world.record(policy).map(|r| r.epoch);
     let mv = switchover("planned", &from, &to, epoch);
+    world.commit_move(policy, &mv);
+}
+
+/// How many policies a fleet has.
+const FLEET: usize = 1000;
+
+/// A person holds the role for a day.
+fn hold(world: &mut World, policy: &PolicyKey) {
+    let day = Duration::from_hours(24);
+    let until = world.sites[0].machine.wall(world.now).checked_add(day).ok();
+    let mv = Move {
+        hash: MoveHash("held".to_owned()),
+        name: object("held"),
+        order: Order::Hold,
+        from: None,
+        epoch: None,
+        serial: None,
+        not_before: None,
+        not_after: until,
+        reason: "work on the power lines".to_owned(),
+    };
     world.commit_move(policy, &mv);
 }
 

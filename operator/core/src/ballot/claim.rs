@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::ballot::holder::{Gap, Holder};
+use crate::mutant::forgets;
 use crate::name::SiteName;
 use crate::record::{Fences, Phase, Record};
 use crate::time::Boottime;
@@ -250,6 +251,9 @@ impl Claim {
             return Err(NoGrant::Locking { serial });
         }
         let mut remaining = holder.remaining(now).ok_or(NoGrant::LeaseLapsed)?;
+        if forgets("a grant ends with the lease") {
+            return Ok(Grant::Unlimited);
+        }
         if view.gap != Some(holder.gap()) {
             return Err(NoGrant::RecordNotRead);
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::mutant::forgets;
 use crate::name::SiteName;
 use crate::time::Boottime;
 
@@ -100,6 +101,11 @@ impl Observer {
         record_received: Boottime,
     ) -> Option<LeaseRevision> {
         let w = self.window(site)?;
+        if forgets("a living site is not replaced") {
+            return Some(w.revision);
+        }
+        let lease = if forgets("silence lasts for L") { lease / 2 } else { lease };
+        let lease = if forgets("silence for L is enough") { lease * 8 } else { lease };
         (w.silent_for() >= lease && w.last_sent >= record_received).then_some(w.revision)
     }
 }

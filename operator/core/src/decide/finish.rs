@@ -7,6 +7,7 @@ use crate::decide::{next, note, offer, posture, withdraw, witness};
 use crate::guard::wire::ServerState;
 use crate::memory::Stamp;
 use crate::moves::MoveEnd;
+use crate::mutant::forgets;
 use crate::plan::{Answer, Gate, Plan, Step};
 use crate::policy::Policy;
 use crate::record::{Cause, Offer, Phase, Record};
@@ -64,7 +65,7 @@ pub(super) fn promotion(s: &Situation<'_>, policy: &Policy, record: &Record, pla
         "a read-only flag is still set",
         "the read-only flags are cleared",
     ));
-    if !((traffic.is_some() && flags_off) || waited) {
+    if forgets("a promotion ends") || !((traffic.is_some() && flags_off) || waited) {
         return;
     }
     let mut next = next::phase(s, record, Phase::Steady);
@@ -118,8 +119,21 @@ fn describe(t: &crate::record::Transition) -> String {
     )
 }
 
+/// The active site in `Steady`: a database that is known not to be an open primary is one that nobody can write to.
+pub(super) fn closed(s: &Situation<'_>, policy: &Policy, plan: &mut Plan) {
+    let reports = policy.databases.keys().filter_map(|name| s.seen.databases.get(name)?.guard.value());
+    if reports.into_iter().any(|r| r.state != ServerState::Primary { open: true }) {
+        plan.gates.push(Gate::new(
+            "open",
+            Answer::NotYet,
+            states(s, policy),
+            "every database is an open primary",
+        ));
+    }
+}
+
 fn verify(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
-    if !s.lease_alive() {
+    if !s.lease_alive() || forgets("a promotion verifies a write") {
         return;
     }
     for name in policy.databases.keys() {
@@ -198,7 +212,8 @@ fn give_back(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Pla
         offer::unlock(s, policy, record, plan);
         return;
     }
-    let never_opened = policy.databases.keys().all(|name| witness::never_opened(s, record, name));
+    let never_opened = forgets("a role goes back only if nothing was opened")
+        || policy.databases.keys().all(|name| witness::never_opened(s, record, name));
     let back = record.previous.as_ref().filter(|p| p.settled).map(|p| p.site.clone());
     let mut next = next::phase(s, record, Phase::Offered);
     next.target.clone_from(&back);

@@ -4,6 +4,7 @@ use crate::decide::situation::Situation;
 use crate::decide::{believe, finish, measure, next, offer, planned, withdraw, witness};
 use crate::memory::Stamp;
 use crate::moves::MoveEnd;
+use crate::mutant::forgets;
 use crate::plan::{Answer, Gate, Plan};
 use crate::policy::Policy;
 use crate::record::{Fences, Phase, Record};
@@ -19,6 +20,7 @@ pub(super) fn decide(s: &Situation<'_>, policy: &Policy, record: &Record, plan: 
             offer::watch(s, policy, record, plan);
             keep_promise(s, policy, record, plan);
             measure::loss(s, policy, record, plan);
+            finish::closed(s, policy, plan);
         }
         Phase::Requested => planned::prepare_to_stop(s, policy, record, plan),
         Phase::Handover => planned::wait_for_target(s, policy, record, plan),
@@ -41,7 +43,7 @@ pub(super) fn decide(s: &Situation<'_>, policy: &Policy, record: &Record, plan: 
 /// From `Requested`, `Handover` and `Offered` the role goes back to `Steady` (to `Promoting`, when this
 /// hold never reached it), from `ReadOnly` to `Returning`; the other phases are kept.
 pub(super) fn reclaim(s: &Situation<'_>, record: &Record, plan: &mut Plan) -> bool {
-    if !reclaim_is_due(s, record) {
+    if !reclaim_is_due(s, record) || forgets("a site that returns takes its role back") {
         return false;
     }
     plan.gates.push(Gate::when(
@@ -55,12 +57,26 @@ pub(super) fn reclaim(s: &Situation<'_>, record: &Record, plan: &mut Plan) -> bo
         return true;
     }
     let (mut next, why) = match record.phase {
+        Phase::Promoting if forgets("a restart goes on with a promotion") => {
+            let mut next = next::phase(s, record, Phase::Offered);
+            next.offer = Some(crate::record::Offer {
+                never_opened: true,
+                ends: std::collections::BTreeMap::new(),
+                reason: "its operator was away".to_owned(),
+            });
+            (next, "gives its role back".to_owned())
+        }
         Phase::Requested | Phase::Handover | Phase::Offered => {
             let mut next = next::settled_again(s, record);
             let why = format!("{} takes its role back from {}", s.me, record.phase);
             // A hold that never settled goes on promoting, and so does its Move.
             if record.settled {
-                next::judge_doing(s, &mut next, MoveEnd::RolledBack, format!("{why}: its operator was away"));
+                let end = if forgets("a switchover given up is no switchover done") {
+                    MoveEnd::Done
+                } else {
+                    MoveEnd::RolledBack
+                };
+                next::judge_doing(s, &mut next, end, format!("{why}: its operator was away"));
             }
             (next, why)
         }

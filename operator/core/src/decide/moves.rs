@@ -6,6 +6,7 @@ use crate::decide::next;
 use crate::decide::situation::Situation;
 use crate::decide::take::{Forced, promote_gates, propose_take, silence};
 use crate::moves::{Move, MoveEnd, Order};
+use crate::mutant::forgets;
 use crate::name::SiteName;
 use crate::plan::{Answer, Gate, Plan, all_passed};
 use crate::policy::Policy;
@@ -52,7 +53,8 @@ pub(super) fn decide(s: &Situation<'_>, policy: &Policy, record: &Record, plan: 
 /// The Moves that have neither a verdict nor begun.
 fn open<'a>(s: &Situation<'a>, record: &Record) -> impl Iterator<Item = &'a Move> {
     s.moves.iter().filter(|m| {
-        record.verdict(&m.hash).is_none() && record.doing.as_ref().is_none_or(|d| d.hash != m.hash)
+        let judged = record.verdict(&m.hash).is_some() && !forgets("a Move with a verdict is done with");
+        !judged && record.doing.as_ref().is_none_or(|d| d.hash != m.hash)
     })
 }
 
@@ -239,7 +241,7 @@ fn start(s: &Situation<'_>, policy: &Policy, record: &Record, mv: &Move, plan: &
         Order::Switchover { to } => {
             let mut next = next::phase(s, record, Phase::Requested);
             next.target = Some(to.clone());
-            next.doing = Some(doing);
+            next.doing = Some(doing).filter(|_| !forgets("a switchover names its Move"));
             next::begin(s, &mut next, Cause::Planned, to);
             crate::decide::take::sizes_of(s, record, &mut next);
             if record.active == *s.me {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::decide::situation::Situation;
 use crate::moves::{Move, MoveEnd, Verdict};
+use crate::mutant::forgets;
 use crate::name::SiteName;
 use crate::plan::{Change, Plan};
 use crate::policy::Policy;
@@ -17,7 +18,7 @@ const VERDICTS: usize = 32;
 pub(super) fn phase(s: &Situation<'_>, record: &Record, phase: Phase) -> Record {
     let mut next = record.clone();
     next.schema = SCHEMA;
-    next.serial += 1;
+    next.serial += u64::from(!forgets("every change raises the serial"));
     if next.phase != phase {
         next.entered = Entered { at: s.wall, by: s.me.clone() };
     }
@@ -29,7 +30,7 @@ pub(super) fn phase(s: &Situation<'_>, record: &Record, phase: Phase) -> Record 
 /// granted nothing yet, so any promise may be written at once.
 pub(super) fn promoted(s: &Situation<'_>, policy: &Policy, record: &Record) -> Record {
     let mut next = phase(s, record, Phase::Promoting);
-    next.epoch += 1;
+    next.epoch += u64::from(!forgets("a new holder has a new epoch"));
     next.previous = Some(PreviousHold { site: record.active.clone(), settled: record.settled });
     next.active = s.me.clone();
     next.promise = s.promise(policy);

@@ -4,6 +4,7 @@ use crate::decide::situation::{PolicySeen, Situation, all_in};
 use crate::decide::{planned, witness};
 use crate::guard::wire::{ClusterState, Disk, Report, ServerState, Stopped};
 use crate::memory::{Memory, Stamp};
+use crate::mutant::forgets;
 use crate::observation::{FlagValue, Observation};
 use crate::policy::Policy;
 use crate::record::{Phase, Record};
@@ -67,6 +68,9 @@ pub fn note(memory: &mut Memory, s: &Situation<'_>) {
 
 /// Whether every workload with a flag has it set to read-only, and every pod that can be asked says so.
 pub(super) fn read_only_seen(policy: &Policy, seen: &Observation) -> bool {
+    if forgets("users are read-only before the stop") {
+        return true;
+    }
     let flagged =
         policy.workloads.iter().filter_map(|(name, w)| w.read_only.as_ref().map(|flag| (name, flag)));
     flagged.into_iter().all(|(name, flag)| {
@@ -92,9 +96,9 @@ fn stopped(s: &Situation<'_>, policy: &Policy, record: &Record, serial: u64) -> 
 pub(super) fn clean_stop(report: &Report, serial: u64) -> Option<&Stopped> {
     let Disk::Cluster(disk) = &report.disk else { return None };
     report.stopped.as_ref().filter(|stop| {
-        stop.clean
+        (stop.clean || forgets("only a clean stop hands over"))
             && stop.serial >= serial
-            && disk.state == ClusterState::ShutDown
+            && (disk.state == ClusterState::ShutDown || forgets("only a clean stop hands over"))
             && (disk.system_id, disk.timeline, disk.checkpoint)
                 == (stop.system_id, stop.timeline, stop.checkpoint)
     })
@@ -103,6 +107,9 @@ pub(super) fn clean_stop(report: &Report, serial: u64) -> Option<&Stopped> {
 /// Whether every guard whose word counts has confirmed that it is locked at `serial` or later, however its server
 /// ended.
 pub(super) fn locked(s: &Situation<'_>, policy: &Policy, record: &Record, serial: u64) -> bool {
+    if forgets("a lock is confirmed by the guard") {
+        return true;
+    }
     witness::missing(s, policy, record).is_none()
         && all_in(policy.databases.keys(), &s.seen.databases, |d| {
             d.guard.value().is_some_and(|r| r.locked.is_some_and(|at| at >= serial))
@@ -119,6 +126,9 @@ fn heard(s: &Situation<'_>, policy: &Policy, record: &Record) -> bool {
 
 /// Whether every standby has replayed past the recorded shutdown checkpoint, on the same history.
 pub(super) fn proved(policy: &Policy, seen: &Observation, record: &Record) -> bool {
+    if forgets("the target proves that it has everything") {
+        return true;
+    }
     policy.databases.keys().all(|name| {
         let (Some(stop), Some(report)) =
             (record.positions.get(name), seen.databases.get(name).and_then(|d| d.guard.value()))

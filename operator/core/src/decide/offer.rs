@@ -9,6 +9,7 @@ use crate::guard::wire::{Disk, ServerState};
 use crate::loss::{LossBound, offered};
 use crate::memory::Stamp;
 use crate::moves::MoveEnd;
+use crate::mutant::forgets;
 use crate::name::ItemName;
 use crate::observation::Fact;
 use crate::plan::{Answer, Gate, Plan, all_passed};
@@ -72,7 +73,8 @@ fn offer(s: &Situation<'_>, policy: &Policy, record: &Record, serial: u64, plan:
         return;
     }
     let ordered = s.memory.at(Stamp::LockOrdered).unwrap_or(s.now);
-    if !posture::read_only_set(policy, s.seen) && s.now.since(ordered) < FLAGS {
+    let flags = posture::read_only_set(policy, s.seen) || forgets("an offer waits for the flags");
+    if !flags && s.now.since(ordered) < FLAGS {
         plan.again(ordered + FLAGS);
         plan.gates.push(Gate::new(
             "readOnly",
@@ -116,7 +118,10 @@ pub(super) fn start_again(s: &Situation<'_>, record: &Record, plan: &mut Plan) {
     });
     let Some((name, _)) = locked else { return };
     let passed = s.memory.unchanged_for(s.now);
-    if passed < START_AGAIN {
+    if forgets("a dead database is started again") {
+        return;
+    }
+    if passed < START_AGAIN && !forgets("what dies again is started again later") {
         plan.again(s.now + START_AGAIN.saturating_sub(passed));
         return;
     }
@@ -128,6 +133,9 @@ pub(super) fn start_again(s: &Situation<'_>, record: &Record, plan: &mut Plan) {
 /// knows the record as it is, and its guard's word counts. A stop that Kubernetes asked for counts after
 /// `restartGrace`.
 pub(super) fn dead(s: &Situation<'_>, policy: &Policy, record: &Record) -> Option<String> {
+    if forgets("a dead database is noticed") {
+        return None;
+    }
     policy.databases.keys().find_map(|name| {
         let report = s.seen.databases.get(name)?.guard.value()?;
         if !witness::counts(s, record, name) {
@@ -143,6 +151,9 @@ pub(super) fn dead(s: &Situation<'_>, policy: &Policy, record: &Record) -> Optio
             return None;
         }
         match &report.state {
+            ServerState::Primary { .. } if forgets("only a dead database is offered") => {
+                Some("it runs".to_owned())
+            }
             ServerState::Failed { reason, .. } => Some(format!("{name} cannot be started: {reason}")),
             ServerState::Down if report.locked.is_some_and(|at| at >= record.serial) => {
                 report.exited.as_ref().map(|why| format!("{name} died: {why}"))
@@ -208,7 +219,7 @@ pub(super) fn withdraw(s: &Situation<'_>, policy: &Policy, record: &Record, plan
         format!("offered for {}", human(passed)),
         format!("a taker, or {}", human(wanted)),
     ));
-    if passed < wanted {
+    if passed < wanted || forgets("an offer has an end") {
         plan.again(s.now + wanted.saturating_sub(passed));
         return;
     }
@@ -266,7 +277,7 @@ pub(super) fn take(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &m
             format!("at most {} bytes and {} unseen", max.bytes, human(max.seconds)),
         ));
     }
-    let may = all_passed(&gates) && s.claim.current().is_some();
+    let may = all_passed(&gates) && s.claim.current().is_some() && !forgets("an offered role is taken");
     plan.gates.append(&mut gates);
     if !may {
         return;

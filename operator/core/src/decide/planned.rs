@@ -10,6 +10,7 @@ use crate::decide::{next, note, posture, witness};
 use crate::guard::wire::{STREAMING, ServerState, UpstreamView};
 use crate::memory::Stamp;
 use crate::moves::MoveEnd;
+use crate::mutant::forgets;
 use crate::observation::Fact;
 use crate::plan::{Answer, Gate, Plan, all_passed};
 use crate::policy::Policy;
@@ -97,7 +98,8 @@ pub(super) fn prepare_to_stop(s: &Situation<'_>, policy: &Policy, record: &Recor
     if let Some(failed) = unclean(s, policy, record) {
         return roll_back(s, record, plan, MoveEnd::RolledBack, &failed);
     }
-    let Some(stopped) = s.memory.at(Stamp::Stopped) else {
+    let early = forgets("the source has stopped before it hands over").then_some(s.now);
+    let Some(stopped) = s.memory.at(Stamp::Stopped).or(early) else {
         plan.gates.push(Gate::new(
             "stopped",
             Answer::NotYet,
@@ -207,7 +209,7 @@ pub(super) fn wait_for_target(s: &Situation<'_>, _policy: &Policy, record: &Reco
         ),
         "the target's take",
     ));
-    if passed < HANDOVER_DEADLINE {
+    if passed < HANDOVER_DEADLINE || forgets("a handover has an end") {
         plan.again(s.now + HANDOVER_DEADLINE.saturating_sub(passed));
         return;
     }

@@ -7,6 +7,7 @@ use crate::decide::note::all_databases;
 use crate::decide::situation::Situation;
 use crate::guard::wire::Report;
 use crate::memory::Stamp;
+use crate::mutant::forgets;
 use crate::name::ItemName;
 use crate::observation::{Fact, FlagValue, Observation, TrafficView};
 use crate::plan::{Answer, DatabaseOrder, DatabaseRole, Gate, Plan, Step};
@@ -70,13 +71,16 @@ fn role(s: &Situation<'_>, record: &Record) -> DatabaseRole {
     // The target is closed before the pause, so that nothing has to be ended within it.
     let about_to_take =
         record.target.as_ref() == Some(s.me) && matches!(record.phase, Phase::Requested | Phase::Handover);
+    if forgets("a copy follows the active site") {
+        return DatabaseRole::Keep;
+    }
     DatabaseRole::Follow { site: record.active.clone(), open: !about_to_take }
 }
 
 /// Whether this site's workloads shall refuse writes; `None`: leave the flags as they are.
 fn read_only(s: &Situation<'_>, policy: &Policy, record: &Record) -> Option<bool> {
     if record.active != *s.me {
-        return Some(true);
+        return (!forgets("a site that is not active refuses writes")).then_some(true);
     }
     match record.phase {
         Phase::Steady => {
@@ -92,6 +96,7 @@ fn read_only(s: &Situation<'_>, policy: &Policy, record: &Record) -> Option<bool
             (dead || (lapsed && stopped)).then_some(true)
         }
         // Users wait from the moment the target can take, not while it gets ready.
+        Phase::Requested | Phase::Handover if forgets("the losing site refuses writes") => None,
         Phase::Requested => {
             let begun = s.claim.locking().is_some() || s.memory.at(Stamp::TargetReady).is_some();
             begun.then_some(true)
@@ -111,7 +116,7 @@ fn read_only(s: &Situation<'_>, policy: &Policy, record: &Record) -> Option<bool
 
 fn flags(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     let Some(on) = read_only(s, policy, record) else { return };
-    if !on && !s.lease_alive() {
+    if !on && (!s.lease_alive() || forgets("the new holder accepts writes")) {
         return;
     }
     let wanted = if on { FlagValue::ReadOnly } else { FlagValue::ReadWrite };
@@ -173,6 +178,7 @@ fn sizes(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
             Phase::ReadOnly | Phase::Returning if target => reading.get(name).copied(),
             _ => None,
         };
+        let wanted = wanted.filter(|_| !forgets("workloads have the size of their role"));
         if let Some(replicas) = wanted.filter(|n| *n != seen.wanted) {
             plan.steps.push(Step::Scale { workload: name.clone(), replicas });
         }
@@ -184,6 +190,7 @@ fn wants_traffic(s: &Situation<'_>, policy: &Policy, record: &Record) -> bool {
     if record.active == *s.me {
         return match record.phase {
             Phase::Steady => s.grants(),
+            Phase::Promoting if forgets("users are sent to a database that was written to") => true,
             Phase::Promoting => s.grants() && s.memory.at(Stamp::WriteVerified).is_some(),
             Phase::Returning => {
                 let stable = s.memory.at(Stamp::StableSince).map(|t| s.now.since(t));
@@ -226,7 +233,8 @@ fn not_serving(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut P
 }
 
 fn traffic(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
-    if !wants_traffic(s, policy, record) {
+    let wanted = wants_traffic(s, policy, record) || forgets("only the serving site draws traffic");
+    if !wanted || forgets("traffic follows the role") {
         return;
     }
     let elsewhere = |t: &TrafficView| t.at.value().is_some_and(|at| at.site.as_ref() != Some(s.me));
@@ -245,7 +253,7 @@ fn traffic(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan)
                 traffic: name.clone(),
                 site: s.me.clone(),
                 epoch: record.epoch,
-                serial: record.serial,
+                serial: if forgets("traffic carries the record's serial") { 0 } else { record.serial },
             });
         }
     }

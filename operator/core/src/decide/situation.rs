@@ -10,6 +10,7 @@ use crate::ballot::holder::Holder;
 use crate::ballot::silence::{LeaseRevision, Observer};
 use crate::memory::Memory;
 use crate::moves::Move;
+use crate::mutant::forgets;
 use crate::name::{ItemName, SiteName};
 use crate::observation::{Fact, Marks, Observation};
 use crate::plan::{Answer, Gate};
@@ -146,6 +147,7 @@ impl Situation<'_> {
         let behind = found.generation < mark.generation
             || (found.generation == mark.generation
                 && (found.epoch < mark.epoch || found.serial < mark.serial));
+        let behind = behind && !forgets("an arbiter that has gone back is refused");
         behind.then(|| {
             Gate::new(
                 "arbiter",
@@ -200,7 +202,7 @@ impl Situation<'_> {
             last.ended.and_then(|e| Duration::try_from(self.wall.duration_since(e)).ok()).unwrap_or_default();
         let passed = seen.max(wall);
         Gate::when(
-            passed >= wanted,
+            passed >= wanted || forgets("a cooldown is waited for"),
             Answer::NotYet,
             "cooldown",
             format!("{} since the last transition", human(passed)),
@@ -211,7 +213,7 @@ impl Situation<'_> {
     /// Whether a person holds automatic promotions, as a gate.
     pub fn not_held(&self, record: &Record) -> Gate {
         match &record.hold {
-            Some(hold) if hold.until > self.wall => Gate::new(
+            Some(hold) if hold.until > self.wall && !forgets("a hold holds") => Gate::new(
                 "hold",
                 Answer::No,
                 format!("held until {} ({})", hold.until, hold.reason),

@@ -9,6 +9,7 @@ use crate::decide::situation::Situation;
 use crate::decide::{next, planned};
 use crate::guard::wire::{Behind, Disk, Report, ServerState};
 use crate::loss::{LossBound, silent_site};
+use crate::mutant::forgets;
 use crate::name::ItemName;
 use crate::plan::{Answer, Change, Gate, Plan, all_passed};
 use crate::policy::{After, Policy};
@@ -70,7 +71,7 @@ fn lost(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     let promote = promote_gates(s, policy, record, None);
     let may = all_passed(&promote);
     plan.gates.extend(promote);
-    if may {
+    if may && !forgets("a silent site is replaced") {
         propose_take(s, policy, record, Cause::SiteLost, plan);
         return;
     }
@@ -231,6 +232,9 @@ fn last_contact_age(s: &Situation<'_>, policy: &Policy) -> Option<std::time::Dur
 pub(super) fn veto(s: &Situation<'_>, policy: &Policy) -> Vec<Gate> {
     let limit = s.timing().veto_age();
     let mut gates = Vec::new();
+    if forgets("who still receives does not take") {
+        return gates;
+    }
     for name in policy.databases.keys() {
         let Some(view) = s.seen.databases.get(name) else { continue };
         let (Some(report), Some(seen)) = (view.guard.value(), view.guard.age()) else { continue };

@@ -10,6 +10,7 @@ use crate::decide::situation::Situation;
 use crate::decide::{next, offer, witness};
 use crate::memory::Stamp;
 use crate::moves::MoveEnd;
+use crate::mutant::forgets;
 use crate::observation::Fact;
 use crate::plan::{Answer, Gate, Plan, all_passed};
 use crate::policy::Policy;
@@ -54,6 +55,9 @@ pub(super) fn watch(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &
 /// to the operator: the guard lives, goes on by the arbiter, and nobody is to stop a healthy writer for that.
 fn silent_server(s: &Situation<'_>, policy: &Policy, record: &Record) -> Gate {
     let needed = "a database that does not answer either";
+    if forgets("a database that answers is not withdrawn") {
+        return Gate::new("server", Answer::Yes, "not asked", needed);
+    }
     let no_way = |gate: &Gate| !gate.passed() && blocker::is_no_answer(gate);
     for name in policy.databases.keys().filter(|name| witness::is_gone(s, record, name)) {
         let (answer, found) = match s.seen.databases.get(name).map(|d| &d.preflight) {
@@ -124,7 +128,7 @@ pub(super) fn wait(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &m
         format!("nothing was granted for {}", human(passed)),
         format!("{}: every grant has run out", human(wanted)),
     ));
-    if passed < wanted {
+    if passed < wanted && !forgets("a withdrawn grant is waited out") {
         plan.again(s.now + wanted.saturating_sub(passed).max(Duration::from_millis(1)));
         return;
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::wire::Grant;
+use crate::mutant::forgets;
 use crate::time::Boottime;
 
 /// How many questions may wait for an answer; older ones are forgotten, so their answers count for nothing.
@@ -26,6 +27,7 @@ impl Deadline {
     pub fn is_live(self, now: Boottime) -> bool {
         match self {
             Self::None => false,
+            Self::At(_) if forgets("a guard stops at its deadline") => true,
             Self::At(end) => now < end,
             Self::Never => true,
         }
@@ -33,7 +35,7 @@ impl Deadline {
 
     /// Whether it was given and has passed.
     pub fn has_passed(self, now: Boottime) -> bool {
-        matches!(self, Self::At(end) if now >= end)
+        matches!(self, Self::At(end) if now >= end && !forgets("a guard stops at its deadline"))
     }
 }
 

@@ -11,6 +11,7 @@ use super::action::{Action, Event, Memory};
 use super::fallback::Fallback;
 use super::grant::{Deadline, Grants};
 use super::wire::{Disk, HighWater, Instruction, Role, ServerState, Timing, Upstream};
+use crate::mutant::forgets;
 use crate::time::{Boottime, Millis};
 use remembered::{REMEMBERED, Remembered};
 
@@ -143,8 +144,12 @@ impl Rules {
     }
 
     /// The lock as it may be reported: only once nothing is or becomes a primary.
-    pub const fn locked(&self) -> Option<u64> {
-        if self.server.is_down() { self.memory.locked } else { None }
+    pub fn locked(&self) -> Option<u64> {
+        if self.server.is_down() || forgets("a lock is reported once nothing runs") {
+            self.memory.locked
+        } else {
+            None
+        }
     }
 
     /// Why the server died by itself; until it runs again.
@@ -481,6 +486,9 @@ impl Rules {
             None | Some(Role::Keep | Role::Wait { .. }) => self.need = None,
             Some(Role::Lock) => {
                 self.need = None;
+                if forgets("a locked server is stopped") {
+                    return;
+                }
                 self.stop(now, out);
             }
             Some(Role::Follow { upstream, open }) => {
@@ -494,6 +502,7 @@ impl Rules {
     fn follow(&mut self, upstream: Upstream, open: bool, now: Boottime, out: &mut Vec<Action>) {
         match &self.server {
             state if state.is_or_becomes_primary() => self.stop(now, out),
+            ServerState::Down if forgets("a copy that is down is started") => {}
             ServerState::Down | ServerState::Failed { .. } if now >= self.retry_at => {
                 if matches!(&self.server, ServerState::Failed { commands, .. } if !commands.is_empty()) {
                     return;

@@ -4,6 +4,7 @@ use super::{Condition, SiteRow, State, size};
 use crate::blocker::is_contended;
 use crate::decide::{PolicySeen, Situation, loss_now, withdrawal_wait};
 use crate::loss::LossBound;
+use crate::mutant::forgets;
 use crate::observation::{Fact, FlagValue};
 use crate::plan::{Answer, Gate, Plan, merged};
 use crate::policy::{After, Policy};
@@ -20,7 +21,7 @@ pub(super) fn conditions(
 ) -> Vec<Condition> {
     let words = plan.first_blocker().map_or_else(|| plan.summary.clone(), Gate::words);
     let mut all = vec![one("Ready", state.ready, state.reason, plan.summary.clone())];
-    if state.reconciling {
+    if state.reconciling && !forgets("a status says what is waited for") {
         all.push(one("Reconciling", Some(true), state.reason, words.clone()));
     }
     if state.stalled {
@@ -55,7 +56,7 @@ fn arbiter(s: &Situation<'_>, plan: &Plan) -> Condition {
     if let Some(gate) = plan.gates.iter().find(|g| g.name == "arbiter" && g.answer == Answer::No) {
         return one(kind, Some(false), "WentBack", gate.words());
     }
-    if !s.lease_alive() {
+    if !s.lease_alive() && !forgets("an operator that is cut off says so") {
         return one(kind, Some(false), "LeaseNotRenewed", "this site's lease was not renewed in time");
     }
     match &s.seen.high_water {
@@ -102,7 +103,9 @@ fn replication(record: &Record, policy: Option<&Policy>, sites: &[SiteRow]) -> C
     if let Some(row) = followers().find(|r| r.streaming == Some(false)) {
         return one(kind, Some(false), "NotStreaming", not_streaming(row));
     }
-    match followers().find(|r| r.streaming.is_none() || r.lag.bytes.is_none()) {
+    match followers().find(|r| {
+        (r.streaming.is_none() || r.lag.bytes.is_none()) && !forgets("an unknown lag is not healthy")
+    }) {
         Some(row) => one(kind, None, "LagUnknown", format!("how far {} is behind is not known", row.name)),
         None => one(kind, Some(true), "Streaming", "every replica reports how far it is"),
     }

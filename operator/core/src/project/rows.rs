@@ -4,6 +4,7 @@ use super::{Lag, SiteRole, SiteRow, TransitionRow, size};
 use crate::decide::{PolicySeen, Situation, said_behind};
 use crate::facts::{Following, SiteFacts, following};
 use crate::guard::wire::{Disk, Report, ServerState, slot_of};
+use crate::mutant::forgets;
 use crate::name::{ItemName, SiteName};
 use crate::observation::Fact;
 use crate::plan::{Gate, Plan};
@@ -38,7 +39,11 @@ fn row(s: &Situation<'_>, plan: &Plan, record: Option<&Record>, name: SiteName) 
     let follows = if active { Follows::UNKNOWN } else { follows(s, record, &name, &facts) };
     SiteRow {
         role: if me { own_role(s) } else { said_role(&facts, active, s.lives(&name)) },
-        lives: if me { Some(s.lease_alive()) } else { s.lives(&name) },
+        lives: match s.lives(&name) {
+            _ if me => Some(s.lease_alive()),
+            _ if forgets("a silent site is not shown as living") => Some(true),
+            lives => lives,
+        },
         silent_ms: silent.map(|d| Millis::from(d).0),
         promotable,
         reason,
@@ -48,7 +53,10 @@ fn row(s: &Situation<'_>, plan: &Plan, record: Option<&Record>, name: SiteName) 
         not_streaming: follows.why,
         lag: follows.lag,
         missing: follows.missing,
-        age_ms: facts.age().filter(|_| !me).map(|a| Millis::from(a).0),
+        age_ms: facts
+            .age()
+            .filter(|_| !me && !forgets("what another site said has an age"))
+            .map(|a| if forgets("an age grows") { 0 } else { Millis::from(a).0 }),
         name,
     }
 }
@@ -86,7 +94,8 @@ fn server_role(report: &Report) -> SiteRole {
 
 /// Another site's role, as far as its disks tell it. A site that is silent is not known to be anything.
 fn said_role(facts: &Fact<&SiteFacts>, active: bool, lives: Option<bool>) -> SiteRole {
-    let Some(facts) = facts.value().filter(|_| lives == Some(true)) else { return SiteRole::Unknown };
+    let knows = lives == Some(true) || forgets("a silent site's role is unknown");
+    let Some(facts) = facts.value().filter(|_| knows) else { return SiteRole::Unknown };
     let replica = |d: &Disk| matches!(d, Disk::Cluster(c) if c.standby_signal);
     match (active, facts.disks.is_empty()) {
         (_, true) => SiteRole::Unknown,

@@ -122,6 +122,16 @@ fn a_guard_that_says_nothing_is_named() {
     assert!(!plan.lock, "nobody asked the guard: that is never a dead database");
 }
 
+#[test]
+fn an_active_database_that_is_not_open_is_named_and_is_no_ready_policy() {
+    let mut report = primary(3);
+    report.state = ServerState::Primary { open: false };
+    let given = Given::at("paris").record(steady()).report(report);
+    assert_eq!(answer(&given.plan(), "open"), Answer::NotYet);
+    let shown = given.look(|s| bascule_core::project::project(s, &bascule_core::decide::decide(s)));
+    assert_eq!(shown.ready, Some(false));
+}
+
 fn sigterm() -> Report {
     let mut r = locked(10);
     r.locked = None;

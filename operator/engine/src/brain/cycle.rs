@@ -9,6 +9,7 @@ use bascule_core::check::check;
 use bascule_core::decide::{PolicySeen, Situation, decide, note};
 use bascule_core::facts::{Following, SCHEMA, SiteFacts, following, magnitude};
 use bascule_core::guard::wire::{Behind, Disk, slot_of};
+use bascule_core::mutant::forgets;
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
 use bascule_core::observation::{Fact, Marks};
 use bascule_core::plan::{Answer, DatabaseRole, Gate, Plan};
@@ -138,7 +139,10 @@ impl Brain {
         let s =
             situation(&self.id, &self.holder, &self.observer, state, self.intent_listed, &memory, now, wall);
         let mut plan = decide(&s);
-        let violations = check(s.claim.view().map(|v| &v.record), &plan, &s);
+        let mut violations = check(s.claim.view().map(|v| &v.record), &plan, &s);
+        if forgets("a second opinion") {
+            violations.clear();
+        }
         state.memory = memory;
         state.frozen = violations.first().map(ToString::to_string);
         if let Some(why) = &state.frozen {
@@ -154,6 +158,9 @@ impl Brain {
     }
 
     fn commit(&mut self, key: &PolicyKey, plan: &Plan, now: Boottime) {
+        if plan.lock && forgets("a lock is one policy's") {
+            self.policies.values_mut().for_each(|other| other.claim.lock_ordered(0));
+        }
         let Some(state) = self.policies.get_mut(key) else { return };
         let (epoch, serial) = state.epoch_serial();
         if plan.lock && state.claim.locking().is_none() {
@@ -181,7 +188,7 @@ impl Brain {
             policy: Some(key.clone()),
             epoch: change.next.epoch,
             serial: change.next.serial,
-            kind: JournalKind::Intent,
+            kind: if forgets("a write is announced") { JournalKind::Observed } else { JournalKind::Intent },
             what: change.why.clone(),
         }));
         self.out.push(Command::Write {
@@ -193,8 +200,10 @@ impl Brain {
     }
 
     fn act(&mut self, key: &PolicyKey, plan: &Plan, now: Boottime) {
+        let others = self.policies.values().filter(|_| forgets("a step is for its own policy"));
+        let another = others.filter_map(|s| s.policy.clone()).find(|p| p.key != *key);
         let Some(state) = self.policies.get_mut(key) else { return };
-        let Some(policy) = state.policy.clone() else { return };
+        let Some(policy) = another.or_else(|| state.policy.clone()) else { return };
         let (epoch, serial) = state.epoch_serial();
         for step in &plan.steps {
             let lane = state.lanes.entry(step.lane()).or_default();
@@ -206,7 +215,11 @@ impl Brain {
                 policy: Some(key.clone()),
                 epoch,
                 serial,
-                kind: JournalKind::Intent,
+                kind: if forgets("a step is announced") {
+                    JournalKind::Observed
+                } else {
+                    JournalKind::Intent
+                },
                 what: step.words(),
             }));
             self.out.push(Command::Perform {
@@ -260,6 +273,7 @@ impl Brain {
                 state.frozen.clone().or_else(lasting)
             }
         };
+        let trouble = trouble.filter(|_| !forgets("an operator that is cut off says so"));
         if let Some(told) = &state.shown
             && told.says(state, record, &judged, trouble.as_ref())
         {

@@ -24,6 +24,7 @@ use std::time::Duration;
 use bascule_core::ballot::holder::Holder;
 use bascule_core::ballot::silence::Observer;
 use bascule_core::decide::Installation;
+use bascule_core::mutant::forgets;
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
 use bascule_core::observation::{Fact, Marks};
 use bascule_core::record::Fences;
@@ -340,6 +341,9 @@ impl Brain {
     ) {
         let Some(state) = self.policies.get_mut(policy) else { return };
         let (kind, what) = match result {
+            Cas::Applied(_) if forgets("an outcome is journaled") => {
+                (JournalKind::Observed, format!("recorded {}", next.phase))
+            }
             Cas::Applied(_) => (JournalKind::Outcome, format!("recorded {}", next.phase)),
             Cas::Conflict => {
                 (JournalKind::Outcome, format!("not recorded: another site was first ({})", next.phase))
@@ -461,6 +465,9 @@ impl Brain {
     fn list_again(&mut self, now: Boottime) {
         let wait = self.relists.checked_sub(1).map_or(Duration::ZERO, wait_after);
         self.relists = self.relists.saturating_add(1);
+        if forgets("a broken watch is begun anew") {
+            return;
+        }
         self.list_at = Some(now + wait.min(LIST_AGAIN));
     }
 

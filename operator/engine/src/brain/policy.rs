@@ -10,6 +10,7 @@ use bascule_core::guard::wire::{Instruction, Report, Upstream};
 use bascule_core::loss::LastContact;
 use bascule_core::memory::Memory;
 use bascule_core::moves::Move;
+use bascule_core::mutant::forgets;
 use bascule_core::name::{ItemName, ObjectName, SiteName};
 use bascule_core::observation::{Fact, Marks, Observation};
 use bascule_core::outcome::Outcome;
@@ -168,6 +169,9 @@ impl State {
     /// a change before this process: what they have seen counts once the record was read after their word, and asks for
     /// that read.
     pub(super) fn highest_seen(&mut self, now: Boottime) -> Marks {
+        if forgets("what was seen counts before it is written down") {
+            return Marks::default();
+        }
         let reports = self.guards.values().filter_map(|g| g.report.as_ref());
         let guards = reports.map(|(r, at)| (Marks::from(r.high_water), *at));
         let sites = self.heard.values().filter_map(|heard| Some((heard.marks?, heard.at)));
@@ -301,7 +305,7 @@ impl State {
 
     pub(super) fn step_ended(&mut self, step: &Step, outcome: &Outcome, now: Boottime) {
         let lane = self.lanes.entry(step.lane()).or_default();
-        lane.busy = false;
+        lane.busy = forgets("what failed is tried again") && !outcome.is_done();
         if outcome.is_done() {
             *lane = LaneState { unseen: !matches!(step, Step::VerifyWrite { .. }), ..LaneState::default() };
             // A name server that died with its site differs for as long as it is dead: no reason to hurry.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bascule_core::policy::Policy;
 use bascule_sim::fault::required_rows;
 use bascule_sim::flow::Flow;
+use bascule_sim::judge::Sometimes;
 use bascule_sim::sample;
 use bascule_sim::search::{Base, Case, Failure, Found, explore, menu, pairs, shrink, singles};
 
@@ -121,10 +122,18 @@ fn enumerate(names: &[String], two: bool) -> Result<bool, String> {
             say(&format!("faults that no case injects: {}", missing.join(", ")));
         }
     }
+    // A search of everything has met everything that is dangerous, or it has not looked there.
+    let mut unmet = Vec::new();
+    if names.is_empty() && !two {
+        unmet = Sometimes::ALL.into_iter().filter(|s| !all.met.contains(s)).collect();
+        if !unmet.is_empty() {
+            say(&format!("no case has met: {unmet:?}"));
+        }
+    }
     tell_failures(&all.failures);
     say(&format!("met: {:?}\nknown limits met: {:?}", all.met, all.limits));
     say(&format!("{} cases in {:.1} s", all.cases, began.elapsed().as_secs_f64()));
-    Ok(all.failures.is_empty() && missing.is_empty())
+    Ok(all.failures.is_empty() && missing.is_empty() && unmet.is_empty())
 }
 
 /// A table: how often each fault was tried in each flow.
@@ -196,7 +205,7 @@ fn corpus(args: &[String]) -> Result<bool, String> {
         let case: Case = serde_json::from_str(text).map_err(|e| format!("{path}:{}: {e}", line + 1))?;
         let base = Base::new(case.flow, case.seed, &policy(), false)
             .map_err(|why| format!("{path}:{}: {}", line + 1, why.0))?;
-        let (_, verdict) = base.play(&case.faults);
+        let verdict = base.judged(&case.faults);
         if verdict.violations.is_empty() {
             held += 1;
         } else {

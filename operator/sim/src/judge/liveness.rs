@@ -7,7 +7,6 @@ use bascule_core::record::Phase;
 
 use crate::time::Moment;
 use crate::world::World;
-use crate::world::client::Outcome;
 use crate::world::postgres::Run;
 
 /// Why a world is not settled.
@@ -62,8 +61,8 @@ impl World {
                 }
             }
         }
-        let worked = |w: &crate::world::client::Write| w.outcome == Outcome::Acked && w.site == active;
-        let last = self.writes.iter().rev().take(200).find(|w| worked(w)).map(|w| w.ended);
+        let app = self.policies.iter().position(|p| p.key == *policy);
+        let last = app.and_then(|app| self.acked_at(app, active));
         let recent = last.is_some_and(|t| self.now.since(t) < Duration::from_secs(2));
         if !self.clients.is_empty() && !recent {
             return no(format!(
@@ -77,6 +76,16 @@ impl World {
     /// Every policy.
     pub fn all_settled(&self) -> Result<(), Unsettled> {
         self.policies.iter().try_for_each(|p| self.settled(&p.key))
+    }
+
+    /// Lets the world run for a time, and looks at what operators show meanwhile.
+    pub fn run_watched(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            let next = (self.now + Duration::from_millis(250)).min(end);
+            self.run_until(next);
+            self.look_at_statuses();
+        }
     }
 
     /// Lets the world run until everything has settled and has stayed so for a while; answers when it had, or why it
@@ -115,6 +124,7 @@ impl World {
             }
             let next = (self.now + look).min(end);
             self.run_until(next);
+            self.look_at_statuses();
         }
     }
 }

@@ -1,8 +1,16 @@
-//! The independent checker. It shares no code with the planner and never looks at what Bascule says of itself: it goes
-//! by the clients' record and by the state of servers, leases and zones.
+//! The independent checker. It shares no code with the planner and never believes what Bascule says of itself: it goes
+//! by the clients' record and by the state of servers, leases and zones. What operators show is judged by these (L5, L6).
 
+mod flags;
+mod intent;
+mod journal;
 mod liveness;
+mod recovery;
 mod safety;
+mod shown;
+mod sometimes;
+mod traffic;
+mod writers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -13,15 +21,18 @@ use bascule_core::plan::Step;
 use bascule_core::policy::Policy;
 use bascule_core::record::Record;
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::Moment;
 use crate::world::arbiter::Answer;
 use crate::world::dns::Pointed;
 use crate::world::postgres::Token;
 
 pub use self::liveness::Unsettled;
+pub use self::writers::spares_the_writer;
 
 /// What must hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "they are named as in docs/guarantees.md")]
 pub enum Invariant {
     S1,
@@ -41,6 +52,29 @@ pub enum Invariant {
     L4,
     L5,
     L6,
+}
+
+impl Invariant {
+    /// All of them.
+    pub const ALL: [Self; 17] = [
+        Self::S1,
+        Self::S2,
+        Self::S3,
+        Self::S4,
+        Self::S5,
+        Self::S6,
+        Self::S7,
+        Self::S8,
+        Self::S9,
+        Self::S10,
+        Self::S11,
+        Self::L1,
+        Self::L2,
+        Self::L3,
+        Self::L4,
+        Self::L5,
+        Self::L6,
+    ];
 }
 
 /// Something that must not happen, and did.
@@ -89,6 +123,8 @@ pub enum Sometimes {
     Returned,
     /// Two compare-and-swaps met, and one lost.
     CasLost,
+    /// An operator started after one that had died with an intent and without its outcome.
+    IntentWithoutOutcome,
 }
 
 /// What is known not to hold, with the place that says so: counted apart, never hidden.
@@ -145,6 +181,18 @@ pub struct Judge {
     pub(crate) gone_back: Option<Moment>,
     /// An arbiter that had gone back was believed although nobody who lived could say so: what follows is known.
     believed: bool,
+    /// What disturbed the world, and when.
+    pub(crate) disturbed: recovery::Disturbances,
+    /// What was seen of servers' ends.
+    pub(crate) ends: writers::Ends,
+    /// Flags that are off where they should not be.
+    pub(crate) off: flags::Off,
+    /// What operators have announced.
+    pub(crate) announced: journal::Intents,
+    /// What operators show.
+    pub(crate) statuses: shown::Statuses,
+    /// What only some runs meet.
+    pub(crate) known: sometimes::Known,
     /// Every change of a record.
     pub changes: Vec<(Moment, PolicyKey, Box<Record>)>,
 }
@@ -170,6 +218,12 @@ impl Judge {
             unreachable: BTreeMap::new(),
             gone_back: None,
             believed: false,
+            disturbed: recovery::Disturbances::default(),
+            ends: writers::Ends::default(),
+            off: flags::Off::default(),
+            announced: journal::Intents::default(),
+            statuses: shown::Statuses::default(),
+            known: sometimes::Known::default(),
             changes: Vec::new(),
         }
     }

@@ -103,12 +103,16 @@ impl World {
     pub(crate) fn judge_store(&mut self, by: Caller, changed: &Changed) {
         match changed {
             Changed::Lease(site) => {
-                self.judge.leases.insert(site.clone(), self.now);
+                let before = self.judge.leases.insert(site.clone(), self.now);
+                if let (Some(at), Some(before)) = (self.site_of(site), before) {
+                    self.meets_return(at, before);
+                }
             }
-            Changed::Facts { .. } => {}
+            Changed::Facts { policy, site } => self.facts_said(policy, site),
             Changed::Record { policy, before, .. } => {
                 let Some(next) = self.record(policy).cloned() else { return };
                 self.judge_record(by, policy, before.as_deref(), &next);
+                self.judge_intent(by, policy, before.as_deref(), &next);
                 let entered = before.as_ref().is_none_or(|b| b.phase != next.phase);
                 let phase = next.phase.name().to_owned();
                 self.judge.changes.push((self.now, policy.clone(), Box::new(next)));
@@ -254,7 +258,9 @@ impl World {
         let now = self.now;
         let cooldown = self.judge.policies.get(policy).map_or(Duration::ZERO, |p| p.failover.cooldown);
         let times = self.judge.automatic.entry(policy.clone()).or_default();
-        let soon = times.last().is_some_and(|t| now.since(*t) < cooldown);
+        // After a restart the cooldown is counted by two machines' wall clocks: it is as good as these are.
+        let set = self.faults.iter().any(|f| f.begun && matches!(f.fault, crate::fault::Fault::ClockSet(..)));
+        let soon = !set && times.last().is_some_and(|t| now.since(*t) < cooldown);
         times.push(now);
         if soon {
             let what = format!("the role of {policy} moved twice by itself within {cooldown:?}");

@@ -6,9 +6,10 @@ use std::time::Duration;
 use bascule_core::policy::Policy;
 use serde::{Deserialize, Serialize};
 
+use super::same_end::End;
 use crate::fault::{Fault, When};
 use crate::flow::{Flow, steady};
-use crate::judge::{Invariant, Limit, Sometimes, Unsettled, Violation};
+use crate::judge::{Invariant, Limit, Sometimes, Unsettled, Violation, spares_the_writer};
 use crate::time::Moment;
 use crate::world::{Boundary, Plan, World};
 
@@ -53,8 +54,8 @@ pub struct Verdict {
     pub events: u64,
     /// How many writes the clients made.
     pub writes: usize,
-    /// The site that is active at the end.
-    pub active: Option<usize>,
+    /// What it came to.
+    pub end: End,
     /// When everything had settled.
     pub settled: Result<Moment, Unsettled>,
 }
@@ -69,8 +70,10 @@ pub struct Base {
     world: World,
     /// The boundaries that the flow meets when nothing else goes wrong.
     pub boundaries: Vec<Boundary>,
-    /// Where the flow ends when nothing else goes wrong.
-    pub ends_at: Option<usize>,
+    /// What the flow comes to when nothing else goes wrong.
+    pub end: Option<End>,
+    /// The epoch in which it begins.
+    pub epoch: u64,
 }
 
 impl Base {
@@ -79,16 +82,18 @@ impl Base {
     /// # Errors
     /// When the policy does not even settle without faults.
     pub fn new(flow: Flow, seed: u64, policy: &Policy, tell: bool) -> Result<Self, Unsettled> {
-        let mut policy = policy.clone();
-        flow.fit(&mut policy);
-        let mut plan = Plan::of(vec![policy], seed);
+        let mut plan = Plan::of(flow.policies(policy), seed);
         plan.tell = tell;
+        plan.writes_every = Some(flow.writes_every());
         let mut world = steady(&plan)?;
+        flow.prepare(&mut world)?;
+        let key = world.policies.first().map(|p| p.key.clone());
+        let epoch = key.and_then(|k| world.record(&k)).map_or(0, |r| r.epoch);
         world.count_boundaries(true);
-        let mut base = Self { flow, seed, world, boundaries: Vec::new(), ends_at: None };
+        let mut base = Self { flow, seed, world, boundaries: Vec::new(), end: None, epoch };
         let quiet = base.play(&[]);
         base.boundaries = quiet.0.boundaries().to_vec();
-        base.ends_at = quiet.1.active;
+        base.end = Some(quiet.1.end);
         base.world.count_boundaries(false);
         Ok(base)
     }
@@ -103,8 +108,9 @@ impl Base {
             };
             world.plan(when, injected.fault, injected.lasts.map(Duration::from_millis));
         }
+        let began = world.now;
         self.flow.begin(&mut world);
-        world.run_for(self.flow.lasts());
+        world.run_watched(self.flow.lasts());
         let mut settled = world.settle_unless(SETTLE, World::waits_for_a_generation);
         // What was planned has to be over before it counts as settled, and the time for it begins when the last of it is.
         while world.is_faulty() || (settled.is_err() && !world.waits_for_a_generation()) {
@@ -112,13 +118,39 @@ impl Base {
             if !world.is_faulty() && world.now >= left {
                 break;
             }
-            world.run_for(Duration::from_millis(500));
+            world.run_watched(Duration::from_millis(500));
             let left = left.since(world.now).max(Duration::from_secs(2));
             settled = world.settle_unless(left, World::waits_for_a_generation);
         }
         world.stop_counting();
+        self.judge_writers(&mut world, faults, began);
+        for app in 0..world.policies.len() {
+            world.judge_recovery(app, began, faults.is_empty() && self.flow != Flow::Fleet);
+        }
         let verdict = judge(&mut world, settled);
         (world, verdict)
+    }
+}
+
+impl Base {
+    /// What must not have stopped a healthy writer: what is lost in a quiet world, another policy's trouble in any.
+    fn judge_writers(&self, world: &mut World, faults: &[Injected], began: Moment) {
+        let by_operator =
+            |number: u32| self.boundaries.iter().any(|b| b.number == number && b.who.ends_with("operator"));
+        let active = self.flow.begins_at();
+        let spares = |i: &Injected| match (&i.when, i.fault) {
+            (When::Boundary(number), Fault::Effect(_)) => by_operator(*number),
+            (_, fault) => spares_the_writer(fault, active),
+        };
+        // Two things that are lost may be two places.
+        if faults.len() > 1 || !faults.iter().all(spares) {
+            return;
+        }
+        match self.flow {
+            Flow::Quiet => world.judge_writer(0, active, began, Invariant::L4),
+            Flow::Neighbours => world.judge_writer(0, active, began, Invariant::S10),
+            _ => {}
+        }
     }
 }
 
@@ -135,14 +167,17 @@ fn judge(world: &mut World, settled: Result<Moment, Unsettled>) -> Verdict {
     for key in &keys {
         world.judge_rows(key);
     }
-    let active = keys.first().and_then(|k| world.record(k)).map(|r| r.active.clone());
+    let record = keys.first().and_then(|k| world.record(k));
+    let moves = record.iter().flat_map(|r| &r.moves).map(|v| (v.name.to_string(), v.end)).collect();
+    let active = record.and_then(|r| world.site_of(&r.active));
+    let end = End { active, epoch: record.map_or(0, |r| r.epoch), moves };
     Verdict {
         violations: world.judge.violations.clone(),
         met: world.judge.met.clone(),
         limits: world.judge.limits.clone(),
         events: world.happened,
         writes: world.writes.len(),
-        active: active.and_then(|name| world.site_of(&name)),
+        end,
         settled,
     }
 }

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::case::{Base, Case, Injected};
 use super::menu::menu;
-use crate::fault::{Fault, When};
+use crate::fault::When;
 use crate::flow::Flow;
 use crate::judge::{Invariant, Limit, Sometimes, Violation};
-use crate::world::Fate;
+use crate::time::Moment;
 
 /// A case that broke something.
 #[derive(Clone, Debug)]
@@ -57,23 +57,7 @@ impl Found {
     }
 
     pub(super) fn plays(&mut self, base: &Base, faults: &[Injected]) {
-        let (_, mut verdict) = base.play(faults);
-        // Whoever dies at a boundary and starts again, and whoever misses an answer or gives an order twice, ends in the
-        // same state as if nothing had been; or in the one before, when the source of a switchover had to re-claim its role
-        // and so gave the switchover up. Where nobody planned a move, a restart may well mend what it would have been for.
-        let harmless = |i: &Injected| {
-            matches!(
-                i.fault,
-                Fault::Effect(Fate::DieBefore | Fate::DieAfter | Fate::LoseAnswer | Fate::Twice)
-            )
-        };
-        let planned = matches!(base.flow, Flow::Switchover | Flow::Failback);
-        let given_up = verdict.met.contains(&Sometimes::RolledBack);
-        let elsewhere = verdict.active != base.ends_at && !given_up;
-        if planned && faults.iter().all(harmless) && verdict.settled.is_ok() && elsewhere {
-            let what = format!("it ends with {:?} active, not {:?}", verdict.active, base.ends_at);
-            verdict.violations.push(Violation { at: crate::time::Moment(0), invariant: Invariant::S9, what });
-        }
+        let verdict = base.judged(faults);
         self.cases += 1;
         self.met.extend(verdict.met);
         for limit in verdict.limits {
@@ -81,8 +65,8 @@ impl Found {
         }
         self.events.push(verdict.events);
         self.writes.push(verdict.writes);
-        for injected in faults {
-            for row in injected.fault.rows() {
+        for fault in faults.iter().map(|i| i.fault).chain(base.flow.own_faults()) {
+            for row in fault.rows() {
                 *self.coverage.entry((base.flow.name(), (*row).to_owned())).or_default() += 1;
             }
         }
@@ -102,16 +86,28 @@ pub(super) fn worst(violations: &[Violation]) -> Option<Violation> {
 /// Each fault alone at each boundary. `part` of `parts`: for several threads.
 pub fn singles(base: &Base, part: usize, parts: usize) -> Found {
     let mut found = Found::default();
-    let mut n = 0;
-    for boundary in &base.boundaries {
-        for (fault, lasts) in menu() {
-            n += 1;
-            if n % parts == part {
-                found.plays(base, &[Injected { when: When::Boundary(boundary.number), fault, lasts }]);
-            }
+    if base.flow == Flow::Fleet {
+        // A thousand at once is one case.
+        if part == 0 {
+            found.plays(base, &[]);
+        }
+        return found;
+    }
+    for (n, (when, (fault, lasts))) in
+        points(base).flat_map(|w| menu().into_iter().map(move |f| (w.clone(), f))).enumerate()
+    {
+        if n % parts == part && !(matches!(when, When::At(_)) && fault.fate().is_some()) {
+            found.plays(base, &[Injected { when, fault, lasts }]);
         }
     }
     found
+}
+
+/// Where a fault can begin: at each boundary; in a world in which nothing happens, at some moments.
+pub(super) fn points(base: &Base) -> impl Iterator<Item = When> + '_ {
+    let moments: &[u64] = if base.boundaries.is_empty() { &[40, 390, 1170] } else { &[] };
+    let boundaries = base.boundaries.iter().map(|b| When::Boundary(b.number));
+    boundaries.chain(moments.iter().map(|ms| When::At(Moment::from_millis(*ms))))
 }
 
 /// Each pair of faults at each boundary: the second begins some boundaries after the first.

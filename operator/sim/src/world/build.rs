@@ -221,6 +221,7 @@ impl World {
         it.zones.clear();
         it.tick_at = None;
         let life = it.life;
+        self.meets_unresolved(op);
         self.think(op, bascule_engine::brain::Event::Tick);
         self.list_objects(op, life);
     }

@@ -27,6 +27,7 @@ use super::happening::{Happening, Work};
 use super::net::Traffic;
 use super::trial::{Actor, Fate};
 use crate::deed::{Before, Deed, Doing, End, Published};
+use crate::judge::Sometimes;
 use crate::random::Chance;
 use crate::time::Moment;
 
@@ -167,6 +168,8 @@ impl World {
     /// It goes on: what has waited comes at once, in any order that its runtime may see it.
     pub(crate) fn operator_wakes(&mut self, op: usize) {
         self.operators[op].frozen = false;
+        // What waited for it is heard only now.
+        self.facts_listed(op);
         let waiting = std::mem::take(&mut self.operators[op].inbox);
         let life = self.operators[op].life;
         let ticks_first = self.operators[op].chance.permille(500);
@@ -220,7 +223,11 @@ impl World {
         let life = self.operators[op].life;
         let machine = &self.sites[self.operators[op].site].machine;
         let (now, wall) = (machine.boottime(self.now), machine.wall(self.now));
+        let ends = ends_an_intent(&event);
         let commands = self.operators[op].brain.handle(event, now, wall);
+        if ends {
+            self.judge_outcome(op, &commands);
+        }
         for command in commands {
             self.obey(op, command);
             if !self.lives(op, life) {
@@ -256,6 +263,7 @@ impl World {
             }
             Command::Write { policy, expected, next, unchanged_lease } => {
                 self.writes_record(op, &policy, &next);
+                self.judge_written(op, &policy, &next);
                 let what = || format!("record {}", next.phase);
                 let Some(fate) = self.effect(Actor::Operator(op), what) else { return };
                 let request =
@@ -309,6 +317,7 @@ impl World {
                     None => Outcome::Done,
                 };
                 if outcome.is_done() {
+                    self.judge_ages(op, &shown);
                     self.sites[site].cluster.published += 1;
                     self.publishes(site, &policy, Some(&shown));
                     self.operators[op].shown.insert(policy.clone(), *shown);
@@ -316,6 +325,7 @@ impl World {
                 self.reply(op, API, Event::Published { policy, outcome });
             }
             Command::Journal(entry) => {
+                self.judge_journal(op, &entry);
                 let it = &mut self.operators[op];
                 if entry.kind == JournalKind::Intent {
                     it.intents.push_back(entry.what.clone());
@@ -420,7 +430,9 @@ impl World {
 
     fn send_work(&mut self, op: usize, work: Work, fate: Fate) {
         let site = self.operators[op].site;
-        let slower = self.sites[site].cluster.delay();
+        // Traffic and a session of the database do not go through the API server.
+        let outside = matches!(work, Work::Perform(_, Step::PointTraffic { .. } | Step::VerifyWrite { .. }));
+        let slower = if outside { Duration::ZERO } else { self.sites[site].cluster.delay() };
         let it = &mut self.operators[op];
         let wait = it.chance.between(API.0, API.1) / 2 + slower + fate.lateness();
         let life = it.life;
@@ -451,6 +463,7 @@ impl World {
 
     fn then_dies(&mut self, op: usize, fate: Fate) {
         if fate == Fate::DieAfter {
+            self.leaves_unresolved(op);
             self.operator_dies(op);
             self.restart_operator(op);
         }
@@ -467,8 +480,9 @@ impl World {
         if life == u32::MAX {
             return;
         }
-        let slower = self.sites[site].cluster.api == Api::Deaf;
-        let outcome = if slower { Outcome::unknown("no answer within 5 s") } else { outcome };
+        let outside = matches!(work, Work::Perform(_, Step::PointTraffic { .. } | Step::VerifyWrite { .. }));
+        let deaf = self.sites[site].cluster.api == Api::Deaf && !outside;
+        let outcome = if deaf { Outcome::unknown("no answer within 5 s") } else { outcome };
         let event = done(work, outcome);
         let wait = self.operators[op].chance.between(API.0, API.1) / 2;
         self.later(wait, Happening::Hear(op, life, Input::Event(Box::new(event))));
@@ -519,6 +533,7 @@ impl World {
         match self.dns.update(&name, to.clone(), basis) {
             Updated::Stands => Outcome::Done,
             Updated::Done => {
+                self.judge_pointed(&name, &to);
                 self.judge.pointed(self.now, &name, &to);
                 let transfer = self.dns.transfer;
                 for server in 1..self.dns.servers.len() {
@@ -526,7 +541,12 @@ impl World {
                 }
                 Outcome::Done
             }
-            Updated::Refused(why) => Outcome::refused(why),
+            Updated::Refused(why) => {
+                if self.dns.servers.first().is_some_and(|s| !s.refuses) {
+                    self.judge.meets(Sometimes::OldEffectRefused);
+                }
+                Outcome::refused(why)
+            }
         }
     }
 
@@ -731,6 +751,7 @@ impl World {
             }
             (Call::Write(policy, next), Answer::Conflict) => {
                 self.record_written(op, &policy, &next, End::Failed("somebody else was first".to_owned()));
+                self.judge.meets(Sometimes::CasLost);
                 Event::Written { policy, next, result: Cas::Conflict }
             }
             (Call::Write(policy, next), _) => {
@@ -747,6 +768,7 @@ impl World {
                 Event::FactsWritten { policy, facts, outcome: Outcome::unknown(why) }
             }
             (Call::List, Answer::Listed(listed)) => {
+                self.facts_listed(op);
                 let number = self.next_number();
                 let life = self.operators[op].life;
                 self.arbiter.watches.insert(op, Watch { life, member, number });
@@ -859,6 +881,11 @@ impl World {
             self.operator_hears(op, life, Input::Event(Box::new(Event::Intent(intent))));
         }
     }
+}
+
+/// Whether an event says how something ended that an intent of the journal announced.
+const fn ends_an_intent(event: &Event) -> bool {
+    matches!(event, Event::Done { .. } | Event::Written { .. })
 }
 
 fn done(work: &Work, outcome: Outcome) -> Event {

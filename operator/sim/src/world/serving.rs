@@ -6,6 +6,7 @@ use bascule_core::guard::action::{Action, Event};
 use bascule_core::guard::fallback::RecordView;
 use bascule_core::guard::grant::Deadline;
 use bascule_core::guard::wire::{ClusterState, HighWater, Instruction, Report, ServerState};
+use bascule_core::mutant::forgets;
 use bascule_core::name::SiteName;
 use bascule_engine::ports::{GuardEvent, GuardSession};
 
@@ -18,6 +19,7 @@ use super::operator::NEAR;
 use super::postgres::{DataDir, Run, What};
 use super::trial::{Actor, Fate};
 use crate::deed::{Deed, Doing, End};
+use crate::judge::Sometimes;
 
 /// How often the monitor looks.
 const MONITOR: Duration = Duration::from_millis(20);
@@ -177,7 +179,11 @@ impl World {
             return;
         }
         let now = self.databases[db].clock(self.now);
+        let extends = matches!(event, Event::LeaseRenewed { done: true, .. });
         let actions = self.databases[db].guard.rules.step(event, now);
+        if extends && self.databases[db].guard.rules.fallback_in_use() {
+            self.judge.meets(Sometimes::GuardExtended);
+        }
         for action in actions {
             self.carry_out(db, action);
             if !self.guard_lives(db, life) {
@@ -257,7 +263,10 @@ impl World {
                 self.databases[db].guard.watch = deadline;
                 self.set_watch(db);
             }
-            Action::Kill => self.kill(db),
+            Action::Kill => {
+                self.meets_deadline(db);
+                self.kill(db);
+            }
             Action::Stop { by } => self.stop(db, by),
             Action::RemoveTrigger | Action::Exit => {}
             Action::StartPrimary => self.begin(db, Step::Primary, Duration::from_millis(5)),
@@ -386,7 +395,7 @@ impl World {
             Step::Standing(upstream) => self.stands(db, upstream),
             Step::Save(upstream, found, by_number) => {
                 let saved = self.databases[db].server.dir.as_ref().and_then(|d| past(d, found));
-                if let Some((diverged, rows)) = saved {
+                if let Some((diverged, rows)) = saved.filter(|_| !forgets("what diverged is saved")) {
                     self.databases[db].beside.diverged = Some(diverged);
                     self.databases[db].beside.saved.extend(rows);
                 }
@@ -591,6 +600,7 @@ impl World {
             };
         }
         self.databases[db].guard.strayed = false;
+        self.judge.meets(Sometimes::Rewound);
         self.step_ends(db, StepEnd::Is(ServerState::Down));
     }
 
@@ -627,6 +637,7 @@ impl World {
                 }
                 let (policy, site) = (self.databases[db].policy.clone(), self.databases[db].site);
                 self.judge_flags(&policy, site, "is promoted");
+                self.meets_frozen_holder(db);
                 self.databases[db].server.run = Run::Promoting;
                 self.databases[db].server.stream.on = false;
                 self.databases[db].server.stream.number += 1;
@@ -719,11 +730,15 @@ impl World {
         }
         let was_primary = it.server.run.is_primary();
         let standing = matches!(it.server.run, Run::Standby { .. });
+        let took = it.server.run.takes_writers();
         it.server.run = Run::Stopping;
         let speeds = it.server.speeds;
         let usual = it.takes(speeds.stop);
         let takes = it.server.faults.stop.unwrap_or(usual);
         let end = self.now + takes;
+        if took {
+            self.judge.ends.ended(self.now, db);
+        }
         let patience = self.databases[db].machine.when(by);
         let life = self.databases[db].server.life;
         let clean = (was_primary || standing) && end <= patience;
@@ -786,6 +801,9 @@ impl World {
     /// Nothing of the server runs any more.
     pub(crate) fn server_is_gone(&mut self, db: usize, why: &str) {
         self.judge.unexcuse(db);
+        if self.databases[db].server.run.takes_writers() {
+            self.judge.ends.ended(self.now, db);
+        }
         let it = &mut self.databases[db];
         it.server.run = Run::Down;
         it.server.life += 1;
@@ -819,6 +837,7 @@ impl World {
             Run::Down | Run::Standby { .. } => false,
         };
         if it.guard.watch.has_passed(it.clock(self.now)) && writer {
+            self.meets_deadline(db);
             self.kill(db);
         }
     }
@@ -852,6 +871,14 @@ impl World {
         self.databases[db].last_word = Some(instruction.clone());
         let life = self.databases[db].guard.life;
         let instruction = *instruction;
+        let marks = HighWater {
+            epoch: instruction.epoch,
+            serial: instruction.serial,
+            generation: instruction.generation,
+        };
+        if self.databases[db].guard.rules.memory().high_water.is_above(&marks) {
+            self.judge.meets(Sometimes::OldEffectRefused);
+        }
         let event = match nonce {
             Some(nonce) => Event::Answered { nonce, instruction },
             None => Event::Told { instruction },

@@ -136,7 +136,9 @@ impl World {
             (false, Some(_)) => Outcome::Unknown,
             (false, None) => Outcome::Refused,
         };
+        let (app, site) = (write.app, write.site);
         if ok {
+            self.acks(app, site);
             self.judge.acked(now, token);
         }
     }

@@ -4,6 +4,7 @@ use super::{FAREWELL, Rules};
 use crate::guard::action::Action;
 use crate::guard::fallback::Step;
 use crate::guard::grant::Deadline;
+use crate::mutant::forgets;
 use crate::time::Boottime;
 
 impl Rules {
@@ -43,6 +44,7 @@ impl Rules {
 
     pub(super) fn may_fall_back(&self, now: Boottime) -> bool {
         self.memory.locked.is_none()
+            && !forgets("a guard outlives its operator")
             && self.leaving.is_none()
             && self.server.is_or_becomes_primary()
             && matches!(self.grants.deadline(), Deadline::At(end) if now < end)

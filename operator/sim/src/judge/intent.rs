@@ -1,0 +1,77 @@
+//! What a change of a record means against what people and policies said of it (S4, S8).
+
+use std::time::Duration;
+
+use bascule_core::name::PolicyKey;
+use bascule_core::policy::After;
+use bascule_core::record::{Cause, Phase, Record};
+
+use super::Invariant;
+use crate::world::World;
+use crate::world::arbiter::Caller;
+
+/// A record is written when something changes. Fewer than so many changes in so long: a transition with everything that it
+/// may meet has eight, and a role that is claimed anew again and again is claimed every five seconds at most.
+const CHURN: (usize, Duration) = (14, Duration::from_secs(5));
+
+impl World {
+    /// Nobody writes a record all the time.
+    fn judge_churn(&mut self, policy: &PolicyKey) {
+        let recent = self.judge.changes.iter().rev().take_while(|(at, ..)| self.now.since(*at) < CHURN.1);
+        let changes = recent.filter(|(_, key, _)| key == policy).count();
+        if changes >= CHURN.0 {
+            let what = format!("the record of {policy} was written {} times within {:?}", CHURN.0, CHURN.1);
+            self.judge.breaks(self.now, Invariant::L3, what);
+        }
+    }
+
+    /// A record was changed.
+    pub(crate) fn judge_intent(
+        &mut self,
+        by: Caller,
+        policy: &PolicyKey,
+        before: Option<&Record>,
+        next: &Record,
+    ) {
+        let site = match by {
+            Caller::Operator(op, _) => self.operators[op].site,
+            Caller::Guard(db, _) => self.databases[db].site,
+        };
+        self.judges_risk(policy, &next.phase, site);
+        self.judge_churn(policy);
+        let Some(before) = before else { return };
+        if let Some(doing) =
+            next.doing.as_ref().filter(|d| before.doing.as_ref().is_none_or(|b| b.hash != d.hash))
+        {
+            let judged = |r: &Record| r.moves.iter().any(|v| v.hash == doing.hash);
+            let earlier = self.judge.changes.iter().filter(|(_, key, _)| key == policy);
+            if judged(before)
+                || (earlier.into_iter().any(|(.., r)| judged(r)) && self.judge.gone_back.is_none())
+            {
+                let what = format!("Move {} is carried out again, after its verdict", doing.name);
+                self.judge.breaks(self.now, Invariant::S8, what);
+            }
+        }
+        if before.active == next.active {
+            return;
+        }
+        let cause = next.transition.as_ref().map(|t| t.cause);
+        let by_itself = !matches!(cause, Some(Cause::Planned | Cause::Forced | Cause::PromotionFailed));
+        let silent = !matches!(before.phase, Phase::Handover | Phase::Offered);
+        if by_itself && silent {
+            self.judge_known_loss(policy, site);
+        }
+        if !by_itself {
+            return;
+        }
+        if before.hold.is_some() {
+            let what = format!("the role of {policy} moved by itself while a person held it");
+            self.judge.breaks(self.now, Invariant::S8, what);
+        }
+        let never = self.judge.policies.get(policy).is_some_and(|p| p.failover.promote_after == After::Never);
+        if never {
+            let what = format!("the role of {policy} moved by itself, and the policy says Never");
+            self.judge.breaks(self.now, Invariant::S8, what);
+        }
+    }
+}
