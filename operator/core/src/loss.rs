@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::mutant::forgets;
 use crate::guard::wire::Behind;
+use crate::mutant::forgets;
 use crate::policy::MaxDataLoss;
 use crate::position::Lsn;
 use crate::time::{Boottime, Millis, human};

@@ -10,9 +10,9 @@ mod sentence;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::mutant::forgets;
 use crate::decide::Situation;
 use crate::moves::Verdict;
+use crate::mutant::forgets;
 use crate::name::SiteName;
 use crate::plan::{Answer, Gate, Plan};
 use crate::policy::FenceClass;

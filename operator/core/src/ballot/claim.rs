@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use crate::mutant::forgets;
 use crate::ballot::holder::{Gap, Holder};
+use crate::mutant::forgets;
 use crate::name::SiteName;
 use crate::record::{Fences, Phase, Record};
 use crate::time::Boottime;

@@ -10,10 +10,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::mutant::forgets;
 use crate::decide::situation::Situation;
 use crate::facts::SiteFacts;
 use crate::guard::wire::{Report, ServerState};
+use crate::mutant::forgets;
 use crate::name::SiteName;
 use crate::observation::{Fact, Marks};
 use crate::plan::{Answer, Gate, Plan};

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::mutant::forgets;
 use crate::decide::situation::{Situation, between};
 use crate::decide::{next, note, offer, posture, withdraw, witness};
 use crate::guard::wire::ServerState;
 use crate::memory::Stamp;
 use crate::moves::MoveEnd;
+use crate::mutant::forgets;
 use crate::plan::{Answer, Gate, Plan, Step};
 use crate::policy::Policy;
 use crate::record::{Cause, Offer, Phase, Record};
@@ -123,7 +123,12 @@ fn describe(t: &crate::record::Transition) -> String {
 pub(super) fn closed(s: &Situation<'_>, policy: &Policy, plan: &mut Plan) {
     let reports = policy.databases.keys().filter_map(|name| s.seen.databases.get(name)?.guard.value());
     if reports.into_iter().any(|r| r.state != ServerState::Primary { open: true }) {
-        plan.gates.push(Gate::new("open", Answer::NotYet, states(s, policy), "every database is an open primary"));
+        plan.gates.push(Gate::new(
+            "open",
+            Answer::NotYet,
+            states(s, policy),
+            "every database is an open primary",
+        ));
     }
 }
 
@@ -207,7 +212,7 @@ fn give_back(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Pla
         offer::unlock(s, policy, record, plan);
         return;
     }
-    let never_opened = forgets("a role goes back only if nothing was opened") || policy.databases.keys().all(|name| witness::never_opened(s, record, name));
+    let never_opened = policy.databases.keys().all(|name| witness::never_opened(s, record, name));
     let back = record.previous.as_ref().filter(|p| p.settled).map(|p| p.site.clone());
     let mut next = next::phase(s, record, Phase::Offered);
     next.target.clone_from(&back);

@@ -1,10 +1,10 @@
 //! The active site's own duties: re-claim after a gap, keep, hand over, finish.
 
-use crate::mutant::forgets;
 use crate::decide::situation::Situation;
 use crate::decide::{believe, finish, measure, next, offer, planned, withdraw, witness};
 use crate::memory::Stamp;
 use crate::moves::MoveEnd;
+use crate::mutant::forgets;
 use crate::plan::{Answer, Gate, Plan};
 use crate::policy::Policy;
 use crate::record::{Fences, Phase, Record};
@@ -71,7 +71,11 @@ pub(super) fn reclaim(s: &Situation<'_>, record: &Record, plan: &mut Plan) -> bo
             let why = format!("{} takes its role back from {}", s.me, record.phase);
             // A hold that never settled goes on promoting, and so does its Move.
             if record.settled {
-                let end = if forgets("a switchover given up is no switchover done") { MoveEnd::Done } else { MoveEnd::RolledBack };
+                let end = if forgets("a switchover given up is no switchover done") {
+                    MoveEnd::Done
+                } else {
+                    MoveEnd::RolledBack
+                };
                 next::judge_doing(s, &mut next, end, format!("{why}: its operator was away"));
             }
             (next, why)
@@ -154,7 +158,8 @@ fn manage_again(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut 
 /// heard of it and what was granted before has run out.
 fn keep_promise(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     let wanted = s.promise(policy);
-    if wanted == record.promise || plan.transition.is_some() || plan.lock {
+    let stands = wanted == record.promise && !forgets("a promise that stands is not written again");
+    if stands || plan.transition.is_some() || plan.lock {
         return;
     }
     match (record.promise.fences, wanted.fences) {

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::mutant::forgets;
 use crate::decide::next;
 use crate::decide::situation::Situation;
 use crate::decide::take::{Forced, promote_gates, propose_take, silence};
 use crate::moves::{Move, MoveEnd, Order};
+use crate::mutant::forgets;
 use crate::name::SiteName;
 use crate::plan::{Answer, Gate, Plan, all_passed};
 use crate::policy::Policy;

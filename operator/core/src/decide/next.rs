@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::mutant::forgets;
 use crate::decide::situation::Situation;
 use crate::moves::{Move, MoveEnd, Verdict};
+use crate::mutant::forgets;
 use crate::name::SiteName;
 use crate::plan::{Change, Plan};
 use crate::policy::Policy;

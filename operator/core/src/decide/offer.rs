@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::mutant::forgets;
 use crate::decide::situation::Situation;
 use crate::decide::{next, note, posture, take, withdraw, witness};
 use crate::guard::wire::{Disk, ServerState};
 use crate::loss::{LossBound, offered};
 use crate::memory::Stamp;
 use crate::moves::MoveEnd;
+use crate::mutant::forgets;
 use crate::name::ItemName;
 use crate::observation::Fact;
 use crate::plan::{Answer, Gate, Plan, all_passed};
@@ -73,8 +73,7 @@ fn offer(s: &Situation<'_>, policy: &Policy, record: &Record, serial: u64, plan:
         return;
     }
     let ordered = s.memory.at(Stamp::LockOrdered).unwrap_or(s.now);
-    let flags = posture::read_only_set(policy, s.seen) || forgets("an offer waits for the flags");
-    if !flags && s.now.since(ordered) < FLAGS {
+    if !posture::read_only_set(policy, s.seen) && s.now.since(ordered) < FLAGS {
         plan.again(ordered + FLAGS);
         plan.gates.push(Gate::new(
             "readOnly",
@@ -121,7 +120,7 @@ pub(super) fn start_again(s: &Situation<'_>, record: &Record, plan: &mut Plan) {
     if forgets("a dead database is started again") {
         return;
     }
-    if passed < START_AGAIN && !forgets("what dies again is started again later") {
+    if passed < START_AGAIN {
         plan.again(s.now + START_AGAIN.saturating_sub(passed));
         return;
     }
@@ -151,7 +150,9 @@ pub(super) fn dead(s: &Situation<'_>, policy: &Policy, record: &Record) -> Optio
             return None;
         }
         match &report.state {
-            ServerState::Primary { .. } if forgets("only a dead database is offered") => Some("it runs".to_owned()),
+            ServerState::Primary { .. } if forgets("only a dead database is offered") => {
+                Some("it runs".to_owned())
+            }
             ServerState::Failed { reason, .. } => Some(format!("{name} cannot be started: {reason}")),
             ServerState::Down if report.locked.is_some_and(|at| at >= record.serial) => {
                 report.exited.as_ref().map(|why| format!("{name} died: {why}"))

@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-use crate::mutant::forgets;
 use crate::decide::situation::{Situation, between};
 use crate::decide::{next, note, posture, witness};
 use crate::guard::wire::{STREAMING, ServerState, UpstreamView};
 use crate::memory::Stamp;
 use crate::moves::MoveEnd;
+use crate::mutant::forgets;
 use crate::observation::Fact;
 use crate::plan::{Answer, Gate, Plan, all_passed};
 use crate::policy::Policy;

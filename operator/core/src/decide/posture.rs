@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::mutant::forgets;
 use crate::decide::note::all_databases;
 use crate::decide::situation::Situation;
 use crate::guard::wire::Report;
 use crate::memory::Stamp;
+use crate::mutant::forgets;
 use crate::name::ItemName;
 use crate::observation::{Fact, FlagValue, Observation, TrafficView};
 use crate::plan::{Answer, DatabaseOrder, DatabaseRole, Gate, Plan, Step};

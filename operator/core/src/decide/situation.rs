@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::mutant::forgets;
 use crate::ballot::claim::Claim;
 use crate::ballot::holder::Holder;
 use crate::ballot::silence::{LeaseRevision, Observer};
 use crate::memory::Memory;
 use crate::moves::Move;
+use crate::mutant::forgets;
 use crate::name::{ItemName, SiteName};
 use crate::observation::{Fact, Marks, Observation};
 use crate::plan::{Answer, Gate};

@@ -4,12 +4,12 @@
 //! series of own reads, the last of them sent after the record's reply; the promise says that it fences; the loss gate
 //! agrees; then one compare-and-swap that also compares the lease.
 
-use crate::mutant::forgets;
 use crate::blocker::is_about;
 use crate::decide::situation::Situation;
 use crate::decide::{next, planned};
 use crate::guard::wire::{Behind, Disk, Report, ServerState};
 use crate::loss::{LossBound, silent_site};
+use crate::mutant::forgets;
 use crate::name::ItemName;
 use crate::plan::{Answer, Change, Gate, Plan, all_passed};
 use crate::policy::{After, Policy};

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::mutant::forgets;
 use super::wire::Grant;
+use crate::mutant::forgets;
 use crate::time::Boottime;
 
 /// How many questions may wait for an answer; older ones are forgotten, so their answers count for nothing.

@@ -7,11 +7,11 @@ mod talk;
 
 use std::time::Duration;
 
-use crate::mutant::forgets;
 use super::action::{Action, Event, Memory};
 use super::fallback::Fallback;
 use super::grant::{Deadline, Grants};
 use super::wire::{Disk, HighWater, Instruction, Role, ServerState, Timing, Upstream};
+use crate::mutant::forgets;
 use crate::time::{Boottime, Millis};
 use remembered::{REMEMBERED, Remembered};
 

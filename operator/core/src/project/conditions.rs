@@ -1,10 +1,10 @@
 //! Judgements with stable reasons.
 
-use crate::mutant::forgets;
 use super::{Condition, SiteRow, State, size};
 use crate::blocker::is_contended;
 use crate::decide::{PolicySeen, Situation, loss_now, withdrawal_wait};
 use crate::loss::LossBound;
+use crate::mutant::forgets;
 use crate::observation::{Fact, FlagValue};
 use crate::plan::{Answer, Gate, Plan, merged};
 use crate::policy::{After, Policy};

@@ -1,10 +1,10 @@
 //! One row per site, and the last transition.
 
-use crate::mutant::forgets;
 use super::{Lag, SiteRole, SiteRow, TransitionRow, size};
 use crate::decide::{PolicySeen, Situation, said_behind};
 use crate::facts::{Following, SiteFacts, following};
 use crate::guard::wire::{Disk, Report, ServerState, slot_of};
+use crate::mutant::forgets;
 use crate::name::{ItemName, SiteName};
 use crate::observation::Fact;
 use crate::plan::{Gate, Plan};

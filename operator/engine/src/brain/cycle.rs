@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bascule_core::mutant::forgets;
 use bascule_core::ballot::holder::Holder;
 use bascule_core::check::check;
 use bascule_core::decide::{PolicySeen, Situation, decide, note};
 use bascule_core::facts::{Following, SCHEMA, SiteFacts, following, magnitude};
 use bascule_core::guard::wire::{Behind, Disk, slot_of};
+use bascule_core::mutant::forgets;
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
 use bascule_core::observation::{Fact, Marks};
 use bascule_core::plan::{Answer, DatabaseRole, Gate, Plan};
@@ -212,7 +212,11 @@ impl Brain {
                 policy: Some(key.clone()),
                 epoch,
                 serial,
-                kind: if forgets("a step is announced") { JournalKind::Observed } else { JournalKind::Intent },
+                kind: if forgets("a step is announced") {
+                    JournalKind::Observed
+                } else {
+                    JournalKind::Intent
+                },
                 what: step.words(),
             }));
             self.out.push(Command::Perform {

@@ -21,10 +21,10 @@ mod trouble;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bascule_core::mutant::forgets;
 use bascule_core::ballot::holder::Holder;
 use bascule_core::ballot::silence::Observer;
 use bascule_core::decide::Installation;
+use bascule_core::mutant::forgets;
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
 use bascule_core::observation::{Fact, Marks};
 use bascule_core::record::Fences;

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bascule_core::mutant::forgets;
 use bascule_core::ballot::claim::Claim;
 use bascule_core::facts::SiteFacts;
 use bascule_core::guard::wire::{Instruction, Report, Upstream};
 use bascule_core::loss::LastContact;
 use bascule_core::memory::Memory;
 use bascule_core::moves::Move;
+use bascule_core::mutant::forgets;
 use bascule_core::name::{ItemName, ObjectName, SiteName};
 use bascule_core::observation::{Fact, Marks, Observation};
 use bascule_core::outcome::Outcome;

@@ -11,8 +11,9 @@ use bascule_sim::flow::Flow;
 use bascule_sim::sample;
 use bascule_sim::search::{Base, Mutant};
 
-const USAGE: &str = "bascule-mutants FILE | find FILE [SECONDS]
+const USAGE: &str = "bascule-mutants FILE | tell FILE RULE | find FILE [SECONDS]
   FILE   one mutant a line: each is played in its case, and must be noticed by the invariant that it expects
+  tell   tells the story of one mutant in its case
   find   looks for a case for each mutant of the file that has none, for so many seconds each, and prints the file anew";
 
 /// The fewest mutants of an invariant, and of all.
@@ -21,6 +22,7 @@ const LEAST: (usize, usize) = (2, 60);
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let done = match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["tell", path, rule] => tell(path, rule),
         ["find", path] => find(path, 60),
         ["find", path, seconds] => seconds.parse().map_err(|_| USAGE.to_owned()).and_then(|s| find(path, s)),
         [path] => play(path),
@@ -46,7 +48,10 @@ fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-#[expect(clippy::disallowed_methods, reason = "the mutants are read; the world in which they are played reads nothing")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the mutants are read; the world in which they are played reads nothing"
+)]
 fn read(path: &str) -> Result<Vec<Mutant>, String> {
     let text = std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?;
     let lines = text.lines().enumerate().filter(|(_, t)| !t.trim().is_empty() && !t.starts_with('#'));
@@ -102,29 +107,41 @@ fn play(path: &str) -> Result<bool, String> {
         let case = mutant.case.as_ref()?;
         let base = bases.iter().find(|b| b.flow == case.flow && b.seed == case.seed)?;
         let at = moment();
-        let clean = base.judged(&case.faults).violations.is_empty();
+        let clean = mutant.is_its_own(base, &case.faults);
         let (broken, said) = mutant.plays(base, &case.faults);
         let broken = broken.iter().map(|i| format!("{i:?}")).collect::<Vec<_>>().join(" ");
         Some(Played { broken, said, clean, took: at.elapsed() })
     });
     let mut killed: BTreeMap<String, usize> = BTreeMap::new();
     let mut wrong = 0;
-    say(&format!("{:<60} {:<34} {:<8} {:<26} {:>7}  in", "rule left out", "place", "expected", "noticed by", "time"));
+    say(&format!(
+        "{:<60} {:<34} {:<8} {:<26} {:>7}  in",
+        "rule left out", "place", "expected", "noticed by", "time"
+    ));
     for (mutant, played) in mutants.iter().zip(&played) {
         let expected = format!("{:?}", mutant.expected);
         let (noticed, time, flow) = match played {
             None => ("no case".to_owned(), 0.0, ""),
             Some(p) => {
                 let flow = mutant.case.as_ref().map_or("", |c| c.flow.name());
-                (if p.broken.is_empty() { "nobody".to_owned() } else { p.broken.clone() }, p.took.as_secs_f64(), flow)
+                (
+                    if p.broken.is_empty() { "nobody".to_owned() } else { p.broken.clone() },
+                    p.took.as_secs_f64(),
+                    flow,
+                )
             }
         };
-        say(&format!("{:<60} {:<34} {expected:<8} {noticed:<26} {:>5.0} ms  {flow}", mutant.rule, mutant.place, time * 1000.0));
+        say(&format!(
+            "{:<60} {:<34} {expected:<8} {noticed:<26} {:>5.0} ms  {flow}",
+            mutant.rule,
+            mutant.place,
+            time * 1000.0
+        ));
         match played {
             Some(p) if p.said.is_some() && p.clean => *killed.entry(expected).or_default() += 1,
             Some(p) if !p.clean => {
                 wrong += 1;
-                say("  WRONG: its case breaks something without it");
+                say("  WRONG: its case breaks something, or the same invariant, without it");
             }
             _ => {
                 wrong += 1;
@@ -139,11 +156,26 @@ fn play(path: &str) -> Result<bool, String> {
         .collect();
     let all: usize = killed.values().sum();
     let words: Vec<String> = killed.iter().map(|(i, n)| format!("{i} {n}")).collect();
-    say(&format!("{all} of {} noticed by the invariant they break ({}) in {:.1} s", mutants.len(), words.join(", "), began.elapsed().as_secs_f64()));
+    say(&format!(
+        "{all} of {} noticed by the invariant they break ({}) in {:.1} s",
+        mutants.len(),
+        words.join(", "),
+        began.elapsed().as_secs_f64()
+    ));
     if !few.is_empty() {
         say(&format!("fewer than {} for: {}", LEAST.0, few.join(", ")));
     }
     Ok(wrong == 0 && few.is_empty() && all >= LEAST.1)
+}
+
+fn tell(path: &str, rule: &str) -> Result<bool, String> {
+    let mutants = read(path)?;
+    let mutant =
+        mutants.iter().find(|m| m.rule == rule).ok_or_else(|| format!("{path} has no rule {rule:?}"))?;
+    let case = mutant.case.as_ref().or(mutant.look.first()).ok_or_else(|| format!("{rule:?} has no case"))?;
+    let base = Base::new(case.flow, case.seed, &sample::policy(), true).map_err(|why| why.0)?;
+    say(mutant.tells(&base, &case.faults).trim_end());
+    Ok(true)
 }
 
 fn find(path: &str, seconds: u64) -> Result<bool, String> {

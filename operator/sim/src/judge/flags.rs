@@ -21,6 +21,10 @@ pub(crate) struct Off(BTreeMap<(PolicyKey, usize), Moment>);
 impl World {
     /// Looks at the read-only flags of the sites that have not the role.
     pub(crate) fn look_at_flags(&mut self) {
+        // An arbiter that has gone back is refused, and nothing is done by its word until a person has spoken.
+        if self.waits_for_a_generation() {
+            return;
+        }
         for policy in self.judge.policies_named() {
             let active = self.record(&policy).and_then(|r| self.site_of(&r.active));
             for site in 0..self.sites.len() {
@@ -31,7 +35,10 @@ impl World {
                 }
                 let since = *self.judge.off.0.entry(key).or_insert(self.now);
                 if self.now.since(since) > SETS {
-                    let what = format!("{} has not the role of {policy}, and accepts writes since {since:?}", self.sites[site].name);
+                    let what = format!(
+                        "{} has not the role of {policy}, and accepts writes since {since:?}",
+                        self.sites[site].name
+                    );
                     self.judge.breaks(self.now, Invariant::S7, what);
                 }
             }
@@ -42,7 +49,11 @@ impl World {
     fn wears_no_flag(&self, policy: &PolicyKey, site: usize) -> bool {
         let it = &self.sites[site];
         let works = self.operators.iter().any(|o| o.site == site && o.up && !o.frozen);
-        let off = it.cluster.apps.iter().any(|((p, _), a)| p == policy && a.flagged && !a.flag && a.flag_owner.is_none());
+        let off = it
+            .cluster
+            .apps
+            .iter()
+            .any(|((p, _), a)| p == policy && a.flagged && !a.flag && a.flag_owner.is_none());
         let wanted = it.cluster.objects.policies.get(policy).is_some_and(Result::is_ok);
         off && wanted && it.up && works && it.cluster.api == Api::Well && !self.is_cut_off(site)
     }

@@ -26,7 +26,13 @@ impl World {
     }
 
     /// A record was changed.
-    pub(crate) fn judge_intent(&mut self, by: Caller, policy: &PolicyKey, before: Option<&Record>, next: &Record) {
+    pub(crate) fn judge_intent(
+        &mut self,
+        by: Caller,
+        policy: &PolicyKey,
+        before: Option<&Record>,
+        next: &Record,
+    ) {
         let site = match by {
             Caller::Operator(op, _) => self.operators[op].site,
             Caller::Guard(db, _) => self.databases[db].site,
@@ -34,10 +40,14 @@ impl World {
         self.judges_risk(policy, &next.phase, site);
         self.judge_churn(policy);
         let Some(before) = before else { return };
-        if let Some(doing) = next.doing.as_ref().filter(|d| before.doing.as_ref().is_none_or(|b| b.hash != d.hash)) {
+        if let Some(doing) =
+            next.doing.as_ref().filter(|d| before.doing.as_ref().is_none_or(|b| b.hash != d.hash))
+        {
             let judged = |r: &Record| r.moves.iter().any(|v| v.hash == doing.hash);
             let earlier = self.judge.changes.iter().filter(|(_, key, _)| key == policy);
-            if judged(before) || (earlier.into_iter().any(|(.., r)| judged(r)) && self.judge.gone_back.is_none()) {
+            if judged(before)
+                || (earlier.into_iter().any(|(.., r)| judged(r)) && self.judge.gone_back.is_none())
+            {
                 let what = format!("Move {} is carried out again, after its verdict", doing.name);
                 self.judge.breaks(self.now, Invariant::S8, what);
             }

@@ -33,7 +33,8 @@ impl World {
 
     /// Something that was announced has ended: the same breath must say how.
     pub(crate) fn judge_outcome(&mut self, op: usize, commands: &[Command]) {
-        let said = commands.iter().any(|c| matches!(c, Command::Journal(e) if e.kind == JournalKind::Outcome));
+        let said =
+            commands.iter().any(|c| matches!(c, Command::Journal(e) if e.kind == JournalKind::Outcome));
         if !said {
             let me = &self.sites[self.operators[op].site].name;
             let what = format!("{me} heard how a step ended and did not say so");

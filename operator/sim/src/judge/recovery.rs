@@ -143,7 +143,9 @@ impl World {
         parts.into_iter().find_map(|(begins, ends, on)| {
             let waited = ends.since(begins);
             let bound = self.bound(policy, begins, ends, &on, alone)?;
-            (waited > bound).then(|| (waited, bound, format!("{on:?} on, the record in {:?}", self.phases(policy, begins, ends))))
+            (waited > bound).then(|| {
+                (waited, bound, format!("{on:?} on, the record in {:?}", self.phases(policy, begins, ends)))
+            })
         })
     }
 
@@ -174,7 +176,10 @@ impl World {
             let own: Duration = phases.iter().map(|p| patience(policy, p)).sum();
             return Some(take(self) + COMES_BACK + own);
         }
-        if !on.iter().all(|f| away(f) || harmless(f)) || self.is_held_back(policy, begins) || !self.knows_enough(policy, active, ends) {
+        if !on.iter().all(|f| away(f) || harmless(f))
+            || self.is_held_back(policy, begins)
+            || !self.knows_enough(policy, active, ends)
+        {
             return None;
         }
         // Reads are served first where the policy wants it, and then for as long as it wants.
@@ -222,7 +227,8 @@ impl World {
     /// Whether another site's copy knows how far it was behind: one that has heard nothing since its machine started
     /// cannot be promoted by itself.
     fn knows_enough(&self, policy: &Policy, active: usize, at: Moment) -> bool {
-        let others = self.databases.iter().enumerate().filter(|(_, d)| d.policy == policy.key && d.site != active);
+        let others =
+            self.databases.iter().enumerate().filter(|(_, d)| d.policy == policy.key && d.site != active);
         others.into_iter().all(|(db, _)| self.knew_its_lag(db, at))
     }
 }

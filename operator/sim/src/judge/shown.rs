@@ -90,7 +90,8 @@ impl World {
                 let true_age = self.now.since(heard);
                 // Clocks run apart, and a word travels.
                 if Duration::from_millis(age) + Duration::from_millis(300) < true_age * 98 / 100 {
-                    let what = format!("{me} shows {} as it was {age} ms ago; it was {true_age:?} ago", row.name);
+                    let what =
+                        format!("{me} shows {} as it was {age} ms ago; it was {true_age:?} ago", row.name);
                     self.judge.breaks(self.now, Invariant::L5, what);
                 }
             }
@@ -117,7 +118,8 @@ impl World {
         let mut found = Vec::new();
         for op in 0..self.operators.len() {
             let it = &self.operators[op];
-            let can = it.up && !it.frozen && self.sites[it.site].up && self.sites[it.site].cluster.api == Api::Well;
+            let can =
+                it.up && !it.frozen && self.sites[it.site].up && self.sites[it.site].cluster.api == Api::Well;
             if !can {
                 self.judge.statuses.shows.remove(&op);
                 continue;
@@ -173,7 +175,10 @@ impl World {
                 }
             }
         }
-        if cut && (report.ready == Some(true) || condition(report, "ArbiterAgrees") == Some(true)) && shown.trouble.is_none() {
+        if cut
+            && (report.ready == Some(true) || condition(report, "ArbiterAgrees") == Some(true))
+            && shown.trouble.is_none()
+        {
             lies.push("that all is well, and reaches no arbiter".to_owned());
         }
         let record = self.record(policy);
@@ -183,16 +188,26 @@ impl World {
         }
         let open = self.database_at(policy, site).is_some_and(|db| {
             let it = &self.databases[db];
-            it.guard.up && !it.guard.frozen && !it.server.frozen && it.server.run == (Run::Primary { open: true })
+            it.guard.up
+                && !it.guard.frozen
+                && !it.server.frozen
+                && it.server.run == (Run::Primary { open: true })
         });
-        if active == Some(site) && !open && !self.stands_still_unseen(policy, site) && report.ready == Some(true) {
+        if active == Some(site)
+            && !open
+            && !self.stands_still_unseen(policy, site)
+            && report.ready == Some(true)
+        {
             lies.push("that all is well, and its database takes no writes".to_owned());
         }
         // A site that hears nothing and whose renewals still arrive (a line that passes one way) lives by its lease, and
         // cannot say that its copy is deaf; its last word has its age, which is judged apart.
         let dead_copy = |db: usize| {
             let it = &self.databases[db];
-            it.policy == *policy && Some(it.site) != active && !it.server.stream.on && !self.lives_unheard(it.site)
+            it.policy == *policy
+                && Some(it.site) != active
+                && !it.server.stream.on
+                && !self.lives_unheard(it.site)
         };
         let deaf = (0..self.databases.len()).any(dead_copy);
         if deaf && condition(report, "ReplicationHealthy") == Some(true) {
@@ -264,7 +279,8 @@ impl World {
         let record = self.record(policy).cloned();
         let concerned = |site: usize| match &amiss {
             Amiss::Writer(db) | Amiss::Copy(db) => {
-                self.databases[*db].site == site || record.as_ref().is_some_and(|r| self.site_of(&r.active) == Some(site))
+                self.databases[*db].site == site
+                    || record.as_ref().is_some_and(|r| self.site_of(&r.active) == Some(site))
             }
             Amiss::Traffic(_) => record.as_ref().is_some_and(|r| self.site_of(&r.active) == Some(site)),
             Amiss::Phase(..) => true,
@@ -277,9 +293,9 @@ impl World {
         if witnesses.is_empty() {
             return;
         }
-        let named = witnesses.iter().any(|op| {
-            self.operators[*op].shown.get(policy).is_some_and(|shown| names(shown, &amiss))
-        });
+        let named = witnesses
+            .iter()
+            .any(|op| self.operators[*op].shown.get(policy).is_some_and(|shown| names(shown, &amiss)));
         if !named {
             let what = format!("{amiss:?} since {since:?}, and no status says what is waited for");
             self.judge.breaks(now, Invariant::L6, what);

@@ -127,7 +127,8 @@ impl World {
             if self.site_of(&record.active) != Some(site) {
                 continue;
             }
-            let cooled = record.history.first().and_then(|t| t.ended).is_some() && !policy.failover.cooldown.is_zero();
+            let cooled =
+                record.history.first().and_then(|t| t.ended).is_some() && !policy.failover.cooldown.is_zero();
             if record.hold.is_some() || cooled {
                 self.judge.meets(Sometimes::HeldBack);
                 continue;

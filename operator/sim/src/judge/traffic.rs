@@ -30,7 +30,10 @@ impl World {
         };
         let sent: Vec<_> = recently.filter(sends).map(|r| r.phase.clone()).collect();
         if carried.is_none() {
-            let what = format!("traffic carries epoch {}, serial {}, and there was no such record", to.epoch, to.serial);
+            let what = format!(
+                "traffic carries epoch {}, serial {}, and there was no such record",
+                to.epoch, to.serial
+            );
             self.judge.breaks(self.now, Invariant::S6, what);
         }
         if sent.is_empty() {
@@ -49,7 +52,10 @@ impl World {
             .and_then(|s| self.database_at(&name.0, s))
             .is_some_and(|db| self.databases[db].server.opened_in == to.epoch);
         if !reads && !wrote {
-            let what = format!("traffic was pointed at {} before its database took writes in epoch {}", to.site, to.epoch);
+            let what = format!(
+                "traffic was pointed at {} before its database took writes in epoch {}",
+                to.site, to.epoch
+            );
             self.judge.breaks(self.now, Invariant::S6, what);
         }
     }

@@ -95,9 +95,13 @@ impl World {
         let Some(policy) = self.policies.get(app).map(|p| p.key.clone()) else { return };
         let failed = |outcome| matches!(outcome, Outcome::Refused | Outcome::Unknown);
         let mine = self.writes.iter().filter(|w| w.app == app && w.site == active && w.sent >= since);
-        let lost: Vec<(Moment, Outcome)> = mine.filter(|w| failed(w.outcome)).map(|w| (w.sent, w.outcome)).collect();
+        let lost: Vec<(Moment, Outcome)> =
+            mine.filter(|w| failed(w.outcome)).map(|w| (w.sent, w.outcome)).collect();
         if let Some((at, outcome)) = lost.first() {
-            let what = format!("{} writes of {policy} to a healthy site failed, the first is {outcome:?}", lost.len());
+            let what = format!(
+                "{} writes of {policy} to a healthy site failed, the first is {outcome:?}",
+                lost.len()
+            );
             self.judge.breaks(*at, broken, what);
         }
         let ended = self.judge.ends.0.iter().filter(|(at, _)| *at >= since);

@@ -130,9 +130,8 @@ impl Base {
 impl Base {
     /// What must not have stopped a healthy writer: what is lost in a quiet world, another policy's trouble in any.
     fn judge_writers(&self, world: &mut World, faults: &[Injected], began: Moment) {
-        let by_operator = |number: u32| {
-            self.boundaries.iter().any(|b| b.number == number && b.who.ends_with("operator"))
-        };
+        let by_operator =
+            |number: u32| self.boundaries.iter().any(|b| b.number == number && b.who.ends_with("operator"));
         let active = self.flow.begins_at();
         let spares = |i: &Injected| match (&i.when, i.fault) {
             (When::Boundary(number), Fault::Effect(_)) => by_operator(*number),

@@ -93,7 +93,9 @@ pub fn singles(base: &Base, part: usize, parts: usize) -> Found {
         }
         return found;
     }
-    for (n, (when, (fault, lasts))) in points(base).flat_map(|w| menu().into_iter().map(move |f| (w.clone(), f))).enumerate() {
+    for (n, (when, (fault, lasts))) in
+        points(base).flat_map(|w| menu().into_iter().map(move |f| (w.clone(), f))).enumerate()
+    {
         if n % parts == part && !(matches!(when, When::At(_)) && fault.fate().is_some()) {
             found.plays(base, &[Injected { when, fault, lasts }]);
         }

@@ -49,7 +49,8 @@ impl Base {
         let (from, once) = (self.epoch, self.epoch + 1);
         let moves = |end: MoveEnd| found.moves.iter().all(|(_, found)| *found == end);
         let planned = matches!(self.flow, Flow::Switchover | Flow::Failback | Flow::Rollback);
-        let stays = found.active == Some(self.flow.begins_at()) && found.epoch == from && moves(MoveEnd::RolledBack);
+        let stays =
+            found.active == Some(self.flow.begins_at()) && found.epoch == from && moves(MoveEnd::RolledBack);
         let taken = planned && found.active != Some(self.flow.begins_at()) && found.epoch == once;
         found == quiet || stays || (taken && moves(MoveEnd::BecameFailover))
     }

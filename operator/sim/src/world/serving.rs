@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use bascule_core::mutant::forgets;
 use bascule_core::guard::action::{Action, Event};
 use bascule_core::guard::fallback::RecordView;
 use bascule_core::guard::grant::Deadline;
 use bascule_core::guard::wire::{ClusterState, HighWater, Instruction, Report, ServerState};
+use bascule_core::mutant::forgets;
 use bascule_engine::ports::{GuardEvent, GuardSession};
 
 use super::World;

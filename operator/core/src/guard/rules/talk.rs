@@ -1,10 +1,10 @@
 //! When the guard asks its operator, when it asks the arbiter instead, and how it takes its leave.
 
-use crate::mutant::forgets;
 use super::{FAREWELL, Rules};
 use crate::guard::action::Action;
 use crate::guard::fallback::Step;
 use crate::guard::grant::Deadline;
+use crate::mutant::forgets;
 use crate::time::Boottime;
 
 impl Rules {
