@@ -8,7 +8,7 @@ pub const BUILT_IN: bool = cfg!(feature = "mutants");
 
 /// Whether the rule of this name is left out.
 #[cfg(not(feature = "mutants"))]
-#[inline(always)]
+#[inline]
 pub const fn forgets(_rule: &'static str) -> bool {
     false
 }
