@@ -106,7 +106,6 @@ impl Flow {
     }
 
     /// What begins it, in a world that is settled with its first site active.
-    #[expect(clippy::match_same_arms, reason = "one line for each flow, in the order of the flows")]
     pub fn begin(self, world: &mut World) {
         world.remember();
         let policy = world.policies[0].key.clone();
@@ -176,7 +175,7 @@ impl Flow {
     /// How often each client of its world writes.
     pub const fn writes_every(self) -> Duration {
         match self {
-            Self::Fleet => Duration::from_millis(1000),
+            Self::Fleet => Duration::from_secs(1),
             _ => Duration::from_millis(50),
         }
     }

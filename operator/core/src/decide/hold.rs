@@ -158,7 +158,8 @@ fn manage_again(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut 
 /// heard of it and what was granted before has run out.
 fn keep_promise(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     let wanted = s.promise(policy);
-    if wanted == record.promise || plan.transition.is_some() || plan.lock {
+    let stands = wanted == record.promise && !forgets("a promise that stands is not written again");
+    if stands || plan.transition.is_some() || plan.lock {
         return;
     }
     match (record.promise.fences, wanted.fences) {

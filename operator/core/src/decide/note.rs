@@ -96,9 +96,9 @@ fn stopped(s: &Situation<'_>, policy: &Policy, record: &Record, serial: u64) -> 
 pub(super) fn clean_stop(report: &Report, serial: u64) -> Option<&Stopped> {
     let Disk::Cluster(disk) = &report.disk else { return None };
     report.stopped.as_ref().filter(|stop| {
-        (stop.clean || forgets("only a clean stop hands over"))
+        stop.clean
             && stop.serial >= serial
-            && (disk.state == ClusterState::ShutDown || forgets("only a clean stop hands over"))
+            && disk.state == ClusterState::ShutDown
             && (disk.system_id, disk.timeline, disk.checkpoint)
                 == (stop.system_id, stop.timeline, stop.checkpoint)
     })
@@ -107,9 +107,6 @@ pub(super) fn clean_stop(report: &Report, serial: u64) -> Option<&Stopped> {
 /// Whether every guard whose word counts has confirmed that it is locked at `serial` or later, however its server
 /// ended.
 pub(super) fn locked(s: &Situation<'_>, policy: &Policy, record: &Record, serial: u64) -> bool {
-    if forgets("a lock is confirmed by the guard") {
-        return true;
-    }
     witness::missing(s, policy, record).is_none()
         && all_in(policy.databases.keys(), &s.seen.databases, |d| {
             d.guard.value().is_some_and(|r| r.locked.is_some_and(|at| at >= serial))

@@ -73,8 +73,7 @@ fn offer(s: &Situation<'_>, policy: &Policy, record: &Record, serial: u64, plan:
         return;
     }
     let ordered = s.memory.at(Stamp::LockOrdered).unwrap_or(s.now);
-    let flags = posture::read_only_set(policy, s.seen) || forgets("an offer waits for the flags");
-    if !flags && s.now.since(ordered) < FLAGS {
+    if !posture::read_only_set(policy, s.seen) && s.now.since(ordered) < FLAGS {
         plan.again(ordered + FLAGS);
         plan.gates.push(Gate::new(
             "readOnly",
@@ -121,7 +120,7 @@ pub(super) fn start_again(s: &Situation<'_>, record: &Record, plan: &mut Plan) {
     if forgets("a dead database is started again") {
         return;
     }
-    if passed < START_AGAIN && !forgets("what dies again is started again later") {
+    if passed < START_AGAIN {
         plan.again(s.now + START_AGAIN.saturating_sub(passed));
         return;
     }

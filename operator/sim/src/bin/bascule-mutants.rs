@@ -11,8 +11,9 @@ use bascule_sim::flow::Flow;
 use bascule_sim::sample;
 use bascule_sim::search::{Base, Mutant};
 
-const USAGE: &str = "bascule-mutants FILE | find FILE [SECONDS]
+const USAGE: &str = "bascule-mutants FILE | tell FILE RULE | find FILE [SECONDS]
   FILE   one mutant a line: each is played in its case, and must be noticed by the invariant that it expects
+  tell   tells the story of one mutant in its case
   find   looks for a case for each mutant of the file that has none, for so many seconds each, and prints the file anew";
 
 /// The fewest mutants of an invariant, and of all.
@@ -21,6 +22,7 @@ const LEAST: (usize, usize) = (2, 60);
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let done = match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["tell", path, rule] => tell(path, rule),
         ["find", path] => find(path, 60),
         ["find", path, seconds] => seconds.parse().map_err(|_| USAGE.to_owned()).and_then(|s| find(path, s)),
         [path] => play(path),
@@ -105,7 +107,7 @@ fn play(path: &str) -> Result<bool, String> {
         let case = mutant.case.as_ref()?;
         let base = bases.iter().find(|b| b.flow == case.flow && b.seed == case.seed)?;
         let at = moment();
-        let clean = base.judged(&case.faults).violations.is_empty();
+        let clean = mutant.is_its_own(base, &case.faults);
         let (broken, said) = mutant.plays(base, &case.faults);
         let broken = broken.iter().map(|i| format!("{i:?}")).collect::<Vec<_>>().join(" ");
         Some(Played { broken, said, clean, took: at.elapsed() })
@@ -139,7 +141,7 @@ fn play(path: &str) -> Result<bool, String> {
             Some(p) if p.said.is_some() && p.clean => *killed.entry(expected).or_default() += 1,
             Some(p) if !p.clean => {
                 wrong += 1;
-                say("  WRONG: its case breaks something without it");
+                say("  WRONG: its case breaks something, or the same invariant, without it");
             }
             _ => {
                 wrong += 1;
@@ -164,6 +166,16 @@ fn play(path: &str) -> Result<bool, String> {
         say(&format!("fewer than {} for: {}", LEAST.0, few.join(", ")));
     }
     Ok(wrong == 0 && few.is_empty() && all >= LEAST.1)
+}
+
+fn tell(path: &str, rule: &str) -> Result<bool, String> {
+    let mutants = read(path)?;
+    let mutant =
+        mutants.iter().find(|m| m.rule == rule).ok_or_else(|| format!("{path} has no rule {rule:?}"))?;
+    let case = mutant.case.as_ref().or(mutant.look.first()).ok_or_else(|| format!("{rule:?} has no case"))?;
+    let base = Base::new(case.flow, case.seed, &sample::policy(), true).map_err(|why| why.0)?;
+    say(mutant.tells(&base, &case.faults).trim_end());
+    Ok(true)
 }
 
 fn find(path: &str, seconds: u64) -> Result<bool, String> {

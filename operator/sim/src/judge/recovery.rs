@@ -165,7 +165,8 @@ impl World {
         if on.is_empty() || on.iter().all(harmless) {
             if alone {
                 // A database that died is offered without any silence; one that comes back has to start.
-                return Some(take(self) + policy.failover.restart_grace.min(COMES_BACK) - self.timing.l());
+                let without_silence = take(self).saturating_sub(self.timing.l());
+                return Some(without_silence + policy.failover.restart_grace.min(COMES_BACK));
             }
             let own: Duration = phases.iter().map(|p| patience(policy, p)).sum();
             return Some(take(self) + COMES_BACK + policy.failover.restart_grace + own);
@@ -212,14 +213,14 @@ impl World {
 
     /// Who was active.
     fn active_at(&self, policy: &PolicyKey, at: Moment) -> Option<usize> {
-        let mine = self.judge.changes.iter().filter(|(t, key, _)| key == policy && *t <= at);
-        mine.last().and_then(|(_, _, record)| self.site_of(&record.active))
+        let mut mine = self.judge.changes.iter().filter(|(t, key, _)| key == policy && *t <= at);
+        mine.next_back().and_then(|(_, _, record)| self.site_of(&record.active))
     }
 
     /// Whether a person or the policy keeps the role where it is.
     fn is_held_back(&self, policy: &Policy, at: Moment) -> bool {
-        let mine = self.judge.changes.iter().filter(|(t, key, _)| *key == policy.key && *t <= at);
-        let last = mine.last().map(|(_, _, record)| record);
+        let mut mine = self.judge.changes.iter().filter(|(t, key, _)| *key == policy.key && *t <= at);
+        let last = mine.next_back().map(|(_, _, record)| record);
         let cooldown = !policy.failover.cooldown.is_zero() && last.is_some_and(|r| r.epoch > 1);
         cooldown || last.is_some_and(|r| r.hold.is_some())
     }

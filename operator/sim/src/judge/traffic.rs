@@ -22,9 +22,9 @@ impl World {
             // What was so until a moment ago was so within that moment, too.
             let now = *goes_on;
             *goes_on = self.now.since(*at) < ON_ITS_WAY;
-            now.then_some(record)
+            now.then_some(record.as_ref())
         });
-        let sends = |r: &&Box<bascule_core::record::Record>| match r.phase {
+        let sends = |r: &&bascule_core::record::Record| match r.phase {
             Phase::ReadOnly | Phase::Returning => r.target.as_ref() == Some(&to.site) || r.active == to.site,
             _ => r.active == to.site,
         };

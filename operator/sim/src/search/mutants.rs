@@ -37,6 +37,17 @@ impl Mutant {
         [self.rule.clone()].into_iter().chain(self.with.iter().cloned()).collect()
     }
 
+    /// Whether the case shows this rule and nothing else: nothing is broken with all rules, and with all but those that are
+    /// left out besides, the expected invariant holds.
+    pub fn is_its_own(&self, base: &Base, faults: &[Injected]) -> bool {
+        let whole = base.judged(faults).violations.is_empty();
+        leave_out(&self.with);
+        let others = self.with.is_empty()
+            || base.judged(faults).violations.iter().all(|v| v.invariant != self.expected);
+        leave_out(&[]);
+        whole && others
+    }
+
     /// Plays a case without the rule; the invariants that were broken, with what was said of the expected one.
     pub fn plays(&self, base: &Base, faults: &[Injected]) -> (BTreeSet<Invariant>, Option<String>) {
         leave_out(&self.left_out());
@@ -46,12 +57,20 @@ impl Mutant {
         (verdict.violations.iter().map(|v| v.invariant).collect(), said)
     }
 
+    /// The story of a case without the rule.
+    pub fn tells(&self, base: &Base, faults: &[Injected]) -> String {
+        leave_out(&self.left_out());
+        let (world, verdict) = base.play(faults);
+        leave_out(&[]);
+        let broken = verdict.violations.iter().map(|v| format!("BROKEN {v}\n"));
+        world.transcript.text() + &broken.collect::<String>()
+    }
+
     /// The first case of these worlds that shows it: nothing on top of the flow, then every fault at every boundary.
     pub fn search(&self, bases: &[Base], goes_on: impl Fn() -> bool) -> Option<Case> {
         let bites = |base: &Base, faults: &[Injected]| {
             let (broken, _) = self.plays(base, faults);
-            let whole = || base.judged(faults).violations.is_empty();
-            (broken.contains(&self.expected) && whole()).then(|| Case {
+            (broken.contains(&self.expected) && self.is_its_own(base, faults)).then(|| Case {
                 flow: base.flow,
                 seed: base.seed,
                 faults: faults.to_vec(),
