@@ -118,7 +118,7 @@ fn small(words: &[String]) -> Result<bool, String> {
     let end = if out.closed { "closed".to_owned() } else { format!("every state within {} steps", out.depth) };
     let faults: Vec<&str> = setting.faults.iter().map(|f| f.name()).collect();
     say(&format!(
-        "{} with at most {} of {}{}: {} states, {} steps, {} arbiters, {} operators, {} guards; {}; {:.1} s",
+        "{} with at most {} of {}{}: {} states, {} steps, {} records, {} operators, {} guards; {}; {:.1} s",
         setting.flow.name(),
         setting.most,
         faults.join(", "),

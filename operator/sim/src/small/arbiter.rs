@@ -15,15 +15,11 @@ pub(super) struct Write {
     pub(super) lease: Option<LeaseRevision>,
 }
 
-/// What is kept in the middle.
+/// The record, as it is kept in the middle, and the writes of it that nobody waits for.
 #[derive(Clone, Debug)]
-pub(super) struct Arbiter {
+pub(super) struct Kept {
     pub(super) record: Record,
     pub(super) revision: RecordRevision,
-    /// The leases' revisions. Only whether two are equal means anything, so a revision that nobody remembers is given
-    /// again.
-    pub(super) leases: [LeaseRevision; 2],
-    pub(super) facts: [Option<SiteFacts>; 2],
     /// Writes whose sender has given up, and that may still arrive.
     pub(super) late: Vec<Write>,
     /// What a backup holds: the record before its last change.
@@ -31,11 +27,18 @@ pub(super) struct Arbiter {
     pub(super) restored: bool,
 }
 
-impl Arbiter {
-    /// Applies a write if nothing has changed; returns the new revision.
-    pub(super) fn apply(&mut self, w: &Write, keep: bool) -> Option<RecordRevision> {
-        let lease = w.lease.is_none_or(|r| self.leases[1 - w.by] == r);
-        if self.revision != w.expected || !lease {
+/// What one site keeps in the middle for the other one.
+#[derive(Clone, Debug)]
+pub(super) struct Post {
+    /// Its lease's revision. Only whether two are equal means anything, so one that nobody remembers is given again.
+    pub(super) lease: LeaseRevision,
+    pub(super) facts: Option<SiteFacts>,
+}
+
+impl Kept {
+    /// Applies a write if nothing has changed; returns the new revision. `lease` is the other site's.
+    pub(super) fn apply(&mut self, w: &Write, lease: LeaseRevision, keep: bool) -> Option<RecordRevision> {
+        if self.revision != w.expected || w.lease.is_some_and(|seen| seen != lease) {
             return None;
         }
         self.backup = keep.then(|| (self.record.clone(), self.revision));
@@ -44,11 +47,23 @@ impl Arbiter {
         Some(self.revision)
     }
 
-    /// Site `x` renews; `known` are the revisions of its lease that somebody remembers.
-    pub(super) fn renew(&mut self, x: usize, known: &[LeaseRevision]) {
-        let known_late = |r: LeaseRevision| self.late.iter().any(|w| w.by != x && w.lease == Some(r));
-        let free = (1..).find(|r| *r != self.leases[x] && !known.contains(r) && !known_late(*r));
-        // There are more numbers than memories.
-        self.leases[x] = free.unwrap_or(LeaseRevision::MAX);
+    /// The revisions of site `x`'s lease that late writes remember, one bit each.
+    pub(super) fn remembers(&self, x: usize) -> u32 {
+        let seen = self.late.iter().filter(|w| w.by != x).filter_map(|w| w.lease);
+        seen.fold(0, |all, revision| all | bit(revision))
     }
+}
+
+impl Post {
+    /// The site renews; `known` are the revisions of its lease that somebody remembers, one bit each.
+    pub(super) fn renew(&mut self, known: u32) {
+        let taken = known | bit(self.lease);
+        // Far fewer things remember a revision than there are numbers for them.
+        self.lease = LeaseRevision::from(taken.trailing_ones()) + 1;
+    }
+}
+
+/// The bit of a revision; revisions count from one.
+pub(super) const fn bit(revision: LeaseRevision) -> u32 {
+    1 << ((revision - 1) & 31)
 }

@@ -32,6 +32,13 @@ impl<Q: Clone, A> Call<Q, A> {
         }
     }
 
+    /// It is done there, with this answer.
+    pub(super) fn answered(&mut self, answer: A) {
+        if let Self::Sent(sent, q) = self {
+            *self = Self::Answered(*sent, q.clone(), answer);
+        }
+    }
+
     /// Nobody waits for it any more.
     pub(super) fn lose(&mut self) {
         if let Self::Sent(_, q) | Self::Answered(_, q, _) = self {

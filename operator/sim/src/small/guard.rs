@@ -157,19 +157,19 @@ impl Guard {
         self.reported = None;
     }
 
-    /// Asks, if there is something to ask or to tell; returns the report and whether the record is to be read for it.
-    pub(super) fn ask(&mut self, streams: bool) -> Option<(Report, bool)> {
-        let report = self.report(streams);
-        let news = self.reported.as_deref() != Some(&report);
-        let need = self.need();
-        let unasked = need && !self.permitted && !self.asked.is_some_and(|a| a.need);
-        if self.asked_now && !news && !unasked {
-            return None;
-        }
+    /// Whether there is something to ask or to tell.
+    pub(super) fn asks(&self, streams: bool) -> bool {
+        let unasked = self.need() && !self.permitted && !self.asked.is_some_and(|a| a.need);
+        unasked || !self.has_told(streams)
+    }
+
+    /// Asks; returns the report and whether the record is to be read for the answer.
+    pub(super) fn ask(&mut self, streams: bool) -> (Report, bool) {
+        let (report, need) = (self.report(streams), self.need());
         self.asked = Some(Asked { ago: 0, need });
         self.asked_now = true;
         self.reported = Some(Box::new(report.clone()));
-        Some((report, need))
+        (report, need)
     }
 
     /// Takes an instruction; `false` when the whole of it is refused.
@@ -221,16 +221,17 @@ impl Guard {
         self.permitted = a.fresh && asked.need && a.told.role == Role::Serve && self.need();
     }
 
-    /// Stops the server as its role wants it: a writer fast and cleanly.
-    pub(super) fn stop(&mut self) -> bool {
-        let wanted = match self.role {
+    /// Whether its role wants the server to be stopped.
+    pub(super) fn is_to_stop(&self) -> bool {
+        match self.role {
             Some(Role::Lock) => self.server != Server::Down,
             Some(Role::Follow { .. }) => self.is_writer(),
             _ => false,
-        };
-        if !wanted {
-            return false;
         }
+    }
+
+    /// Stops the server: a writer fast and cleanly.
+    pub(super) fn stop(&mut self) -> bool {
         if matches!(self.server, Server::Open | Server::Closed) {
             self.stopped = Some(Stopped {
                 serial: self.serial,

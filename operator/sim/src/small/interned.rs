@@ -1,11 +1,45 @@
 //! Which whole states have been seen?
 
 use std::fmt::{self, Debug, Write as _};
-use std::hash::{DefaultHasher, Hasher as _};
+use std::hash::{BuildHasherDefault, DefaultHasher, Hasher};
+
+/// A quick hash for numbers that nobody chooses in order to make them collide.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Quick(u64);
+
+impl Hasher for Quick {
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|b| self.write_u64(u64::from(*b)));
+    }
+
+    fn write_u64(&mut self, n: u64) {
+        self.0 = (self.0.rotate_left(5) ^ n).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+
+    fn write_u32(&mut self, n: u32) {
+        self.write_u64(u64::from(n));
+    }
+
+    fn write_u8(&mut self, n: u8) {
+        self.write_u64(u64::from(n));
+    }
+
+    fn write_usize(&mut self, n: usize) {
+        self.write_u64(n as u64);
+    }
+
+    fn write_isize(&mut self, n: isize) {
+        self.write_u64(n as u64);
+    }
+}
 
 /// Looked up and never iterated, so its order cannot be seen.
 #[expect(clippy::disallowed_types, reason = "looked up and never iterated: its order cannot be seen")]
-pub(super) type Lookup<K, V> = std::collections::HashMap<K, V>;
+pub(super) type Lookup<K, V> = std::collections::HashMap<K, V, BuildHasherDefault<Quick>>;
 
 /// The states of one part of the world, each once. A state's number is as good as the state.
 #[derive(Debug)]

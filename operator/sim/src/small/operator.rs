@@ -14,7 +14,7 @@ use bascule_core::plan::{DatabaseRole, Plan, Step};
 use bascule_core::record::{Cause, Record};
 use bascule_core::time::Boottime;
 
-use super::arbiter::Write;
+use super::arbiter::{Write, bit};
 use super::call::Call;
 use super::guard::{Answer, Role, Told};
 use super::setting::{LeftOut, NOW, STEP, Setting, TICK, database, sites};
@@ -59,6 +59,8 @@ pub(super) struct Operator {
     pub(super) write: Call<Write, Option<RecordRevision>>,
     question: Option<Question>,
     pub(super) answer: Option<Answer>,
+    /// The answer to the last question is on its way for as long as one likes.
+    pub(super) slow: bool,
     /// What its guard was told last.
     pub(super) told: Option<Told>,
     /// What its guard should know.
@@ -98,6 +100,7 @@ impl Operator {
             write: Call::None,
             question: None,
             answer: None,
+            slow: false,
             told: None,
             wanted: None,
             facts: None,
@@ -123,6 +126,14 @@ impl Operator {
         self.starts * 100 + self.holder.returns()
     }
 
+    /// The revisions of the other site's lease that it remembers, one bit each.
+    pub(super) fn remembers(&self) -> u32 {
+        let window = self.observer.window(&sites()[1 - self.site]).map(|w| w.revision);
+        let read = if let Call::Answered(_, (), (revision, _)) = &self.leases { Some(*revision) } else { None };
+        let write = if let Call::Sent(_, write) = &self.write { write.lease } else { None };
+        [window, read, write].into_iter().flatten().fold(0, |all, revision| all | bit(revision))
+    }
+
     /// Something is heard: after what was sent before.
     fn hears(&mut self) {
         if self.moment == 0 || self.sent_now {
@@ -133,7 +144,7 @@ impl Operator {
 
     /// Whether nothing more is due in this tick.
     pub(super) fn may_tick(&self) -> bool {
-        let waits = self.question.is_some_and(|q| !q.fresh) || self.answer.is_some();
+        let waits = !self.slow && (self.question.is_some_and(|q| !q.fresh) || self.answer.is_some());
         let calls = self.renewal.is_over() && self.leases.is_over() && self.record.is_over();
         self.frozen || (calls && self.write.is_over() && !waits && self.told == self.wanted)
     }
@@ -254,7 +265,7 @@ impl Operator {
         if let Some((report, _)) = self.report.take() {
             self.granted.remove(&report.boot);
         }
-        (self.question, self.answer, self.told) = (None, None, None);
+        (self.question, self.answer, self.told, self.slow) = (None, None, None, false);
         if !self.frozen {
             self.cycle(setting);
         }

@@ -93,10 +93,10 @@ fn words(step: Do) -> String {
         Do::Hears(x, a) => format!("{}: the operator hears of {}", site(x), about(a)),
         Do::GivesUp(x, a) => format!("{}: the operator waits no longer for {}", site(x), about(a)),
         Do::Lost(x, a) => format!("FAULT {}: {} is lost", site(x), about(a)),
-        Do::SaysFacts(x) => format!("{}: tells the other site how it stands", site(x)),
         Do::Asks(x) => format!("{}: the guard asks", site(x)),
-        Do::Answered(x) => format!("{}: the guard hears the answer", site(x)),
-        Do::IsTold(x) => format!("{}: the guard is told", site(x)),
+        Do::Answered(x) => format!("{}: the guard hears the answer that was late", site(x)),
+        Do::LostOnTheWayBack(x, a) => format!("FAULT {}: {} is done, and the answer is lost", site(x), about(a)),
+        Do::AsksSlowly(x) => format!("FAULT {}: the guard asks, and the answer will be late", site(x)),
         Do::Stops(x) => format!("{}: the guard stops its server", site(x)),
         Do::GoesOn(x) => format!("{}: the server goes one step on", site(x)),
         Do::CatchesUp(x) => format!("{}: the replica receives everything", site(x)),
@@ -107,8 +107,13 @@ fn words(step: Do) -> String {
         Do::GuardRestarts(x) => format!("FAULT {}: the guard restarts", site(x)),
         Do::Freezes(x) => format!("FAULT {}: the operator freezes", site(x)),
         Do::Restored => "FAULT the arbiter is put back to a backup".to_owned(),
-        Do::Tick | Do::OperatorMayTick(_) | Do::GuardMayTick(_) | Do::OperatorTicks(_) | Do::GuardTicks(_) => {
-            "a tick passes".to_owned()
-        }
+        Do::Tick
+        | Do::AnsweredAtOnce(_)
+        | Do::IsTold(_)
+        | Do::SaysFacts(_)
+        | Do::OperatorMayTick(_)
+        | Do::GuardMayTick(_)
+        | Do::OperatorTicks(_)
+        | Do::GuardTicks(_) => "a tick passes".to_owned(),
     }
 }

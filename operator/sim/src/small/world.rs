@@ -1,10 +1,12 @@
 //! What can happen next?
 
+use std::borrow::Cow;
+
 use bascule_core::decide::{PolicySeen, Situation};
 use bascule_core::record::{Entered, Phase, Record, SCHEMA};
 use jiff::Timestamp;
 
-use super::arbiter::Arbiter;
+use super::arbiter::{Kept, Post};
 use super::call::Call;
 use super::guard::{Guard, Server};
 use super::interned::{Interned, Lookup};
@@ -14,15 +16,16 @@ use super::setting::{Fault, Flow, NOW, Setting, TICK, policy, sites};
 /// A whole world: the number of the state of each of its parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct State {
-    /// The arbiter, the two operators, the two guards.
-    parts: [u32; 5],
+    /// The record; for each site what it keeps for the other one; the operators; the guards.
+    parts: [u32; 7],
     pub(super) faults: u8,
     died: bool,
 }
 
-const ARBITER: usize = 0;
-const OPERATOR: usize = 1;
-const GUARD: usize = 3;
+const RECORD: usize = 0;
+const POST: usize = 1;
+const OPERATOR: usize = 3;
+const GUARD: usize = 5;
 
 /// A call to the arbiter, by what it is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,10 +44,8 @@ pub(super) enum Do {
     Arrives(usize, About),
     Hears(usize, About),
     GivesUp(usize, About),
-    SaysFacts(usize),
     Asks(usize),
     Answered(usize),
-    IsTold(usize),
     Stops(usize),
     GoesOn(usize),
     CatchesUp(usize),
@@ -54,30 +55,41 @@ pub(super) enum Do {
     Restarts(usize),
     GuardRestarts(usize),
     Lost(usize, About),
+    LostOnTheWayBack(usize, About),
+    AsksSlowly(usize),
     Freezes(usize),
     Restored,
     Tick,
-    /// Not steps of their own: what a tick needs and does.
+    /// Not steps of their own: what follows at once, and what a tick needs and does.
+    AnsweredAtOnce(usize),
+    IsTold(usize),
+    SaysFacts(usize),
     OperatorMayTick(usize),
     GuardMayTick(usize),
     OperatorTicks(usize),
     GuardTicks(usize),
 }
 
-/// The parts that one step changes, or looks at.
+/// The parts of a world, each copied when it is changed.
 struct Parts<'a> {
-    arbiter: &'a mut Arbiter,
-    operators: &'a mut [Operator; 2],
-    guards: &'a mut [Guard; 2],
+    kept: Cow<'a, Kept>,
+    posts: [Cow<'a, Post>; 2],
+    operators: [Cow<'a, Operator>; 2],
+    guards: [Cow<'a, Guard>; 2],
+    /// What else a step depends on.
+    also: u32,
 }
 
 /// Every state of every part that was met, and what became of it in each step.
 pub(super) struct World {
     setting: Setting,
-    arbiters: Interned<Arbiter>,
+    kept: Interned<Kept>,
+    posts: Interned<Post>,
     operators: Interned<Operator>,
     guards: Interned<Guard>,
-    known: Lookup<(Do, [u32; 3]), Option<[u32; 3]>>,
+    known: Lookup<(Do, [u32; 4]), Option<[u32; 3]>>,
+    /// Which lease revisions an operator and a record remember, found once for each.
+    remembered: Lookup<(usize, u32), u32>,
     steps: Vec<Do>,
 }
 
@@ -86,24 +98,20 @@ impl World {
     pub(super) fn quiet(setting: &Setting) -> Result<(Self, State), String> {
         let mut world = Self {
             setting: Setting { flow: Flow::Silence, ..setting.clone() },
-            arbiters: Interned::default(),
+            kept: Interned::default(),
+            posts: Interned::default(),
             operators: Interned::default(),
             guards: Interned::default(),
             known: Lookup::default(),
+            remembered: Lookup::default(),
             steps: steps(setting),
         };
-        let arbiter = Arbiter {
-            record: first_record(setting),
-            revision: 1,
-            leases: [1, 1],
-            facts: [None, None],
-            late: vec![],
-            backup: None,
-            restored: false,
-        };
+        let record = first_record(setting);
+        let kept = world.kept.number(Kept { record, revision: 1, late: vec![], backup: None, restored: false });
+        let post = world.posts.number(Post { lease: 1, facts: None });
         let operators = [0, 1].map(|x| world.operators.number(Operator::new(x, setting)));
         let guards = [0, 1].map(|x| world.guards.number(Guard::new(x == 1)));
-        let parts = [world.arbiters.number(arbiter), operators[0], operators[1], guards[0], guards[1]];
+        let parts = [kept, post, post, operators[0], operators[1], guards[0], guards[1]];
         let mut s = State { parts, faults: 0, died: false };
         let mut before = Vec::new();
         for _ in 0..40 {
@@ -129,9 +137,9 @@ impl World {
         Err("a world without faults does not come to rest".to_owned())
     }
 
-    /// How many states of its parts were met: arbiters, operators, guards.
+    /// How many states of its parts were met: records, operators, guards.
     pub(super) const fn met(&self) -> [usize; 3] {
-        [self.arbiters.len(), self.operators.len(), self.guards.len()]
+        [self.kept.len(), self.operators.len(), self.guards.len()]
     }
 
     /// Everything that can happen, with what it leads to.
@@ -161,7 +169,7 @@ impl World {
                     next = self.act(next, Do::OperatorTicks(x))?;
                     next = self.act(next, Do::GuardTicks(x))?;
                 }
-                return Some(next);
+                return Some(self.at_once(s, next));
             }
             Do::Dies(_) if s.died => return None,
             Do::Dies(_) => next.died = true,
@@ -169,17 +177,33 @@ impl World {
             _ if is_fault(step) => next.faults += 1,
             _ => {}
         }
-        self.act(next, step)
+        let next = self.act(next, step)?;
+        Some(self.at_once(s, next))
+    }
+
+    /// What follows at once where nothing is in its way: guards are told and answered, and the other site is told.
+    fn at_once(&mut self, before: State, mut s: State) -> State {
+        for x in [0, 1] {
+            if before.parts[OPERATOR + x] == s.parts[OPERATOR + x] {
+                continue;
+            }
+            for step in [Do::AnsweredAtOnce(x), Do::IsTold(x), Do::SaysFacts(x)] {
+                s = self.act(s, step).unwrap_or(s);
+            }
+        }
+        s
     }
 
     /// Does it, or remembers what it did to the same parts before.
     fn act(&mut self, s: State, step: Do) -> Option<State> {
         let touched = touches(step);
-        let key = (step, touched.map(|part| part.map_or(0, |p| s.parts[p])));
+        let also = self.also(s, step);
+        let [a, b, c] = touched.map(|part| part.map_or(0, |p| s.parts[p]));
+        let key = (step, [a, b, c, also]);
         let done = match self.known.get(&key) {
             Some(done) => *done,
             None => {
-                let done = self.really(s, step, touched);
+                let done = self.really(s, step, touched, also);
                 self.known.insert(key, done);
                 done
             }
@@ -193,24 +217,53 @@ impl World {
         Some(next)
     }
 
-    fn really(&mut self, s: State, step: Do, touched: [Option<usize>; 3]) -> Option<[u32; 3]> {
-        let mut arbiter = self.arbiters.get(s.parts[ARBITER]).clone();
-        let mut operators = [0, 1].map(|x| self.operators.get(s.parts[OPERATOR + x]).clone());
-        let mut guards = [0, 1].map(|x| self.guards.get(s.parts[GUARD + x]).clone());
-        let parts = Parts { arbiter: &mut arbiter, operators: &mut operators, guards: &mut guards };
-        if !perform(step, parts, &self.setting) {
+    /// What a step depends on besides the parts that it touches, as a number.
+    fn also(&mut self, s: State, step: Do) -> u32 {
+        match step {
+            Do::Arrives(x, About::Renewal) | Do::LostOnTheWayBack(x, About::Renewal) => {
+                let (other, record) = (s.parts[OPERATOR + 1 - x], s.parts[RECORD]);
+                let (operators, kept) = (&self.operators, &self.kept);
+                let by = *self.remembered.entry((2, other)).or_insert_with(|| operators.get(other).remembers());
+                let late = *self.remembered.entry((x, record)).or_insert_with(|| kept.get(record).remembers(x));
+                by | late
+            }
+            Do::Asks(x) | Do::AsksSlowly(x) | Do::GuardMayTick(x) => {
+                let [me, other] = [x, 1 - x].map(|x| self.guards.get(s.parts[GUARD + x]));
+                u32::from(streams(me, other))
+            }
+            _ => 0,
+        }
+    }
+
+    fn really(&mut self, s: State, step: Do, touched: [Option<usize>; 3], also: u32) -> Option<[u32; 3]> {
+        let mut p = Parts {
+            kept: Cow::Borrowed(self.kept.get(s.parts[RECORD])),
+            posts: [0, 1].map(|x| Cow::Borrowed(self.posts.get(s.parts[POST + x]))),
+            operators: [0, 1].map(|x| Cow::Borrowed(self.operators.get(s.parts[OPERATOR + x]))),
+            guards: [0, 1].map(|x| Cow::Borrowed(self.guards.get(s.parts[GUARD + x]))),
+            also,
+        };
+        if !perform(step, &mut p, &self.setting) {
             return None;
         }
-        let [a, b] = operators;
-        let [c, d] = guards;
-        Some(touched.map(|part| match part {
-            None => 0,
-            Some(ARBITER) => self.arbiters.number(arbiter.clone()),
-            Some(OPERATOR) => self.operators.number(a.clone()),
-            Some(GUARD) => self.guards.number(c.clone()),
-            Some(p) if p < GUARD => self.operators.number(b.clone()),
-            Some(_) => self.guards.number(d.clone()),
-        }))
+        let kept = changed(p.kept);
+        let posts = p.posts.map(changed);
+        let operators = p.operators.map(changed);
+        let guards = p.guards.map(changed);
+        let mut next = s.parts;
+        if let Some(kept) = kept {
+            next[RECORD] = self.kept.number(kept);
+        }
+        for (x, post) in posts.into_iter().enumerate() {
+            next[POST + x] = post.map_or(next[POST + x], |p| self.posts.number(p));
+        }
+        for (x, operator) in operators.into_iter().enumerate() {
+            next[OPERATOR + x] = operator.map_or(next[OPERATOR + x], |o| self.operators.number(o));
+        }
+        for (x, guard) in guards.into_iter().enumerate() {
+            next[GUARD + x] = guard.map_or(next[GUARD + x], |g| self.guards.number(g));
+        }
+        Some(touched.map(|part| part.map_or(0, |p| next[p])))
     }
 
     /// What must never be, if it is so after `step` led from `before` to `s`.
@@ -224,10 +277,10 @@ impl World {
                 return Some(format!("{}: {why}", sites()[x]));
             }
         }
-        if before.parts[ARBITER] == s.parts[ARBITER] {
+        if before.parts[RECORD] == s.parts[RECORD] {
             return None;
         }
-        let (was, is) = (self.arbiters.get(before.parts[ARBITER]), self.arbiters.get(s.parts[ARBITER]));
+        let (was, is) = (self.kept.get(before.parts[RECORD]), self.kept.get(s.parts[RECORD]));
         let (old, new) = (&was.record, &is.record);
         if was.revision == is.revision || is.restored != was.restored {
             return None;
@@ -254,7 +307,7 @@ impl World {
 
     /// The state in one line, for people.
     pub(super) fn words(&self, s: State) -> String {
-        let a = self.arbiters.get(s.parts[ARBITER]);
+        let a = self.kept.get(s.parts[RECORD]);
         let mut line = format!(
             "record: {} {} (epoch {}, serial {})",
             a.record.active, a.record.phase, a.record.epoch, a.record.serial
@@ -279,12 +332,11 @@ impl World {
 fn steps(setting: &Setting) -> Vec<Do> {
     let mut found = Vec::new();
     for x in [0, 1] {
-        found.extend(CALLS.iter().flat_map(|c| [Do::Arrives(x, *c), Do::Hears(x, *c)]));
-        found.extend([Do::SaysFacts(x), Do::Answered(x), Do::IsTold(x), Do::Asks(x)]);
-        found.extend([Do::Stops(x), Do::GoesOn(x), Do::CatchesUp(x), Do::ArrivesLate(x)]);
+        found.extend(CALLS.map(|c| Do::Arrives(x, c)));
+        found.extend([Do::Asks(x), Do::Stops(x), Do::GoesOn(x), Do::CatchesUp(x)]);
         if setting.has(Fault::OperatorFreezes) {
             found.extend([Do::Thaws(x), Do::Freezes(x)]);
-            found.extend(CALLS.map(|c| Do::GivesUp(x, c)));
+            found.extend(CALLS.iter().flat_map(|c| [Do::Hears(x, *c), Do::GivesUp(x, *c)]));
         }
         if setting.flow == Flow::Offered {
             found.push(Do::Dies(x));
@@ -296,8 +348,11 @@ fn steps(setting: &Setting) -> Vec<Do> {
             found.push(Do::GuardRestarts(x));
         }
         if setting.has(Fault::MessageLost) {
-            found.extend(CALLS.map(|c| Do::Lost(x, c)));
+            found.extend(CALLS.iter().flat_map(|c| [Do::Lost(x, *c), Do::LostOnTheWayBack(x, *c)]));
+            found.extend([Do::AsksSlowly(x), Do::Answered(x)]);
         }
+        // One for each fault that leaves a write on its way.
+        found.extend((setting.most > x as u8).then_some(Do::ArrivesLate(x)));
     }
     if setting.has(Fault::ArbiterRestored) {
         found.push(Do::Restored);
@@ -309,7 +364,13 @@ fn steps(setting: &Setting) -> Vec<Do> {
 const fn is_fault(step: Do) -> bool {
     matches!(
         step,
-        Do::Restarts(_) | Do::GuardRestarts(_) | Do::Lost(_, _) | Do::Freezes(_) | Do::Restored
+        Do::Restarts(_)
+            | Do::GuardRestarts(_)
+            | Do::Lost(_, _)
+            | Do::LostOnTheWayBack(_, _)
+            | Do::AsksSlowly(_)
+            | Do::Freezes(_)
+            | Do::Restored
     )
 }
 
@@ -321,26 +382,54 @@ const fn is_healthy(step: Do) -> bool {
 /// The parts that a step changes or depends on, and no others.
 const fn touches(step: Do) -> [Option<usize>; 3] {
     match step {
-        Do::Arrives(x, About::Renewal) => [Some(ARBITER), Some(OPERATOR + x), Some(OPERATOR + 1 - x)],
-        Do::Arrives(x, _) | Do::SaysFacts(x) | Do::Lost(x, _) | Do::GivesUp(x, _) | Do::OperatorMayTick(x) => {
-            [Some(ARBITER), Some(OPERATOR + x), None]
+        Do::Arrives(x, About::Renewal) | Do::LostOnTheWayBack(x, About::Renewal) => {
+            [Some(POST + x), Some(OPERATOR + x), None]
         }
-        Do::Hears(x, _) | Do::Thaws(x) | Do::Freezes(x) | Do::OperatorTicks(x) => [Some(OPERATOR + x), None, None],
-        Do::Asks(x) | Do::GuardMayTick(x) => [Some(GUARD + x), Some(OPERATOR + x), Some(GUARD + 1 - x)],
-        Do::Answered(x) | Do::IsTold(x) | Do::GuardRestarts(x) => [Some(GUARD + x), Some(OPERATOR + x), None],
+        Do::Arrives(x, About::Leases) | Do::LostOnTheWayBack(x, About::Leases) => {
+            [Some(POST + 1 - x), Some(OPERATOR + x), None]
+        }
+        Do::Arrives(x, _) | Do::LostOnTheWayBack(x, _) => {
+            [Some(RECORD), Some(OPERATOR + x), Some(POST + 1 - x)]
+        }
+        Do::SaysFacts(x) | Do::OperatorMayTick(x) => [Some(POST + x), Some(OPERATOR + x), None],
+        Do::Lost(x, _) | Do::GivesUp(x, _) => [Some(RECORD), Some(OPERATOR + x), None],
+        Do::Hears(x, _) | Do::Thaws(x) | Do::Freezes(x) | Do::OperatorTicks(x) => {
+            [Some(OPERATOR + x), None, None]
+        }
+        Do::Asks(x)
+        | Do::AsksSlowly(x)
+        | Do::GuardMayTick(x)
+        | Do::Answered(x)
+        | Do::AnsweredAtOnce(x)
+        | Do::IsTold(x)
+        | Do::GuardRestarts(x) => [Some(GUARD + x), Some(OPERATOR + x), None],
         Do::Stops(x) | Do::Dies(x) | Do::GuardTicks(x) => [Some(GUARD + x), None, None],
         Do::GoesOn(x) | Do::CatchesUp(x) => [Some(GUARD + x), Some(GUARD + 1 - x), None],
-        Do::ArrivesLate(_) | Do::Restored => [Some(ARBITER), None, None],
-        Do::Restarts(x) => [Some(ARBITER), Some(OPERATOR + x), Some(GUARD + x)],
+        Do::ArrivesLate(_) => [Some(RECORD), Some(POST), Some(POST + 1)],
+        Do::Restored => [Some(RECORD), None, None],
+        Do::Restarts(x) => [Some(RECORD), Some(OPERATOR + x), Some(GUARD + x)],
         Do::Tick => [None, None, None],
     }
 }
 
+/// The part, if it was changed.
+fn changed<T: Clone>(part: Cow<'_, T>) -> Option<T> {
+    if let Cow::Owned(part) = part { Some(part) } else { None }
+}
+
 /// Does `step`; `false`: it cannot happen.
-fn perform(step: Do, p: Parts<'_>, setting: &Setting) -> bool {
+fn perform(step: Do, p: &mut Parts<'_>, setting: &Setting) -> bool {
     match step {
-        Do::Arrives(x, about) => arrives(x, about, p, setting),
-        Do::Hears(x, about) => hears(x, about, &mut p.operators[x], setting),
+        Do::Arrives(x, about) => {
+            let done = arrives(x, about, p, setting);
+            // Whoever works hears of it at once: what it does then is on its way for as long.
+            if done {
+                hears(about, &mut p.operators[x], setting);
+            }
+            done
+        }
+        Do::LostOnTheWayBack(x, about) => arrives(x, about, p, setting) && lose(x, about, p),
+        Do::Hears(x, about) => hears(about, &mut p.operators[x], setting),
         Do::GivesUp(x, about) => {
             let o = &p.operators[x];
             let sent = match about {
@@ -354,96 +443,103 @@ fn perform(step: Do, p: Parts<'_>, setting: &Setting) -> bool {
         Do::Lost(x, about) => lose(x, about, p),
         Do::SaysFacts(x) => {
             let o = &p.operators[x];
-            if o.frozen || o.facts.is_none() || p.arbiter.facts[x] == o.facts {
+            if o.frozen || o.facts.is_none() || p.posts[x].facts == o.facts {
                 return false;
             }
-            p.arbiter.facts[x].clone_from(&o.facts);
+            let facts = o.facts.clone();
+            p.posts[x].to_mut().facts = facts;
             true
         }
-        Do::Asks(x) => {
-            let streams = streams(&p.guards[x], &p.guards[1 - x]);
-            if p.operators[x].frozen || p.operators[x].answer.is_some() {
+        Do::Asks(x) | Do::AsksSlowly(x) => {
+            if p.operators[x].frozen || p.operators[x].answer.is_some() || !p.guards[x].asks(p.also == 1) {
                 return false;
             }
-            let Some((report, fresh)) = p.guards[x].ask(streams) else { return false };
-            p.operators[x].hear_guard(report, fresh, setting);
+            let (report, fresh) = p.guards[x].to_mut().ask(p.also == 1);
+            let o = p.operators[x].to_mut();
+            o.slow = matches!(step, Do::AsksSlowly(_));
+            o.hear_guard(report, fresh, setting);
             true
         }
-        Do::Answered(x) => {
-            let Some(answer) = p.operators[x].answer.take() else { return false };
-            p.operators[x].told = Some(answer.told);
-            p.guards[x].answered(answer);
+        Do::Answered(x) | Do::AnsweredAtOnce(x) => {
+            let o = &p.operators[x];
+            if o.answer.is_none() || o.slow == matches!(step, Do::AnsweredAtOnce(_)) {
+                return false;
+            }
+            let o = p.operators[x].to_mut();
+            let Some(answer) = o.answer.take() else { return false };
+            o.slow = false;
+            o.told = Some(answer.told);
+            p.guards[x].to_mut().answered(answer);
             true
         }
         Do::IsTold(x) => {
-            let o = &mut p.operators[x];
+            let o = &p.operators[x];
             let connected = o.report.is_some() && o.answer.is_none() && !o.frozen;
             let Some(told) = o.wanted.filter(|w| connected && o.told != Some(*w)) else { return false };
-            o.told = Some(told);
-            p.guards[x].take(told);
+            p.operators[x].to_mut().told = Some(told);
+            p.guards[x].to_mut().take(told);
             true
         }
-        Do::Stops(x) => p.guards[x].stop(),
-        Do::GoesOn(x) => {
-            let [a, b] = p.guards;
-            if x == 0 { a.go_on(b) } else { b.go_on(a) }
-        }
-        Do::CatchesUp(x) => {
-            let [a, b] = p.guards;
-            if x == 0 { a.catch_up(b) } else { b.catch_up(a) }
+        Do::Stops(x) => p.guards[x].is_to_stop() && p.guards[x].to_mut().stop(),
+        Do::GoesOn(x) | Do::CatchesUp(x) => {
+            let [a, b] = &mut p.guards;
+            let (me, other) = if x == 0 { (a, b) } else { (b, a) };
+            if matches!(step, Do::GoesOn(_)) { me.to_mut().go_on(other) } else { me.to_mut().catch_up(other) }
         }
         Do::Thaws(x) => {
             let frozen = p.operators[x].frozen;
-            p.operators[x].thaw(setting);
+            if frozen {
+                p.operators[x].to_mut().thaw(setting);
+            }
             frozen
         }
-        Do::Freezes(x) => !std::mem::replace(&mut p.operators[x].frozen, true),
+        Do::Freezes(x) => !p.operators[x].frozen && !std::mem::replace(&mut p.operators[x].to_mut().frozen, true),
         Do::ArrivesLate(i) => {
-            if i >= p.arbiter.late.len() {
+            if i >= p.kept.late.len() {
                 return false;
             }
-            let write = p.arbiter.late.remove(i);
-            p.arbiter.apply(&write, setting.has(Fault::ArbiterRestored));
+            let kept = p.kept.to_mut();
+            let write = kept.late.remove(i);
+            kept.apply(&write, p.posts[1 - write.by].lease, setting.has(Fault::ArbiterRestored));
             true
         }
         Do::Dies(x) => {
             let open = p.guards[x].server == Server::Open;
             if open {
-                p.guards[x].dies();
+                p.guards[x].to_mut().dies();
             }
             open
         }
         Do::Restarts(x) => {
             if let Call::Sent(_, write) = &p.operators[x].write {
-                p.arbiter.late.push(write.clone());
+                let write = write.clone();
+                p.kept.to_mut().late.push(write);
             }
-            p.operators[x].restart(setting);
-            p.guards[x].disconnected();
+            p.operators[x].to_mut().restart(setting);
+            p.guards[x].to_mut().disconnected();
             true
         }
         Do::GuardRestarts(x) => {
-            p.guards[x].restart();
-            p.operators[x].guard_gone(setting);
+            p.guards[x].to_mut().restart();
+            p.operators[x].to_mut().guard_gone(setting);
             true
         }
         Do::Restored => {
-            let Some((record, revision)) = p.arbiter.backup.take() else { return false };
-            (p.arbiter.record, p.arbiter.revision) = (record, revision);
-            p.arbiter.late.clear();
-            p.arbiter.restored = true;
+            let Some((record, revision)) = p.kept.backup.clone() else { return false };
+            *p.kept.to_mut() = Kept { record, revision, late: vec![], backup: None, restored: true };
             true
         }
         Do::OperatorMayTick(x) => {
             let o = &p.operators[x];
-            o.may_tick() && (o.frozen || o.facts.is_none() || p.arbiter.facts[x] == o.facts)
+            o.may_tick() && (o.frozen || o.facts.is_none() || p.posts[x].facts == o.facts)
         }
-        Do::GuardMayTick(x) => p.operators[x].frozen || p.guards[x].has_told(streams(&p.guards[x], &p.guards[1 - x])),
+        Do::GuardMayTick(x) => p.operators[x].frozen || p.guards[x].has_told(p.also == 1),
         Do::OperatorTicks(x) => {
-            p.operators[x].tick(setting);
+            p.operators[x].to_mut().tick(setting);
             true
         }
         Do::GuardTicks(x) => {
-            p.guards[x].tick();
+            p.guards[x].to_mut().tick();
             true
         }
         Do::Tick => false,
@@ -456,41 +552,35 @@ fn streams(g: &Guard, other: &Guard) -> bool {
 }
 
 /// A message is there, and done.
-fn arrives(x: usize, about: About, p: Parts<'_>, setting: &Setting) -> bool {
-    let [a, b] = p.operators;
-    let (o, other) = if x == 0 { (a, b) } else { (b, a) };
+fn arrives(x: usize, about: About, p: &mut Parts<'_>, setting: &Setting) -> bool {
+    let keep = setting.has(Fault::ArbiterRestored);
+    let there = match about {
+        About::Renewal => matches!(p.operators[x].renewal, Call::Sent(..)),
+        About::Leases => matches!(p.operators[x].leases, Call::Sent(..)),
+        About::Record => matches!(p.operators[x].record, Call::Sent(..)),
+        About::Write => matches!(p.operators[x].write, Call::Sent(..)),
+    };
+    if !there {
+        return false;
+    }
+    let o = p.operators[x].to_mut();
     match about {
         About::Renewal => {
-            let Call::Sent(sent, ()) = o.renewal else { return false };
-            o.renewal = Call::Answered(sent, (), ());
-            let mut known: Vec<i64> = other.observer.window(&sites()[x]).map(|w| w.revision).into_iter().collect();
-            if let Call::Answered(_, _, (revision, _)) = &other.leases {
-                known.push(*revision);
-            }
-            if let Call::Sent(_, write) = &other.write {
-                known.extend(write.lease);
-            }
-            p.arbiter.renew(x, &known);
+            o.renewal.answered(());
+            p.posts[x].to_mut().renew(p.also);
         }
-        About::Leases => {
-            let Call::Sent(sent, ()) = o.leases else { return false };
-            let found = (p.arbiter.leases[1 - x], p.arbiter.facts[1 - x].clone());
-            o.leases = Call::Answered(sent, (), found);
-        }
-        About::Record => {
-            let Call::Sent(sent, ()) = o.record else { return false };
-            o.record = Call::Answered(sent, (), (p.arbiter.record.clone(), p.arbiter.revision));
-        }
+        About::Leases => o.leases.answered((p.posts[1 - x].lease, p.posts[1 - x].facts.clone())),
+        About::Record => o.record.answered((p.kept.record.clone(), p.kept.revision)),
         About::Write => {
-            let Call::Sent(sent, write) = o.write.clone() else { return false };
-            let done = p.arbiter.apply(&write, setting.has(Fault::ArbiterRestored));
-            o.write = Call::Answered(sent, write, done);
+            let Call::Sent(_, write) = &o.write else { return false };
+            let done = p.kept.to_mut().apply(write, p.posts[1 - x].lease, keep);
+            o.write.answered(done);
         }
     }
     true
 }
 
-fn hears(_x: usize, about: About, o: &mut Operator, setting: &Setting) -> bool {
+fn hears(about: About, o: &mut Cow<'_, Operator>, setting: &Setting) -> bool {
     let answered = match about {
         About::Renewal => matches!(o.renewal, Call::Answered(..)),
         About::Leases => matches!(o.leases, Call::Answered(..)),
@@ -500,6 +590,7 @@ fn hears(_x: usize, about: About, o: &mut Operator, setting: &Setting) -> bool {
     if o.frozen || !answered {
         return false;
     }
+    let o = o.to_mut();
     match about {
         About::Renewal => o.hear_renewal(setting),
         About::Leases => o.hear_leases(setting),
@@ -510,19 +601,27 @@ fn hears(_x: usize, about: About, o: &mut Operator, setting: &Setting) -> bool {
 }
 
 /// A message, or its answer, is lost. What was not there yet may still arrive, if it writes the record.
-fn lose(x: usize, about: About, p: Parts<'_>) -> bool {
-    let o = &mut p.operators[x];
+fn lose(x: usize, about: About, p: &mut Parts<'_>) -> bool {
+    let over = match about {
+        About::Renewal => p.operators[x].renewal.is_over(),
+        About::Leases => p.operators[x].leases.is_over(),
+        About::Record => p.operators[x].record.is_over(),
+        About::Write => p.operators[x].write.is_over(),
+    };
+    if over {
+        return false;
+    }
+    let o = p.operators[x].to_mut();
     match about {
-        About::Renewal if !o.renewal.is_over() => o.renewal.lose(),
-        About::Leases if !o.leases.is_over() => o.leases.lose(),
-        About::Record if !o.record.is_over() => o.record.lose(),
-        About::Write if !o.write.is_over() => {
+        About::Renewal => o.renewal.lose(),
+        About::Leases => o.leases.lose(),
+        About::Record => o.record.lose(),
+        About::Write => {
             if let Call::Sent(_, write) = &o.write {
-                p.arbiter.late.push(write.clone());
+                p.kept.to_mut().late.push(write.clone());
             }
             o.write.lose();
         }
-        _ => return false,
     }
     true
 }
