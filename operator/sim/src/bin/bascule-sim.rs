@@ -21,8 +21,8 @@ const USAGE: &str = "bascule-sim singles [FLOW…] | pairs [FLOW…] | explore S
   replay    plays one case, given as JSON, and tells its story
   bench     measures scenarios per CPU-minute over the singles of three flows and writes JSON
   small     every order of steps of the core with two sites; words: a flow (silence, planned, offered), faults (operator,
-            guard, loss, freeze, restore; all when none is named), most=N faults in one run (1), states=N and depth=N
-            where to stop, without=RULE (reclaim, count-from-sending, whole-silence, fresh-answer)";
+            guard, loss, freeze, restore; all when none is named), most=N faults in one run (1), fine for
+            every call as a step of its own, states=N and depth=N where to stop, without=RULE (reclaim, count-from-sending, whole-silence, fresh-answer, stop-in-time)";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -88,7 +88,7 @@ fn together(work: impl Fn(usize, usize) -> Found + Sync) -> Found {
 fn small(words: &[String]) -> Result<bool, String> {
     let limits = small::Limits { states: 5_000_000, depth: usize::MAX };
     let (flow, faults) = (small::Flow::Silence, Vec::new());
-    let mut setting = small::Setting { flow, faults, most: 1, without: None, limits };
+    let mut setting = small::Setting { flow, faults, most: 1, without: None, fine: false, limits };
     for word in words {
         let number = |text: &str| text.parse::<usize>().map_err(|_| format!("{word:?} needs a number after the ="));
         if let Some(flow) = small::Flow::ALL.into_iter().find(|f| f.name() == word) {
@@ -97,6 +97,7 @@ fn small(words: &[String]) -> Result<bool, String> {
             setting.faults.push(fault);
         } else {
             match word.split_once('=') {
+                None if word == "fine" => setting.fine = true,
                 Some(("most", n)) => {
                     setting.most = number(n)?.try_into().map_err(|_| format!("{word:?} is too many"))?;
                 }

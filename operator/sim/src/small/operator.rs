@@ -2,6 +2,7 @@
 //! engine's order: read the record if it must be, decide, lock, write.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bascule_core::ballot::claim::{Claim, Grant, NoGrant, RecordRevision};
 use bascule_core::ballot::holder::Holder;
@@ -409,7 +410,8 @@ impl Operator {
             }
             Ok(Grant::Unlimited) | Err(_) => None,
         };
-        left.map(|left| (left.as_millis() / TICK.as_millis()).try_into().unwrap_or(u8::MAX))
+        let late = if setting.without == Some(LeftOut::StopInTime) { TICK } else { Duration::ZERO };
+        left.map(|left| ((left + late).as_millis() / TICK.as_millis()).try_into().unwrap_or(u8::MAX))
     }
 }
 

@@ -89,6 +89,7 @@ fn words(step: Do) -> String {
         About::Write => "its write",
     };
     match step {
+        Do::IsRegular(x) => format!("{}: renews, reads the leases, and its guard asks", site(x)),
         Do::Arrives(x, a) => format!("{}: {} arrives at the arbiter", site(x), about(a)),
         Do::Hears(x, a) => format!("{}: the operator hears of {}", site(x), about(a)),
         Do::GivesUp(x, a) => format!("{}: the operator waits no longer for {}", site(x), about(a)),

@@ -93,11 +93,14 @@ pub enum LeftOut {
     WholeSilence,
     /// A guard's step that needs the record to be read for it is allowed without reading it.
     FreshAnswer,
+    /// A guard stops its server a tick later than its grant ends.
+    StopInTime,
 }
 
 impl LeftOut {
     /// Every rule that can be left out.
-    pub const ALL: [Self; 4] = [Self::Reclaim, Self::CountFromSending, Self::WholeSilence, Self::FreshAnswer];
+    pub const ALL: [Self; 5] =
+        [Self::Reclaim, Self::CountFromSending, Self::WholeSilence, Self::FreshAnswer, Self::StopInTime];
 
     /// Its name on the command line.
     pub const fn name(self) -> &'static str {
@@ -106,6 +109,7 @@ impl LeftOut {
             Self::CountFromSending => "count-from-sending",
             Self::WholeSilence => "whole-silence",
             Self::FreshAnswer => "fresh-answer",
+            Self::StopInTime => "stop-in-time",
         }
     }
 }
@@ -130,6 +134,10 @@ pub struct Setting {
     pub most: u8,
     /// The rule that is left out, if one is.
     pub without: Option<LeftOut>,
+    /// Whether a renewal, a read of the leases and a guard's regular question are steps of their own; otherwise an
+    /// operator that works has all three in one step of each tick, unless one of them is lost; one that goes on hears at
+    /// once what came while it was frozen; and a server does within the tick what its guard wants.
+    pub fine: bool,
     /// Where it ends.
     pub limits: Limits,
 }
@@ -211,7 +219,7 @@ mod tests {
 
     fn setting(without: Option<LeftOut>) -> Setting {
         let limits = Limits { states: 0, depth: 0 };
-        Setting { flow: Flow::Silence, faults: vec![], most: 0, without, limits }
+        Setting { flow: Flow::Silence, faults: vec![], most: 0, without, fine: false, limits }
     }
 
     #[test]

@@ -27,6 +27,9 @@ const POST: usize = 1;
 const OPERATOR: usize = 3;
 const GUARD: usize = 5;
 
+/// Among what else a step depends on: the server is a standby that the other one writes to.
+const STREAMS: u32 = 1 << 31;
+
 /// A call to the arbiter, by what it is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum About {
@@ -41,6 +44,8 @@ const CALLS: [About; 4] = [About::Renewal, About::Leases, About::Record, About::
 /// One step. The number is the site's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Do {
+    /// The operator renews, reads the leases and hears its guard, all in one.
+    IsRegular(usize),
     Arrives(usize, About),
     Hears(usize, About),
     GivesUp(usize, About),
@@ -87,7 +92,7 @@ pub(super) struct World {
     posts: Interned<Post>,
     operators: Interned<Operator>,
     guards: Interned<Guard>,
-    known: Lookup<(Do, [u32; 4]), Option<[u32; 3]>>,
+    known: Lookup<(Do, [u32; 5]), Option<[u32; 4]>>,
     /// Which lease revisions an operator and a record remember, found once for each.
     remembered: Lookup<(usize, u32), u32>,
     steps: Vec<Do>,
@@ -164,6 +169,12 @@ impl World {
                 for x in [0, 1] {
                     self.act(s, Do::OperatorMayTick(x))?;
                     self.act(s, Do::GuardMayTick(x))?;
+                    // Servers that do nothing for long are for the fine search.
+                    for step in [Do::Stops(x), Do::GoesOn(x), Do::CatchesUp(x)] {
+                        if !self.setting.fine && self.act(s, step).is_some() {
+                            return None;
+                        }
+                    }
                 }
                 for x in [0, 1] {
                     next = self.act(next, Do::OperatorTicks(x))?;
@@ -198,8 +209,8 @@ impl World {
     fn act(&mut self, s: State, step: Do) -> Option<State> {
         let touched = touches(step);
         let also = self.also(s, step);
-        let [a, b, c] = touched.map(|part| part.map_or(0, |p| s.parts[p]));
-        let key = (step, [a, b, c, also]);
+        let [a, b, c, d] = touched.map(|part| part.map_or(0, |p| s.parts[p]));
+        let key = (step, [a, b, c, d, also]);
         let done = match self.known.get(&key) {
             Some(done) => *done,
             None => {
@@ -220,22 +231,32 @@ impl World {
     /// What a step depends on besides the parts that it touches, as a number.
     fn also(&mut self, s: State, step: Do) -> u32 {
         match step {
-            Do::Arrives(x, About::Renewal) | Do::LostOnTheWayBack(x, About::Renewal) => {
+            Do::IsRegular(x)
+            | Do::Arrives(x, About::Renewal)
+            | Do::LostOnTheWayBack(x, About::Renewal) => {
                 let (other, record) = (s.parts[OPERATOR + 1 - x], s.parts[RECORD]);
                 let (operators, kept) = (&self.operators, &self.kept);
                 let by = *self.remembered.entry((2, other)).or_insert_with(|| operators.get(other).remembers());
                 let late = *self.remembered.entry((x, record)).or_insert_with(|| kept.get(record).remembers(x));
-                by | late
+                let regular = matches!(step, Do::IsRegular(_)) && self.streams(s, x);
+                by | late | if regular { STREAMS } else { 0 }
             }
             Do::Asks(x) | Do::AsksSlowly(x) | Do::GuardMayTick(x) => {
-                let [me, other] = [x, 1 - x].map(|x| self.guards.get(s.parts[GUARD + x]));
-                u32::from(streams(me, other))
+                if self.streams(s, x) { STREAMS } else { 0 }
             }
             _ => 0,
         }
     }
 
-    fn really(&mut self, s: State, step: Do, touched: [Option<usize>; 3], also: u32) -> Option<[u32; 3]> {
+    /// Whether the server of site `x` is a standby that the other one writes to.
+    fn streams(&self, s: State, x: usize) -> bool {
+        let [me, other] = [x, 1 - x].map(|x| self.guards.get(s.parts[GUARD + x]));
+        matches!(me.server, Server::Standby { .. })
+            && other.server == Server::Open
+            && me.timeline == other.timeline
+    }
+
+    fn really(&mut self, s: State, step: Do, touched: [Option<usize>; 4], also: u32) -> Option<[u32; 4]> {
         let mut p = Parts {
             kept: Cow::Borrowed(self.kept.get(s.parts[RECORD])),
             posts: [0, 1].map(|x| Cow::Borrowed(self.posts.get(s.parts[POST + x]))),
@@ -332,11 +353,14 @@ impl World {
 fn steps(setting: &Setting) -> Vec<Do> {
     let mut found = Vec::new();
     for x in [0, 1] {
+        found.push(Do::IsRegular(x));
         found.extend(CALLS.map(|c| Do::Arrives(x, c)));
         found.extend([Do::Asks(x), Do::Stops(x), Do::GoesOn(x), Do::CatchesUp(x)]);
         if setting.has(Fault::OperatorFreezes) {
             found.extend([Do::Thaws(x), Do::Freezes(x)]);
-            found.extend(CALLS.iter().flat_map(|c| [Do::Hears(x, *c), Do::GivesUp(x, *c)]));
+            if setting.fine {
+                found.extend(CALLS.iter().flat_map(|c| [Do::Hears(x, *c), Do::GivesUp(x, *c)]));
+            }
         }
         if setting.flow == Flow::Offered {
             found.push(Do::Dies(x));
@@ -380,21 +404,24 @@ const fn is_healthy(step: Do) -> bool {
 }
 
 /// The parts that a step changes or depends on, and no others.
-const fn touches(step: Do) -> [Option<usize>; 3] {
+const fn touches(step: Do) -> [Option<usize>; 4] {
     match step {
         Do::Arrives(x, About::Renewal) | Do::LostOnTheWayBack(x, About::Renewal) => {
-            [Some(POST + x), Some(OPERATOR + x), None]
+            [Some(POST + x), Some(OPERATOR + x), None, None]
         }
         Do::Arrives(x, About::Leases) | Do::LostOnTheWayBack(x, About::Leases) => {
-            [Some(POST + 1 - x), Some(OPERATOR + x), None]
+            [Some(POST + 1 - x), Some(OPERATOR + x), None, None]
         }
         Do::Arrives(x, _) | Do::LostOnTheWayBack(x, _) => {
-            [Some(RECORD), Some(OPERATOR + x), Some(POST + 1 - x)]
+            [Some(RECORD), Some(OPERATOR + x), Some(POST + 1 - x), None]
         }
-        Do::SaysFacts(x) | Do::OperatorMayTick(x) => [Some(POST + x), Some(OPERATOR + x), None],
-        Do::Lost(x, _) | Do::GivesUp(x, _) => [Some(RECORD), Some(OPERATOR + x), None],
+        Do::IsRegular(x) => {
+            [Some(POST + x), Some(OPERATOR + x), Some(POST + 1 - x), Some(GUARD + x)]
+        }
+        Do::SaysFacts(x) | Do::OperatorMayTick(x) => [Some(POST + x), Some(OPERATOR + x), None, None],
+        Do::Lost(x, _) | Do::GivesUp(x, _) => [Some(RECORD), Some(OPERATOR + x), None, None],
         Do::Hears(x, _) | Do::Thaws(x) | Do::Freezes(x) | Do::OperatorTicks(x) => {
-            [Some(OPERATOR + x), None, None]
+            [Some(OPERATOR + x), None, None, None]
         }
         Do::Asks(x)
         | Do::AsksSlowly(x)
@@ -402,13 +429,13 @@ const fn touches(step: Do) -> [Option<usize>; 3] {
         | Do::Answered(x)
         | Do::AnsweredAtOnce(x)
         | Do::IsTold(x)
-        | Do::GuardRestarts(x) => [Some(GUARD + x), Some(OPERATOR + x), None],
-        Do::Stops(x) | Do::Dies(x) | Do::GuardTicks(x) => [Some(GUARD + x), None, None],
-        Do::GoesOn(x) | Do::CatchesUp(x) => [Some(GUARD + x), Some(GUARD + 1 - x), None],
-        Do::ArrivesLate(_) => [Some(RECORD), Some(POST), Some(POST + 1)],
-        Do::Restored => [Some(RECORD), None, None],
-        Do::Restarts(x) => [Some(RECORD), Some(OPERATOR + x), Some(GUARD + x)],
-        Do::Tick => [None, None, None],
+        | Do::GuardRestarts(x) => [Some(GUARD + x), Some(OPERATOR + x), None, None],
+        Do::Stops(x) | Do::Dies(x) | Do::GuardTicks(x) => [Some(GUARD + x), None, None, None],
+        Do::GoesOn(x) | Do::CatchesUp(x) => [Some(GUARD + x), Some(GUARD + 1 - x), None, None],
+        Do::ArrivesLate(_) => [Some(RECORD), Some(POST), Some(POST + 1), None],
+        Do::Restored => [Some(RECORD), None, None, None],
+        Do::Restarts(x) => [Some(RECORD), Some(OPERATOR + x), Some(GUARD + x), None],
+        Do::Tick => [None, None, None, None],
     }
 }
 
@@ -420,6 +447,21 @@ fn changed<T: Clone>(part: Cow<'_, T>) -> Option<T> {
 /// Does `step`; `false`: it cannot happen.
 fn perform(step: Do, p: &mut Parts<'_>, setting: &Setting) -> bool {
     match step {
+        Do::IsRegular(x) => {
+            if setting.fine || p.operators[x].frozen {
+                return false;
+            }
+            let mut done = false;
+            for about in [About::Renewal, About::Leases] {
+                if arrives(x, about, p, setting) {
+                    done = true;
+                    hears(about, &mut p.operators[x], setting);
+                }
+            }
+            (!p.guards[x].asked_now && perform(Do::Asks(x), p, &Setting { fine: true, ..setting.clone() })) || done
+        }
+        Do::Arrives(x, About::Renewal | About::Leases) if !setting.fine && !p.operators[x].frozen => false,
+        Do::Asks(x) if !setting.fine && !p.guards[x].asked_now => false,
         Do::Arrives(x, about) => {
             let done = arrives(x, about, p, setting);
             // Whoever works hears of it at once: what it does then is on its way for as long.
@@ -451,10 +493,11 @@ fn perform(step: Do, p: &mut Parts<'_>, setting: &Setting) -> bool {
             true
         }
         Do::Asks(x) | Do::AsksSlowly(x) => {
-            if p.operators[x].frozen || p.operators[x].answer.is_some() || !p.guards[x].asks(p.also == 1) {
+            if p.operators[x].frozen || p.operators[x].answer.is_some()
+                || !p.guards[x].asks(p.also & STREAMS != 0) {
                 return false;
             }
-            let (report, fresh) = p.guards[x].to_mut().ask(p.also == 1);
+            let (report, fresh) = p.guards[x].to_mut().ask(p.also & STREAMS != 0);
             let o = p.operators[x].to_mut();
             o.slow = matches!(step, Do::AsksSlowly(_));
             o.hear_guard(report, fresh, setting);
@@ -490,6 +533,11 @@ fn perform(step: Do, p: &mut Parts<'_>, setting: &Setting) -> bool {
             let frozen = p.operators[x].frozen;
             if frozen {
                 p.operators[x].to_mut().thaw(setting);
+            }
+            if frozen && !setting.fine {
+                for about in CALLS {
+                    hears(about, &mut p.operators[x], setting);
+                }
             }
             frozen
         }
@@ -533,7 +581,7 @@ fn perform(step: Do, p: &mut Parts<'_>, setting: &Setting) -> bool {
             let o = &p.operators[x];
             o.may_tick() && (o.frozen || o.facts.is_none() || p.posts[x].facts == o.facts)
         }
-        Do::GuardMayTick(x) => p.operators[x].frozen || p.guards[x].has_told(p.also == 1),
+        Do::GuardMayTick(x) => p.operators[x].frozen || p.guards[x].has_told(p.also & STREAMS != 0),
         Do::OperatorTicks(x) => {
             p.operators[x].to_mut().tick(setting);
             true
@@ -546,17 +594,16 @@ fn perform(step: Do, p: &mut Parts<'_>, setting: &Setting) -> bool {
     }
 }
 
-/// Whether the server of `g` is a standby that the other one writes to.
-fn streams(g: &Guard, other: &Guard) -> bool {
-    matches!(g.server, Server::Standby { .. }) && other.server == Server::Open && g.timeline == other.timeline
-}
-
 /// A message is there, and done.
 fn arrives(x: usize, about: About, p: &mut Parts<'_>, setting: &Setting) -> bool {
     let keep = setting.has(Fault::ArbiterRestored);
     let there = match about {
         About::Renewal => matches!(p.operators[x].renewal, Call::Sent(..)),
-        About::Leases => matches!(p.operators[x].leases, Call::Sent(..)),
+        // On one connection, so in the order of sending.
+        About::Leases => {
+            let before = matches!(p.operators[x].renewal, Call::Sent(..));
+            matches!(p.operators[x].leases, Call::Sent(..)) && !before
+        }
         About::Record => matches!(p.operators[x].record, Call::Sent(..)),
         About::Write => matches!(p.operators[x].write, Call::Sent(..)),
     };
@@ -567,7 +614,7 @@ fn arrives(x: usize, about: About, p: &mut Parts<'_>, setting: &Setting) -> bool
     match about {
         About::Renewal => {
             o.renewal.answered(());
-            p.posts[x].to_mut().renew(p.also);
+            p.posts[x].to_mut().renew(p.also & !STREAMS);
         }
         About::Leases => o.leases.answered((p.posts[1 - x].lease, p.posts[1 - x].facts.clone())),
         About::Record => o.record.answered((p.kept.record.clone(), p.kept.revision)),
