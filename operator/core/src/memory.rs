@@ -85,7 +85,8 @@ impl Memory {
     /// The same knowledge when `by` more has passed, told without moving the clock: every moment lies that much further
     /// back, at most at the machine's start. Only for a search that must see that two states differ in nothing but when.
     pub fn let_pass(&mut self, by: Duration) {
-        for moment in [&mut self.since, &mut self.phase_since, &mut self.epoch_settled].into_iter().flatten() {
+        for moment in [&mut self.since, &mut self.phase_since, &mut self.epoch_settled].into_iter().flatten()
+        {
             *moment = *moment - by;
         }
         for moment in self.stamps.values_mut() {

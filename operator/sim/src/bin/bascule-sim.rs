@@ -90,7 +90,8 @@ fn small(words: &[String]) -> Result<bool, String> {
     let (flow, faults) = (small::Flow::Silence, Vec::new());
     let mut setting = small::Setting { flow, faults, most: 1, without: None, fine: false, limits };
     for word in words {
-        let number = |text: &str| text.parse::<usize>().map_err(|_| format!("{word:?} needs a number after the ="));
+        let number =
+            |text: &str| text.parse::<usize>().map_err(|_| format!("{word:?} needs a number after the ="));
         if let Some(flow) = small::Flow::ALL.into_iter().find(|f| f.name() == word) {
             setting.flow = flow;
         } else if let Some(fault) = small::Fault::ALL.into_iter().find(|f| f.name() == word) {
@@ -105,7 +106,8 @@ fn small(words: &[String]) -> Result<bool, String> {
                 Some(("depth", n)) => setting.limits.depth = number(n)?,
                 Some(("without", rule)) => {
                     let found = small::LeftOut::ALL.into_iter().find(|r| r.name() == rule);
-                    setting.without = Some(found.ok_or_else(|| format!("there is no rule {rule:?}\n{USAGE}"))?);
+                    setting.without =
+                        Some(found.ok_or_else(|| format!("there is no rule {rule:?}\n{USAGE}"))?);
                 }
                 _ => return Err(format!("{word:?} is neither a flow nor a fault nor a limit\n{USAGE}")),
             }
@@ -116,7 +118,8 @@ fn small(words: &[String]) -> Result<bool, String> {
     }
     let began = moment();
     let out = small::explore(&setting)?;
-    let end = if out.closed { "closed".to_owned() } else { format!("every state within {} steps", out.depth) };
+    let end =
+        if out.closed { "closed".to_owned() } else { format!("every state within {} steps", out.depth) };
     let faults: Vec<&str> = setting.faults.iter().map(|f| f.name()).collect();
     say(&format!(
         "{} with at most {} of {}{}: {} states, {} steps, {} records, {} operators, {} guards; {}; {:.1} s",

@@ -13,7 +13,9 @@ impl Hasher for Quick {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|b| self.write_u64(u64::from(*b)));
+        for b in bytes {
+            self.write_u64(u64::from(*b));
+        }
     }
 
     fn write_u64(&mut self, n: u64) {
@@ -40,6 +42,10 @@ impl Hasher for Quick {
 /// Looked up and never iterated, so its order cannot be seen.
 #[expect(clippy::disallowed_types, reason = "looked up and never iterated: its order cannot be seen")]
 pub(super) type Lookup<K, V> = std::collections::HashMap<K, V, BuildHasherDefault<Quick>>;
+
+/// The same for what is only there or not.
+#[expect(clippy::disallowed_types, reason = "looked up and never iterated: its order cannot be seen")]
+pub(super) type Known<K> = std::collections::HashSet<K, BuildHasherDefault<Quick>>;
 
 /// The states of one part of the world, each once. A state's number is as good as the state.
 #[derive(Debug)]

@@ -113,7 +113,7 @@ impl Operator {
     pub(super) fn restart(&mut self, setting: &Setting) {
         let marks = self.marks;
         let starts = self.starts + 1;
-        *self = Self { marks, starts, ..Self::new(self.site, setting) };
+        *self = Self { starts, marks, ..Self::new(self.site, setting) };
         self.cycle(setting);
     }
 
@@ -130,7 +130,8 @@ impl Operator {
     /// The revisions of the other site's lease that it remembers, one bit each.
     pub(super) fn remembers(&self) -> u32 {
         let window = self.observer.window(&sites()[1 - self.site]).map(|w| w.revision);
-        let read = if let Call::Answered(_, (), (revision, _)) = &self.leases { Some(*revision) } else { None };
+        let read =
+            if let Call::Answered(_, (), (revision, _)) = &self.leases { Some(*revision) } else { None };
         let write = if let Call::Sent(_, write) = &self.write { write.lease } else { None };
         [window, read, write].into_iter().flatten().fold(0, |all, revision| all | bit(revision))
     }
@@ -321,8 +322,10 @@ impl Operator {
     fn read_record(&mut self) {
         let alive = self.holder.remaining(self.now()).is_some();
         let overtaken = self.claim.view().is_some() && self.claim.current().is_none();
-        let needed =
-            self.read_wanted || !self.record_known || (alive && self.claim.must_read(&self.holder)) || overtaken;
+        let needed = self.read_wanted
+            || !self.record_known
+            || (alive && self.claim.must_read(&self.holder))
+            || overtaken;
         let free = matches!(self.record, Call::None) && !self.claim.is_writing();
         // Not more often in one tick than can be told apart.
         if needed && free && self.moment < 4 {
@@ -356,9 +359,10 @@ impl Operator {
     fn verify(&mut self, plan: &Plan) -> bool {
         let epoch = self.claim.view().map(|v| v.record.epoch);
         let asked = plan.steps.iter().any(|s| matches!(s, Step::VerifyWrite { .. }));
-        let open = self.report.as_ref().is_some_and(|(r, _)| {
-            r.state == bascule_core::guard::wire::ServerState::Primary { open: true }
-        });
+        let open = self
+            .report
+            .as_ref()
+            .is_some_and(|(r, _)| r.state == bascule_core::guard::wire::ServerState::Primary { open: true });
         if !(asked && open) || self.verified == epoch {
             return false;
         }

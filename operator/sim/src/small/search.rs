@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::interned::Lookup;
+use super::interned::Known;
 use super::setting::{Setting, sites};
 use super::world::{About, Do, State, World};
 
@@ -28,8 +28,8 @@ pub fn explore(setting: &Setting) -> Result<Outcome, String> {
     let (mut world, start) = World::quiet(setting)?;
     let mut states = vec![start];
     let mut ways: Vec<(u32, Do)> = vec![(0, Do::Tick)];
-    let mut known: Lookup<State, ()> = Lookup::default();
-    known.insert(start, ());
+    let mut known: Known<State> = Known::default();
+    known.insert(start);
     let (mut at, mut level_end, mut depth, mut steps) = (0, 1, 0, 0);
     let mut violation = None;
     'search: while at < states.len() {
@@ -43,7 +43,7 @@ pub fn explore(setting: &Setting) -> Result<Outcome, String> {
         let s = states[at];
         for (step, next) in world.next(s) {
             steps += 1;
-            if known.insert(next, ()).is_some() {
+            if !known.insert(next) {
                 continue;
             }
             states.push(next);
@@ -75,7 +75,8 @@ fn told(world: &World, states: &[State], ways: &[(u32, Do)], why: &str) -> Strin
     for (n, i) in path.into_iter().enumerate() {
         let step = ways[i].1;
         ticks += u32::from(step == Do::Tick);
-        let _ = writeln!(out, "  {:>3}. t={ticks} {}\n         {}", n + 1, words(step), world.words(states[i]));
+        let _ =
+            writeln!(out, "  {:>3}. t={ticks} {}\n         {}", n + 1, words(step), world.words(states[i]));
     }
     out
 }
@@ -96,7 +97,9 @@ fn words(step: Do) -> String {
         Do::Lost(x, a) => format!("FAULT {}: {} is lost", site(x), about(a)),
         Do::Asks(x) => format!("{}: the guard asks", site(x)),
         Do::Answered(x) => format!("{}: the guard hears the answer that was late", site(x)),
-        Do::LostOnTheWayBack(x, a) => format!("FAULT {}: {} is done, and the answer is lost", site(x), about(a)),
+        Do::LostOnTheWayBack(x, a) => {
+            format!("FAULT {}: {} is done, and the answer is lost", site(x), about(a))
+        }
         Do::AsksSlowly(x) => format!("FAULT {}: the guard asks, and the answer will be late", site(x)),
         Do::Stops(x) => format!("{}: the guard stops its server", site(x)),
         Do::GoesOn(x) => format!("{}: the server goes one step on", site(x)),

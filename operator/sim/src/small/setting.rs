@@ -162,7 +162,7 @@ pub(super) fn policy() -> Policy {
     p.failover.serve_reads_after = After::Elapsed(TICK);
     p.failover.promote_after = After::Elapsed(Duration::ZERO);
     p.failover.return_after = TICK;
-    p.failover.max_data_loss.seconds = Duration::from_secs(3600);
+    p.failover.max_data_loss.seconds = Duration::from_hours(1);
     p.failover.switchover_deadline = TICK * 5;
     p.failover.offer_for = TICK * 2;
     p.failover.restart_grace = TICK * 2;

@@ -35,7 +35,8 @@ fn observation(op: &Operator) -> Observation {
         granted: op.granted.clone(),
     };
     let other = sites()[1 - op.site].clone();
-    let heard = op.heard.as_ref().map(|(f, _)| (other, Fact::Known { value: f.clone(), age: Duration::ZERO }));
+    let heard =
+        op.heard.as_ref().map(|(f, _)| (other, Fact::Known { value: f.clone(), age: Duration::ZERO }));
     Observation {
         databases: BTreeMap::from([(database(), view)]),
         sites: heard.into_iter().collect(),

@@ -1,6 +1,8 @@
 //! What can happen next?
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use bascule_core::decide::{PolicySeen, Situation};
 use bascule_core::record::{Entered, Phase, Record, SCHEMA};
@@ -112,7 +114,8 @@ impl World {
             steps: steps(setting),
         };
         let record = first_record(setting);
-        let kept = world.kept.number(Kept { record, revision: 1, late: vec![], backup: None, restored: false });
+        let kept =
+            world.kept.number(Kept { record, revision: 1, late: vec![], backup: None, restored: false });
         let post = world.posts.number(Post { lease: 1, facts: None });
         let operators = [0, 1].map(|x| world.operators.number(Operator::new(x, setting)));
         let guards = [0, 1].map(|x| world.guards.number(Guard::new(x == 1)));
@@ -209,15 +212,17 @@ impl World {
     fn act(&mut self, s: State, step: Do) -> Option<State> {
         let touched = touches(step);
         let also = self.also(s, step);
-        let [a, b, c, d] = touched.map(|part| part.map_or(0, |p| s.parts[p]));
-        let key = (step, [a, b, c, d, also]);
-        let done = match self.known.get(&key) {
-            Some(done) => *done,
-            None => {
-                let done = self.really(s, step, touched, also);
-                self.known.insert(key, done);
-                done
-            }
+        let mut on = [also; 5];
+        for (on, part) in on.iter_mut().zip(touched) {
+            *on = part.map_or(0, |p| s.parts[p]);
+        }
+        let key = (step, on);
+        let done = if let Some(done) = self.known.get(&key) {
+            *done
+        } else {
+            let done = self.really(s, step, touched, also);
+            self.known.insert(key, done);
+            done
         };
         let mut next = s;
         for (part, number) in touched.into_iter().zip(done?) {
@@ -231,19 +236,17 @@ impl World {
     /// What a step depends on besides the parts that it touches, as a number.
     fn also(&mut self, s: State, step: Do) -> u32 {
         match step {
-            Do::IsRegular(x)
-            | Do::Arrives(x, About::Renewal)
-            | Do::LostOnTheWayBack(x, About::Renewal) => {
+            Do::IsRegular(x) | Do::Arrives(x, About::Renewal) | Do::LostOnTheWayBack(x, About::Renewal) => {
                 let (other, record) = (s.parts[OPERATOR + 1 - x], s.parts[RECORD]);
                 let (operators, kept) = (&self.operators, &self.kept);
-                let by = *self.remembered.entry((2, other)).or_insert_with(|| operators.get(other).remembers());
-                let late = *self.remembered.entry((x, record)).or_insert_with(|| kept.get(record).remembers(x));
+                let by =
+                    *self.remembered.entry((2, other)).or_insert_with(|| operators.get(other).remembers());
+                let late =
+                    *self.remembered.entry((x, record)).or_insert_with(|| kept.get(record).remembers(x));
                 let regular = matches!(step, Do::IsRegular(_)) && self.streams(s, x);
                 by | late | if regular { STREAMS } else { 0 }
             }
-            Do::Asks(x) | Do::AsksSlowly(x) | Do::GuardMayTick(x) => {
-                if self.streams(s, x) { STREAMS } else { 0 }
-            }
+            Do::Asks(x) | Do::AsksSlowly(x) | Do::GuardMayTick(x) if self.streams(s, x) => STREAMS,
             _ => 0,
         }
     }
@@ -318,7 +321,8 @@ impl World {
             let x = usize::from(new.active == sites()[1]);
             let (taker, source) = (guards[x], guards[1 - x]);
             let all = (taker.timeline, taker.log) >= (source.timeline, source.log);
-            let planned = new.transition.as_ref().is_some_and(|t| t.cause == bascule_core::record::Cause::Planned);
+            let planned =
+                new.transition.as_ref().is_some_and(|t| t.cause == bascule_core::record::Cause::Planned);
             if planned && (source.is_writer() || !all) {
                 return Some("S5: a planned take without all that was written".to_owned());
             }
@@ -337,13 +341,15 @@ impl World {
             let (o, g) = (self.operators.get(s.parts[OPERATOR + x]), self.guards.get(s.parts[GUARD + x]));
             let me = &sites()[x];
             let grants = o.claim.grant(&o.holder, me, o.now()).is_ok();
-            line.push_str(&format!(
+            // Writing to a String cannot fail.
+            let _ = write!(
+                line,
                 "; {me}: {:?}{}{}{}",
                 g.server,
                 g.locked.map_or_else(String::new, |at| format!(" locked at {at}")),
                 if grants { ", grants" } else { "" },
                 if o.frozen { ", frozen" } else { "" }
-            ));
+            );
         }
         line
     }
@@ -415,9 +421,7 @@ const fn touches(step: Do) -> [Option<usize>; 4] {
         Do::Arrives(x, _) | Do::LostOnTheWayBack(x, _) => {
             [Some(RECORD), Some(OPERATOR + x), Some(POST + 1 - x), None]
         }
-        Do::IsRegular(x) => {
-            [Some(POST + x), Some(OPERATOR + x), Some(POST + 1 - x), Some(GUARD + x)]
-        }
+        Do::IsRegular(x) => [Some(POST + x), Some(OPERATOR + x), Some(POST + 1 - x), Some(GUARD + x)],
         Do::SaysFacts(x) | Do::OperatorMayTick(x) => [Some(POST + x), Some(OPERATOR + x), None, None],
         Do::Lost(x, _) | Do::GivesUp(x, _) => [Some(RECORD), Some(OPERATOR + x), None, None],
         Do::Hears(x, _) | Do::Thaws(x) | Do::Freezes(x) | Do::OperatorTicks(x) => {
@@ -458,7 +462,8 @@ fn perform(step: Do, p: &mut Parts<'_>, setting: &Setting) -> bool {
                     hears(about, &mut p.operators[x], setting);
                 }
             }
-            (!p.guards[x].asked_now && perform(Do::Asks(x), p, &Setting { fine: true, ..setting.clone() })) || done
+            (!p.guards[x].asked_now && perform(Do::Asks(x), p, &Setting { fine: true, ..setting.clone() }))
+                || done
         }
         Do::Arrives(x, About::Renewal | About::Leases) if !setting.fine && !p.operators[x].frozen => false,
         Do::Asks(x) if !setting.fine && !p.guards[x].asked_now => false,
@@ -493,8 +498,10 @@ fn perform(step: Do, p: &mut Parts<'_>, setting: &Setting) -> bool {
             true
         }
         Do::Asks(x) | Do::AsksSlowly(x) => {
-            if p.operators[x].frozen || p.operators[x].answer.is_some()
-                || !p.guards[x].asks(p.also & STREAMS != 0) {
+            if p.operators[x].frozen
+                || p.operators[x].answer.is_some()
+                || !p.guards[x].asks(p.also & STREAMS != 0)
+            {
                 return false;
             }
             let (report, fresh) = p.guards[x].to_mut().ask(p.also & STREAMS != 0);
@@ -541,7 +548,9 @@ fn perform(step: Do, p: &mut Parts<'_>, setting: &Setting) -> bool {
             }
             frozen
         }
-        Do::Freezes(x) => !p.operators[x].frozen && !std::mem::replace(&mut p.operators[x].to_mut().frozen, true),
+        Do::Freezes(x) => {
+            !p.operators[x].frozen && !std::mem::replace(&mut p.operators[x].to_mut().frozen, true)
+        }
         Do::ArrivesLate(i) => {
             if i >= p.kept.late.len() {
                 return false;
@@ -705,13 +714,13 @@ fn first_record(setting: &Setting) -> Record {
         target: None,
         doing: None,
         hold: None,
-        positions: Default::default(),
+        positions: BTreeMap::new(),
         offer: None,
         transition: None,
         entered: Entered { at: Timestamp::UNIX_EPOCH, by: me },
         moves: vec![],
         history: vec![],
-        sizes: Default::default(),
-        unknown: Default::default(),
+        sizes: BTreeMap::new(),
+        unknown: BTreeMap::new(),
     }
 }
