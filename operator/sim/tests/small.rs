@@ -6,6 +6,7 @@ use bascule_sim::small::{Fault, Flow, LeftOut, Limits, Outcome, Setting, explore
 const QUICK: [Fault; 4] =
     [Fault::OperatorRestarts, Fault::GuardRestarts, Fault::MessageLost, Fault::ArbiterRestored];
 
+#[expect(clippy::unwrap_used, reason = "a test: a world that cannot be searched fails it")]
 fn search(flow: Flow, faults: &[Fault], most: u8, without: Option<LeftOut>, states: usize) -> Outcome {
     let limits = Limits { states, depth: usize::MAX };
     let setting = Setting { flow, faults: faults.to_vec(), most, without, fine: false, limits };
