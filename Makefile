@@ -16,7 +16,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$$PATH")
 SERVERS = $(CACHE)/servers-$(shell cat e2e/servers/go.mod e2e/servers/go.sum | sha256sum | cut -c1-12)
 TEST_ENV = KUBEBUILDER_ASSETS="$(SERVERS)" BASCULE_ETCD="$(SERVERS)/etcd"
 
-.PHONY: help demo sandbox binaries test test-unit stories test-world test-client test-story test-scenarios sim sim-all sim-explore mutants bench-sim lint deny crds bench prepare packages
+.PHONY: help demo sandbox binaries test test-unit stories test-world test-client test-story test-scenarios sim sim-all sim-explore mutants sim-small bench-sim lint deny crds bench prepare packages
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,14 @@ sim: binaries ## The rules in a simulated world: the kept cases, and every fault
 
 sim-explore: binaries ## Random flows, seeds and faults; SECONDS=600 NUMBER=1 choose how long and which
 	$(SIM) explore $(or $(SECONDS),600) $(or $(NUMBER),$(shell date +%s))
+
+sim-small: binaries ## Every order of steps of the core in small worlds, each flow with one fault (a few CPU-minutes)
+	$(SIM) small silence operator guard loss restore
+	$(SIM) small planned operator loss
+	$(SIM) small planned guard
+	$(SIM) small offered operator
+	$(SIM) small silence freeze states=1000000
+	$(SIM) small silence operator guard loss most=2 states=1000000
 
 sim-all: binaries ## Every pair of faults at every boundary of every flow (days on two cores); FLOWS="switchover" chooses
 	$(SIM) pairs $(FLOWS)

@@ -82,6 +82,18 @@ impl Memory {
         *self = Self::default();
     }
 
+    /// The same knowledge when `by` more has passed, told without moving the clock: every moment lies that much further
+    /// back, at most at the machine's start. Only for a search that must see that two states differ in nothing but when.
+    pub fn let_pass(&mut self, by: Duration) {
+        for moment in [&mut self.since, &mut self.phase_since, &mut self.epoch_settled].into_iter().flatten()
+        {
+            *moment = *moment - by;
+        }
+        for moment in self.stamps.values_mut() {
+            *moment = *moment - by;
+        }
+    }
+
     /// How long the record has been in its present phase, as far as this process has seen.
     pub fn in_phase(&self, now: Boottime) -> Duration {
         self.phase_since.map_or(Duration::ZERO, |t| now.since(t))

@@ -12,6 +12,7 @@ pub mod sample;
 pub mod scenario;
 pub mod search;
 pub mod side_by_side;
+pub mod small;
 pub mod time;
 pub mod transcript;
 pub mod world;

@@ -68,6 +68,13 @@ impl Holder {
         self.gap_ended
     }
 
+    /// The same knowledge when `by` more has passed, told without moving the clock: every moment lies that much further
+    /// back, at most at the machine's start. Only for a search that must see that two states differ in nothing but when.
+    pub fn let_pass(&mut self, by: Duration) {
+        self.last_sent = self.last_sent.map(|t| t - by);
+        self.gap_ended = self.gap_ended.map(|t| t - by);
+    }
+
     /// When the last successful renewal was sent.
     pub const fn last_sent(&self) -> Option<Boottime> {
         self.last_sent

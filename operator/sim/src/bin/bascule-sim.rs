@@ -11,14 +11,18 @@ use bascule_sim::flow::Flow;
 use bascule_sim::judge::Sometimes;
 use bascule_sim::sample;
 use bascule_sim::search::{Base, Case, Failure, Found, explore, menu, pairs, shrink, singles};
+use bascule_sim::small;
 
-const USAGE: &str = "bascule-sim singles [FLOW…] | pairs [FLOW…] | explore SECONDS [NUMBER] | corpus FILE | replay CASE | bench FILE
+const USAGE: &str = "bascule-sim singles [FLOW…] | pairs [FLOW…] | explore SECONDS [NUMBER] | corpus FILE | replay CASE | bench FILE | small [WORD…]
   singles   every effect boundary of every flow with every fault; a table of what was covered
   pairs     the same with a second fault three boundaries later (hours)
   explore   random flows, seeds and faults for so many seconds; failures are shrunk and printed with their replay
   corpus    plays every case of a file again; each must hold
   replay    plays one case, given as JSON, and tells its story
-  bench     measures scenarios per CPU-minute over the singles of three flows and writes JSON";
+  bench     measures scenarios per CPU-minute over the singles of three flows and writes JSON
+  small     every order of steps of the core with two sites; words: a flow (silence, planned, offered), faults (operator,
+            guard, loss, freeze, restore; all when none is named), most=N faults in one run (1), fine for
+            every call as a step of its own, states=N and depth=N where to stop, without=RULE (reclaim, count-from-sending, whole-silence, fresh-answer, stop-in-time)";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -30,6 +34,7 @@ fn main() -> ExitCode {
         Some("corpus") => corpus(rest),
         Some("replay") => replay(rest),
         Some("bench") => bench(rest),
+        Some("small") => small(rest),
         _ => Err(USAGE.to_owned()),
     };
     match done {
@@ -77,6 +82,63 @@ fn together(work: impl Fn(usize, usize) -> Found + Sync) -> Found {
         }
     });
     all
+}
+
+/// Every order of steps in small worlds.
+fn small(words: &[String]) -> Result<bool, String> {
+    let limits = small::Limits { states: 5_000_000, depth: usize::MAX };
+    let (flow, faults) = (small::Flow::Silence, Vec::new());
+    let mut setting = small::Setting { flow, faults, most: 1, without: None, fine: false, limits };
+    for word in words {
+        let number =
+            |text: &str| text.parse::<usize>().map_err(|_| format!("{word:?} needs a number after the ="));
+        if let Some(flow) = small::Flow::ALL.into_iter().find(|f| f.name() == word) {
+            setting.flow = flow;
+        } else if let Some(fault) = small::Fault::ALL.into_iter().find(|f| f.name() == word) {
+            setting.faults.push(fault);
+        } else {
+            match word.split_once('=') {
+                None if word == "fine" => setting.fine = true,
+                Some(("most", n)) => {
+                    setting.most = number(n)?.try_into().map_err(|_| format!("{word:?} is too many"))?;
+                }
+                Some(("states", n)) => setting.limits.states = number(n)?,
+                Some(("depth", n)) => setting.limits.depth = number(n)?,
+                Some(("without", rule)) => {
+                    let found = small::LeftOut::ALL.into_iter().find(|r| r.name() == rule);
+                    setting.without =
+                        Some(found.ok_or_else(|| format!("there is no rule {rule:?}\n{USAGE}"))?);
+                }
+                _ => return Err(format!("{word:?} is neither a flow nor a fault nor a limit\n{USAGE}")),
+            }
+        }
+    }
+    if setting.faults.is_empty() {
+        setting.faults = small::Fault::ALL.to_vec();
+    }
+    let began = moment();
+    let out = small::explore(&setting)?;
+    let end =
+        if out.closed { "closed".to_owned() } else { format!("every state within {} steps", out.depth) };
+    let faults: Vec<&str> = setting.faults.iter().map(|f| f.name()).collect();
+    say(&format!(
+        "{} with at most {} of {}{}: {} states, {} steps, {} records, {} operators, {} guards; {}; {:.1} s",
+        setting.flow.name(),
+        setting.most,
+        faults.join(", "),
+        setting.without.map_or_else(String::new, |w| format!(", without {}", w.name())),
+        out.states,
+        out.steps,
+        out.parts[0],
+        out.parts[1],
+        out.parts[2],
+        if out.violation.is_some() { "VIOLATION" } else { &end },
+        began.elapsed().as_secs_f64()
+    ));
+    if let Some(story) = &out.violation {
+        say(story);
+    }
+    Ok(out.violation.is_none())
 }
 
 fn flows(names: &[String]) -> Result<Vec<Flow>, String> {
