@@ -17,7 +17,7 @@ pub struct End {
     pub active: Option<usize>,
     /// In which epoch.
     pub epoch: u64,
-    /// What became of the Moves, by name.
+    /// What became of the Moves, by name, the newest first.
     pub moves: Vec<(String, MoveEnd)>,
 }
 
@@ -39,20 +39,20 @@ impl Base {
 
     /// The same end; or one of two others, which a restart may bring about by itself:
     ///
-    /// - Nothing has moved: the site that had the role has it in the same epoch, and every Move that was begun says that it
-    ///   was rolled back. The source of a switchover that had to re-claim its role gives the switchover up. What was to be
+    /// - Nothing has moved: the site that had the role has it in the same epoch, and the Move that was begun, if one was, says
+    ///   that it was rolled back. The source of a switchover that had to re-claim its role gives the switchover up. What was to be
     ///   replaced because it was silent or dead was there again before the role was taken: its own restart mended it, or the
     ///   taker's restart took longer.
     /// - The target of a switchover has the role once, and its Move says that it became a failover: the source's operator
     ///   was away for `L` after it had handed over.
     fn may_end(&self, quiet: &End, found: &End) -> bool {
         let (from, once) = (self.epoch, self.epoch + 1);
-        let moves = |end: MoveEnd| found.moves.iter().all(|(_, found)| *found == end);
+        let newest = found.moves.first().map(|(_, end)| *end);
         let planned = matches!(self.flow, Flow::Switchover | Flow::Failback | Flow::Rollback);
-        let stays =
-            found.active == Some(self.flow.begins_at()) && found.epoch == from && moves(MoveEnd::RolledBack);
-        let taken = planned && found.active != Some(self.flow.begins_at()) && found.epoch == once;
-        found == quiet || stays || (taken && moves(MoveEnd::BecameFailover))
+        let at_home = found.active == Some(self.flow.begins_at());
+        let stays = at_home && found.epoch == from && (!planned || newest == Some(MoveEnd::RolledBack));
+        let taken = planned && !at_home && found.epoch == once && newest == Some(MoveEnd::BecameFailover);
+        found == quiet || stays || taken
     }
 }
 
