@@ -59,11 +59,13 @@ fn open<'a>(s: &Situation<'a>, record: &Record) -> impl Iterator<Item = &'a Move
 }
 
 /// Whether a Move is there that must be looked at before anything is done without it: an `Abort`, before the database
-/// is stopped, and a `Failover`, before the record changes and makes its statement stale.
+/// is stopped, a `Failover`, before the record changes and makes its statement stale, and a `Hold` that the active site was
+/// lost too early to record.
 pub(super) fn is_urgent(s: &Situation<'_>, record: &Record) -> bool {
     open(s, record).any(|m| match m.order {
         Order::Abort => matches!(record.phase, Phase::Requested | Phase::Handover) && record.active == *s.me,
         Order::Failover { .. } => m.order.to() == Some(s.me) && record.active != *s.me,
+        Order::Hold => record.active != *s.me,
         _ => false,
     })
 }

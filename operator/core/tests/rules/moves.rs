@@ -207,3 +207,21 @@ fn after_the_point_of_no_return_an_abort_waits_for_the_end_and_is_refused_then()
     let plan = Given::at("lyon").record(settled).moved(abort).plan();
     assert_eq!(next(&plan).moves[0].end, MoveEnd::Refused);
 }
+
+#[test]
+fn a_hold_that_a_lost_site_had_no_time_to_record_is_recorded_before_its_role_is_taken() {
+    let until = wall() + std::time::Duration::from_hours(1);
+    let at_once = |record: Record| {
+        lost(record).silent("paris", 60_000).contact(0, 60_200).policy(|p| {
+            p.failover.promote_after = bascule_core::policy::After::Elapsed(std::time::Duration::ZERO);
+        })
+    };
+    let taken = at_once(steady()).plan();
+    assert_eq!(next(&taken).active, site("lyon"), "without a Hold the role is taken");
+    let plan = at_once(steady()).moved(hold("h", until)).plan();
+    let record = next(&plan);
+    assert_eq!((record.active.clone(), record.phase.clone()), (site("paris"), Phase::Steady));
+    assert!(record.hold.is_some());
+    let held = at_once(record.clone()).moved(hold("h", until)).plan();
+    assert!(held.transition.is_none_or(|c| c.next.active == site("paris")), "and then it is held");
+}

@@ -107,7 +107,7 @@ pub fn a_renewal_sent_in_time_is_looked_at_too_late() {
         let it = &w.operators[PARIS];
         let waits = |i: &Input| match i {
             Input::Answer(call, _, Answer::Applied) => match it.calls.get(call) {
-                Some(Call::Renew(sent)) => w.operator_clock(PARIS).since_boot() - sent.since_boot() > r,
+                Some(Call::Renew(sent)) => w.operator_clock(PARIS).since(*sent) > r,
                 _ => false,
             },
             _ => false,

@@ -97,7 +97,7 @@ pub fn the_record_is_read_anew_after_the_last_look_at_the_lease() {
         // Its own lease is all that lyon writes from here on: the record has to be read again.
         let reads = w.hold(TAKER, Matter::Record, Leg::Back);
         w.strike(Fault::Relist(LYON));
-        w.run_for(at - ms(1_700));
+        w.run_for(at.saturating_sub(ms(1_700)));
         let looks = w.hold(TAKER, Matter::Leases, Leg::There);
         heard_again(w, quiet);
         let seen = last(w, TAKER, &Matter::Leases).unwrap();
@@ -147,7 +147,7 @@ pub fn the_clocks_drift_apart_as_far_as_they_may() {
         until(&mut w, "lyon's take", ms(6_000), |w| last(w, TAKER, &TAKE).is_some());
         let taken = last(&w, TAKER, &TAKE).unwrap();
         assert!(taken >= stopped, "taken {:?} before the holder had stopped", stopped.since(taken));
-        let passed = |site, since| (shown(&w, site) - since).as_secs_f64();
+        let passed = |site, since| shown(&w, site).saturating_sub(since).as_secs_f64();
         let apart = passed(LYON, fast) / passed(PARIS, slow);
         assert!(apart > 1.0199, "the clocks are only {apart} apart");
         w.relieve(Fault::Isolated(PARIS));

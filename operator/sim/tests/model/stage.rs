@@ -66,9 +66,8 @@ pub fn has_leave(world: &World, site: usize) -> bool {
 /// Runs until something holds; it must before `limit`.
 #[track_caller]
 pub fn until(world: &mut World, what: &str, limit: Duration, holds: impl Fn(&World) -> bool) {
-    if !world.run_while(limit, |w| !holds(w)) {
-        panic!("{what} did not come within {limit:?}\n{}", world.transcript.text());
-    }
+    let came = world.run_while(limit, |w| !holds(w));
+    assert!(came, "{what} did not come within {limit:?}\n{}", world.transcript.text());
 }
 
 /// The decisions about this matter for these processes, oldest first.
