@@ -48,13 +48,11 @@ pub struct Account {
     pub phase: String,
     /// How often the active site changed.
     pub moves: usize,
-    /// When it did so last.
-    pub moved_last: Option<Duration>,
     /// Who takes writes at the end.
     pub writer: Option<String>,
     /// Where users are sent at the end.
     pub traffic: Vec<TrafficEnd>,
-    /// When a client first asked the new site.
+    /// Since when the clients outside ask the new site and no other one.
     pub clients_moved: Option<Duration>,
     /// What stands in the way at each site that is not active, when the role did not move.
     pub why_not: Vec<WhyNot>,
@@ -270,7 +268,6 @@ impl Account {
                 }
                 if last.is_some_and(|l| l.active != record.active) {
                     self.moves += 1;
-                    self.moved_last = Some(at.since(began));
                 }
                 let transition = record.transition.as_ref().or_else(|| record.history.first());
                 judged = transition.filter(|t| t.loss_bound.is_some()).or(judged);
@@ -321,11 +318,10 @@ impl Account {
             let to = record.and_then(|r| world.site_of(&r.active));
             let outside =
                 |w: &&Write| world.clients[world.writers[w.token as usize]].place == world.outside();
-            let mut there = world.writes.iter().filter(outside);
-            // Before the last move it may have been asked in another hold.
-            let last = self.moved_last.map_or(began, |at| began + at);
-            self.clients_moved =
-                there.find(|w| w.sent >= last && Some(w.site) == to).map(|w| w.sent.since(began));
+            // It may have been asked in an earlier hold: what counts is since when no other one is asked.
+            let asked = world.writes.iter().filter(outside).filter(|w| w.sent >= began);
+            let since_then = asked.rev().take_while(|w| Some(w.site) == to);
+            self.clients_moved = since_then.last().map(|w| w.sent.since(began));
         }
     }
 }
