@@ -72,7 +72,7 @@ pub fn plan(case: &Case, before: &Before, asked: &Asked) -> anyhow::Result<Polic
         // Nothing is merged that could act: what stands in the way of it is said all the same.
         if let Some(policy) = is.as_ref().or(was.as_ref()) {
             let view = View { case, policy, live, standing: &standing, told };
-            let act = view.act(None, false, &idle());
+            let act = view.act(None, false, &Rehearsed::default());
             if !act.blockers.is_empty() {
                 acts.push(act);
             }
@@ -135,20 +135,6 @@ fn times(moves: &[Move], at: Timestamp) -> Vec<(Option<Timestamp>, Vec<Move>)> {
         by_time.entry(mv.not_before.filter(|t| *t > at)).or_default().push(mv.clone());
     }
     by_time.into_iter().collect()
-}
-
-fn idle() -> Rehearsed {
-    Rehearsed {
-        deeds: Vec::new(),
-        before: None,
-        after: None,
-        verdicts: Vec::new(),
-        waits: Vec::new(),
-        databases: Vec::new(),
-        transition: None,
-        took: Duration::ZERO,
-        goes_on: false,
-    }
 }
 
 /// The next act begins where this one has ended.

@@ -41,7 +41,7 @@ use anyhow::{Context, bail};
 use bascule_core::name::Namespace;
 use bascule_core::timing::Profile;
 use bascule_engine::intake::read::File;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use jiff::Timestamp;
 
 use self::against::Against;
@@ -49,7 +49,7 @@ use self::files::Loaded;
 use self::state::{Before, State};
 use self::told::{Plan, VERSION};
 use crate::given;
-use crate::telling::print;
+use crate::telling::{Output, print};
 use crate::why::ask::Cluster;
 
 /// The exit code when something changes.
@@ -118,16 +118,6 @@ pub struct PlanArgs {
     /// How the answer is written.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
-}
-
-/// How an answer is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// For people.
-    #[default]
-    Text,
-    /// For programs.
-    Json,
 }
 
 /// What holds for every policy of a plan.

@@ -18,12 +18,12 @@ use bascule_engine::intake::policy;
 use bascule_engine::intake::read::{File, Revision};
 use bascule_sim::scenario::file::{self, FASTEST_WRITES, Said};
 use bascule_sim::scenario::{Event, Scenario, USUAL_TIME, WRITES_EVERY, What, head, kind, play, word};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::{Value, json};
 
 use self::asked::Asking;
 use crate::given::{self, wrong};
-use crate::telling::print;
+use crate::telling::{Output, print};
 
 /// The exit code when a promise was broken.
 const BROKEN: u8 = 2;
@@ -111,16 +111,6 @@ pub struct SimulateArgs {
     /// Print every kind of fault with what it means.
     #[arg(long)]
     pub list_faults: bool,
-}
-
-/// How an answer is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// For people.
-    #[default]
-    Text,
-    /// For programs.
-    Json,
 }
 
 /// A policy with what happens to it.

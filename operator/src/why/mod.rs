@@ -22,12 +22,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use self::explain::{Explanation, explain};
-use crate::telling::print;
+use crate::telling::{Output, print};
 
 /// The exit code when something blocks.
 const BLOCKED: u8 = 2;
@@ -78,16 +78,6 @@ pub struct WhyArgs {
     /// How the answer is written.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
-}
-
-/// How an answer is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// For people.
-    #[default]
-    Text,
-    /// For programs.
-    Json,
 }
 
 /// Every policy, as JSON.

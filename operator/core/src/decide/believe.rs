@@ -37,7 +37,7 @@ pub(super) fn is_believed(s: &Situation<'_>, record: &Record, plan: &mut Plan) -
     believed
 }
 
-/// Somebody has seen more than the record that was read before his word came: it is read again, and then it is either newer
+/// Somebody has seen more than the record that was read before their word came: it is read again, and then it is either newer
 /// or refused.
 fn more_is_known(s: &Situation<'_>, record: &Record) -> Option<Gate> {
     let reports = s.seen.databases.iter().filter_map(|(name, d)| Some((name, d.guard.value()?)));

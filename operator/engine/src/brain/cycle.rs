@@ -13,6 +13,7 @@ use bascule_core::mutant::forgets;
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
 use bascule_core::observation::{Fact, Marks};
 use bascule_core::plan::{Answer, DatabaseRole, Gate, Plan};
+use bascule_core::policy::Policy;
 use bascule_core::project::judge;
 use bascule_core::time::Boottime;
 use jiff::Timestamp;
@@ -200,8 +201,7 @@ impl Brain {
     }
 
     fn act(&mut self, key: &PolicyKey, plan: &Plan, now: Boottime) {
-        let others = self.policies.values().filter(|_| forgets("a step is for its own policy"));
-        let another = others.filter_map(|s| s.policy.clone()).find(|p| p.key != *key);
+        let another = if forgets("a step is for its own policy") { self.another_policy(key) } else { None };
         let Some(state) = self.policies.get_mut(key) else { return };
         let Some(policy) = another.or_else(|| state.policy.clone()) else { return };
         let (epoch, serial) = state.epoch_serial();
@@ -228,6 +228,11 @@ impl Brain {
                 lane: step.lane(),
             });
         }
+    }
+
+    /// A policy that is not meant: only a search that leaves a rule out asks for one.
+    fn another_policy(&self, key: &PolicyKey) -> Option<Arc<Policy>> {
+        self.policies.values().filter_map(|s| s.policy.clone()).find(|p| p.key != *key)
     }
 
     fn look(&mut self, key: &PolicyKey, now: Boottime) {

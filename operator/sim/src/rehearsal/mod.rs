@@ -89,7 +89,7 @@ pub enum After {
 }
 
 /// What was done because of a change.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Rehearsed {
     /// What operators and guards did, in order, each with its time since the change.
     pub deeds: Vec<(Duration, Deed)>,

@@ -33,7 +33,7 @@ pub fn rehearse(
 ) -> Result<Rehearsed, CannotStand> {
     let mut world = stand::world(standing, change)?;
     let Some(key) = key_of(standing, change) else {
-        return Ok(nothing());
+        return Ok(Rehearsed::default());
     };
     let began = world.now;
     let before = world.record(&key).cloned();
@@ -51,20 +51,6 @@ fn key_of(standing: &Standing, change: &Change) -> Option<PolicyKey> {
         After::Same | After::Gone => None,
     };
     standing.policy.as_ref().map(|p| &p.key).or(after).cloned()
-}
-
-const fn nothing() -> Rehearsed {
-    Rehearsed {
-        deeds: Vec::new(),
-        before: None,
-        after: None,
-        verdicts: Vec::new(),
-        waits: Vec::new(),
-        databases: Vec::new(),
-        transition: None,
-        took: Duration::ZERO,
-        goes_on: false,
-    }
 }
 
 /// One commit with everything.
