@@ -47,7 +47,7 @@ pub fn the_record_is_read_only_after_the_holder_came_back() {
         let was = last(w, HOLDER, &Matter::Renewal).unwrap();
         let quiet = silence(w);
         // The look before it is heard of in time, or the series would break.
-        w.run_while(ms(3_500), |w| silent(w, was) < l - ms(20));
+        w.run_while(ms(3_500), |w| silent(w, was) + ms(20) < l);
         w.run_for(ms(10));
         let replies = w.hold(TAKER, Matter::Leases, Leg::Back);
         w.run_while(ms(600), |w| silent(w, was) < l + ms(4));
@@ -83,11 +83,11 @@ pub fn the_record_is_read_anew_after_the_last_look_at_the_lease() {
         let was = last(w, HOLDER, &Matter::Renewal).unwrap();
         let quiet = silence(w);
         let own = w.hold(TAKER, Matter::Renewal, Leg::There);
-        w.run_while(ms(3_500), |w| silent(w, was) < l - ms(300));
+        w.run_while(ms(3_500), |w| silent(w, was) + ms(300) < l);
         w.run_for(at);
         let reads = w.hold(TAKER, Matter::Record, Leg::There);
         w.let_go(own);
-        w.run_while(ms(600), |w| silent(w, was) < l - ms(20));
+        w.run_while(ms(600), |w| silent(w, was) + ms(20) < l);
         w.run_for(ms(10));
         let replies = w.hold(TAKER, Matter::Leases, Leg::Back);
         w.run_while(ms(600), |w| silent(w, was) < l + ms(4));
@@ -150,7 +150,7 @@ pub fn a_look_is_heard_of_after_the_renewal_that_ended_the_silence() {
         w.run_for(at);
         w.let_go(first);
         let began = w.now;
-        w.run_for(ms(1_850) - at);
+        w.run_for(ms(1_850).saturating_sub(at));
         let replies = w.hold(TAKER, Matter::Leases, Leg::Back);
         w.run_while(ms(300), |w| w.kept(replies) == 0);
         let looked = w.now;
