@@ -75,8 +75,9 @@ sim-all: binaries ## Every pair of faults at every boundary of every flow (days 
 stories: ## Write the stories under operator/sim/stories anew: the simulator's own words, compared by the tests
 	BASCULE_STORIES=write $(CARGO) test --locked -q -p bascule-sim --test stories
 
-mutants: packages ## Every rule left out once: the simulator's judge must notice each by the invariant that it keeps
+mutants: packages ## Every rule left out once: the simulator's judge, or the story of its row in the model's table, must notice
 	$(CARGO) run --locked -q --profile demo -p bascule-sim --features mutants --bin bascule-mutants -- operator/sim/mutants.jsonl
+	$(CARGO) test --locked -q --profile demo -p bascule-sim --features mutants --test model
 
 bench-sim: binaries ## How many scenarios the simulator plays in a CPU-minute; writes target/bench/sim.json
 	mkdir -p target/bench

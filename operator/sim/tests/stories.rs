@@ -34,21 +34,21 @@ struct Preface {
     title: String,
     /// What it is about, line by line.
     about: Vec<String>,
-    /// `policy` and `moves`: files from the repository's root.
-    files: BTreeMap<String, String>,
+    /// `policy` and `moves`, files from the repository's root; `teaches`, what the list of stories says of it.
+    said: BTreeMap<String, String>,
 }
 
 fn preface(text: &str) -> Preface {
     let mut lines = text.lines().map_while(|l| l.strip_prefix('#')).map(str::trim);
     let title = lines.next().unwrap_or_default().to_owned();
-    let (mut about, mut files) = (Vec::new(), BTreeMap::new());
+    let (mut about, mut said) = (Vec::new(), BTreeMap::new());
     for line in lines {
-        match line.split_once(": ").filter(|(key, _)| ["policy", "moves"].contains(key)) {
-            Some((key, path)) => drop(files.insert(key.to_owned(), path.to_owned())),
+        match line.split_once(": ").filter(|(key, _)| ["policy", "moves", "teaches"].contains(key)) {
+            Some((key, words)) => drop(said.insert(key.to_owned(), words.to_owned())),
             None => about.push(line.to_owned()),
         }
     }
-    Preface { title, about, files }
+    Preface { title, about, said }
 }
 
 fn objects(paths: &[&String]) -> (Policy, Vec<Move>) {
@@ -66,8 +66,8 @@ fn objects(paths: &[&String]) -> (Policy, Vec<Move>) {
 /// A story as it is kept: its own words, the command that tells it, and what that prints.
 fn told(name: &str, text: &str) -> (Preface, String) {
     let preface = preface(text);
-    let policy = preface.files.get("policy").unwrap_or_else(|| panic!("{name}: no line `# policy: FILE`"));
-    let given = preface.files.get("moves");
+    let policy = preface.said.get("policy").unwrap_or_else(|| panic!("{name}: no line `# policy: FILE`"));
+    let given = preface.said.get("moves");
     let (policy, moves) = objects(&[policy].into_iter().chain(given).collect::<Vec<_>>());
     let place = format!("operator/sim/stories/{name}.yaml");
     let said = file::read(&File { path: &place, bytes: text.as_bytes() }, &policy.sites, &moves)
@@ -86,7 +86,7 @@ fn told(name: &str, text: &str) -> (Preface, String) {
         writeln!(out, "{line}").unwrap();
     }
     let moves = given.map(|m| format!(" --move {m}")).unwrap_or_default();
-    writeln!(out, "\n$ bascule simulate {} --scenario {place}{moves}", preface.files["policy"]).unwrap();
+    writeln!(out, "\n$ bascule simulate {} --scenario {place}{moves}", preface.said["policy"]).unwrap();
     out.push_str(&head(&policy, &scenario));
     out.push_str(&played.text());
     assert_eq!(played.account.violations, vec![], "{name}: an invariant was broken\n{out}");
@@ -145,10 +145,12 @@ fn every_story_is_told_as_it_is_kept() {
 #[test]
 fn the_list_of_stories_names_them_all() {
     let mut list = String::from(
-        "# Stories\n\nWhat happens to an application on two sites when something does, told by the simulator: who saw what and when,\nwhich gate said no and with which value, what was lost, how long each phase took. Each is the output of the command\nthat it begins with; [how to read it](../../../docs/simulate.md#how-to-read-it). A test plays them and compares every\nbyte; `make stories` writes them anew, this list too.\n\n| story | |\n|---|---|\n",
+        "# Stories\n\nWhat happens to an application on two sites when something does, told by the simulator: who saw what and when,\nwhich gate said no and with which value, what was lost, how long each phase took. Each is the output of the command\nthat it begins with; [how to read it](../../../docs/simulate.md#how-to-read-it). A test plays them and compares every\nbyte; `make stories` writes them anew, this list too.\n\n| story | what it teaches | |\n|---|---|---|\n",
     );
     for (name, text) in all() {
-        writeln!(list, "| [{}]({name}.txt) | [scenario]({name}.yaml) |", preface(&text).title).unwrap();
+        let Preface { title, said, .. } = preface(&text);
+        let teaches = said.get("teaches").unwrap_or_else(|| panic!("{name}: no line `# teaches: WORDS`"));
+        writeln!(list, "| [{title}]({name}.txt) | {teaches} | [scenario]({name}.yaml) |").unwrap();
     }
     is_kept("README.md", &list).unwrap_or_else(|wrong| panic!("{wrong}\nif it is right: make stories"));
 }

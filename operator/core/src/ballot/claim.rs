@@ -156,7 +156,7 @@ impl Claim {
     /// on nothing is granted unless a later own write succeeds.
     pub fn sending(&mut self, holder: &Holder, me: &SiteName, next: &Record) {
         self.in_flight = Some(Sent { gap: holder.gap() });
-        if !next.lets_write(me) {
+        if !next.lets_write(me) && !forgets("giving up begins with the sending") {
             self.claimed_in = None;
             self.gave_up = Some((holder.gap(), next.serial));
         }
@@ -199,6 +199,9 @@ impl Claim {
 
     /// The own compare-and-swap lost to another write, or its outcome is unknown: read before writing again.
     pub fn lost_or_unknown(&mut self, now: Boottime) {
+        if forgets("rolling back is a compare-and-swap") {
+            self.locking = None;
+        }
         self.in_flight = None;
         self.outdated(now);
     }
@@ -253,7 +256,7 @@ impl Claim {
         if view.record.active != *me {
             return Err(NoGrant::OtherSite { active: view.record.active.clone() });
         }
-        if !view.record.phase.grants() {
+        if !view.record.phase.grants() && !forgets("the phase is looked at before granting") {
             return Err(NoGrant::Phase { phase: view.record.phase.clone() });
         }
         if let Some(serial) = self.locking {
@@ -266,7 +269,7 @@ impl Claim {
         if view.gap != Some(holder.gap()) {
             return Err(NoGrant::RecordNotRead);
         }
-        if self.claimed_in != Some(holder.gap()) {
+        if self.claimed_in != Some(holder.gap()) && !forgets("a role is re-claimed after a gap") {
             return Err(NoGrant::NotClaimed);
         }
         match view.record.promise.fences {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::mutant::forgets;
 use crate::time::Boottime;
 
 /// The state of this operator's renewals. It starts in a gap: a restarted operator knows nothing.
@@ -34,7 +35,9 @@ impl Holder {
     /// Returns whether it ended a gap: more than `R` has passed, at the moment of processing, since the last
     /// successful renewal was sent. A reply that waited while the process was frozen is not in time.
     pub fn renewed(&mut self, sent: Boottime, processed: Boottime) -> bool {
-        let gap = self.last_sent.is_none_or(|last| processed.since(last) > self.may_act_for);
+        let judged = if forgets("a gap is judged when the reply is processed") { sent } else { processed };
+        let gap = self.last_sent.is_none_or(|last| judged.since(last) > self.may_act_for);
+        let sent = if forgets("a deadline counts from the sending") { processed } else { sent };
         if gap {
             self.gap.0 += 1;
             self.gap_ended = Some(processed);

@@ -52,7 +52,9 @@ impl Observer {
         if self.last_sent.is_some_and(|last| sent < last) {
             return;
         }
-        if self.last_sent.is_some_and(|last| sent.since(last) > self.longest_break) {
+        if self.last_sent.is_some_and(|last| sent.since(last) > self.longest_break)
+            && !forgets("a failed read is not unchanged")
+        {
             self.windows.clear();
         }
         self.last_sent = Some(sent);
@@ -69,11 +71,14 @@ impl Observer {
 
     fn see(&mut self, site: SiteName, revision: LeaseRevision, sent: Boottime, received: Boottime) {
         match self.windows.get_mut(&site) {
-            Some(w) if w.revision == revision => w.last_sent = sent,
+            Some(w) if w.revision == revision => {
+                w.last_sent = if forgets("a silence ends with a sending") { received } else { sent };
+            }
             known => {
                 // A key that vanished is no sign of life.
                 let changed = known.is_some() && revision != 0;
-                let window = Window { revision, first_received: received, last_sent: sent, changed };
+                let first_received = if forgets("a silence begins with a receipt") { sent } else { received };
+                let window = Window { revision, first_received, last_sent: sent, changed };
                 self.windows.insert(site, window);
             }
         }
@@ -81,6 +86,10 @@ impl Observer {
 
     /// A read failed or its answer is unknown. It is not "unchanged": the series starts over at zero.
     pub fn failed(&mut self) {
+        if forgets("a failed read is not unchanged") {
+            self.windows.values_mut().for_each(|w| w.last_sent = w.last_sent + self.longest_break);
+            return;
+        }
         self.windows.clear();
         self.last_sent = None;
     }
@@ -115,8 +124,10 @@ impl Observer {
             return Some(w.revision);
         }
         let lease = if forgets("silence lasts for L") { lease / 2 } else { lease };
+        let lease = if forgets("the last tick of L") { lease * 4 / 5 } else { lease };
         let lease = if forgets("silence for L is enough") { lease * 8 } else { lease };
-        (w.silent_for() >= lease && w.last_sent >= record_received).then_some(w.revision)
+        let after = w.last_sent >= record_received || forgets("the last look comes after the record");
+        (w.silent_for() >= lease && after).then_some(w.revision)
     }
 }
 

@@ -212,8 +212,13 @@ fn give_back(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Pla
         offer::unlock(s, policy, record, plan);
         return;
     }
-    let never_opened = policy.databases.keys().all(|name| witness::never_opened(s, record, name));
-    let back = record.previous.as_ref().filter(|p| p.settled).map(|p| p.site.clone());
+    let never_opened = forgets("what was opened is never denied")
+        || policy.databases.keys().all(|name| witness::never_opened(s, record, name));
+    let back = record
+        .previous
+        .as_ref()
+        .filter(|p| p.settled || forgets("only a hold that settled is excused"))
+        .map(|p| p.site.clone());
     let mut next = next::phase(s, record, Phase::Offered);
     next.target.clone_from(&back);
     next.offer = Some(Offer {

@@ -118,7 +118,9 @@ fn rule(s: &Situation<'_>, policy: &Policy, record: &Record, mv: &Move, plan: &m
             format!("it names epoch {epoch}, which has not come; the present one is {}", record.epoch);
         return Ruling::End(MoveEnd::Refused, message);
     }
-    if let Some(serial) = mv.serial.filter(|serial| *serial != record.serial) {
+    if let Some(serial) =
+        mv.serial.filter(|serial| *serial != record.serial && !forgets("a statement names the serial"))
+    {
         let message = format!("it was said of serial {serial}; the record is at {}", record.serial);
         return Ruling::End(MoveEnd::Stale, message);
     }

@@ -107,10 +107,11 @@ pub(super) fn clean_stop(report: &Report, serial: u64) -> Option<&Stopped> {
 /// Whether every guard whose word counts has confirmed that it is locked at `serial` or later, however its server
 /// ended.
 pub(super) fn locked(s: &Situation<'_>, policy: &Policy, record: &Record, serial: u64) -> bool {
-    witness::missing(s, policy, record).is_none()
-        && all_in(policy.databases.keys(), &s.seen.databases, |d| {
-            d.guard.value().is_some_and(|r| r.locked.is_some_and(|at| at >= serial))
-        })
+    forgets("a role is offered only after the lock")
+        || witness::missing(s, policy, record).is_none()
+            && all_in(policy.databases.keys(), &s.seen.databases, |d| {
+                d.guard.value().is_some_and(|r| r.locked.is_some_and(|at| at >= serial))
+            })
 }
 
 /// Whether every guard whose word counts has taken an instruction that follows from this very record.

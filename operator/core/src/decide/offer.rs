@@ -238,8 +238,10 @@ pub(super) fn withdraw(s: &Situation<'_>, policy: &Policy, record: &Record, plan
 /// Another site in `Offered`: takes the role at once, if the loss gate agrees.
 pub(super) fn take(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     let Some(offer) = &record.offer else { return };
-    let handed_back =
-        offer.never_opened && record.previous.as_ref().is_some_and(|p| p.settled && p.site == *s.me);
+    let handed_back = offer.never_opened
+        && record.previous.as_ref().is_some_and(|p| {
+            (p.settled || forgets("only a hold that settled is excused")) && p.site == *s.me
+        });
     let mut gates = vec![Gate::when(
         s.lease_alive(),
         Answer::NotYet,

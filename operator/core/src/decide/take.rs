@@ -34,6 +34,9 @@ pub(super) fn decide(s: &Situation<'_>, policy: &Policy, record: &Record, plan: 
 
 /// What follows from the active site's silence, by itself.
 fn lost(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
+    if record.phase == Phase::Requested && forgets("a take is allowed from Requested too") {
+        return;
+    }
     let silence = silence(s, record);
     let silent = silence.passed();
     if let Some(w) = s.observer.window(&record.active).filter(|_| !silent) {
@@ -164,7 +167,7 @@ pub(super) fn promote_gates(
             "a promise to fence",
         ),
         (Fences::Never, Some(Forced { source_stopped: Some(who), serial: Some(serial), .. })) => Gate::when(
-            serial == record.serial,
+            serial == record.serial || forgets("a statement names the serial"),
             Answer::No,
             "promise",
             format!("\"{who}\", said of serial {serial}"),
@@ -367,7 +370,9 @@ pub(super) fn propose_take(
         if from_handover { ", with its exact position" } else { "" },
         bound.words()
     );
-    plan.transition = Some(Change { next, unchanged_lease: Some((record.active.clone(), revision)), why });
+    let unchanged_lease =
+        Some((record.active.clone(), revision)).filter(|_| !forgets("a take compares the lease"));
+    plan.transition = Some(Change { next, unchanged_lease, why });
 }
 
 fn propose_read_only(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {

@@ -121,6 +121,7 @@ pub(super) fn wait(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &m
         return;
     };
     let (passed, wanted) = (s.memory.unchanged_for(s.now), witness::granted_until_gone(s, record));
+    let wanted = if forgets("a withdrawal's last tick") { wanted * 4 / 5 } else { wanted };
     plan.gates.push(Gate::when(
         passed >= wanted,
         Answer::NotYet,

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::wire::HighWater;
+use crate::mutant::forgets;
 use crate::record::Fences;
 use crate::time::Boottime;
 
@@ -94,7 +95,10 @@ impl Fallback {
             return Step::Nothing;
         }
         match view {
-            Some(v) if v.active_here && v.phase_grants && !seen.is_above(&v.marks) => {
+            Some(v)
+                if (v.active_here && v.phase_grants && !seen.is_above(&v.marks))
+                    || forgets("the fallback goes by the record") =>
+            {
                 self.stage = Stage::Renewing { read_sent: sent };
                 Step::Renew(number)
             }

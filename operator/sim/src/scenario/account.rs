@@ -9,7 +9,7 @@ use bascule_core::record::{Phase, Record, Transition};
 use serde::Serialize;
 
 use super::play::first_no;
-use super::{Scenario, length};
+use super::{Scenario, What as Happens, length};
 use crate::time::Moment;
 use crate::world::World;
 use crate::world::client::{Outcome, Write};
@@ -60,6 +60,8 @@ pub struct Account {
     pub verdicts: Vec<Verdict>,
     /// What each operator that lives says, by site.
     pub says: Vec<(String, String)>,
+    /// For how long it was watched.
+    watched: Duration,
     /// Invariants that were broken: defects of Bascule.
     pub violations: Vec<(Duration, String)>,
 }
@@ -163,6 +165,7 @@ impl Account {
             active_before: before.map(|r| r.active.to_string()).unwrap_or_default(),
             active: record.map(|r| r.active.to_string()).unwrap_or_default(),
             phase: record.map(|r| r.phase.to_string()).unwrap_or_default(),
+            watched: since(world.now),
             ..Self::default()
         };
         account.rows(world, policy, began);
@@ -196,7 +199,8 @@ impl Account {
                 });
             }
         }
-        account.verdicts = verdicts(world, policy, record);
+        account.verdicts = verdicts(world, policy, scenario, record, &changes);
+        account.forgotten(scenario, record, changes.last().map(|(_, _, r)| &**r));
         account.violations = world.judge.violations.iter().map(|v| (since(v.at), v.to_string())).collect();
         account
     }
@@ -289,6 +293,26 @@ impl Account {
         }
     }
 
+    /// What the arbiter has now is not what was written last: since it was restored or emptied no phase goes on.
+    fn forgotten(&mut self, scenario: &Scenario, record: Option<&Record>, last: Option<&Record>) {
+        let serial = |r: &Record| (r.generation, r.serial);
+        let went_back = last.map(serial) > record.map(serial);
+        let forgot = scenario
+            .events
+            .iter()
+            .filter(|e| matches!(&e.what, Happens::Fault { kind, .. } if kind.loses_the_record()));
+        let Some(at) = forgot.map(|e| e.at).max().filter(|_| went_back) else { return };
+        for phase in self.phases.iter_mut().filter(|p| p.goes_on) {
+            phase.took = at.saturating_sub(phase.from);
+            phase.goes_on = false;
+        }
+        let phase = record.map_or_else(
+            || "no record".to_owned(),
+            |r| format!("{} (an old record: a site that has seen more does not believe it)", r.phase),
+        );
+        self.phases.push(PhaseTook { phase, from: at, took: self.watched.saturating_sub(at), goes_on: true });
+    }
+
     fn judged(&mut self, record: &Record) {
         let under_way = record.transition.iter();
         let all = record.history.iter().rev().chain(under_way);
@@ -379,19 +403,37 @@ fn outages(world: &World, scenario: &Scenario, began: Moment) -> Vec<Outage> {
     found
 }
 
-fn verdicts(world: &World, policy: &Policy, record: Option<&Record>) -> Vec<Verdict> {
+/// What became of every Move that was merged, those that were reverted since too. A verdict that the record does not have
+/// any more was given nevertheless.
+fn verdicts(
+    world: &World,
+    policy: &Policy,
+    scenario: &Scenario,
+    record: Option<&Record>,
+    changes: &[&(Moment, bascule_core::name::PolicyKey, Box<Record>)],
+) -> Vec<Verdict> {
     let merged = world.git.head.moves.get(&policy.key).map(Vec::as_slice).unwrap_or_default();
+    let reverted = scenario.events.iter().filter_map(|e| match &e.what {
+        Happens::Revert(mv) if merged.iter().all(|m| m.hash != mv.hash) => Some(&**mv),
+        _ => None,
+    });
     let verdict = |mv: &bascule_core::moves::Move| {
         let given = record.and_then(|r| r.verdict(&mv.hash));
+        let before = || changes.iter().rev().find_map(|(_, _, r)| r.verdict(&mv.hash));
+        let is_merged = merged.iter().any(|m| m.hash == mv.hash);
+        let (given, message) = match (given, before()) {
+            (Some(v), _) if is_merged => (Some(v), v.message.clone()),
+            (Some(v), _) => (Some(v), format!("{}; its merge was reverted, which undoes nothing", v.message)),
+            (None, Some(v)) => (Some(v), format!("{}; the arbiter has forgotten it since", v.message)),
+            (None, None) if is_merged => (None, "it was not carried out while it was watched".to_owned()),
+            (None, None) => (None, "its merge was reverted before it was carried out".to_owned()),
+        };
         Verdict {
             name: mv.name.to_string(),
             kind: mv.order.kind().to_owned(),
             end: given.map(|v| format!("{:?}", v.end)),
-            message: given.map_or_else(
-                || "it was not carried out while it was watched".to_owned(),
-                |v| v.message.clone(),
-            ),
+            message,
         }
     };
-    merged.iter().map(verdict).collect()
+    reverted.chain(merged).map(verdict).collect()
 }

@@ -68,11 +68,28 @@ impl<'a> Reader<'a> {
         let list = value["events"].as_array().map_or(&[][..], Vec::as_slice);
         let events =
             list.iter().enumerate().filter_map(|(i, event)| self.event(event, &format!("events[{i}]")));
-        let events = events.collect();
+        let events: Vec<Event> = events.collect();
+        self.reverted_after_merged(&events);
         let list = value["why"].as_array().map_or(&[][..], Vec::as_slice);
         let why = list.iter().enumerate().filter_map(|(i, asked)| self.question(asked, &format!("why[{i}]")));
         let why = why.collect();
         Said { profile, seed, lasts, writes_every, events, why }
+    }
+
+    /// A merge can be reverted only after it was made.
+    fn reverted_after_merged(&mut self, events: &[Event]) {
+        for event in events {
+            let What::Revert(reverted) = &event.what else { continue };
+            let merged =
+                |e: &Event| e.at < event.at && matches!(&e.what, What::Move(mv) if mv.name == reverted.name);
+            if !events.iter().any(merged) {
+                let name = &reverted.name;
+                self.wrong(
+                    "events",
+                    format!("found revert: {name}, expected an earlier event move: {name} that merges it"),
+                );
+            }
+        }
     }
 
     fn question(&mut self, value: &Value, path: &str) -> Option<Question> {
@@ -88,10 +105,10 @@ impl<'a> Reader<'a> {
         let at = self.time(value, path, "at");
         let lasts = self.time(value, path, "for");
         let given: Vec<&str> =
-            ["fail", "switchTo", "move"].into_iter().filter(|f| text(value, f).is_some()).collect();
+            ["fail", "switchTo", "move", "revert"].into_iter().filter(|f| text(value, f).is_some()).collect();
         let &[what] = given.as_slice() else {
             let found = if given.is_empty() { "none of them".to_owned() } else { given.join(" and ") };
-            self.wrong(path, format!("found {found}, expected exactly one of fail, switchTo, move"));
+            self.wrong(path, format!("found {found}, expected exactly one of fail, switchTo, move, revert"));
             return None;
         };
         if what != "fail" {
@@ -126,7 +143,9 @@ impl<'a> Reader<'a> {
                     );
                     return None;
                 };
-                Some(Event { at: at?, lasts: None, what: What::Move(Box::new(mv.clone())) })
+                let mv = Box::new(mv.clone());
+                let what = if what == "revert" { What::Revert(mv) } else { What::Move(mv) };
+                Some(Event { at: at?, lasts: None, what })
             }
         }
     }
@@ -201,6 +220,33 @@ mod tests {
     }
 
     #[test]
+    fn a_merge_is_reverted_only_after_it_was_made() {
+        let mv = Move {
+            hash: bascule_core::moves::MoveHash("h".to_owned()),
+            name: "night".try_into().unwrap(),
+            order: bascule_core::moves::Order::Switchover { to: "lyon".try_into().unwrap() },
+            from: None,
+            epoch: None,
+            serial: None,
+            not_before: None,
+            not_after: None,
+            reason: "a test".to_owned(),
+        };
+        let parse = |text: &str| {
+            let file = File { path: "night.yaml", bytes: text.as_bytes() };
+            read(&file, &sites(), std::slice::from_ref(&mv))
+        };
+        let said = parse("events:\n  - { at: 2s, revert: night }\n  - { at: 1s, move: night }\n").unwrap();
+        assert_eq!(said.events[0].words(), "the merge of the Move night is reverted");
+        let wrong =
+            parse("events:\n  - { at: 1s, revert: night }\n  - { at: 2s, move: night }\n").unwrap_err();
+        assert!(
+            wrong[0].to_string().contains("found revert: night, expected an earlier event move: night"),
+            "{wrong:?}"
+        );
+    }
+
+    #[test]
     fn everything_wrong_is_named_with_line_field_found_and_expected() {
         let wrong = parse(
             "events:\n  - at: 10s\n    fail: siet\n    site: paris\n  - at: soon\n    fail: site\n    site: lyno\n  - at: 1s\n    fail: link\n    switchTo: lyon\n  - at: 1s\n    move: night\n  - at: 2s\n    switchTo: paris\n    for: 3s\n",
@@ -220,7 +266,7 @@ mod tests {
         let wrong = parse("events:\n  - at: 10s\n    fial: site\n").unwrap_err();
         assert_eq!(
             wrong[0],
-            "night.yaml:3:11: events[0].fial: unknown field 'fial', expected one of: at, fail, for, move, site, switchTo"
+            "night.yaml:3:11: events[0].fial: unknown field 'fial', expected one of: at, fail, for, move, revert, site, switchTo"
         );
         let wrong = parse("profile: galaxy\nevents: []\n").unwrap_err();
         assert!(

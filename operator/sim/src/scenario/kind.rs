@@ -55,6 +55,11 @@ impl Kind {
         format!("{}{site}@TIME{lasts}", self.name)
     }
 
+    /// Whether the arbiter may know less after it than before.
+    pub(super) fn loses_the_record(&self) -> bool {
+        matches!(self.name, "arbiter-restored" | "arbiter-emptied")
+    }
+
     /// Whether it takes the guard away with the server: that another starts there is waited for.
     pub(super) fn takes_the_guard(&self) -> bool {
         matches!(self.name, "guard" | "node" | "guard-frozen" | "pod-frozen" | "guard-link")

@@ -75,7 +75,7 @@ impl Scenario {
         let moves = || {
             self.events.iter().filter_map(|e| match &e.what {
                 What::Move(mv) => Some((e.at, mv)),
-                What::Fault { .. } | What::Switch(_) => None,
+                What::Fault { .. } | What::Switch(_) | What::Revert(_) => None,
             })
         };
         let at = |t: Timestamp, d: Duration| t.checked_sub(d).ok();
@@ -122,6 +122,8 @@ pub enum What {
     Switch(SiteName),
     /// Somebody merges this Move.
     Move(Box<Move>),
+    /// Somebody reverts the merge of this Move: it is in the repository no more.
+    Revert(Box<Move>),
 }
 
 impl Event {
@@ -139,6 +141,7 @@ impl Event {
             }
             What::Switch(to) => format!("a Move Switchover to {to} is merged"),
             What::Move(mv) => format!("the Move {} ({}) is merged", mv.name, mv.order.kind()),
+            What::Revert(mv) => format!("the merge of the Move {} is reverted", mv.name),
         }
     }
 }

@@ -144,7 +144,7 @@ fn lasting(scenario: &Scenario) -> Vec<Option<usize>> {
         What::Fault { kind, site } if kind.ends && e.lasts.is_none() => {
             Some(site.as_ref().map(|(at, _)| *at))
         }
-        What::Fault { .. } | What::Switch(_) | What::Move(_) => None,
+        What::Fault { .. } | What::Switch(_) | What::Move(_) | What::Revert(_) => None,
     };
     scenario.events.iter().filter_map(for_good).collect()
 }
@@ -206,7 +206,7 @@ impl Player<'_> {
                     let fault = kind.fault(site.as_ref().map_or(0, |(at, _)| *at));
                     self.world.plan(When::At(self.began + event.at), fault, event.lasts);
                 }
-                What::Switch(_) | What::Move(_) => people.push(event),
+                What::Switch(_) | What::Move(_) | What::Revert(_) => people.push(event),
             }
         }
         people.sort_by_key(|e| e.at);
@@ -292,6 +292,7 @@ impl Player<'_> {
         match &event.what {
             What::Fault { .. } => {}
             What::Move(mv) => self.world.commit_move(&key, mv),
+            What::Revert(mv) => self.world.revert_move(&key, mv),
             What::Switch(to) => {
                 let Some((from, epoch)) = self.world.record(&key).map(|r| (r.active.clone(), r.epoch)) else {
                     return;

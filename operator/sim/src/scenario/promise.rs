@@ -77,12 +77,11 @@ fn losses(policy: &Policy, scenario: &Scenario, account: &Account) -> [Judgement
         What::Move(mv) => {
             matches!(&mv.order, bascule_core::moves::Order::Failover { accept_data_loss: true, .. })
         }
-        What::Fault { .. } | What::Switch(_) => false,
+        What::Fault { .. } | What::Switch(_) | What::Revert(_) => false,
     });
     let rows = match account.lost {
         0 => "no row lost".to_owned(),
-        1 => "1 row lost".to_owned(),
-        n => format!("{n} rows lost"),
+        n => format!("{} lost", rows(n)),
     };
     let promised = |ok: bool| match (ok, accepted) {
         (true, _) => Promised::Held,
@@ -197,11 +196,18 @@ fn bound(policy: &Policy, scenario: &Scenario, account: &Account) -> Result<(Dur
     Ok((sum, terms.into_iter().map(|(_, words)| words).collect::<Vec<_>>().join(" + ")))
 }
 
+fn rows(n: usize) -> String {
+    if n == 1 { "1 row".to_owned() } else { format!("{n} rows") }
+}
+
 fn switchovers(account: &Account) -> Vec<Judgement> {
     let planned = account.verdicts.iter().filter(|v| v.kind == "Switchover");
     let judge = |v: &super::Verdict| {
         let done = v.end.as_deref() == Some("Done");
         let measured = match &v.end {
+            Some(end) if done && account.lost > 0 => {
+                format!("{}: {end}; {} lost in all that happened", v.name, rows(account.lost))
+            }
             Some(end) if done => format!("{}: {end}", v.name),
             Some(end) => format!("{}: {end}, {}", v.name, v.message),
             None => format!("{}: {}", v.name, v.message),

@@ -37,6 +37,17 @@ impl World {
         self.commit(move |objects| objects.moves.entry(policy).or_default().push(mv));
     }
 
+    /// Somebody reverts the commit that brought a Move.
+    pub fn revert_move(&mut self, policy: &PolicyKey, mv: &Move) {
+        let (policy, hash) = (policy.clone(), mv.hash.clone());
+        self.transcript.person(self.now, &format!("the merge of the Move {} is reverted", mv.name));
+        self.commit(move |objects| {
+            if let Some(moves) = objects.moves.get_mut(&policy) {
+                moves.retain(|m| m.hash != hash);
+            }
+        });
+    }
+
     /// Somebody commits a policy.
     pub fn commit_policy(&mut self, policy: &Policy) {
         let policy = policy.clone();

@@ -3,6 +3,7 @@
 use bascule_core::moves::{Move, MoveEnd, MoveHash, Order};
 use bascule_core::record::Phase;
 use bascule_sim::fault::Fault;
+use bascule_sim::world::World;
 use bascule_sim::world::postgres::Run;
 use bascule_sim::world::steering::{Leg, Matter, Whose};
 
@@ -24,21 +25,28 @@ pub fn a_guard_asks_between_two_holds() {
         let take = w.hold(TAKER, TAKE, Leg::There);
         switch(&mut w);
         until(&mut w, "the handover", ms(8_000), |w| phase(w) == Phase::Handover);
+        let back = w.hold(HOLDER, Matter::Swap(Phase::Steady), Leg::There);
         if restarts {
             w.strike(Fault::OperatorKilled(PARIS));
         }
         let answers = w.databases[PARIS].guard.last_word;
-        let end = w.now + ms(5_000);
-        while w.now < end && phase(&w) == Phase::Handover {
+        let end = w.now + ms(6_000);
+        while w.now < end {
             w.step(end);
-            assert!(phase(&w) != Phase::Handover || !has_leave(&w, PARIS), "granted in Handover");
-            assert!(phase(&w) != Phase::Handover || !writes(&w, PARIS), "it writes in Handover");
+            assert!(!has_leave(&w, PARIS), "granted in Handover");
+            assert!(!writes(&w, PARIS), "it writes in Handover");
         }
-        assert!(restarts || w.databases[PARIS].guard.last_word > answers, "its guard was not answered");
-        assert!(
-            !restarts || phase(&w) == Phase::Steady,
-            "an operator that started in Handover did not roll back"
+        assert_eq!(phase(&w), Phase::Handover);
+        assert!(w.databases[PARIS].guard.last_word > answers, "its guard was not answered");
+        assert_eq!(
+            w.kept(back) > 0,
+            restarts,
+            "only an operator that started in Handover rolls back so soon"
         );
+        w.let_go(back);
+        if restarts {
+            until(&mut w, "the rollback", ms(3_000), |w| phase(w) == Phase::Steady);
+        }
         w.let_go(take);
         w.run_for(ms(1_000));
         let lost = decided(&w, TAKER, &TAKE).any(|d| !d.applied);
@@ -57,19 +65,40 @@ pub fn an_old_grant_reaches_a_locked_guard() {
         let answers = w.hold(GUARD, Matter::Grant, Leg::Back);
         let take = w.hold(TAKER, TAKE, Leg::There);
         w.run_while(ms(4_000), |w| w.databases[PARIS].server.run != Run::Down);
-        let locked = w.databases[PARIS].server.run == Run::Down && w.kept(answers) > 0;
+        let is_locked = |w: &World| w.databases[PARIS].guard.rules.memory().locked.is_some();
+        let locked = w.databases[PARIS].server.run == Run::Down && is_locked(&w) && w.kept(answers) > 0;
         met += usize::from(locked);
         w.let_go(answers);
         let end = w.now + ms(200);
         while w.now < end {
             w.step(end);
             let between = matches!(phase(&w), Phase::Requested | Phase::Handover);
+            assert!(!locked || !between || is_locked(&w), "an old grant took the lock off");
             assert!(!locked || !between || !writes(&w, PARIS), "an old grant opened it again");
         }
         w.let_go(take);
         ends_well(&mut w);
     }
     assert!(met > 0, "no old grant reached a locked guard");
+}
+
+/// As long as the swap to `Handover` is on its way, nothing is opened again: it may be applied at any moment.
+pub fn a_handover_is_on_its_way_when_its_site_gives_it_up() {
+    let mut w = begin(13);
+    let handover = w.hold(HOLDER, Matter::Swap(Phase::Handover), Leg::There);
+    switch(&mut w);
+    until(&mut w, "the handover's sending", ms(8_000), |w| w.kept(handover) > 0);
+    let end = w.now + ms(3_000);
+    while w.now < end && last(&w, HOLDER, &Matter::Swap(Phase::Steady)).is_none() {
+        w.step(end);
+        let back = last(&w, HOLDER, &Matter::Swap(Phase::Steady)).is_some();
+        assert!(back || !has_leave(&w, PARIS), "granted with its handover on the way");
+        assert!(back || !writes(&w, PARIS), "it opened with its handover on the way");
+    }
+    let waited = w.last_kept(handover).is_some_and(|age| age >= w.timing.tq());
+    assert!(waited || w.kept(handover) > 1, "it was never given up");
+    w.let_go(handover);
+    ends_well(&mut w);
 }
 
 /// The swap to `Handover` is slow: paris gives it up and does not know what became of it. While it may still be applied
@@ -108,6 +137,32 @@ pub fn a_database_dies_and_its_guard_is_not_heard() {
         dead
     });
     assert!(met > 0, "the database was never dead");
+    a_lock_is_ordered_and_not_heard();
+}
+
+/// A promotion has failed and its guard is ordered to lock. It is heard and does not hear: it asks, and no answer comes.
+fn a_lock_is_ordered_and_not_heard() {
+    let mut w = begin(14);
+    w.databases[LYON].server.faults.promote = Some(ms(200_000));
+    switch(&mut w);
+    until(&mut w, "the promotion", ms(9_000), |w| w.databases[LYON].server.run == Run::Promoting);
+    w.run_for(ms(57_000));
+    let words = [
+        w.hold(Whose::Guard(LYON), Matter::Grant, Leg::Back),
+        w.hold(Whose::Guard(LYON), Matter::Told, Leg::Back),
+    ];
+    let end = w.now + ms(6_000);
+    while w.now < end {
+        w.step(end);
+        let runs = w.databases[LYON].server.run == Run::Promoting;
+        assert!(!runs || phase(&w) != Phase::Offered, "offered without the guard's word");
+    }
+    assert!(w.kept(words[1]) > 0, "no lock was ordered");
+    for held in words {
+        w.let_go(held);
+    }
+    w.databases[LYON].server.faults.promote = None;
+    ends_well(&mut w);
 }
 
 /// Somebody saw paris stopped, at a serial. Meanwhile it was taken back into service, which is a new serial: the
@@ -152,7 +207,7 @@ pub fn a_person_saw_it_stopped_before_it_went_on() {
     w.commit_policy(&policy);
     w.commit_move(&key(&w), &stale);
     until(&mut w, "the verdict", ms(20_000), |w| verdict(w, "seen-before").is_some());
-    assert_eq!(verdict(&w, "seen-before"), Some(MoveEnd::Stale));
+    assert_eq!(verdict(&w, "seen-before"), Some(MoveEnd::Stale), "an old statement counted");
     assert!(writes(&w, PARIS) && decided(&w, TAKER, &TAKE).all(|d| !d.applied), "taken on an old statement");
     w.relieve(Fault::ArbiterCut(PARIS));
     ends_well(&mut w);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bascule_core::record::Phase;
 use bascule_sim::fault::Fault;
+use bascule_sim::time::{Moment, micros};
 use bascule_sim::world::World;
 use bascule_sim::world::steering::{Held, Leg, Matter, Whose};
 
@@ -29,85 +30,140 @@ fn heard_again(world: &mut World, silence: [Held; 2]) {
     }
 }
 
-/// Lyon has seen `L` of silence and has not read the record since. Paris comes back and re-claims; then the record is
-/// read, with the new serial, and the silence is the old one.
+/// What it has said last arrives now.
+fn said_last_arrives(world: &mut World, silence: [Held; 2]) {
+    for held in silence {
+        world.let_go(held);
+    }
+}
+
+/// The look at the lease that completes lyon's silence is heard of late. Meanwhile paris comes back and re-claims, and lyon
+/// reads the record: with the new serial, and an old silence.
 pub fn the_record_is_read_only_after_the_holder_came_back() {
     let world = begin(1);
-    let l = world.timing.l();
-    let met = sweep(&world, (1_900..2_700).step_by(10), |w, at| {
-        let was = last(w, HOLDER, &Matter::Renewal);
-        let quiet = silence(w);
-        let reads = w.hold(TAKER, Matter::Record, Leg::There);
-        let takes = w.hold(TAKER, TAKE, Leg::There);
+    let (l, tq) = (world.timing.l(), world.timing.tq());
+    let met = sweep(&world, (0..300).step_by(10), |w, at| {
         w.run_for(at);
+        let was = last(w, HOLDER, &Matter::Renewal).unwrap();
+        let quiet = silence(w);
+        // The look before it is heard of in time, or the series would break.
+        w.run_while(ms(3_500), |w| silent(w, was) + ms(20) < l);
+        w.run_for(ms(10));
+        let replies = w.hold(TAKER, Matter::Leases, Leg::Back);
+        w.run_while(ms(600), |w| silent(w, was) < l + ms(4));
         let seen = last(w, TAKER, &Matter::Leases);
-        heard_again(w, quiet);
-        // Lyon sees nothing newer of the lease until it has read the record.
-        let looks = w.hold(TAKER, Matter::Leases, Leg::There);
-        w.run_while(ms(700), |w| last(w, HOLDER, &RECLAIM).is_none());
-        w.let_go(reads);
-        w.run_for(ms(30));
-        w.let_go(looks);
-        w.lose(takes);
+        said_last_arrives(w, quiet);
+        let before = last(w, HOLDER, &RECLAIM);
+        w.run_while(ms(200), |w| last(w, HOLDER, &RECLAIM) == before);
         let claimed = last(w, HOLDER, &RECLAIM);
+        w.run_for(ms(10));
         let read = last(w, TAKER, &Matter::Record);
-        let silent = was.zip(seen).is_some_and(|(was, seen)| seen.since(was) >= l);
-        silent && claimed.zip(read).is_some_and(|(claimed, read)| read > claimed)
+        let heard = w.last_kept(replies).is_some_and(|age| age < tq);
+        w.let_go(replies);
+        w.run_for(ms(30));
+        heard && claimed > seen && read > claimed
     });
     assert!(met > 0, "the record was never read after the re-claim with the silence complete");
 }
 
-/// The replies to lyon's reads of the lease take almost their whole deadline: counted from the first sending to the
-/// last receipt the silence is `L`, and paris comes back at that moment.
-pub fn slow_reads_make_the_silence_look_longer() {
-    let world = begin(2);
-    let (l, tq) = (world.timing.l(), world.timing.tq());
-    let slow = tq * 9 / 10;
-    let met = sweep(&world, (1_800..2_300).step_by(20), |w, at| {
-        let quiet = silence(w);
-        let replies = w.hold(TAKER, Matter::Leases, Leg::Back);
-        let (began, end) = (w.now, w.now + at);
-        let (mut first, mut longest) = (None, ms(0));
-        while w.now < end {
-            w.run_while(end.since(w.now), |w| w.last_kept(replies).is_none_or(|age| age < slow));
-            if w.kept(replies) > 0 {
-                let sent = last(w, TAKER, &Matter::Leases).unwrap();
-                let from = *first.get_or_insert(sent);
-                w.pass_on(replies);
-                longest = longest.max(w.now.since(from));
-            }
-        }
-        let taken = last(w, TAKER, &TAKE).is_some_and(|at| at > began);
-        heard_again(w, quiet);
-        w.let_go(replies);
-        longest >= l && !taken
-    });
-    assert!(met > 0, "the silence never looked long enough without being it");
+/// For how long lyon's looks at the lease have shown what was so at that moment.
+fn silent(w: &World, was: Moment) -> Duration {
+    let mut looks = decided(w, TAKER, &Matter::Leases).filter(|d| d.at > was);
+    let first = looks.next().map(|d| d.at);
+    first.zip(looks.next_back().map(|d| d.at)).map(|(first, last)| last.since(first)).unwrap_or_default()
 }
 
-/// The record's reply comes after the last look at the lease that would prove the silence: that look proves nothing for
-/// what was read later.
+/// Lyon asks for the record after a gap of its own, and the question is slow. Meanwhile it looks at the lease for the last
+/// time, and then paris comes back and re-claims; only then the record is read. The look was sent after the question and
+/// before the reply: it proves nothing for what was read.
 pub fn the_record_is_read_anew_after_the_last_look_at_the_lease() {
     let world = begin(3);
-    let l = world.timing.l();
-    let met = sweep(&world, (2_000..2_600).step_by(10), |w, at| {
+    let (l, tq) = (world.timing.l(), world.timing.tq());
+    let met = sweep(&world, (250..500).step_by(10), |w, at| {
         let was = last(w, HOLDER, &Matter::Renewal).unwrap();
         let quiet = silence(w);
-        w.run_for(ms(1_700));
-        // Its own lease is all that lyon writes from here on: the record has to be read again.
-        let reads = w.hold(TAKER, Matter::Record, Leg::Back);
-        w.strike(Fault::Relist(LYON));
-        w.run_for(at.saturating_sub(ms(1_700)));
-        let looks = w.hold(TAKER, Matter::Leases, Leg::There);
-        heard_again(w, quiet);
+        let own = w.hold(TAKER, Matter::Renewal, Leg::There);
+        w.run_while(ms(3_500), |w| silent(w, was) + ms(300) < l);
+        w.run_for(at);
+        let reads = w.hold(TAKER, Matter::Record, Leg::There);
+        w.let_go(own);
+        w.run_while(ms(600), |w| silent(w, was) + ms(20) < l);
+        w.run_for(ms(10));
+        let replies = w.hold(TAKER, Matter::Leases, Leg::Back);
+        w.run_while(ms(600), |w| silent(w, was) < l + ms(4));
         let seen = last(w, TAKER, &Matter::Leases).unwrap();
+        w.run_for(ms(2));
+        let asked = w.last_kept(reads).map(|age| Moment(w.now.0 - micros(age)));
+        said_last_arrives(w, quiet);
+        let before = last(w, HOLDER, &RECLAIM);
+        w.run_while(ms(200), |w| last(w, HOLDER, &RECLAIM) == before);
+        let claimed = last(w, HOLDER, &RECLAIM);
+        // Its watch tells lyon before the reply does.
+        w.run_for(ms(10));
+        let lives = asked.is_some_and(|asked| asked < seen && w.now.since(asked) < tq);
+        w.pass_on(reads);
+        w.run_for(ms(8));
+        let read = last(w, TAKER, &Matter::Record);
+        let heard = w.last_kept(replies).is_some_and(|age| age < tq);
+        w.let_go(replies);
+        w.run_for(ms(30));
         w.let_go(reads);
-        w.run_while(ms(200), |w| last(w, HOLDER, &RECLAIM).is_none());
-        let taken = decided(w, TAKER, &TAKE).any(|d| d.applied && d.at > was);
-        w.let_go(looks);
-        seen.since(was) >= l && !taken && last(w, HOLDER, &RECLAIM).is_some()
+        lives && heard && claimed > Some(seen) && read > claimed
     });
-    assert!(met > 0, "the last look never came before the record's reply");
+    assert!(met > 0, "the last look never came between the question for the record and its reply");
+}
+
+/// A look of lyon at the lease is slow: sent before paris's last renewal, it shows it. From its sending the silence would
+/// be longer than it is.
+pub fn a_look_is_sent_before_the_last_renewal_and_shows_it() {
+    let world = begin(2);
+    let met = sweep(&world, (20..=240).step_by(20), |w, at| {
+        let looks = w.hold(TAKER, Matter::Leases, Leg::There);
+        w.run_while(ms(400), |w| w.kept(looks) == 0);
+        let renewals = w.hold(HOLDER, Matter::Renewal, Leg::There);
+        w.run_for(at);
+        let renews = w.kept(renewals) > 0;
+        w.let_go(renewals);
+        w.run_for(ms(2));
+        let (renewed, early) = (w.now, w.last_kept(looks));
+        let quiet = silence(w);
+        w.let_go(looks);
+        w.run_while(ms(3_500), |w| last(w, TAKER, &TAKE).is_none());
+        let taken = last(w, TAKER, &TAKE);
+        heard_again(w, quiet);
+        renews && early.is_some_and(|age| age >= ms(150)) && taken.is_some_and(|at| at > renewed)
+    });
+    assert!(met > 0, "no take began with a look that was sent well before the last renewal");
+}
+
+/// A look of lyon shows the silence, and is heard of when paris has renewed again. Until its receipt the silence would be
+/// longer than it was.
+pub fn a_look_is_heard_of_after_the_renewal_that_ended_the_silence() {
+    let world = begin(2);
+    let l = world.timing.l();
+    let met = sweep(&world, (60..200).step_by(10), |w, at| {
+        let quiet = silence(w);
+        let claim = w.hold(HOLDER, RECLAIM, Leg::There);
+        // The receipt of the first look that shows the silence.
+        let first = w.hold(TAKER, Matter::Leases, Leg::Back);
+        w.run_while(ms(300), |w| w.kept(first) == 0);
+        w.run_for(at);
+        w.let_go(first);
+        let began = w.now;
+        w.run_for(ms(1_850).saturating_sub(at));
+        let replies = w.hold(TAKER, Matter::Leases, Leg::Back);
+        w.run_while(ms(300), |w| w.kept(replies) == 0);
+        let looked = w.now;
+        said_last_arrives(w, quiet);
+        w.run_for(ms(210));
+        let renewed = last(w, HOLDER, &Matter::Renewal).is_some_and(|at| at >= looked);
+        let heard = w.now;
+        w.let_go(replies);
+        w.run_for(ms(30));
+        w.let_go(claim);
+        renewed && looked.since(began) < l && heard.since(began) >= l
+    });
+    assert!(met > 0, "no look at the silence was heard of after the renewal that ended it");
 }
 
 /// Lyon's reads of the lease fail for as long as a silence must last, while paris renews it.

@@ -11,6 +11,8 @@ use bascule_sim::time::Moment;
 use bascule_sim::world::steering::{Decided, Matter, Whose};
 use bascule_sim::world::{Plan, World};
 
+use crate::without;
+
 /// The active site at the beginning, in the model's words A.
 pub const PARIS: usize = 0;
 /// The other one, B.
@@ -22,6 +24,7 @@ pub const fn ms(n: u64) -> Duration {
 
 /// A settled world in which the other site takes at once.
 pub fn begin(seed: u64) -> World {
+    without::all_rules();
     let mut policy = sample::policy();
     Flow::SiteLost.fit(&mut policy);
     let mut plan = Plan::of(vec![policy], seed);
@@ -31,6 +34,7 @@ pub fn begin(seed: u64) -> World {
     world.write_down();
     // Renewals are sent every quarter of a second: a story begins at a new place of that beat with each seed.
     world.run_for(ms(seed * 37 % 250));
+    without::the_rules_left_out();
     world
 }
 

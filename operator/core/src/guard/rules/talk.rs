@@ -54,7 +54,11 @@ impl Rules {
         match step {
             Step::Read(number) => out.push(Action::ReadRecord { number }),
             Step::Renew(number) if self.may_fall_back(now) => out.push(Action::RenewLease { number }),
-            Step::Extend(until) if self.may_fall_back(now) => self.grants.extend(until, now),
+            Step::Extend(until) if self.may_fall_back(now) => {
+                let late = now + self.timing.r.duration();
+                let until = if forgets("an extension counts from the reading") { late } else { until };
+                self.grants.extend(until, now);
+            }
             Step::Nothing | Step::Renew(_) | Step::Extend(_) => {}
         }
     }
