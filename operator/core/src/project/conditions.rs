@@ -1,6 +1,6 @@
 //! Judgements with stable reasons.
 
-use super::{Condition, SiteRow, State, size};
+use super::{Condition, SiteRole, SiteRow, State, size};
 use crate::blocker::is_contended;
 use crate::decide::{PolicySeen, Situation, loss_now, withdrawal_wait};
 use crate::loss::LossBound;
@@ -36,7 +36,7 @@ pub(super) fn conditions(
         PolicySeen::Present(policy) => Some(*policy),
         PolicySeen::NotListed | PolicySeen::Absent => None,
     };
-    all.push(replication(record, policy, sites));
+    all.push(replication(s, record, policy, sites));
     let Some(policy) = policy else { return all };
     all.extend(flags(s, policy, record));
     all.extend(traffic(s, policy, record));
@@ -94,7 +94,12 @@ fn reachable(s: &Situation<'_>, sites: &[SiteRow]) -> Condition {
     one(kind, Some(true), "AllLive", "every site renews its lease")
 }
 
-fn replication(record: &Record, policy: Option<&Policy>, sites: &[SiteRow]) -> Condition {
+fn replication(
+    s: &Situation<'_>,
+    record: &Record,
+    policy: Option<&Policy>,
+    sites: &[SiteRow],
+) -> Condition {
     let kind = "ReplicationHealthy";
     if policy.is_some_and(|p| p.databases.is_empty()) {
         return one(kind, Some(true), "NoDatabase", "the policy has no database");
@@ -102,6 +107,12 @@ fn replication(record: &Record, policy: Option<&Policy>, sites: &[SiteRow]) -> C
     let followers = || sites.iter().filter(|r| r.name != record.active);
     if let Some(row) = followers().find(|r| r.streaming == Some(false)) {
         return one(kind, Some(false), "NotStreaming", not_streaming(row));
+    }
+    // What a replica has said last may be older than the stop of the server that it follows.
+    let mine = sites.iter().find(|r| r.name == record.active && r.name == *s.me);
+    if mine.is_some_and(|r| !matches!(r.role, SiteRole::Primary | SiteRole::Unknown)) {
+        let message = format!("the database of {}, which is active, does not run as a primary", record.active);
+        return one(kind, Some(false), "NoPrimary", message);
     }
     match followers().find(|r| {
         (r.streaming.is_none() || r.lag.bytes.is_none()) && !forgets("an unknown lag is not healthy")

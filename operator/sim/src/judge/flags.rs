@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bascule_core::name::PolicyKey;
+use bascule_core::record::Phase;
 
 use super::Invariant;
 use crate::time::Moment;
@@ -27,7 +28,9 @@ impl World {
             return;
         }
         for policy in self.judge.policies_named() {
-            let active = self.record(&policy).and_then(|r| self.site_of(&r.active));
+            // A policy that was deleted at a site is managed by nobody until it is back there.
+            let managed = self.record(&policy).filter(|r| r.phase != Phase::Unmanaged);
+            let active = managed.and_then(|r| self.site_of(&r.active));
             for site in 0..self.sites.len() {
                 let key = (policy.clone(), site);
                 if active.is_none() || active == Some(site) || !self.wears_no_flag(&policy, site) {

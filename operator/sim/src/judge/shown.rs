@@ -136,6 +136,8 @@ impl World {
     pub(crate) fn look_at_statuses(&mut self) {
         self.look_at_flags();
         let speakers = self.speakers();
+        // While nobody looks, what was said may have become true and false again: a lie counts from its next look.
+        self.judge.statuses.lies.retain(|(op, _, _), _| speakers.contains(op));
         for policy in self.judge.policies_named() {
             for op in &speakers {
                 self.judge_status(*op, &policy);
@@ -149,6 +151,7 @@ impl World {
         let me = self.sites[site].name.clone();
         // A status belongs to an object: where that was deleted nothing is shown.
         if !self.sites[site].cluster.objects.policies.contains_key(policy) {
+            self.judge.statuses.lies.retain(|key, _| key.0 != op || key.1 != *policy);
             return;
         }
         let Some(shown) = self.operators[op].shown.get(policy) else { return };
@@ -285,9 +288,11 @@ impl World {
             Amiss::Traffic(_) => record.as_ref().is_some_and(|r| self.site_of(&r.active) == Some(site)),
             Amiss::Phase(..) => true,
         };
+        let has_object = |site: usize| self.sites[site].cluster.objects.policies.contains_key(policy);
         let witnesses: Vec<usize> = speakers
             .iter()
             .copied()
+            .filter(|op| has_object(self.operators[*op].site))
             .filter(|op| concerned(self.operators[*op].site) && !self.is_cut_off(self.operators[*op].site))
             .collect();
         if witnesses.is_empty() {

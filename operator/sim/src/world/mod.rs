@@ -260,6 +260,7 @@ impl World {
         it.server.stream.on = false;
         it.server.stream.number += 1;
         it.server.run = postgres::Run::Primary { open };
+        self.checkpoint(db, None, serving::AFTER_START);
         self.judge.excuse(db);
         self.monitor_soon(db);
     }

@@ -28,7 +28,7 @@ const SILENT: Duration = Duration::from_secs(5);
 /// The first and the longest pause between two attempts to connect.
 const CONNECT: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 /// How long the first checkpoint of a primary waits.
-const AFTER_START: Duration = Duration::from_secs(1);
+pub(super) const AFTER_START: Duration = Duration::from_secs(1);
 /// How long a container takes to start again.
 const CONTAINER: (Duration, Duration) = (Duration::from_millis(400), Duration::from_millis(1500));
 
@@ -432,7 +432,12 @@ impl World {
                     self.step_fails(db, "the server did not load its new rules for clients");
                     return;
                 }
-                self.databases[db].server.run = Run::Standby { open: false };
+                let run = &mut self.databases[db].server.run;
+                *run = match *run {
+                    Run::Standby { .. } => Run::Standby { open: false },
+                    Run::Primary { .. } => Run::Primary { open: false },
+                    other => other,
+                };
                 self.goes_on(db, Step::Promote, Duration::from_millis(1));
             }
             Step::Promote => self.promotes(db),
@@ -659,7 +664,16 @@ impl World {
                 self.checkpoint(db, None, AFTER_START);
                 self.step_ends(db, StepEnd::Is(ServerState::Primary { open: false }));
             }
-            _ => {}
+            // Somebody else has promoted it: it has left recovery, which is what the guard asks for.
+            Run::Primary { .. } => {
+                let end = if self.databases[db].has_leave(now) {
+                    StepEnd::Is(ServerState::Primary { open: false })
+                } else {
+                    StepEnd::NoLeave
+                };
+                self.step_ends(db, end);
+            }
+            Run::Down | Run::Starting { .. } | Run::Stopping | Run::Orphans => {}
         }
     }
 
@@ -685,7 +699,7 @@ impl World {
         self.goes_on(db, Step::Opened, wait);
     }
 
-    fn checkpoint(&mut self, db: usize, serial: Option<u64>, wait: Duration) {
+    pub(super) fn checkpoint(&mut self, db: usize, serial: Option<u64>, wait: Duration) {
         let it = &mut self.databases[db];
         let speeds = it.server.speeds;
         let takes = it.takes(speeds.checkpoint);
