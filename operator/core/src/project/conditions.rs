@@ -94,12 +94,7 @@ fn reachable(s: &Situation<'_>, sites: &[SiteRow]) -> Condition {
     one(kind, Some(true), "AllLive", "every site renews its lease")
 }
 
-fn replication(
-    s: &Situation<'_>,
-    record: &Record,
-    policy: Option<&Policy>,
-    sites: &[SiteRow],
-) -> Condition {
+fn replication(s: &Situation<'_>, record: &Record, policy: Option<&Policy>, sites: &[SiteRow]) -> Condition {
     let kind = "ReplicationHealthy";
     if policy.is_some_and(|p| p.databases.is_empty()) {
         return one(kind, Some(true), "NoDatabase", "the policy has no database");
@@ -111,7 +106,8 @@ fn replication(
     // What a replica has said last may be older than the stop of the server that it follows.
     let mine = sites.iter().find(|r| r.name == record.active && r.name == *s.me);
     if mine.is_some_and(|r| !matches!(r.role, SiteRole::Primary | SiteRole::Unknown)) {
-        let message = format!("the database of {}, which is active, does not run as a primary", record.active);
+        let message =
+            format!("the database of {}, which is active, does not run as a primary", record.active);
         return one(kind, Some(false), "NoPrimary", message);
     }
     match followers().find(|r| {

@@ -27,6 +27,10 @@ const BUSY_DATABASE: Duration = Duration::from_secs(5);
 /// the usual time. A site that comes back finds its parts starting one after the other.
 const UNSETTLED: Duration = Duration::from_secs(1);
 
+/// How long after its caller has given up an effect may still come: a server that stood still goes on with what it was
+/// asked. What comes later still is found by the usual looks.
+const LANDS: Duration = QUIET;
+
 /// The looks at one policy's things.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Looks {
@@ -45,6 +49,8 @@ struct Entry {
     due: Option<Boottime>,
     /// How many looks in a row found something unsettled.
     unsettled: u32,
+    /// Until when an effect that nobody knows the outcome of may still come.
+    doubt: Option<Boottime>,
 }
 
 impl Entry {
@@ -76,12 +82,20 @@ impl Looks {
         entry.due = None;
     }
 
+    /// An effect on `what` has an outcome that nobody knows: it may come late, after a look that has not found it. One
+    /// look follows the other until it can come no more, less and less often.
+    pub(super) fn doubted(&mut self, what: &Look, now: Boottime) {
+        self.idle = None;
+        self.entries.entry(what.clone()).or_default().doubt = Some(now + LANDS);
+    }
+
     /// The look at `what` has ended. `settled`: everything about it is known and as it shall be.
     pub(super) fn ended(&mut self, what: &Look, settled: bool, now: Boottime) {
         self.idle = None;
         let entry = self.entries.entry(what.clone()).or_default();
         entry.busy = false;
-        entry.unsettled = if settled { 0 } else { entry.unsettled.saturating_add(1) };
+        let doubted = entry.doubt.is_some_and(|until| now < until);
+        entry.unsettled = if settled && !doubted { 0 } else { entry.unsettled.saturating_add(1) };
         entry.last = (!entry.again).then_some(now);
         entry.again = false;
     }
@@ -195,5 +209,24 @@ mod tests {
         looks.ended(&what, false, first);
         assert_eq!(looks.due_of(vec![(what, QUIET)], true, first), []);
         assert_eq!(looks.next(), Some(first + UNSETTLED * 2));
+    }
+
+    #[test]
+    fn after_an_effect_of_unknown_outcome_one_look_follows_the_other_until_it_can_come_no_more() {
+        let mut looks = Looks::default();
+        let what = Look::Traffic("public".try_into().unwrap());
+        let mut now = Boottime::from_millis(0);
+        looks.doubted(&what, now);
+        looks.now(&what);
+        let mut waits = Vec::new();
+        for _ in 0..6 {
+            assert_eq!(looks.due_of(vec![(what.clone(), QUIET)], true, now).len(), 1);
+            looks.ended(&what, true, now);
+            assert_eq!(looks.due_of(vec![(what.clone(), QUIET)], true, now), []);
+            let next = looks.next().unwrap();
+            waits.push(next.since(now).as_secs());
+            now = next;
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 15, 15]);
     }
 }

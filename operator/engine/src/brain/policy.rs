@@ -317,13 +317,17 @@ impl State {
             lane.not_before = Some(now + wait_after(lane.failures));
             lane.failures = lane.failures.saturating_add(1);
         }
-        match step {
+        let target = match step {
             Step::SetReadOnly { workload, .. } | Step::Scale { workload, .. } => {
-                self.looks.now(&Look::Workload(workload.clone()));
+                Look::Workload(workload.clone())
             }
-            Step::PointTraffic { traffic, .. } => self.looks.now(&Look::Traffic(traffic.clone())),
-            Step::VerifyWrite { .. } => {}
+            Step::PointTraffic { traffic, .. } => Look::Traffic(traffic.clone()),
+            Step::VerifyWrite { .. } => return,
+        };
+        if matches!(outcome, Outcome::Unknown { .. }) {
+            self.looks.doubted(&target, now);
         }
+        self.looks.now(&target);
     }
 
     /// A write of the record ended: an arbiter that refuses it at once is asked again after a pause that grows.

@@ -10,12 +10,13 @@ use bascule_sim::fault::required_rows;
 use bascule_sim::flow::Flow;
 use bascule_sim::judge::Sometimes;
 use bascule_sim::sample;
-use bascule_sim::search::{Base, Case, Failure, Found, explore, menu, pairs, shrink, singles};
+use bascule_sim::search::{Base, Begins, Case, Failure, Found, explore, menu, pairs, shrink, singles};
 use bascule_sim::small;
 
-const USAGE: &str = "bascule-sim singles [FLOW…] | pairs [FLOW…] | explore SECONDS [NUMBER] | corpus FILE | replay CASE | bench FILE | small [WORD…]
+const USAGE: &str = "bascule-sim singles [FLOW…] | pairs [everywhere] [FLOW…] | explore SECONDS [NUMBER] | corpus FILE | replay CASE | bench FILE | small [WORD…]
   singles   every effect boundary of every flow with every fault; a table of what was covered
-  pairs     the same with a second fault three boundaries later (hours)
+  pairs     every pair of faults in every flow, each pair at another boundary, the second fault up to six boundaries
+            after the first (half an hour on two cores); everywhere: each pair at every boundary (half a day)
   explore   random flows, seeds and faults for so many seconds; failures are shrunk and printed with their replay
   corpus    plays every case of a file again; each must hold
   replay    plays one case, given as JSON, and tells its story
@@ -28,8 +29,11 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let rest = args.get(1..).unwrap_or_default();
     let done = match args.first().map(String::as_str) {
-        Some("singles") => enumerate(rest, false),
-        Some("pairs") => enumerate(rest, true),
+        Some("singles") => enumerate(rest, None),
+        Some("pairs") => match rest.split_first() {
+            Some((first, flows)) if first == "everywhere" => enumerate(flows, Some(Begins::Everywhere)),
+            _ => enumerate(rest, Some(Begins::Somewhere)),
+        },
         Some("explore") => chance(rest),
         Some("corpus") => corpus(rest),
         Some("replay") => replay(rest),
@@ -153,18 +157,17 @@ fn flows(names: &[String]) -> Result<Vec<Flow>, String> {
     names.iter().map(flow).collect()
 }
 
-fn enumerate(names: &[String], two: bool) -> Result<bool, String> {
+fn enumerate(names: &[String], two: Option<Begins>) -> Result<bool, String> {
     let mut all = Found::default();
     let began = moment();
     for flow in flows(names)? {
         let at = moment();
         let base =
             Base::new(flow, 1, &policy(), false).map_err(|why| format!("{}: {}", flow.name(), why.0))?;
-        let found = together(
-            |part, parts| {
-                if two { pairs(&base, part, parts, 3) } else { singles(&base, part, parts) }
-            },
-        );
+        let found = together(|part, parts| match two {
+            Some(begins) => pairs(&base, part, parts, begins),
+            None => singles(&base, part, parts),
+        });
         say(&format!(
             "{:<20} {:>3} boundaries {:>7} cases {:>4} failures {:>7.1} s",
             flow.name(),
@@ -186,7 +189,7 @@ fn enumerate(names: &[String], two: bool) -> Result<bool, String> {
     }
     // A search of everything has met everything that is dangerous, or it has not looked there.
     let mut unmet = Vec::new();
-    if names.is_empty() && !two {
+    if names.is_empty() && two.is_none() {
         unmet = Sometimes::ALL.into_iter().filter(|s| !all.met.contains(s)).collect();
         if !unmet.is_empty() {
             say(&format!("no case has met: {unmet:?}"));

@@ -9,6 +9,9 @@ use crate::flow::Flow;
 use crate::judge::{Invariant, Limit, Sometimes, Violation};
 use crate::time::Moment;
 
+/// How many boundaries after the first fault the second begins at most.
+pub const APART: usize = 6;
+
 /// A case that broke something.
 #[derive(Clone, Debug)]
 pub struct Failure {
@@ -110,25 +113,57 @@ pub(super) fn points(base: &Base) -> impl Iterator<Item = When> + '_ {
     boundaries.chain(moments.iter().map(|ms| When::At(Moment::from_millis(*ms))))
 }
 
-/// Each pair of faults at each boundary: the second begins some boundaries after the first.
-pub fn pairs(base: &Base, part: usize, parts: usize, apart: u32) -> Found {
+/// Where the first of two faults begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begins {
+    /// Each pair at one boundary of the flow, another one for each pair.
+    Somewhere,
+    /// Each pair at each boundary.
+    Everywhere,
+}
+
+/// Each pair of faults; the second begins up to [`APART`] boundaries after the first. `part` of `parts`: for several
+/// threads.
+pub fn pairs(base: &Base, part: usize, parts: usize, begins: Begins) -> Found {
     let mut found = Found::default();
+    if base.flow == Flow::Fleet {
+        return found;
+    }
+    let points: Vec<When> = points(base).collect();
+    let menu = menu();
     let mut n = 0;
-    for boundary in &base.boundaries {
-        for (first, first_lasts) in menu() {
-            for (second, second_lasts) in menu() {
+    for (i, (first, first_lasts)) in menu.iter().enumerate() {
+        for (j, (second, second_lasts)) in menu.iter().enumerate() {
+            // Neighbours in the menu fall on boundaries that are not neighbours.
+            let walks = i * 31 + j * 17;
+            let chosen = match begins {
+                Begins::Somewhere => vec![walks % points.len()],
+                Begins::Everywhere => (0..points.len()).collect(),
+            };
+            for at in chosen {
                 n += 1;
-                if n % parts == part {
-                    let faults = [
-                        Injected { when: When::Boundary(boundary.number), fault: first, lasts: first_lasts },
-                        Injected {
-                            when: When::Boundary(boundary.number + apart),
-                            fault: second,
-                            lasts: second_lasts,
-                        },
-                    ];
-                    found.plays(base, &faults);
+                if n % parts != part {
+                    continue;
                 }
+                let later = (at + (i + j * 3) % (APART + 1)).min(points.len() + APART);
+                let when = points[at].clone();
+                let then = match (&when, points.get(later)) {
+                    // What follows the last boundary without a fault may come with one.
+                    (When::Boundary(number), None) => {
+                        When::Boundary(number + u32::try_from(later - at).unwrap_or_default())
+                    }
+                    (_, Some(point)) => point.clone(),
+                    (_, None) => when.clone(),
+                };
+                let moments = [(&when, first), (&then, second)];
+                if moments.iter().any(|(w, f)| matches!(w, When::At(_)) && f.fate().is_some()) {
+                    continue;
+                }
+                let faults = [
+                    Injected { when, fault: *first, lasts: *first_lasts },
+                    Injected { when: then, fault: *second, lasts: *second_lasts },
+                ];
+                found.plays(base, &faults);
             }
         }
     }

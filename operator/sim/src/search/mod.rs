@@ -9,7 +9,7 @@ mod mutants;
 mod same_end;
 
 pub use self::case::{Base, Case, Injected, Verdict};
-pub use self::enumerate::{Coverage, Failure, Found, pairs, singles};
+pub use self::enumerate::{Begins, Coverage, Failure, Found, pairs, singles};
 pub use self::explore::{explore, shrink};
 pub use self::menu::menu;
 #[cfg(feature = "mutants")]
