@@ -15,9 +15,10 @@ STATIC_BIN := $(CARGO_TARGET_DIR)/$(TARGET)/demo
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$$PATH")
 # The real API server and etcd of the tests, once `make prepare` has built them: a folder for each set of versions.
 SERVERS = $(CACHE)/servers-$(shell cat e2e/servers/go.mod e2e/servers/go.sum | sha256sum | cut -c1-12)
-TEST_ENV = KUBEBUILDER_ASSETS="$(SERVERS)" BASCULE_ETCD="$(SERVERS)/etcd"
+HELM = $(CACHE)/helm-$(shell cat e2e/helm/go.mod e2e/helm/go.sum | sha256sum | cut -c1-12)/helm
+TEST_ENV = KUBEBUILDER_ASSETS="$(SERVERS)" BASCULE_ETCD="$(SERVERS)/etcd" BASCULE_HELM="$(HELM)"
 
-.PHONY: help demo sandbox binaries image test test-unit stories test-world test-client test-story test-scenarios sim sim-all sim-explore mutants sim-small bench-sim lint deny crds bench prepare packages
+.PHONY: help demo sandbox binaries image test test-unit stories test-world test-client test-story test-scenarios sim sim-all sim-explore mutants sim-small bench-sim lint deny crds chart test-chart chart-golden bench prepare packages
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -105,6 +106,7 @@ lint: packages ## Formatting, each crate's lints alone, generated files
 	$(CARGO) fmt --all --check
 	@for c in $(CRATES); do echo "clippy $$c"; $(CARGO) clippy --locked -q -p $$c --all-targets -- -D warnings; done
 	$(CARGO) run --locked -q -p bascule-crds --bin crdgen -- --check
+	$(CARGO) run --locked -q -p bascule-charts --bin chartgen -- --check
 
 deny: ## Licences, bans and sources of the dependencies
 	@command -v cargo-deny >/dev/null || CARGO_TARGET_DIR=$(CACHE)/cargo-deny $(CARGO) install --locked cargo-deny@0.20.2
@@ -112,6 +114,15 @@ deny: ## Licences, bans and sources of the dependencies
 
 crds: ## Write crds/generated/ from the Rust types
 	$(CARGO) run --locked -q -p bascule-crds --bin crdgen
+
+chart: crds ## Write the generated parts of charts/bascule and docs/rbac.md
+	$(CARGO) run --locked -q -p bascule-charts --bin chartgen
+
+test-chart: ## What the real helm makes of the chart, and says of values that are wrong
+	$(TEST_ENV) $(CARGO) test --locked -p bascule-charts
+
+chart-golden: ## Write charts/tests/golden anew: what helm renders and refuses, compared by the tests
+	$(TEST_ENV) BASCULE_GOLDEN=write $(CARGO) test --locked -q -p bascule-charts --test helm
 
 bench: binaries ## Measure failovers and write target/bench/failover.json (needs root)
 	$(BINARIES) $(SUDO) $(STATIC_BIN)/bascule-bench

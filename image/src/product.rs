@@ -60,3 +60,66 @@ pub fn authorities() -> Result<PathBuf> {
     );
     Ok(found)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::io::Read;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    fn read(from: &str) -> String {
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(from)).unwrap()
+    }
+
+    #[test]
+    fn image_dockerfile_and_chart_name_the_same_user() {
+        assert!(read("Dockerfile").contains(&format!("\nUSER {USER}:{USER}\n")));
+        assert!(read("charts/bascule/values.yaml").contains(&format!("\nrunAsUser: {USER}\n")));
+    }
+
+    #[test]
+    fn the_image_holds_the_program_and_the_authorities_and_the_same_files_make_the_same_image() {
+        let folder = tempfile::tempdir().unwrap();
+        let binary = std::env::current_exe().unwrap();
+        let save = |name: &str| {
+            let archive = folder.path().join(name);
+            save(&binary, &authorities().unwrap(), "example.org/bascule:1", &archive).unwrap();
+            std::fs::read(archive).unwrap()
+        };
+        let archive = save("a.tar");
+        assert!(archive == save("b.tar"), "two images of the same files differ");
+
+        let mut blobs = BTreeMap::new();
+        for entry in tar::Archive::new(&archive[..]).entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).unwrap();
+            blobs.insert(entry.path().unwrap().display().to_string(), bytes);
+        }
+        let value = |name: &str| serde_json::from_slice::<Value>(&blobs[name]).unwrap();
+        let blob = |digest: &Value| format!("blobs/{}", digest.as_str().unwrap().replace(':', "/"));
+        let index = value("index.json");
+        let manifest = value(&blob(&index["manifests"][0]["digest"]));
+        let config = value(&blob(&manifest["config"]["digest"]));
+        assert_eq!(config["architecture"], Machine::this().unwrap().name());
+        assert_eq!(config["config"]["User"], "65532:65532");
+        assert_eq!(config["config"]["Entrypoint"], serde_json::json!(["/bascule"]));
+
+        let layer = &blobs[&blob(&manifest["layers"][0]["digest"])];
+        let mut files = BTreeMap::new();
+        for entry in tar::Archive::new(&layer[..]).entries().unwrap() {
+            let entry = entry.unwrap();
+            let header = entry.header();
+            let is = (header.mode().unwrap() & 0o7777, header.uid().unwrap());
+            files.insert(entry.path().unwrap().display().to_string().trim_end_matches('/').to_owned(), is);
+        }
+        assert_eq!(files["bascule"], (0o755, 0));
+        assert_eq!(files["etc/ssl/certs/ca-certificates.crt"], (0o644, 0));
+        assert_eq!(files["var/lib/bascule"], (0o755, USER));
+        assert!(!files.keys().any(|f| f.contains("bin/")), "there is a shell or a tool: {files:?}");
+    }
+}
