@@ -7,16 +7,18 @@ CARGO ?= cargo
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 # Where what is built once is kept, outside the checkout.
 CACHE := $(or $(BASCULE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/bascule-sandbox)
-CRATES := bascule-core bascule-crds bascule-engine bascule-adapters bascule-guard bascule-sim bascule bascule-e2e
+CRATES := bascule-core bascule-crds bascule-engine bascule-adapters bascule-guard bascule-sim bascule bascule-image bascule-charts bascule-e2e
 # Programs that run in containers and sites are linked statically.
-STATIC := RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked --profile demo --target x86_64-unknown-linux-gnu
-STATIC_BIN := $(CARGO_TARGET_DIR)/x86_64-unknown-linux-gnu/demo
+TARGET := $(shell uname -m)-unknown-linux-gnu
+STATIC := RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked --target $(TARGET)
+STATIC_BIN := $(CARGO_TARGET_DIR)/$(TARGET)/demo
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$$PATH")
 # The real API server and etcd of the tests, once `make prepare` has built them: a folder for each set of versions.
 SERVERS = $(CACHE)/servers-$(shell cat e2e/servers/go.mod e2e/servers/go.sum | sha256sum | cut -c1-12)
-TEST_ENV = KUBEBUILDER_ASSETS="$(SERVERS)" BASCULE_ETCD="$(SERVERS)/etcd"
+HELM = $(CACHE)/helm-$(shell cat e2e/helm/go.mod e2e/helm/go.sum | sha256sum | cut -c1-12)/helm
+TEST_ENV = KUBEBUILDER_ASSETS="$(SERVERS)" BASCULE_ETCD="$(SERVERS)/etcd" BASCULE_HELM="$(HELM)"
 
-.PHONY: help demo sandbox binaries test test-unit stories test-world test-client test-story test-scenarios sim sim-all sim-explore mutants sim-small bench-sim lint deny crds bench prepare packages
+.PHONY: help demo sandbox binaries image test test-unit stories test-world test-client test-story test-scenarios sim sim-all sim-explore mutants sim-small bench-sim lint deny crds chart test-chart chart-golden bench prepare packages
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,7 +42,15 @@ test-world: prepare ## The sandbox's own tests: two real clusters, faults, what 
 BINARIES = BASCULE_BIN=$(STATIC_BIN)/bascule BASCULE_WEB_BIN=$(STATIC_BIN)/demo-web
 
 binaries: packages
-	$(STATIC) -p bascule -p bascule-e2e -p bascule-sim
+	$(STATIC) --profile demo -p bascule -p bascule-e2e -p bascule-sim
+
+# What is published is built with all optimizations: IMAGE_PROFILE=demo is quicker to build.
+IMAGE_PROFILE ?= release
+IMAGE := $(CARGO_TARGET_DIR)/image
+
+image: packages ## The container image and its list of parts, without a container daemon, in target/image
+	$(STATIC) --profile $(IMAGE_PROFILE) -p bascule
+	$(CARGO) run --locked -q -p bascule-image -- $(CARGO_TARGET_DIR)/$(TARGET)/$(IMAGE_PROFILE)/bascule $(IMAGE)
 
 test-client: prepare binaries ## The client that judges the scenarios, against the demo's web application in both sites
 	$(BINARIES) $(CARGO) test --locked -p bascule-e2e --test client -- --nocapture
@@ -96,6 +106,7 @@ lint: packages ## Formatting, each crate's lints alone, generated files
 	$(CARGO) fmt --all --check
 	@for c in $(CRATES); do echo "clippy $$c"; $(CARGO) clippy --locked -q -p $$c --all-targets -- -D warnings; done
 	$(CARGO) run --locked -q -p bascule-crds --bin crdgen -- --check
+	$(CARGO) run --locked -q -p bascule-charts --bin chartgen -- --check
 
 deny: ## Licences, bans and sources of the dependencies
 	@command -v cargo-deny >/dev/null || CARGO_TARGET_DIR=$(CACHE)/cargo-deny $(CARGO) install --locked cargo-deny@0.20.2
@@ -103,6 +114,15 @@ deny: ## Licences, bans and sources of the dependencies
 
 crds: ## Write crds/generated/ from the Rust types
 	$(CARGO) run --locked -q -p bascule-crds --bin crdgen
+
+chart: crds ## Write the generated parts of charts/bascule and docs/rbac.md
+	$(CARGO) run --locked -q -p bascule-charts --bin chartgen
+
+test-chart: ## What the real helm makes of the chart, and says of values that are wrong
+	$(TEST_ENV) $(CARGO) test --locked -p bascule-charts
+
+chart-golden: ## Write charts/tests/golden anew: what helm renders and refuses, compared by the tests
+	$(TEST_ENV) BASCULE_GOLDEN=write $(CARGO) test --locked -q -p bascule-charts --test helm
 
 bench: binaries ## Measure failovers and write target/bench/failover.json (needs root)
 	$(BINARIES) $(SUDO) $(STATIC_BIN)/bascule-bench

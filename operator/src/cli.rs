@@ -45,6 +45,11 @@ pub enum Command {
 pub enum GuardKind {
     /// A PostgreSQL server.
     Postgres(Box<bascule_guard::Args>),
+    /// Copy this program into a volume, for a container of another image: what an init container does.
+    Install {
+        /// The folder that the volume is mounted on.
+        folder: PathBuf,
+    },
 }
 
 /// How logs are written.

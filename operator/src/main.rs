@@ -81,6 +81,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             runtime.block_on(plan::run(*args))
         }
         Command::Simulate(args) => simulate::run(&args),
+        Command::Guard(GuardKind::Install { folder }) => {
+            bascule_guard::install(&folder)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Guard(GuardKind::Postgres(args)) => {
             install_crypto()?;
             telemetry::start(cli::LogFormat::Text)?;

@@ -356,6 +356,22 @@ mod tests {
     }
 
     #[test]
+    fn the_alerts_of_the_chart_ask_for_metrics_that_are_there() {
+        let alerts = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/bascule/templates/prometheusrule.yaml");
+        let alerts = std::fs::read_to_string(alerts).unwrap();
+        let words = alerts.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let asked: BTreeSet<&str> = words.filter(|w| w.starts_with("bascule_")).collect();
+        assert!(asked.len() >= 7, "{asked:?}");
+        let text = Metrics::new().text(&Now::default()).unwrap();
+        for name in asked {
+            let there = text
+                .lines()
+                .any(|l| l.strip_prefix("# HELP ").is_some_and(|l| l.starts_with(&format!("{name} "))));
+            assert!(there, "{name} is asked for by an alert and is no metric of the operator");
+        }
+    }
+
+    #[test]
     fn what_was_lost_is_told_when_it_is_asked_for() {
         let now = Now { events_lost: 3, journal_lost: 5, ..Now::default() };
         let text = Metrics::new().text(&now).unwrap();

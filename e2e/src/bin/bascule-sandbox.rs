@@ -232,6 +232,7 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 fn prepare(no_binaries: bool) -> Result<()> {
     let progress = Progress::shown();
     tools::Tools::ensure(&progress)?;
+    tools::Tools::helm(&progress)?;
     let binaries = (!no_binaries).then(|| tools::StaticBinaries::ensure(&progress)).transpose()?;
     image::ensure_store(&progress, &image::ensure_base(&progress)?)?;
     if let Some(binaries) = binaries {

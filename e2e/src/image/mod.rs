@@ -1,6 +1,5 @@
 //! Container images out of local files, without a container tool: what goes into them, and a cache of them.
 
-mod archive;
 mod rootfs;
 mod store;
 
@@ -10,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
-pub use archive::{ImageConfig, Layer};
+use bascule_image::{ImageConfig, Layer, product};
 pub use store::{copy_store, ensure_store};
 
 use crate::command::run;
@@ -25,7 +24,7 @@ pub const BUSYBOX: &str = "bascule.test/busybox:1";
 pub const POSTGRES: &str = "bascule.test/postgres:15";
 /// The demo's web application.
 pub const WEB: &str = "bascule.test/web:1";
-/// The static `bascule` binary at `/bascule`, with busybox to copy it.
+/// The image that is published, under a name of the sandbox.
 pub const BASCULE: &str = "bascule.test/bascule:1";
 
 /// Raised when a recipe below changes.
@@ -46,7 +45,9 @@ pub fn ensure_base(progress: &Progress) -> Result<Vec<PathBuf>> {
 pub fn ensure_ours(progress: &Progress, ours: &StaticBinaries) -> Result<Vec<PathBuf>> {
     Ok(vec![
         cached(progress, WEB, &content(&ours.web)?, |file| web(&ours.web, file))?,
-        cached(progress, BASCULE, &content(&ours.bascule)?, |file| bascule(&ours.bascule, file))?,
+        cached(progress, BASCULE, &product_key(&ours.bascule)?, |file| {
+            product::save(&ours.bascule, &product::authorities()?, BASCULE, file)
+        })?,
     ])
 }
 
@@ -112,15 +113,6 @@ fn web(binary: &Path, file: &Path) -> Result<()> {
     layer.file(binary, "demo-web", 0o755)?;
     let config = ImageConfig { entrypoint: vec!["/demo-web"], user: "999:999", ..ImageConfig::default() };
     layer.save(WEB, &config, file)
-}
-
-fn bascule(binary: &Path, file: &Path) -> Result<()> {
-    let mut layer = Layer::new()?;
-    busybox_files(&mut layer)?;
-    layer.file(binary, "bascule", 0o755)?;
-    let config =
-        ImageConfig { entrypoint: vec!["/bascule"], env: vec!["PATH=/bin:/"], ..ImageConfig::default() };
-    layer.save(BASCULE, &config, file)
 }
 
 fn postgres(file: &Path) -> Result<()> {
@@ -220,6 +212,11 @@ fn postgres(file: &Path) -> Result<()> {
 fn version(packages: &[&str]) -> Result<String> {
     let args = ["-W", "-f", "${Package} ${Version}\n"].into_iter().chain(packages.iter().copied());
     run("dpkg-query", args)
+}
+
+/// What the published image is made of.
+fn product_key(binary: &Path) -> Result<String> {
+    Ok([product::RECIPE.to_owned(), content(binary)?, content(&product::authorities()?)?].concat())
 }
 
 fn content(file: &Path) -> Result<String> {

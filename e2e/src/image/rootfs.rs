@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::Layer;
+use bascule_image::Layer;
 
 /// Adds files and folders at the paths they have here, and every library that one of the programs needs.
 pub(super) fn add(layer: &mut Layer, sources: &[PathBuf]) -> Result<()> {

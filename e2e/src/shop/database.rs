@@ -135,7 +135,7 @@ fn stateful_set(shop: &Shop<'_>, site: Place, cluster: &str, begins: bool) -> Va
     let world = shop.world();
     let mut init = vec![json!({
         "name": "bascule", "image": image::BASCULE, "imagePullPolicy": "Never",
-        "command": ["cp", "/bascule", "/opt/bascule/bascule"],
+        "args": ["guard", "install", "/opt/bascule"],
         "volumeMounts": [{ "name": "bascule", "mountPath": "/opt/bascule" }],
     })];
     if begins {

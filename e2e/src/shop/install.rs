@@ -10,14 +10,16 @@ use kube::Api;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use serde_json::Value;
 
-use super::{NAMESPACE, PolicyText, SYSTEM, Shop, database, objects, policy};
+use super::{NAMESPACE, PolicyText, Shop, database, objects, policy};
 use crate::waiting::until;
-use crate::world::{OperatorOptions, Place};
+use crate::world::{OperatorOptions, Operators, Place, SYSTEM};
 
 /// How long everything may take from the first object to a steady pair.
 pub const INSTALL: Duration = Duration::from_mins(2);
 /// How long an API server may take to serve a new kind.
 const ESTABLISHED: Duration = Duration::from_secs(20);
+/// The Secrets that the policy and its source name.
+pub const SECRETS: [&str; 4] = ["main-bascule", "main-replication", "dns-key", "git-credentials"];
 /// In whose name objects are applied.
 const MANAGER: &str = "shop-team";
 
@@ -45,13 +47,20 @@ impl Shop<'_> {
 
     async fn install_at(&self, site: Place) -> Result<()> {
         let client = self.world().kube(site).await?;
-        for text in DEFINITIONS {
-            // Generated as JSON-compatible YAML; the API server takes it as it is.
-            let object: Value = serde_yaml::from_str(text).context("a checked-in definition")?;
-            apply(&client, &object).await?;
-        }
-        for name in [SYSTEM, NAMESPACE] {
-            apply(&client, &objects::namespace(name)).await?;
+        apply(&client, &objects::namespace(NAMESPACE)).await?;
+        match self.world().operators() {
+            Operators::Pods => {
+                let world = self.world();
+                tokio::task::block_in_place(|| world.install_release(site, &[NAMESPACE], &SECRETS))?;
+            }
+            Operators::Processes => {
+                for text in DEFINITIONS {
+                    // Generated as JSON-compatible YAML; the API server takes it as it is.
+                    let object: Value = serde_yaml::from_str(text).context("a checked-in definition")?;
+                    apply(&client, &object).await?;
+                }
+                apply(&client, &objects::namespace(SYSTEM)).await?;
+            }
         }
         let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
         until("Bascule's kinds", ESTABLISHED, || async {

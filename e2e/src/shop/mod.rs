@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 
-pub use install::INSTALL;
+pub use install::{INSTALL, SECRETS};
 pub use policy::{MoveText, PolicyText};
 pub use view::{Seen, View};
 pub use wal::{Saved, saved_commits};
@@ -37,8 +37,6 @@ pub const DATABASE_POD: &str = "main-0";
 pub const DATABASE_CONTAINER: &str = "postgres";
 /// Name of the web application's Deployment and of the policy's entry.
 pub const WEB: &str = "web";
-/// Namespace that the operators keep their own objects in.
-pub const SYSTEM: &str = "bascule-system";
 /// Folder in the git repository that the policies are read from.
 pub const FOLDER: &str = "shop";
 

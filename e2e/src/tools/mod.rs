@@ -44,6 +44,11 @@ impl Tools {
             .unwrap_or_else(|| self.servers.join(name))
     }
 
+    /// The real helm, built when there is none yet: only the chart's tests ask for it.
+    pub fn helm(progress: &Progress) -> Result<PathBuf> {
+        servers::ensure_helm(progress)
+    }
+
     /// The slim CoreDNS.
     pub fn coredns(&self) -> PathBuf {
         self.coredns.clone()

@@ -1,4 +1,4 @@
-//! Kubernetes' own servers, etcd and CoreDNS, built from Go modules whose checksums are committed.
+//! Kubernetes' own servers, etcd, CoreDNS and helm, built from Go modules whose checksums are committed.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -13,6 +13,8 @@ use crate::progress::{Note, Progress};
 
 const GO_MOD: &str = include_str!("../../servers/go.mod");
 const GO_SUM: &str = include_str!("../../servers/go.sum");
+const HELM_MOD: &str = include_str!("../../helm/go.mod");
+const HELM_SUM: &str = include_str!("../../helm/go.sum");
 const COREDNS_MOD: &str = include_str!("../../coredns/go.mod");
 const COREDNS_SUM: &str = include_str!("../../coredns/go.sum");
 const COREDNS_MAIN: &str = include_str!("../../coredns/main.go");
@@ -48,6 +50,14 @@ pub(super) fn ensure_coredns(progress: &Progress) -> Result<PathBuf> {
     let files = &[("go.mod", COREDNS_MOD), ("go.sum", COREDNS_SUM), ("main.go", COREDNS_MAIN)];
     Module { folder: &folder, files }.ensure(progress, "coredns", ".")?;
     Ok(folder.join("coredns"))
+}
+
+/// The real helm.
+pub(super) fn ensure_helm(progress: &Progress) -> Result<PathBuf> {
+    let folder = cache_folder()?.join(format!("helm-{}", key(&[HELM_MOD, HELM_SUM])));
+    let module = Module { folder: &folder, files: &[("go.mod", HELM_MOD), ("go.sum", HELM_SUM)] };
+    module.ensure(progress, "helm", "helm.sh/helm/v4/cmd/helm")?;
+    Ok(folder.join("helm"))
 }
 
 /// Names a cache folder by what its content is made of.

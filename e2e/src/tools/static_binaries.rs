@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::progress::{Note, Progress};
 
-const TARGET: &str = "x86_64-unknown-linux-gnu";
 const PROFILE: &str = "demo";
 
 /// The programs that go into images and into sites.
@@ -52,13 +51,13 @@ impl StaticBinaries {
 /// Builds and answers the folder with the programs.
 fn cargo(packages: &[&str], note: &Note) -> Result<PathBuf> {
     let workspace = super::workspace()?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
+    let folder = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut child = Command::new(cargo)
         .current_dir(&workspace)
-        .args(["build", "--locked", "--profile", PROFILE, "--target", TARGET])
+        .args(["build", "--locked", "--profile", PROFILE, "--target", &target()])
         .args(packages)
-        .env("CARGO_TARGET_DIR", &target)
+        .env("CARGO_TARGET_DIR", &folder)
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         .env("CARGO_TERM_COLOR", "never")
         .stdin(Stdio::null())
@@ -78,7 +77,13 @@ fn cargo(packages: &[&str], note: &Note) -> Result<PathBuf> {
         let from = said.len().saturating_sub(40);
         bail!("cargo build {} ended with {status}:\n{}", packages.join(" "), said[from..].join("\n"));
     }
-    Ok(target.join(TARGET).join(PROFILE))
+    Ok(folder.join(target()).join(PROFILE))
+}
+
+/// Named although it is this machine's own: flags for the linker hold for the programs then and not for what runs while
+/// they are built.
+fn target() -> String {
+    format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
 }
 
 /// A program that asks for a dynamic linker would not start in an empty image.
@@ -89,8 +94,9 @@ fn ensure_static(file: &Path) -> Result<()> {
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     ensure!(
         said.contains("statically linked") || said.contains("not a dynamic executable"),
-        "{} is not linked statically: build it with RUSTFLAGS='-C target-feature=+crt-static' and --target {TARGET}",
-        file.display()
+        "{} is not linked statically: build it with RUSTFLAGS='-C target-feature=+crt-static' and --target {}",
+        file.display(),
+        target()
     );
     Ok(())
 }

@@ -35,6 +35,7 @@ mod parts;
 pub mod pki;
 pub mod place;
 mod pods;
+mod release;
 mod restore;
 pub mod run_folder;
 mod status;
@@ -49,9 +50,10 @@ use nix::sys::signal::Signal;
 
 pub use arbiter::ArbiterTiming;
 pub use faults::{Cut, End, Scope};
-pub use operator::{OPERATOR, OperatorOptions};
+pub use operator::{OPERATOR, OperatorOptions, Operators};
 pub use place::Place;
 pub use pods::{Pod, Process};
+pub use release::{OPERATOR_PODS, RELEASE, SYSTEM};
 pub use status::Status;
 
 use crate::image;
@@ -71,6 +73,8 @@ pub struct Options {
     pub arbiter: ArbiterTiming,
     /// Whether the static `bascule` and demo web binaries are built and imported as images.
     pub with_binaries: bool,
+    /// How the operators run.
+    pub operators: Operators,
     /// Whether the arbiter's, the zone's and the databases' disks lie in memory: for what asserts while the machine is
     /// busy with something else, never for what is measured or shown.
     pub disks_in_memory: bool,
@@ -83,6 +87,7 @@ impl Default for Options {
             progress: Progress::shown(),
             arbiter: ArbiterTiming::default(),
             with_binaries: true,
+            operators: Operators::default(),
             disks_in_memory: false,
         }
     }
@@ -219,6 +224,11 @@ impl World {
     /// What a person sees.
     pub fn progress(&self) -> &Progress {
         &self.options.progress
+    }
+
+    /// How the operators run.
+    pub fn operators(&self) -> Operators {
+        self.options.operators
     }
 
     fn options(&self) -> &Options {

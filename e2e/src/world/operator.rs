@@ -1,4 +1,4 @@
-//! The operator of a site, as a process inside the site: what hits the site hits it.
+//! The operator of a site: a process inside the site, so that what hits the site hits it, or a pod of its cluster.
 
 use std::fs;
 use std::path::PathBuf;
@@ -19,6 +19,16 @@ pub const OPERATOR: &str = "operator";
 /// How long an operator may take to end.
 const END: Duration = Duration::from_secs(20);
 
+/// How the operators run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Operators {
+    /// As processes with every right: quick to start and to kill.
+    #[default]
+    Processes,
+    /// As pods of the image, installed by the chart with the least rights.
+    Pods,
+}
+
 /// What an operator is started with on top of [`command_line`].
 #[derive(Clone, Debug, Default)]
 pub struct OperatorOptions {
@@ -29,7 +39,7 @@ pub struct OperatorOptions {
 }
 
 /// Port on which each site's operator listens for the guards of the site's databases.
-const GUARD_PORT: u16 = 7443;
+pub(super) const GUARD_PORT: u16 = 7443;
 /// Port of its health and metrics.
 const HTTP_PORT: u16 = 8081;
 
@@ -38,14 +48,11 @@ fn command_line(world: &World, site: Place) -> Vec<String> {
     let arbiter = world.arbiter();
     let identity = arbiter.identity(&format!("operator-{site}"));
     let own = world.operator_folder(site);
-    // The own member first: the nearest answers soonest.
-    let mut endpoints = arbiter.endpoints();
-    endpoints.sort_by_key(|url| !url.contains(&site.address().to_string()));
     vec![
         "operator".to_owned(),
         format!("--site={site}"),
         format!("--kubeconfig={}", world.kubeconfig_of(site, "bascule").display()),
-        format!("--arbiter-endpoints={}", endpoints.join(",")),
+        format!("--arbiter-endpoints={}", world.nearest_endpoints(site).join(",")),
         format!("--arbiter-ca={}", world.pki().ca().display()),
         format!("--arbiter-cert={}", identity.cert.display()),
         format!("--arbiter-key={}", identity.key.display()),
@@ -62,7 +69,17 @@ fn command_line(world: &World, site: Place) -> Vec<String> {
 impl World {
     /// Where the site's operator listens for guards.
     pub fn guard_address(&self, site: Place) -> String {
-        format!("{}:{GUARD_PORT}", site.address())
+        match self.options().operators {
+            Operators::Processes => format!("{}:{GUARD_PORT}", site.address()),
+            Operators::Pods => format!("{}:{GUARD_PORT}", Self::operator_service()),
+        }
+    }
+
+    /// The arbiter's members, the site's own first: the nearest answers soonest.
+    pub(super) fn nearest_endpoints(&self, site: Place) -> Vec<String> {
+        let mut endpoints = self.arbiter().endpoints();
+        endpoints.sort_by_key(|url| !url.contains(&site.address().to_string()));
+        endpoints
     }
 
     /// Folder of the site's journal, one file a day.
@@ -70,7 +87,7 @@ impl World {
         self.operator_folder(site).join("journal")
     }
 
-    fn operator_folder(&self, site: Place) -> PathBuf {
+    pub(super) fn operator_folder(&self, site: Place) -> PathBuf {
         self.run().place(site).join("operator")
     }
 
@@ -91,8 +108,12 @@ impl World {
         Ok(())
     }
 
-    /// Starts the site's operator. It runs when this returns; whether it is ready is its own to say.
+    /// Starts the site's operator. It runs when this returns; whether it is ready is its own to say. One that is a pod
+    /// is started by its kubelet, after a power loss as well.
     pub fn start_operator(&self, site: Place, options: &OperatorOptions) -> Result<()> {
+        if self.options().operators == Operators::Pods {
+            return Ok(());
+        }
         let binary = &self.binaries().context("this world was made without the bascule binary")?.bascule;
         self.write_guard_certificates(site)?;
         Part::new(Group::Operator, OPERATOR, binary)

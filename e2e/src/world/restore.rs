@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::cgroup::Cgroups;
-use super::{OPERATOR, OperatorOptions, Place, World, control};
+use super::{OPERATOR, OperatorOptions, Operators, Place, World, control};
 use crate::process::Recorded;
 
 impl World {
@@ -28,7 +28,7 @@ impl World {
             if !self.runs(site, "kubelet")? {
                 self.boot_node(site).await?;
             }
-            if !self.runs(site, OPERATOR)? {
+            if self.operators() == Operators::Processes && !self.runs(site, OPERATOR)? {
                 self.start_operator(site, &OperatorOptions::default())?;
             }
         }

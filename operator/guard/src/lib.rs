@@ -10,6 +10,7 @@ mod clock;
 mod clone;
 mod config;
 mod control;
+mod install;
 mod journal;
 mod link;
 mod monitor;
@@ -33,6 +34,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, mpsc};
 
 pub use crate::config::{Args, Config, ConfigError};
+pub use crate::install::{InstallError, install};
 pub use crate::store::StoreError;
 
 use crate::access::Access;

@@ -16,6 +16,7 @@ pub mod marks;
 pub mod ownership;
 pub mod pods;
 pub mod port;
+pub mod rights;
 pub mod secret;
 pub mod status;
 pub mod verify;

@@ -16,6 +16,7 @@ mod from_git;
 mod keeping;
 mod pods;
 mod policy;
+mod rights;
 mod site;
 mod verifying;
 mod watching;

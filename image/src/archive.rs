@@ -1,4 +1,4 @@
-//! Writes an OCI image archive that `ctr images import` takes.
+//! Writes an image as an archive in the OCI layout, which `ctr images import`, `skopeo` and `crane` take.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -9,6 +9,8 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
+
+use crate::Machine;
 
 /// How a container of the image starts.
 #[derive(Clone, Debug, Default)]
@@ -23,9 +25,13 @@ pub struct ImageConfig<'a> {
     pub user: &'a str,
     /// Working folder; empty: the root.
     pub workdir: &'a str,
+    /// The machine that its programs were built for; none: this one.
+    pub machine: Option<Machine>,
+    /// What tools show of it.
+    pub labels: Vec<(&'a str, &'a str)>,
 }
 
-/// The one layer of an image. It is not compressed: it never leaves this machine.
+/// The one layer of an image. It is not compressed; who pushes an image to a registry may do so.
 pub struct Layer {
     tar: Builder<File>,
     folders: BTreeSet<String>,
@@ -88,12 +94,15 @@ impl Layer {
         let layer_ref = json!({
             "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": format!("sha256:{digest}"), "size": size,
         });
+        let machine = config.machine.map_or_else(Machine::this, Ok)?;
+        let labels: serde_json::Map<String, Value> =
+            config.labels.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
         let config = serde_json::to_vec(&json!({
-            "architecture": "amd64",
+            "architecture": machine.name(),
             "os": "linux",
             "config": {
                 "Entrypoint": config.entrypoint, "Cmd": config.cmd, "Env": config.env,
-                "User": config.user, "WorkingDir": config.workdir,
+                "User": config.user, "WorkingDir": config.workdir, "Labels": labels,
             },
             "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{digest}")] },
         }))?;
@@ -104,6 +113,7 @@ impl Layer {
             "layers": [layer_ref],
         }))?;
         let mut entry = reference("manifest", &manifest);
+        entry["platform"] = json!({ "os": "linux", "architecture": machine.name() });
         // `ctr images import` takes the image's full name from here.
         entry["annotations"] =
             json!({ "org.opencontainers.image.ref.name": name, "io.containerd.image.name": name });

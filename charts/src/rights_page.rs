@@ -1,0 +1,76 @@
+//! `docs/rbac.md`: every right of the operator, and why.
+
+use bascule_adapters::kube::rights::{Names, RIGHTS, Right, Scope};
+
+const HEAD: &str = "<!-- Generated from operator/adapters/src/kube/rights.rs by `make chart`; do not edit. -->
+# What the operator may do in its cluster
+
+One ServiceAccount in each site, with rights in that site's cluster alone: no operator has a kubeconfig of another site.
+The chart's roles are made from the list below (`charts/bascule/templates/rbac.yaml`), and a test makes each call on a
+real API server with exactly these rights, then again without each single one, which must be refused
+(`operator/adapters/tests/kube/rights.rs`).
+
+It may not read or write roles, use another's identity, run anything in a pod, or delete anything but policies and Moves
+that came from git. It changes one key, one number or one annotation at a time, by server-side apply without force, and
+leaves what another field manager owns.
+
+The guards beside the databases need no right at all: they never ask the API server.
+
+";
+
+const TAIL: &str = "## To give less
+
+- `rbac.namespaces` binds the rights in the applications' namespaces to those that are listed. A policy elsewhere says in
+  its status which right is missing, and no transition of it begins.
+- `rbac.secretNames` lists the only Secrets that may be read there: those that policies name (`secretRef`,
+  `replicationSecretRef`, `tsigSecretRef`) and PolicySources (`secretRef`).
+- `rbac.create: false` leaves roles and bindings to you; this page and `helm template` say what they have to hold.
+
+People need none of this. With `rbac.people` the cluster's own roles `view`, `edit` and `admin` let those who may see an
+application see its policies, and those who may change it write Moves. Who may write a Move may move the application.
+";
+
+pub(crate) fn text() -> String {
+    let mut text = HEAD.to_owned();
+    for (scope, title, said) in [
+        (
+            Scope::Cluster,
+            "In the whole cluster",
+            "Bascule's own kinds are watched in every namespace; Nodes and Namespaces have none.",
+        ),
+        (Scope::Own, "In the operator's own namespace", "What it must remember when the arbiter forgets."),
+        (
+            Scope::Applications,
+            "In the namespaces of the applications",
+            "All of them, or those of `rbac.namespaces`.",
+        ),
+    ] {
+        text += &format!("## {title}\n\n{said}\n\n| Resource | Objects | Verb | Why |\n|---|---|---|---|\n");
+        for right in RIGHTS.iter().filter(|r| r.scope == scope) {
+            for (verb, why) in right.verbs {
+                text += &format!("| {} | {} | `{verb}` | {why} |\n", resource(right), objects(right));
+            }
+        }
+        text.push('\n');
+    }
+    text + TAIL
+}
+
+fn resource(right: &Right) -> String {
+    match right.group {
+        "" => format!("`{}`", right.resource),
+        group => format!("`{}` of `{group}`", right.resource),
+    }
+}
+
+fn objects(right: &Right) -> String {
+    let which = match right.names {
+        Names::Any => "any".to_owned(),
+        Names::Only(names) => names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+        Names::Listed => "any, or those of `rbac.secretNames`".to_owned(),
+    };
+    match right.only_for {
+        None => which,
+        Some(field) => format!("{which}; only with `rbac.secretFlags`, for policies with `{field}`"),
+    }
+}

@@ -1,0 +1,306 @@
+//! The chart in the hands of the real helm: what it renders, and what it says of values that are wrong. Both are kept as
+//! files under `golden/`; `make chart-golden` writes them anew.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test says what is wrong by panicking"
+)]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::Deserialize as _;
+use serde_json::{Value, json};
+
+/// What `helm` answered.
+struct Answer {
+    ok: bool,
+    out: String,
+    err: String,
+}
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn helm(args: &[&str]) -> Answer {
+    let program = std::env::var_os("BASCULE_HELM").map(PathBuf::from).filter(|p| p.is_file());
+    let program = program.expect(
+        "this test needs the real helm: build it with `make prepare`, and run the test by `make test-chart`, or name it in BASCULE_HELM",
+    );
+    let home = tempfile::tempdir().unwrap();
+    let output = Command::new(program)
+        .args(args)
+        .env_clear()
+        .env("HOME", home.path())
+        // No cluster is asked.
+        .env("KUBECONFIG", "/dev/null")
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Answer { ok: output.status.success(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+fn render(more: &[&str]) -> Answer {
+    let (chart, values) = (folder().join("bascule"), folder().join("bascule/ci/paris-values.yaml"));
+    let head = ["template", "bascule", chart.to_str().unwrap(), "-n", "bascule-system"];
+    let values = ["-f", values.to_str().unwrap()];
+    helm(&[&head[..], &values, more].concat())
+}
+
+fn rendered(more: &[&str]) -> Vec<Value> {
+    let answer = render(more);
+    assert!(answer.ok, "{more:?}: {}", answer.err);
+    objects(&answer.out)
+}
+
+fn objects(text: &str) -> Vec<Value> {
+    serde_yaml::Deserializer::from_str(text)
+        .map(|document| Value::deserialize(document).unwrap())
+        .filter(|object| !object.is_null())
+        .collect()
+}
+
+fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    objects.iter().filter(|o| o["kind"] == kind).collect()
+}
+
+/// Compares with what is kept, or keeps it.
+fn golden(path: &str, found: &str) {
+    let file = folder().join("tests/golden").join(path);
+    if std::env::var_os("BASCULE_GOLDEN").is_some_and(|v| v == "write") {
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, found).unwrap();
+        return;
+    }
+    let kept = std::fs::read_to_string(&file).unwrap_or_default();
+    if kept != found {
+        let line = kept.lines().zip(found.lines()).take_while(|(a, b)| a == b).count();
+        let show = |text: &str| text.lines().nth(line).unwrap_or("(end)").to_owned();
+        panic!(
+            "{}, line {}:\n  kept  {}\n  found {}\nif that is meant, run `make chart-golden` and look at the difference",
+            file.display(),
+            line + 1,
+            show(&kept),
+            show(found)
+        );
+    }
+}
+
+/// The definitions are compared by themselves.
+const WITHOUT_KINDS: [&str; 4] = ["--set", "crds.enabled=false", "--api-versions", "bascule.dev/v1alpha1"];
+
+#[test]
+fn lint_finds_nothing_to_warn_of() {
+    let (chart, values) = (folder().join("bascule"), folder().join("bascule/ci/paris-values.yaml"));
+    let answer = helm(&["lint", "--strict", chart.to_str().unwrap(), "-f", values.to_str().unwrap()]);
+    assert!(answer.ok && answer.out.contains("0 chart(s) failed"), "{}{}", answer.out, answer.err);
+    assert!(!answer.out.contains("[WARNING]"), "{}", answer.out);
+}
+
+#[test]
+fn what_is_rendered_is_what_was_looked_at() {
+    let everything = [
+        "--api-versions",
+        "monitoring.coreos.com/v1",
+        "--set",
+        "rbac.namespaces={shop,blog},rbac.secretNames={main-bascule,dns-key},image.digest=sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        "--set",
+        "serviceMonitor.enabled=true,serviceMonitor.labels.team=platform,prometheusRule.enabled=true,prometheusRule.allSites=true",
+        "--set",
+        "prometheusRule.runbookUrl=https://docs.example.org/alerts,networkPolicy.egress.enabled=true,journal.persistence.storageClass=fast",
+        "--set",
+        "image.pullSecrets={registry},nodeSelector.tier=infra,podLabels.team=platform,env[0].name=HTTPS_PROXY,env[0].value=http://proxy:3128",
+    ];
+    let few = [
+        "--set",
+        "journal.persistence.enabled=false,rbac.people=false,networkPolicy.enabled=false,rbac.secretFlags=true,runAsUser=null,priorityClassName=",
+    ];
+    for (name, more) in [("as-it-comes", &[][..]), ("everything-on", &everything), ("least", &few)] {
+        let answer = render(&[&WITHOUT_KINDS[..], more].concat());
+        assert!(answer.ok, "{name}: {}", answer.err);
+        golden(&format!("rendered/{name}.yaml"), &answer.out);
+    }
+}
+
+#[test]
+fn the_kinds_are_the_ones_that_the_operator_was_built_with_and_stay_unless_told_otherwise() {
+    for (more, kept) in [(&[][..], true), (&["--set", "crds.keep=false"], false)] {
+        let objects = rendered(more);
+        let found = of_kind(&objects, "CustomResourceDefinition");
+        let definitions = bascule_crds::definitions().unwrap();
+        assert_eq!(found.len(), definitions.len());
+        for definition in definitions {
+            let name = &definition.json["metadata"]["name"];
+            let found = found.iter().find(|o| o["metadata"]["name"] == *name).unwrap();
+            let policy = &found["metadata"]["annotations"]["helm.sh/resource-policy"];
+            assert_eq!(*policy, if kept { json!("keep") } else { Value::Null }, "{name}");
+            assert_eq!(found["spec"], definition.json["spec"], "{name}");
+        }
+    }
+    assert!(of_kind(&rendered(&WITHOUT_KINDS), "CustomResourceDefinition").is_empty());
+}
+
+#[test]
+fn secrets_are_read_only_where_and_by_the_names_that_are_listed() {
+    let objects = rendered(&["--set", "rbac.namespaces={shop},rbac.secretNames={main-bascule}"]);
+    let secret_rules: Vec<&Value> = of_kind(&objects, "ClusterRole")
+        .iter()
+        .chain(&of_kind(&objects, "Role"))
+        .flat_map(|role| role["rules"].as_array().unwrap())
+        .filter(|rule| rule["resources"].as_array().unwrap().contains(&json!("secrets")))
+        .collect();
+    assert_eq!(secret_rules.len(), 1, "{secret_rules:?}");
+    assert_eq!(secret_rules[0]["resourceNames"], json!(["main-bascule"]));
+    assert_eq!(secret_rules[0]["verbs"], json!(["get"]));
+    let bound: Vec<&Value> =
+        objects.iter().filter(|o| o["roleRef"]["name"] == "bascule-applications").collect();
+    assert_eq!(bound.len(), 1);
+    assert_eq!(
+        (&bound[0]["kind"], &bound[0]["metadata"]["namespace"]),
+        (&json!("RoleBinding"), &json!("shop"))
+    );
+}
+
+#[test]
+fn every_alert_is_explained_and_no_other() {
+    let on = "prometheusRule.enabled=true,prometheusRule.allSites=true";
+    let objects = rendered(&["--api-versions", "monitoring.coreos.com/v1", "--set", on]);
+    let rules = of_kind(&objects, "PrometheusRule");
+    let alerts: BTreeSet<String> = rules[0]["spec"]["groups"][0]["rules"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|rule| rule["alert"].as_str().unwrap().to_owned())
+        .collect();
+    let page = std::fs::read_to_string(folder().parent().unwrap().join("docs/alerts.md")).unwrap();
+    let explained: BTreeSet<String> =
+        page.lines().filter_map(|l| l.strip_prefix("### ")).map(str::to_owned).collect();
+    assert_eq!(alerts, explained);
+}
+
+#[test]
+fn every_value_has_its_place_in_the_schema_and_no_other_is_taken() {
+    let read = |name: &str| std::fs::read_to_string(folder().join("bascule").join(name)).unwrap();
+    let schema: Value = serde_json::from_str(&read("values.schema.json")).unwrap();
+    let values = bascule_charts::values::documented(&read("values.yaml")).unwrap();
+    assert!(values.len() > 40, "{}", values.len());
+    for value in &values {
+        let mut place = &schema;
+        for part in value.path.split('.') {
+            assert_eq!(
+                place["additionalProperties"], false,
+                "{}: something unknown would be taken",
+                value.path
+            );
+            place = &place["properties"][part];
+            assert!(place.is_object(), "{} is not in values.schema.json", value.path);
+        }
+    }
+    let known: BTreeSet<String> = values.into_iter().map(|v| v.path).collect();
+    let mut listed = BTreeSet::new();
+    collect(&schema, "", &mut listed);
+    // Helm gives it to every chart that is a part of another.
+    listed.remove("global");
+    assert_eq!(listed, known, "the schema and values.yaml differ");
+}
+
+fn collect(schema: &Value, path: &str, into: &mut BTreeSet<String>) {
+    for (name, below) in schema["properties"].as_object().into_iter().flatten() {
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        if below["properties"].is_object() && path != "resources" {
+            collect(below, &path, into);
+        } else {
+            into.insert(path);
+        }
+    }
+}
+
+/// A name, what is set, and the field that the answer has to name.
+const WRONG: &[(&str, &[&str], &str)] = &[
+    ("site-missing", &["site.name="], "site.name"),
+    ("site-not-a-name", &["site.name=Paris!"], "site.name"),
+    ("site-under-another-key", &["siteName=paris"], "siteName"),
+    ("endpoints-missing", &["arbiter.endpoints=[]"], "arbiter.endpoints"),
+    ("endpoints-as-text", &["arbiter.endpoints=https://a:2379"], "/arbiter/endpoints"),
+    ("endpoints-two", &["arbiter.endpoints={https://a:2379,https://b:2379}"], "arbiter.endpoints"),
+    (
+        "endpoints-without-tls",
+        &["arbiter.endpoints={http://a:2379,https://b:2379,https://c:2379}"],
+        "arbiter.endpoints[0]",
+    ),
+    (
+        "endpoints-without-port",
+        &["arbiter.endpoints={https://a:2379,https://b,https://c:2379}"],
+        "arbiter.endpoints[1]",
+    ),
+    (
+        "endpoints-twice",
+        &["arbiter.endpoints={https://a:2379,https://a:2379,https://c:2379}"],
+        "arbiter.endpoints",
+    ),
+    ("arbiter-secret-missing", &["arbiter.secretName="], "arbiter.secretName"),
+    ("guards-secret-missing", &["guards.secretName="], "guards.secretName"),
+    ("election-too-slow-for-the-profile", &["profile=metro", "arbiter.election=1s"], "arbiter.election"),
+    ("election-without-unit", &["arbiter.election=abc"], "arbiter.election"),
+    ("generation-below-zero", &["arbiter.generation=-1"], "/arbiter/generation"),
+    ("profile-unknown", &["profile=galaxy"], "/profile"),
+    ("replicas-two", &["replicas=2"], "replicas"),
+    ("replicas-none", &["replicas=0"], "replicas"),
+    ("port-below-1024", &["guards.port=443"], "/guards/port"),
+    ("ports-the-same", &["http.port=7443"], "http.port"),
+    ("listen-address-of-one-interface", &["listenAddress=127.0.0.1"], "/listenAddress"),
+    ("digest-not-a-digest", &["image.digest=v1.2.3"], "image.digest"),
+    ("pull-policy-unknown", &["image.pullPolicy=Sometimes"], "/image/pullPolicy"),
+    ("root", &["runAsUser=0"], "/runAsUser"),
+    ("account-of-nobody", &["serviceAccount.create=false"], "serviceAccount.name"),
+    ("namespaces-without-rbac", &["rbac.create=false", "rbac.namespaces={shop}"], "rbac.namespaces"),
+    ("namespaces-as-pattern", &["rbac.namespaces={shop-*}"], "rbac.namespaces"),
+    (
+        "claim-without-persistence",
+        &["journal.persistence.enabled=false", "journal.persistence.existingClaim=x"],
+        "journal.persistence.existingClaim",
+    ),
+    ("journal-of-no-day", &["journal.days=0"], "/journal/days"),
+    ("size-not-a-quantity", &["journal.persistence.size=lots"], "/journal/persistence/size"),
+    ("env-that-the-chart-sets", &["env[0].name=BASCULE_SITE", "env[0].value=lyon"], "env[0]"),
+    (
+        "egress-without-policy",
+        &["networkPolicy.enabled=false", "networkPolicy.egress.enabled=true"],
+        "networkPolicy.egress.enabled",
+    ),
+    (
+        "egress-to-nothing",
+        &["networkPolicy.egress.enabled=true", "networkPolicy.egress.ports=[]"],
+        "networkPolicy.egress.ports",
+    ),
+    ("kinds-nowhere", &["crds.enabled=false"], "crds.enabled"),
+    ("monitor-without-its-kind", &["serviceMonitor.enabled=true"], "serviceMonitor.enabled"),
+    ("alerts-without-their-kind", &["prometheusRule.enabled=true"], "prometheusRule.enabled"),
+    ("several-at-once", &["site.name=", "replicas=3", "guards.secretName="], "replicas"),
+];
+
+#[test]
+fn wrong_values_are_refused_with_the_field_and_the_way_out() {
+    for (name, set, field) in WRONG {
+        // `--set` has no way to write an empty list.
+        let flag = |value: &str| if value.ends_with("=[]") { "--set-json" } else { "--set" };
+        let more: Vec<&str> = set.iter().flat_map(|value| [flag(value), value]).collect();
+        let answer = render(&more);
+        assert!(!answer.ok, "{name}: {set:?} was taken");
+        assert!(answer.err.contains(field), "{name}: {field} is not named: {}", answer.err);
+        // Where in which template it was found says nothing to who reads this.
+        let around = |l: &&str| !l.contains("execution error at") && !l.starts_with("Use --debug");
+        let told: Vec<&str> = answer.err.lines().filter(around).collect();
+        let said = format!("{}\n\n{}\n", more.join(" "), told.join("\n").trim());
+        golden(&format!("wrong/{name}.txt"), &said);
+    }
+    let kept = std::fs::read_dir(folder().join("tests/golden/wrong")).unwrap();
+    let kept: BTreeSet<String> = kept
+        .map(|f| Path::new(&f.unwrap().file_name()).file_stem().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    let named: BTreeSet<String> = WRONG.iter().map(|(name, ..)| (*name).to_owned()).collect();
+    assert_eq!(kept, named, "a file that no case writes is left in golden/wrong");
+}

@@ -1,0 +1,269 @@
+//! Every right that the operator needs at its site's API server, with the reason for each: the one list.
+//!
+//! The chart's roles and the page `docs/rbac.md` are made from it. A test makes each call on a real API server with
+//! exactly these rights, and again without each single one of them.
+
+/// Where a right is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// In the whole cluster: for what has no namespace, and for Bascule's own kinds, which are watched everywhere.
+    Cluster,
+    /// In the operator's own namespace.
+    Own,
+    /// In the namespaces of the applications.
+    Applications,
+}
+
+/// What a right may be narrowed to by the names of objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// Any object: their names are not known before somebody writes a policy.
+    Any,
+    /// These objects.
+    Only(&'static [&'static str]),
+    /// Any object, or those that whoever installs the operator lists.
+    Listed,
+}
+
+/// Verbs on one resource, for one reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Right {
+    /// Where.
+    pub scope: Scope,
+    /// The API group; empty: the core.
+    pub group: &'static str,
+    /// The resource, as in its URL.
+    pub resource: &'static str,
+    /// Which objects.
+    pub names: Names,
+    /// What may be done, and why each is needed.
+    pub verbs: &'static [(&'static str, &'static str)],
+    /// Whether an installation may do without it, and what does not work then.
+    pub only_for: Option<&'static str>,
+}
+
+/// The list.
+pub const RIGHTS: [Right; 18] = [
+    Right {
+        scope: Scope::Cluster,
+        group: "bascule.dev",
+        resource: "failoverpolicies",
+        names: Names::Any,
+        verbs: &[
+            ("get", "a policy is compared with git before it is written"),
+            ("list", "the policies there are, and those that a source owns"),
+            ("watch", "a changed policy is acted on at once"),
+            ("create", "a policy that is new in git; a dry run fills in defaults for the comparison"),
+            ("patch", "a policy that git has changed, and an edit by hand that is taken back"),
+            ("delete", "a policy that git does not have any more"),
+        ],
+        only_for: None,
+    },
+    Right {
+        scope: Scope::Cluster,
+        group: "bascule.dev",
+        resource: "failoverpolicies/status",
+        names: Names::Any,
+        verbs: &[("patch", "the verdict, conditions, gates and the last transition")],
+        only_for: None,
+    },
+    Right {
+        scope: Scope::Cluster,
+        group: "bascule.dev",
+        resource: "moves",
+        names: Names::Any,
+        verbs: &[
+            ("get", "a Move that is there already is not created again"),
+            ("list", "the Moves there are"),
+            ("watch", "a person's command is acted on at once"),
+            ("create", "a Move that is new in git; it is never changed"),
+            ("delete", "a Move that git does not have any more, which gives it up"),
+        ],
+        only_for: None,
+    },
+    Right {
+        scope: Scope::Cluster,
+        group: "bascule.dev",
+        resource: "moves/status",
+        names: Names::Any,
+        verbs: &[("patch", "what became of the command, and why")],
+        only_for: None,
+    },
+    Right {
+        scope: Scope::Cluster,
+        group: "bascule.dev",
+        resource: "policysources",
+        names: Names::Any,
+        verbs: &[
+            ("get", "one that cannot be read is told so in its status"),
+            ("list", "the sources there are"),
+            ("watch", "a changed source is followed at once"),
+        ],
+        only_for: None,
+    },
+    Right {
+        scope: Scope::Cluster,
+        group: "bascule.dev",
+        resource: "policysources/status",
+        names: Names::Any,
+        verbs: &[("patch", "the revision in force, and what was wrong with a newer one")],
+        only_for: None,
+    },
+    Right {
+        scope: Scope::Cluster,
+        group: "",
+        resource: "namespaces",
+        names: Names::Only(&["kube-system"]),
+        verbs: &[("get", "its UID tells this cluster from every other that might use the same site name")],
+        only_for: None,
+    },
+    Right {
+        scope: Scope::Cluster,
+        group: "",
+        resource: "nodes",
+        names: Names::Any,
+        verbs: &[("get", "whether the node under a database that is silent still reports")],
+        only_for: None,
+    },
+    Right {
+        scope: Scope::Own,
+        group: "",
+        resource: "configmaps",
+        names: Names::Only(&["bascule-marks"]),
+        verbs: &[
+            ("get", "the highest epoch and serial that this site has seen of each policy"),
+            ("patch", "they are raised, never lowered"),
+        ],
+        only_for: None,
+    },
+    Right {
+        scope: Scope::Own,
+        group: "",
+        resource: "configmaps",
+        names: Names::Any,
+        verbs: &[("create", "bascule-marks, the first time; a create cannot be limited to a name")],
+        only_for: None,
+    },
+    Right {
+        scope: Scope::Applications,
+        group: "",
+        resource: "secrets",
+        names: Names::Listed,
+        verbs: &[(
+            "get",
+            "those that a policy or a source names: the database's users, the zone's key, git's credentials",
+        )],
+        only_for: None,
+    },
+    Right {
+        scope: Scope::Applications,
+        group: "",
+        resource: "configmaps",
+        names: Names::Any,
+        verbs: &[
+            ("get", "the present value of a read-only flag"),
+            ("create", "the ConfigMap of a read-only flag where there is none yet"),
+            ("patch", "one key of it, by server-side apply without force"),
+        ],
+        only_for: None,
+    },
+    Right {
+        scope: Scope::Applications,
+        group: "",
+        resource: "secrets",
+        names: Names::Any,
+        verbs: &[
+            ("create", "the Secret of a read-only flag where there is none yet"),
+            ("patch", "one key of it, by server-side apply without force"),
+        ],
+        only_for: Some("readOnly.secretKey"),
+    },
+    Right {
+        scope: Scope::Applications,
+        group: "",
+        resource: "pods",
+        names: Names::Any,
+        verbs: &[
+            ("get", "whether a database's pod runs, ends or restarts, and whether its guard can do its work"),
+            ("list", "the pods of a workload, to ask each whether it is read-only"),
+            ("patch", "one annotation, so that their kubelets look at a changed flag at once"),
+        ],
+        only_for: None,
+    },
+    Right {
+        scope: Scope::Applications,
+        group: "apps",
+        resource: "deployments",
+        names: Names::Any,
+        verbs: &[
+            ("get", "the number of replicas, wanted and ready, and who owns it"),
+            ("patch", "spec.replicas, by server-side apply without force"),
+        ],
+        only_for: None,
+    },
+    Right {
+        scope: Scope::Applications,
+        group: "apps",
+        resource: "statefulsets",
+        names: Names::Any,
+        verbs: &[
+            ("get", "the number of replicas, wanted and ready, and who owns it"),
+            ("patch", "spec.replicas, by server-side apply without force"),
+        ],
+        only_for: None,
+    },
+    Right {
+        scope: Scope::Applications,
+        group: "autoscaling",
+        resource: "horizontalpodautoscalers",
+        names: Names::Any,
+        verbs: &[("list", "whether something else scales a workload")],
+        only_for: None,
+    },
+    Right {
+        scope: Scope::Applications,
+        group: "events.k8s.io",
+        resource: "events",
+        names: Names::Any,
+        verbs: &[
+            ("create", "what happened, for those who look at a policy"),
+            ("patch", "the same again is counted in one Event"),
+        ],
+        only_for: None,
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_right_lets_the_operator_give_itself_more() {
+        for right in RIGHTS {
+            for (verb, _) in right.verbs {
+                assert!(
+                    !["escalate", "bind", "impersonate", "deletecollection", "*"].contains(verb),
+                    "{right:?}"
+                );
+            }
+            assert!(!right.resource.contains('*') && !right.group.contains('*'), "{right:?}");
+            assert_ne!(right.group, "rbac.authorization.k8s.io", "{right:?}");
+        }
+    }
+
+    #[test]
+    fn every_right_is_listed_once_and_has_a_reason() {
+        let mut seen = BTreeSet::new();
+        for right in RIGHTS {
+            for (verb, why) in right.verbs {
+                assert!(
+                    seen.insert((right.scope, right.group, right.resource, *verb)),
+                    "{verb} twice: {right:?}"
+                );
+                assert!(why.len() > 10, "{right:?}");
+            }
+        }
+    }
+}
