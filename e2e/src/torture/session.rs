@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::kept::keep;
 use super::play::play;
@@ -37,7 +37,7 @@ pub async fn torture(
         }
         let ready = match stage.take() {
             Some(stage) => stage,
-            None => Box::pin(Stage::up()).await.context("no world to play in")?,
+            None => Box::pin(a_world()).await?,
         };
         let Next { name, again, schedule } = &next;
         println!("\n{} schedule {name} ({again})\n{schedule}", seconds(begin.elapsed()));
@@ -70,4 +70,19 @@ pub async fn torture(
         println!("FAILED: {name}");
     }
     Ok((passed, failed))
+}
+
+/// How often a world is brought up before it is given up: on a busy machine its own parts may time out.
+const WORLDS: usize = 3;
+
+async fn a_world() -> Result<Stage> {
+    let mut tried = 1;
+    loop {
+        match Stage::up().await {
+            Ok(stage) => return Ok(stage),
+            Err(e) if tried < WORLDS => println!("no world yet: {e:#}"),
+            Err(e) => return Err(e.context(format!("no world to play in, tried {WORLDS} times"))),
+        }
+        tried += 1;
+    }
 }
