@@ -78,14 +78,13 @@ async fn play_on(ground: &Ground<'_, '_>, schedule: &Schedule, played: &mut Play
     played.settled = over.0.elapsed();
     scene.note(&format!("steady again after {}, {holder} active", seconds(played.settled)));
     scene.client.all_work_at(Kind::Write, holder.name(), over.1, SETTLED_WITHIN).await.context("L2")?;
-    let rows = both_have_the_same_rows(scene, holder).await?;
-    ensure!(
-        played.records.last() == records_since(world, before.serial)?.last(),
-        "L1: the record changed again"
-    );
+    // What is acknowledged by now must be in the rows that are read from now on.
     let mut history = scene.client.history();
     history.attempts.append(&mut ground.told().attempts);
     played.history = history;
+    let rows = both_have_the_same_rows(scene, holder).await?;
+    let same = played.records.last() == records_since(world, before.serial)?.last();
+    ensure!(same, "L1: the record changed again");
     let found = verdict(ground, schedule, played, &rows)?;
     for line in &found.lines {
         scene.note(line);
