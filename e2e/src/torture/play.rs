@@ -46,13 +46,14 @@ pub struct Played {
 /// Plays a schedule. `name` is new in this world.
 pub async fn play(stage: &Stage, schedule: &Schedule, name: &str) -> Played {
     let mut played = Played::default();
-    let scene = match stage.scene(&schedule.policy.text()).await {
+    let mut scene = match stage.scene(&schedule.policy.text()).await {
         Ok(scene) => scene,
         Err(e) => {
             played.error = Some(e.context("before the first fault"));
             return played;
         }
     };
+    scene.aloud();
     let ground = Ground::new(&scene, name);
     let result = play_on(&ground, schedule, &mut played).await;
     played.error = result.err();
@@ -115,12 +116,26 @@ fn all_faults(ground: &Ground<'_, '_>, schedule: &Schedule) {
     });
 }
 
-/// Waits until both sites and the arbiter agree on a steady pair, every Move has come to an end, and it stays so;
-/// answers who is active.
+/// Waits until both sites and the arbiter agree on a steady pair, every Move has come to an end, and it stays so for a
+/// while; answers who is active.
 async fn settled(ground: &Ground<'_, '_>) -> Result<Place> {
+    let begin = Instant::now();
+    loop {
+        let left = SETTLED_WITHIN.saturating_sub(begin.elapsed());
+        let (active, serial) = steady(ground, left).await?;
+        sleep(STAYS).await;
+        let after = record(ground.world())?;
+        if after.serial == serial {
+            return Ok(active);
+        }
+        ground.scene.note(&format!("not for long: {} with {}", after.phase, after.active));
+    }
+}
+
+async fn steady(ground: &Ground<'_, '_>, deadline: Duration) -> Result<(Place, u64)> {
     let (shop, world) = (ground.shop(), ground.world());
     let moves = ground.told().moves.clone();
-    let steady = until("a steady pair", SETTLED_WITHIN, || async {
+    until("a steady pair", deadline, || async {
         let record = record(world)?;
         let active: Place = record.active.parse().map_err(anyhow::Error::msg)?;
         ensure!(record.phase == "Steady", "the record is in {}", record.phase);
@@ -132,12 +147,8 @@ async fn settled(ground: &Ground<'_, '_>) -> Result<Place> {
             }
         }
         Ok((active, record.serial))
-    });
-    let (active, serial) = steady.await?;
-    sleep(STAYS).await;
-    let after = record(world)?;
-    ensure!(after.serial == serial, "the record changed again, to {} with {}", after.phase, after.active);
-    Ok(active)
+    })
+    .await
 }
 
 fn shows(view: &View, record: &Record, active: Place) -> Result<()> {
@@ -194,6 +205,7 @@ fn verdict(ground: &Ground<'_, '_>, schedule: &Schedule, played: &Played, rows: 
         rows,
         admitted: &admitted,
         may_move: number(Harm::May) > 0 || number(Harm::NotAlone) > 1,
+        may_pause: number(Harm::Never) < harms.len(),
         now: (Stamp::now(), jiff::Timestamp::now()),
     })
 }

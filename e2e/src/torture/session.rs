@@ -46,12 +46,11 @@ pub async fn torture(
         match &played.error {
             None => {
                 passed += 1;
-                println!("{}", played.transcript);
                 println!("schedule {name}: ok; settled within {}", seconds(played.settled));
                 stage = Some(ready);
             }
             Some(e) => {
-                println!("{}\nschedule {name}: FINDING: {e:#}", played.transcript);
+                println!("schedule {name}: FINDING: {e:#}");
                 match keep(ready.world(), name, schedule, &played) {
                     Ok(folder) => println!("everything about it is in {}\nagain: {again}", folder.display()),
                     Err(e) => println!("what explains it could not be kept: {e:#}"),

@@ -22,6 +22,8 @@ pub struct Case<'c> {
     pub admitted: &'c [Admitted],
     /// Whether any fault may have moved the role.
     pub may_move: bool,
+    /// Whether any fault hits more than git, DNS, the standby and what a person may hold.
+    pub may_pause: bool,
     /// The time now, on both clocks.
     pub now: (Stamp, jiff::Timestamp),
 }
@@ -38,6 +40,9 @@ pub struct Found {
 /// Writes may be acknowledged a little before the first that is counted, and after the last, for the clients write
 /// one row after the other and answers are late on a busy machine.
 const PACE: Duration = Duration::from_millis(500);
+/// A longer time without a write was a pause (L4): a busy machine's, and what a resolver takes to ask another server,
+/// are shorter.
+const PAUSE: Duration = Duration::from_secs(3);
 /// How long received log may wait for its replay on a busy machine.
 const REPLAY: Duration = Duration::from_secs(1);
 
@@ -76,6 +81,14 @@ pub fn judge(case: &Case<'_>) -> Result<Found> {
     for attempt in lost {
         found.lost.entry(attempt.site().unwrap_or_default().to_owned()).or_default().push(attempt.clone());
     }
+    let begin = case.history.attempts.first().map_or(case.now.0, |a| a.start);
+    let end = case.history.attempts.iter().map(|a| a.end).max().unwrap_or(begin);
+    let gap = case.history.longest_gap(Kind::Write, begin, end).length();
+    found.lines.push(format!("the longest time without a write: {:.1} s", gap.as_secs_f64()));
+    ensure!(
+        case.may_pause || gap <= PAUSE,
+        "L4: no write for {gap:?}, though nothing has hit the active site"
+    );
     loss_is_as_reported(&found.lost, &transitions(first.epoch, last), &mut found.lines)?;
     let reads = reads_are_as_old_as_said(case, &judged)?;
     if reads > 0 {
@@ -282,6 +295,7 @@ mod tests {
         rows: Vec<Row>,
         admitted: Vec<Admitted>,
         may_move: bool,
+        may_pause: bool,
     }
 
     /// Paris writes at 1 to 4 and is lost; the rows of 3 and 4 with it. Lyon serves reads from 7 and writes from 10.
@@ -311,6 +325,7 @@ mod tests {
             rows: vec![there("paris", 1), there("paris", 2), there("lyon", 10)],
             admitted: Vec::new(),
             may_move: true,
+            may_pause: true,
         }
     }
 
@@ -321,6 +336,7 @@ mod tests {
             rows: &world.rows,
             admitted: &world.admitted,
             may_move: world.may_move,
+            may_pause: world.may_pause,
             now: (second(20), wall(20)),
         })
     }
@@ -383,6 +399,12 @@ mod tests {
     fn a_move_that_no_fault_asks_for_is_found() {
         let world = World { may_move: false, ..failover() };
         assert!(complaint(&world).contains("no fault asks for it"));
+    }
+
+    #[test]
+    fn a_pause_that_nothing_at_the_active_site_explains_is_found() {
+        let world = World { may_pause: false, ..failover() };
+        assert!(complaint(&world).contains("no write for 6s"));
     }
 
     #[test]
