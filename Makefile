@@ -18,7 +18,7 @@ SERVERS = $(CACHE)/servers-$(shell cat e2e/servers/go.mod e2e/servers/go.sum | s
 HELM = $(CACHE)/helm-$(shell cat e2e/helm/go.mod e2e/helm/go.sum | sha256sum | cut -c1-12)/helm
 TEST_ENV = KUBEBUILDER_ASSETS="$(SERVERS)" BASCULE_ETCD="$(SERVERS)/etcd" BASCULE_HELM="$(HELM)"
 
-.PHONY: help demo sandbox binaries image test test-unit stories test-world test-client test-story test-scenarios sim sim-all sim-explore mutants sim-small bench-sim lint deny crds chart test-chart chart-golden bench prepare packages
+.PHONY: help demo sandbox binaries image test test-unit stories test-world test-client test-story test-scenarios test-torture torture sim sim-all sim-explore mutants sim-small bench-sim lint deny crds chart test-chart chart-golden bench prepare packages
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,12 @@ test-story: prepare binaries ## The demo's story as a test
 
 test-scenarios: prepare binaries ## Faults on real parts, judged by a client's record; SCENARIOS="words" chooses by name
 	$(BINARIES) $(CARGO) test --locked -p bascule-e2e --test scenarios -- $(SCENARIOS)
+
+torture: binaries ## Random schedules of faults on real parts for TORTURE_MINUTES=10, from TORTURE_SEED on (needs root)
+	$(SUDO) env $(BINARIES) TORTURE_MINUTES=$(or $(TORTURE_MINUTES),10) $(STATIC_BIN)/bascule-torture random $(addprefix --seed ,$(TORTURE_SEED))
+
+test-torture: binaries ## Every schedule that torture has found something by, again (needs root)
+	$(SUDO) env $(BINARIES) $(STATIC_BIN)/bascule-torture kept
 
 # The simulator's search. It is built with the static programs, so that nothing is compiled twice.
 SIM = $(STATIC_BIN)/bascule-sim

@@ -3,6 +3,7 @@
 //! - [`tools`] installs and builds what the machine lacks: Debian packages, Kubernetes' own servers, static binaries.
 //! - [`world`] is the sandbox itself: two sites, a third place, the arbiter, DNS, git, and every fault.
 //! - [`shop`] is the application that the demo runs: its objects, its policy, and what its status says.
+//! - [`torture`] draws schedules of faults and judges what becomes of them.
 //! - [`client`] writes and reads all the time through the published name and judges what it was told.
 //!
 //! Everything here needs root on a Linux machine of its own: it makes network namespaces, cgroups and mounts.
@@ -26,5 +27,6 @@ pub mod scenario;
 pub mod shop;
 pub mod story;
 pub mod tools;
+pub mod torture;
 pub mod waiting;
 pub mod world;

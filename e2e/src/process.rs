@@ -34,6 +34,13 @@ impl Recorded {
         start_time(self.pid) == Some(self.start)
     }
 
+    /// True while the remembered process is stopped by a signal.
+    pub fn stopped(self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().next());
+        self.alive() && state == Some("T")
+    }
+
     /// Sends a signal. `false`: the process is gone, nothing was sent.
     pub fn signal(self, signal: Signal) -> Result<bool> {
         let Some(fd) = self.open()? else { return Ok(false) };

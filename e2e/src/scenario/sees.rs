@@ -275,7 +275,8 @@ impl Scene<'_> {
         self.loss_allowed = true;
     }
 
-    pub(super) fn lost_rows_are_saved(&self, lost: &[&Attempt]) -> Result<()> {
+    /// Each lost row is in the log that the guard of its site has saved.
+    pub fn lost_rows_are_saved(&self, lost: &[&Attempt]) -> Result<()> {
         let from = lost.first().and_then(|a| a.site()).and_then(|s| s.parse::<Place>().ok());
         let site = from.context("a lost row that no site acknowledged")?;
         let saved = self.shop.saved(site)?.with_context(|| format!("{site} has saved nothing"))?;

@@ -73,6 +73,7 @@ impl Stage {
             transcript: Mutex::default(),
             writers: vec![active.name().to_owned()],
             loss_allowed: false,
+            aloud: false,
         })
     }
 
@@ -99,6 +100,7 @@ pub struct Scene<'a> {
     /// The sites that may have acknowledged writes, in order.
     pub(super) writers: Vec<String>,
     pub(super) loss_allowed: bool,
+    aloud: bool,
 }
 
 impl<'a> Scene<'a> {
@@ -110,7 +112,15 @@ impl<'a> Scene<'a> {
     /// Notes what was done or seen, for the transcript.
     pub fn note(&self, what: &str) {
         let line = format!("{:>8}  {what}", seconds(self.begin.elapsed()));
+        if self.aloud {
+            println!("{line}");
+        }
         self.transcript.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    }
+
+    /// Notes are shown from now on, too, as they are made.
+    pub fn aloud(&mut self) {
+        self.aloud = true;
     }
 
     /// What was done and seen so far.

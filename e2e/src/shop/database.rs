@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    APP, APP_PASSWORD, DATABASE, DATABASE_CONTAINER, NAMESPACE, OPERATOR_PASSWORD, POLICY,
+    APP, APP_PASSWORD, DATABASE, DATABASE_CONTAINER, DBA, DBA_PASSWORD, NAMESPACE, OPERATOR_PASSWORD, POLICY,
     REPLICATION_PASSWORD, Shop,
 };
 use crate::image;
@@ -57,10 +57,11 @@ mv new {DATA}
     )
 }
 
-/// Roles of the application and of replication. `pg_rewind` reads the source's files with the latter.
+/// Roles of the application, of its administrator, and of replication. `pg_rewind` reads the source's files with the latter.
 fn application_sql() -> String {
     format!(
         "CREATE ROLE {APP} LOGIN PASSWORD '{APP_PASSWORD}';
+CREATE ROLE {DBA} SUPERUSER LOGIN PASSWORD '{DBA_PASSWORD}';
 CREATE ROLE replication LOGIN REPLICATION PASSWORD '{REPLICATION_PASSWORD}';
 GRANT EXECUTE ON FUNCTION pg_catalog.pg_ls_dir(text, boolean, boolean) TO replication;
 GRANT EXECUTE ON FUNCTION pg_catalog.pg_stat_file(text, boolean) TO replication;

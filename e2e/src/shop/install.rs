@@ -89,6 +89,11 @@ impl Shop<'_> {
         self.world().git().commit(message, &[(&policy::path(), &text.yaml(self.world()))])
     }
 
+    /// Removes the policy's file; answers the commit.
+    pub fn remove_policy(&self) -> Result<String> {
+        self.world().git().remove("no policy any more", &[&policy::path()])
+    }
+
     /// Commits a Move; answers the commit.
     pub fn commit_move(&self, text: &super::MoveText) -> Result<String> {
         let to = if text.from == text.to { String::new() } else { format!(" to {}", text.to) };

@@ -43,6 +43,9 @@ pub const FOLDER: &str = "shop";
 /// The application's own database and role.
 const APP: &str = "shop";
 const APP_PASSWORD: &str = "the-shop-s-own";
+/// The person who may do everything at the database, and does.
+const DBA: &str = "dba";
+const DBA_PASSWORD: &str = "anything-goes";
 const OPERATOR_PASSWORD: &str = "only-facts";
 const REPLICATION_PASSWORD: &str = "copy-me";
 
@@ -99,6 +102,14 @@ impl<'a> Shop<'a> {
         let address = Self::replication_address(site).parse().context("an address")?;
         let parameters =
             format!("user={APP} password={APP_PASSWORD} dbname={APP} port={POSTGRES_PORT} connect_timeout=2");
+        Database::new(site.name(), address, &parameters)
+    }
+
+    /// The same as a superuser, who has no part in Bascule.
+    pub fn superuser(&self, site: Place) -> Result<Database> {
+        let address = Self::replication_address(site).parse().context("an address")?;
+        let parameters =
+            format!("user={DBA} password={DBA_PASSWORD} dbname={APP} port={POSTGRES_PORT} connect_timeout=2");
         Database::new(site.name(), address, &parameters)
     }
 

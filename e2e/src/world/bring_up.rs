@@ -203,6 +203,18 @@ impl World {
         self.arbiter().start_member(place, self.options().arbiter)
     }
 
+    /// Starts the DNS server of a place again that has ended.
+    pub fn restart_dns_server(&self, place: Place) -> Result<()> {
+        self.dns().start(place)
+    }
+
+    /// Starts the API server of a site again that has ended; returns when it answers.
+    pub async fn restart_api_server(&self, site: Place) -> Result<()> {
+        let cluster = self.cluster(site)?;
+        cluster.start_api_server(&Pki::open(self.run().pki()))?;
+        cluster.api_ready().await
+    }
+
     /// Runs any program as a part of a place until it ends by itself or is killed.
     pub fn start_part(&self, place: Place, name: &str, argv: &[&str]) -> Result<()> {
         let (program, args) = argv.split_first().context("no program was named")?;

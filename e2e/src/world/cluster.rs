@@ -139,7 +139,8 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.
 
     fn kubelet(&self, pki: &Pki) -> String {
         let identity = pki.identity(&format!("kubelet-{}", self.site));
-        // Images are imported and there is no registry to get them back from: image collection must never run.
+        // Images are imported and there is no registry to get them back from: image collection must never run. The
+        // back-off counts crashes over ten minutes: one scenario would wait for those of the scenarios before it.
         format!(
             "apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
@@ -160,6 +161,8 @@ imageGCHighThresholdPercent: 100
 nodeStatusUpdateFrequency: 4s
 evictionHard: {{memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1%, nodefs.inodesFree: 1%}}
 volumePluginDir: /var/lib/kubelet/volumeplugins
+featureGates: {{KubeletCrashLoopBackOffMax: true}}
+crashLoopBackOff: {{maxContainerRestartPeriod: 2s}}
 ",
             cgroup = self.site.link(),
             cert = identity.cert.display(),
@@ -230,6 +233,12 @@ bascule.test {{
             .arg("-c")
             .arg(self.file("containerd.toml").display().to_string())
             .start(run, site)?;
+        self.start_api_server(pki)
+    }
+
+    /// Starts the API server; its etcd runs.
+    pub fn start_api_server(&self, pki: &Pki) -> Result<()> {
+        let (run, site, tools) = (self.run, self.site, self.tools);
         let identity = pki.identity(&format!("api-{site}"));
         Part::new(Group::ControlPlane, "apiserver", tools.server("kube-apiserver"))
             .flag("etcd-servers", "http://127.0.0.1:2379")

@@ -2,12 +2,14 @@
 //! deadline of a call, and a busy machine's does not. They lie in the machine's memory, and outlive a power loss in the
 //! sandbox all the same.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::statvfs::statvfs;
 
+use super::World;
 use super::place::Place;
 use super::run_folder::RunFolder;
 
@@ -26,6 +28,36 @@ pub(super) fn put_in(run: &RunFolder) -> Result<()> {
             .with_context(|| format!("cannot mount a disk at {}", folder.display()))?;
     }
     Ok(())
+}
+
+/// The database's disk of a place.
+fn database_disk(run: &RunFolder, place: Place) -> PathBuf {
+    run.place(place).join("volume")
+}
+
+impl World {
+    /// Leaves so many bytes on the disk under a site's database, of a world whose disks lie in memory.
+    pub fn fill_disk(&self, site: Place, left: u64) -> Result<()> {
+        ensure!(self.options().disks_in_memory, "the machine's own disk is not filled");
+        let disk = database_disk(self.run(), site);
+        let used = statvfs(&disk).with_context(|| format!("cannot ask {}", disk.display()))?;
+        let used = (used.blocks() - used.blocks_free()) * used.fragment_size();
+        resize(&disk, &format!("size={}", used + left))
+    }
+
+    /// Gives the disk under a site's database its room back.
+    pub fn empty_disk(&self, site: Place) -> Result<()> {
+        if self.options().disks_in_memory {
+            resize(&database_disk(self.run(), site), "size=50%")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+fn resize(disk: &Path, size: &str) -> Result<()> {
+    mount(None::<&str>, disk, None::<&str>, MsFlags::MS_REMOUNT, Some(size))
+        .with_context(|| format!("cannot resize the disk at {}", disk.display()))
 }
 
 /// Takes them out, whatever lies on them; what is not there is no error.

@@ -1,5 +1,6 @@
 //! Every fault, and its end. A fault is in effect when its function returns.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
@@ -186,11 +187,31 @@ impl World {
         cut.apply("delete")
     }
 
+    /// These cuts are in force from now on, and no other one; none is open for a moment in between.
+    pub fn cut_only<'c>(&self, cuts: impl IntoIterator<Item = &'c Cut>) -> Result<()> {
+        let mut batch = flushed();
+        let mut closed: BTreeMap<Place, String> = BTreeMap::new();
+        for cut in cuts {
+            for (set, key) in cut.elements()? {
+                batch += &format!("add element bridge {} {set} {{ {key} }}\n", network::TABLE);
+            }
+            for (place, port) in &cut.closed {
+                *closed.entry(*place).or_default() +=
+                    &format!("add element inet {} closed {{ {port} }}\n", network::TABLE);
+            }
+        }
+        run_with_input("nft", ["-f", "-"], &batch)?;
+        for place in self.powered()? {
+            let flush = format!("flush set inet {} closed\n", network::TABLE);
+            let batch = flush + closed.get(&place).map_or("", String::as_str);
+            network::within(place, "nft", &["-f", "-"], &batch)?;
+        }
+        Ok(())
+    }
+
     /// Takes every cut and every limit back.
     pub fn heal(&self) -> Result<()> {
-        let sets = ["cut", "cut_port", "to_host", "to_host_port", "from_host", "from_host_port"];
-        let batch: String = sets.map(|set| format!("flush set bridge {} {set}\n", network::TABLE)).concat();
-        run_with_input("nft", ["-f", "-"], &batch)?;
+        run_with_input("nft", ["-f", "-"], &flushed())?;
         for place in self.powered()? {
             let batch = format!("flush set inet {} closed\n", network::TABLE);
             network::within(place, "nft", &["-f", "-"], &batch)?;
@@ -266,6 +287,12 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// No cut at all, for the host's filter.
+fn flushed() -> String {
+    let sets = ["cut", "cut_port", "to_host", "to_host_port", "from_host", "from_host_port"];
+    sets.map(|set| format!("flush set bridge {} {set}\n", network::TABLE)).concat()
 }
 
 /// Chain of the filter that picks out what is slowed down on its way to a place.

@@ -165,6 +165,26 @@ impl World {
         Ok(numbers.into_iter().filter_map(Process::read).collect())
     }
 
+    /// Every process in any pod of a site, found without the site's API server.
+    pub fn processes_of_pods(&self, site: Place) -> Result<Vec<Process>> {
+        let numbers = Cgroups::detect()?.processes(&format!("{}/kubepods", site.link()))?;
+        Ok(numbers.into_iter().filter_map(Process::read).collect())
+    }
+
+    /// Stops every process in a process's container in mid-air.
+    pub fn freeze_container_of(&self, process: &Process) -> Result<()> {
+        Cgroups::detect()?.freeze(&process.freezer()?)
+    }
+
+    /// Lets them go on; no error when the container is gone.
+    pub fn thaw_container_of(&self, process: &Process) -> Result<()> {
+        match process.freezer() {
+            Ok(path) => Cgroups::detect()?.thaw(&path),
+            Err(_) if !process.recorded.alive() => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Kills every process of a pod at once, as when its containers were shot. The kubelet will start it again.
     pub fn kill_pod(&self, pod: &Pod) -> Result<()> {
         for process in self.processes(pod)? {
@@ -210,6 +230,23 @@ impl Process {
         let command = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
         let command = String::from_utf8_lossy(&command).replace('\0', " ").trim().to_owned();
         Some(Self { recorded, command })
+    }
+
+    /// The cgroup that freezes its container.
+    fn freezer(&self) -> Result<String> {
+        self.cgroup("freezer").context("it is in no cgroup that can be frozen")
+    }
+
+    /// Its cgroup in the hierarchy of a controller (in the only one, where there is one), as a path below the root.
+    pub fn cgroup(&self, controller: &str) -> Option<String> {
+        let text = std::fs::read_to_string(format!("/proc/{}/cgroup", self.recorded.pid)).ok()?;
+        let of = |wanted: &str| {
+            text.lines().find_map(|line| {
+                let mut parts = line.splitn(3, ':').skip(1);
+                (parts.next() == Some(wanted)).then(|| parts.next()).flatten()
+            })
+        };
+        Some(of(controller).or_else(|| of(""))?.trim_start_matches('/').to_owned())
     }
 }
 

@@ -1,21 +1,33 @@
 //! Takes every fault back, whatever it was.
 
 use anyhow::Result;
+use rustix::process::Signal;
 
 use super::cgroup::Cgroups;
 use super::{OPERATOR, OperatorOptions, Operators, Place, World, control};
 use crate::process::Recorded;
 
 impl World {
-    /// Power, frozen parts, cuts, limits, arbiter members, nodes, operators and git: all of it is as after
+    /// Power, frozen and stopped parts, cuts, limits, full disks, arbiter members, DNS and API servers, nodes, operators and
+    /// git: all of it is as after
     /// [`World::up`], with an operator in each site.
     pub async fn restore(&self) -> Result<()> {
         let powered = self.powered()?;
         let cgroups = Cgroups::detect()?;
         for place in &powered {
             cgroups.thaw_all(&place.link())?;
+            for number in cgroups.processes(&place.link())? {
+                if let Ok(process) = Recorded::of(number)
+                    && process.stopped()
+                {
+                    process.signal(Signal::CONT)?;
+                }
+            }
         }
         self.heal()?;
+        for site in Place::SITES {
+            self.empty_disk(site)?;
+        }
         for place in Place::ALL {
             if !powered.contains(&place) {
                 self.boot(place).await?;
@@ -23,8 +35,15 @@ impl World {
                 self.restart_arbiter_member(place)?;
                 self.arbiter().ready(place.alone()).await?;
             }
+            if !self.runs(place, "knot")? {
+                self.restart_dns_server(place)?;
+                self.dns().ready(place).await?;
+            }
         }
         for site in Place::SITES {
+            if !self.runs(site, "apiserver")? {
+                self.restart_api_server(site).await?;
+            }
             if !self.runs(site, "kubelet")? {
                 self.boot_node(site).await?;
             }

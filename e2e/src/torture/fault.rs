@@ -1,0 +1,379 @@
+//! The vocabulary: every fault that a schedule may name, in words that a person reads and a schedule's file keeps.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::world::{End, Place};
+
+/// A place by what it is when a schedule begins, so that the same schedule means the same whoever is active then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Spot {
+    /// The site that is active when the schedule begins.
+    Active,
+    /// The other site.
+    Standby,
+    /// The third place.
+    Third,
+    /// The outside world: clients and git.
+    Host,
+}
+
+use Spot::{Active, Host, Standby, Third};
+
+/// Who is who when a schedule begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roles {
+    /// The active site.
+    pub active: Place,
+    /// The other one.
+    pub standby: Place,
+}
+
+impl Roles {
+    /// One end of a link.
+    pub fn end(self, spot: Spot) -> End {
+        match spot {
+            Active => End::Place(self.active),
+            Standby => End::Place(self.standby),
+            Third => End::Place(Place::Third),
+            Host => End::Host,
+        }
+    }
+
+    /// A place; `None` for the outside world.
+    pub fn place(self, spot: Spot) -> Option<Place> {
+        match self.end(spot) {
+            End::Place(place) => Some(place),
+            End::Host => None,
+        }
+    }
+}
+
+/// One fault, or one thing that a person does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// The guard stands still while its server runs.
+    GuardFrozen(Spot),
+    /// Guard and server stand still together, and go on together.
+    DatabaseFrozen(Spot),
+    /// Every pod of a site stands still.
+    PodsFrozen(Spot),
+    /// A whole place stands still.
+    PlaceFrozen(Spot),
+    /// Power loss, and power again.
+    PowerLoss(Spot),
+    /// The machine under a site's pods dies; the site's own servers live on another.
+    NodeKilled(Spot),
+    /// The operator is killed, and starts again.
+    OperatorKilled(Spot),
+    /// The operator stands still.
+    OperatorFrozen(Spot),
+    /// The guard is killed, its container with it.
+    GuardKilled(Spot),
+    /// Every process of the server stands still under its living guard.
+    ServerFrozen(Spot),
+    /// The server's first process is killed under its guard.
+    ServerKilled(Spot),
+    /// One of the server's backends is killed: the server recovers from the crash by itself.
+    BackendKilled(Spot),
+    /// The kernel ends a process of the database's container for want of memory.
+    OutOfMemory(Spot),
+    /// The database's pod is deleted.
+    PodDeleted(Spot),
+    /// Nothing passes from one end to another.
+    OneWay(Spot, Spot),
+    /// Nothing passes between two ends.
+    Cut(Spot, Spot),
+    /// Nothing passes between two ends, every other second and a half.
+    Flapping(Spot, Spot),
+    /// A place is alone.
+    Alone(Spot),
+    /// A site reaches no member of the arbiter.
+    NoArbiter(Spot),
+    /// Replication does not pass between the sites; everything else does.
+    NoReplication,
+    /// Replication towards the standby gets 20 kB a second.
+    ThinLine,
+    /// Whichever member of the arbiter leads stands still for a second and a half, again and again.
+    LeadersFrozen,
+    /// A member of the arbiter is killed, and starts again.
+    MemberKilled(Spot),
+    /// A member of the arbiter stands still.
+    MemberFrozen(Spot),
+    /// A DNS server is killed: its port refuses. It starts again.
+    DnsKilled(Spot),
+    /// A DNS server stands still: it answers nobody.
+    DnsFrozen(Spot),
+    /// A site's API server is killed, and starts again.
+    ApiKilled(Spot),
+    /// A site's API server, its etcd and its controllers stand still.
+    ApiFrozen(Spot),
+    /// The git server is gone.
+    GitGone,
+    /// The git server takes connections and answers nobody.
+    GitFrozen,
+    /// The disk under a site's database has no room.
+    DiskFull(Spot),
+    /// Somebody pauses the standby's replay.
+    ReplayPaused,
+    /// Somebody promotes the standby by hand.
+    StandbyPromoted,
+    /// Somebody drops the standby's slot at the active server.
+    SlotDropped,
+    /// A superuser at the active server opens a session that takes locks and writes, whatever its flags say.
+    Superuser,
+    /// A person merges a Move `Switchover`.
+    Switchover,
+    /// Two of them in one commit.
+    TwoSwitchovers,
+    /// A person merges a Move `Failover`, without a word of what is stopped.
+    Failover,
+    /// A person merges a `Hold`, and later a `Resume`.
+    Held,
+    /// A person merges an `Abort`.
+    Abort,
+    /// The policy's object is deleted in one site's cluster; the site takes it from git again.
+    PolicyDeleted(Spot),
+    /// The policy's file is deleted in git, and later committed again.
+    PolicyRemoved,
+    /// The policy is suspended, and later not.
+    Suspended,
+}
+
+/// What a fault may do to the role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Harm {
+    /// Nothing, however many others of this kind come with it.
+    Never,
+    /// Nothing, when it is the only one beside faults that do nothing.
+    NotAlone,
+    /// It may move.
+    May,
+}
+
+impl Fault {
+    /// Every fault of the vocabulary.
+    pub fn all() -> Vec<Self> {
+        let sites = [Active, Standby];
+        let places = [Active, Standby, Third];
+        let ends = [Active, Standby, Third, Host];
+        let mut all = Vec::new();
+        for at in sites {
+            all.extend([
+                Self::GuardFrozen(at),
+                Self::DatabaseFrozen(at),
+                Self::PodsFrozen(at),
+                Self::NodeKilled(at),
+                Self::OperatorKilled(at),
+                Self::OperatorFrozen(at),
+                Self::GuardKilled(at),
+                Self::ServerFrozen(at),
+                Self::ServerKilled(at),
+                Self::BackendKilled(at),
+                Self::OutOfMemory(at),
+                Self::PodDeleted(at),
+                Self::NoArbiter(at),
+                Self::ApiKilled(at),
+                Self::ApiFrozen(at),
+                Self::DiskFull(at),
+                Self::PolicyDeleted(at),
+            ]);
+        }
+        for at in places {
+            all.extend([
+                Self::PlaceFrozen(at),
+                Self::PowerLoss(at),
+                Self::Alone(at),
+                Self::MemberKilled(at),
+                Self::MemberFrozen(at),
+                Self::DnsKilled(at),
+                Self::DnsFrozen(at),
+            ]);
+        }
+        for (number, a) in ends.into_iter().enumerate() {
+            for b in ends.into_iter().skip(number + 1) {
+                all.extend([Self::OneWay(a, b), Self::OneWay(b, a), Self::Cut(a, b), Self::Flapping(a, b)]);
+            }
+        }
+        all.extend([
+            Self::NoReplication,
+            Self::ThinLine,
+            Self::LeadersFrozen,
+            Self::GitGone,
+            Self::GitFrozen,
+            Self::ReplayPaused,
+            Self::StandbyPromoted,
+            Self::SlotDropped,
+            Self::Superuser,
+            Self::Switchover,
+            Self::TwoSwitchovers,
+            Self::Failover,
+            Self::Held,
+            Self::Abort,
+            Self::PolicyRemoved,
+            Self::Suspended,
+        ]);
+        all
+    }
+
+    /// What it has in common with others: a draw takes a family first, so that the many cuts do not crowd out the
+    /// rest.
+    pub fn family(self) -> &'static str {
+        match self {
+            Self::GuardFrozen(_) | Self::DatabaseFrozen(_) | Self::PodsFrozen(_) | Self::PlaceFrozen(_) => {
+                "frozen"
+            }
+            Self::PowerLoss(_) | Self::NodeKilled(_) => "machines",
+            Self::OperatorKilled(_) | Self::OperatorFrozen(_) => "operators",
+            Self::GuardKilled(_) | Self::ServerFrozen(_) | Self::ServerKilled(_) | Self::BackendKilled(_) => {
+                "servers"
+            }
+            Self::OutOfMemory(_) | Self::PodDeleted(_) | Self::DiskFull(_) => "containers",
+            Self::OneWay(..) => "one-way cuts",
+            Self::Cut(..) | Self::Alone(_) | Self::NoArbiter(_) => "cuts",
+            Self::Flapping(..) => "flapping links",
+            Self::NoReplication | Self::ThinLine | Self::ReplayPaused => "replication",
+            Self::StandbyPromoted | Self::SlotDropped | Self::Superuser => "hands",
+            Self::LeadersFrozen | Self::MemberKilled(_) | Self::MemberFrozen(_) => "arbiter",
+            Self::DnsKilled(_) | Self::DnsFrozen(_) => "DNS",
+            Self::ApiKilled(_) | Self::ApiFrozen(_) | Self::GitGone | Self::GitFrozen => "APIs",
+            Self::Switchover | Self::TwoSwitchovers | Self::Failover => "people who move",
+            Self::Held | Self::Abort => "people who hold",
+            Self::PolicyDeleted(_) | Self::PolicyRemoved | Self::Suspended => "policies",
+        }
+    }
+
+    /// What it may do to the role.
+    pub fn harm(self) -> Harm {
+        match self {
+            Self::GitGone
+            | Self::GitFrozen
+            | Self::DnsKilled(_)
+            | Self::DnsFrozen(_)
+            | Self::GuardFrozen(Standby)
+            | Self::DatabaseFrozen(Standby)
+            | Self::PodsFrozen(Standby)
+            | Self::NodeKilled(Standby)
+            | Self::GuardKilled(Standby)
+            | Self::ServerFrozen(Standby)
+            | Self::ServerKilled(Standby)
+            | Self::BackendKilled(Standby)
+            | Self::OutOfMemory(Standby)
+            | Self::PodDeleted(Standby)
+            | Self::DiskFull(Standby)
+            | Self::NoReplication
+            | Self::ThinLine
+            | Self::ReplayPaused
+            | Self::StandbyPromoted
+            | Self::SlotDropped
+            | Self::Held
+            | Self::Abort => Harm::Never,
+            Self::PlaceFrozen(Standby | Third)
+            | Self::PowerLoss(Standby | Third)
+            | Self::Alone(Standby | Third)
+            | Self::OperatorKilled(_)
+            | Self::OperatorFrozen(_)
+            | Self::PodDeleted(Active)
+            | Self::GuardKilled(Active)
+            | Self::NoArbiter(Standby)
+            | Self::OneWay(..)
+            | Self::Cut(..)
+            | Self::MemberKilled(_)
+            | Self::MemberFrozen(_)
+            | Self::ApiKilled(_)
+            | Self::ApiFrozen(_)
+            | Self::Superuser => Harm::NotAlone,
+            _ => Harm::May,
+        }
+    }
+}
+
+impl fmt::Display for Spot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Active => "the active site",
+            Standby => "the standby site",
+            Third => "the third place",
+            Host => "the outside world",
+        })
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::GuardFrozen(at) => write!(f, "the guard of {at} stands still while its server runs"),
+            Self::DatabaseFrozen(at) => write!(f, "guard and server of {at} stand still"),
+            Self::PodsFrozen(at) => write!(f, "every pod of {at} stands still"),
+            Self::PlaceFrozen(at) => write!(f, "all of {at} stands still"),
+            Self::PowerLoss(at) => write!(f, "{at} has no power"),
+            Self::NodeKilled(at) => write!(f, "the machine under the pods of {at} is dead"),
+            Self::OperatorKilled(at) => write!(f, "the operator of {at} is killed"),
+            Self::OperatorFrozen(at) => write!(f, "the operator of {at} stands still"),
+            Self::GuardKilled(at) => write!(f, "the guard of {at} is killed"),
+            Self::ServerFrozen(at) => write!(f, "the server of {at} stands still under its guard"),
+            Self::ServerKilled(at) => write!(f, "the server of {at} is killed under its guard"),
+            Self::BackendKilled(at) => write!(f, "a backend of the server of {at} is killed"),
+            Self::OutOfMemory(at) => write!(f, "the database of {at} is out of memory"),
+            Self::PodDeleted(at) => write!(f, "the database's pod of {at} is deleted"),
+            Self::OneWay(from, to) => write!(f, "nothing passes from {from} to {to}"),
+            Self::Cut(a, b) => write!(f, "nothing passes between {a} and {b}"),
+            Self::Flapping(a, b) => write!(f, "the line between {a} and {b} goes up and down"),
+            Self::Alone(at) => write!(f, "{at} reaches nobody"),
+            Self::NoArbiter(at) => write!(f, "{at} reaches no member of the arbiter"),
+            Self::NoReplication => f.write_str("replication does not pass"),
+            Self::ThinLine => f.write_str("replication has a thin line"),
+            Self::LeadersFrozen => f.write_str("the arbiter's leaders stand still, one after the other"),
+            Self::MemberKilled(at) => write!(f, "the arbiter's member of {at} is killed"),
+            Self::MemberFrozen(at) => write!(f, "the arbiter's member of {at} stands still"),
+            Self::DnsKilled(at) => write!(f, "the DNS server of {at} refuses"),
+            Self::DnsFrozen(at) => write!(f, "the DNS server of {at} stands still"),
+            Self::ApiKilled(at) => write!(f, "the API server of {at} is killed"),
+            Self::ApiFrozen(at) => write!(f, "the API server of {at} stands still"),
+            Self::GitGone => f.write_str("git is gone"),
+            Self::GitFrozen => f.write_str("git stands still"),
+            Self::DiskFull(at) => write!(f, "the database's disk of {at} is full"),
+            Self::ReplayPaused => f.write_str("somebody pauses the standby's replay"),
+            Self::StandbyPromoted => f.write_str("somebody promotes the standby by hand"),
+            Self::SlotDropped => f.write_str("somebody drops the standby's slot"),
+            Self::Superuser => f.write_str("a superuser locks and writes at the active server"),
+            Self::Switchover => f.write_str("a person merges a Switchover"),
+            Self::TwoSwitchovers => f.write_str("a person merges two Switchovers at once"),
+            Self::Failover => f.write_str("a person merges a Failover"),
+            Self::Held => f.write_str("a person merges a Hold, and a Resume after it"),
+            Self::Abort => f.write_str("a person merges an Abort"),
+            Self::PolicyDeleted(at) => write!(f, "the policy's object of {at} is deleted"),
+            Self::PolicyRemoved => f.write_str("the policy is removed from git"),
+            Self::Suspended => f.write_str("the policy is suspended"),
+        }
+    }
+}
+
+impl FromStr for Fault {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::all()
+            .into_iter()
+            .find(|fault| fault.to_string() == text)
+            .ok_or_else(|| format!("no fault is called {text:?}; `bascule-torture faults` lists them"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_fault_has_words_of_its_own_and_is_found_by_them() {
+        let all = Fault::all();
+        let words: BTreeSet<String> = all.iter().map(ToString::to_string).collect();
+        assert_eq!(words.len(), all.len());
+        for fault in all {
+            assert_eq!(fault.to_string().parse(), Ok(fault));
+        }
+        assert!("the guard of nobody stands still".parse::<Fault>().is_err());
+    }
+}

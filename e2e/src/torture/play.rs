@@ -1,0 +1,227 @@
+//! Plays one schedule on a stage: faults, their end, a steady pair, the verdict.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use tokio::runtime::Handle;
+use tokio::time::sleep;
+
+use super::fault::Harm;
+use super::ground::Ground;
+use super::inflict::inflict;
+use super::records::{Record, record, records_since};
+use super::schedule::Schedule;
+use super::verdict::{Case, Found, judge};
+use crate::client::{History, Kind, Row, Stamp};
+use crate::progress::seconds;
+use crate::scenario::{Scene, Stage};
+use crate::shop::View;
+use crate::waiting::until;
+use crate::world::Place;
+use bascule_crds::MoveState;
+
+/// How long the pair may take to be steady again once every fault is over and every part runs (L1, L2).
+pub const SETTLED_WITHIN: Duration = Duration::from_secs(90);
+/// How long it must then stay so.
+const STAYS: Duration = Duration::from_secs(2);
+/// How long the standby may take to have what the active server had.
+const FOLLOWS: Duration = Duration::from_secs(20);
+
+/// What a schedule left behind, whether it passed or not.
+#[derive(Debug, Default)]
+pub struct Played {
+    /// What was done and seen.
+    pub transcript: String,
+    /// What the clients were told.
+    pub history: History,
+    /// The record's states.
+    pub records: Vec<Record>,
+    /// From the end of the last fault to the steady pair.
+    pub settled: Duration,
+    /// The finding.
+    pub error: Option<anyhow::Error>,
+}
+
+/// Plays a schedule. `name` is new in this world.
+pub async fn play(stage: &Stage, schedule: &Schedule, name: &str) -> Played {
+    let mut played = Played::default();
+    let mut scene = match stage.scene(&schedule.policy.text()).await {
+        Ok(scene) => scene,
+        Err(e) => {
+            played.error = Some(e.context("before the first fault"));
+            return played;
+        }
+    };
+    scene.aloud();
+    let ground = Ground::new(&scene, name);
+    let result = play_on(&ground, schedule, &mut played).await;
+    played.error = result.err();
+    if played.history.attempts.is_empty() {
+        played.history = scene.client.history();
+    }
+    played.transcript = scene.transcript();
+    played
+}
+
+async fn play_on(ground: &Ground<'_, '_>, schedule: &Schedule, played: &mut Played) -> Result<()> {
+    let (scene, world) = (ground.scene, ground.world());
+    let before = record(world).context("before the first fault")?;
+    scene.note(&format!("{} is active in epoch {}", before.active, before.epoch));
+    all_faults(ground, schedule);
+    world.restore().await.context("the faults could not be taken back")?;
+    scene.note("every fault is over, every part runs");
+    let over = (Instant::now(), Stamp::now());
+    let settled = settled(ground).await;
+    // Read first: it explains why it is not settled.
+    played.records = records_since(world, before.serial)?;
+    let holder = settled.context("L1: the world did not settle")?;
+    played.settled = over.0.elapsed();
+    scene.note(&format!("steady again after {}, {holder} active", seconds(played.settled)));
+    scene.client.all_work_at(Kind::Write, holder.name(), over.1, SETTLED_WITHIN).await.context("L2")?;
+    // What is acknowledged by now must be in the rows that are read from now on.
+    let mut history = scene.client.history();
+    history.attempts.append(&mut ground.told().attempts);
+    played.history = history;
+    let rows = both_have_the_same_rows(scene, holder).await?;
+    let same = played.records.last() == records_since(world, before.serial)?.last();
+    ensure!(same, "L1: the record changed again");
+    let found = verdict(ground, schedule, played, &rows)?;
+    for line in &found.lines {
+        scene.note(line);
+    }
+    saved(scene, &found, &played.records)
+}
+
+/// Each fault in a thread of its own: what waits for a part that another fault has stopped holds up nobody.
+fn all_faults(ground: &Ground<'_, '_>, schedule: &Schedule) {
+    let runtime = Handle::current();
+    let begin = Instant::now();
+    tokio::task::block_in_place(|| {
+        thread::scope(|scope| {
+            for step in &schedule.steps {
+                let runtime = runtime.clone();
+                scope.spawn(move || {
+                    runtime.block_on(async {
+                        sleep(step.at.saturating_sub(begin.elapsed())).await;
+                        ground.scene.note(&step.fault.to_string());
+                        match inflict(step.fault, ground, step.lasts).await {
+                            Ok(()) => ground.scene.note(&format!("over: {}", step.fault)),
+                            Err(e) => ground.scene.note(&format!("not done: {}: {e:#}", step.fault)),
+                        }
+                    });
+                });
+            }
+        });
+    });
+}
+
+/// Waits until both sites and the arbiter agree on a steady pair, every Move has come to an end, and it stays so for a
+/// while; answers who is active.
+async fn settled(ground: &Ground<'_, '_>) -> Result<Place> {
+    let begin = Instant::now();
+    loop {
+        let left = SETTLED_WITHIN.saturating_sub(begin.elapsed());
+        let (active, serial) = steady(ground, left).await?;
+        sleep(STAYS).await;
+        let after = record(ground.world())?;
+        if after.serial == serial {
+            return Ok(active);
+        }
+        ground.scene.note(&format!("not for long: {} with {}", after.phase, after.active));
+    }
+}
+
+async fn steady(ground: &Ground<'_, '_>, deadline: Duration) -> Result<(Place, u64)> {
+    let (shop, world) = (ground.shop(), ground.world());
+    let moves = ground.told().moves.clone();
+    until("a steady pair", deadline, || async {
+        let record = record(world)?;
+        let active: Place = record.active.parse().map_err(anyhow::Error::msg)?;
+        ensure!(record.phase == "Steady", "the record is in {}", record.phase);
+        for site in Place::SITES {
+            let view = shop.view(site).await?;
+            shows(&view, &record, active)?;
+            for name in &moves {
+                ended(&shop, site, name).await?;
+            }
+        }
+        Ok((active, record.serial))
+    })
+    .await
+}
+
+fn shows(view: &View, record: &Record, active: Place) -> Result<()> {
+    let serial = view.status.serial;
+    ensure!(serial == Some(record.serial), "{} shows serial {serial:?} of {}", view.site, record.serial);
+    view.ensure_steady(active)
+}
+
+async fn ended(shop: &crate::shop::Shop<'_>, site: Place, name: &str) -> Result<()> {
+    let state = shop.move_state(site, name).await?;
+    let (state, message) = state.with_context(|| format!("Move {name} has no state at {site}"))?;
+    ensure!(
+        !matches!(state, MoveState::Pending | MoveState::Requested),
+        "Move {name} is {state:?} at {site}: {message}"
+    );
+    Ok(())
+}
+
+/// What the active server has in the end is at the standby, too, and nothing else; answers it.
+async fn both_have_the_same_rows(scene: &Scene<'_>, holder: Place) -> Result<Vec<Row>> {
+    let other = holder.other_site().context("a site")?;
+    let rows = scene.shop.rows(holder).await?;
+    let theirs = until(&format!("{other} to have every row of {holder}"), FOLLOWS, || async {
+        let theirs = scene.shop.rows(other).await?;
+        let missing = rows.iter().find(|row| !theirs.contains_row(row));
+        ensure!(missing.is_none(), "it lacks {missing:?}");
+        Ok(theirs)
+    })
+    .await?;
+    let ours = scene.shop.rows(holder).await?;
+    let more = theirs.iter().find(|row| !ours.contains_row(row));
+    ensure!(more.is_none(), "{other} has a row that {holder} has not: {more:?}");
+    Ok(ours)
+}
+
+/// Rows come in the order of their numbers.
+trait Rows {
+    fn contains_row(&self, row: &Row) -> bool;
+}
+
+impl Rows for [Row] {
+    fn contains_row(&self, row: &Row) -> bool {
+        self.binary_search_by_key(&row.id, |r| r.id).is_ok_and(|found| self[found] == *row)
+    }
+}
+
+fn verdict(ground: &Ground<'_, '_>, schedule: &Schedule, played: &Played, rows: &[Row]) -> Result<Found> {
+    let harms: Vec<Harm> = schedule.steps.iter().map(|s| s.fault.harm()).collect();
+    let number = |harm| harms.iter().filter(|h| **h == harm).count();
+    let admitted = ground.told().admitted.clone();
+    judge(&Case {
+        history: &played.history,
+        records: &played.records,
+        rows,
+        admitted: &admitted,
+        may_move: number(Harm::May) > 0 || number(Harm::NotAlone) > 1,
+        may_pause: number(Harm::Never) < harms.len(),
+        now: (Stamp::now(), jiff::Timestamp::now()),
+    })
+}
+
+/// Each lost row is in the log that the guard of its site has saved.
+fn saved(scene: &Scene<'_>, found: &Found, records: &[Record]) -> Result<()> {
+    for (site, rows) in &found.lost {
+        let lost_roles = records
+            .iter()
+            .zip(records.iter().skip(1))
+            .filter(|(a, b)| a.active == *site && b.active != *site)
+            .count();
+        // The note of an earlier loss is overwritten by that of a later one.
+        if lost_roles == 1 {
+            scene.lost_rows_are_saved(&rows.iter().collect::<Vec<_>>())?;
+        }
+    }
+    Ok(())
+}
