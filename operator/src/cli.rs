@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::plan::{self, PlanArgs};
 use crate::simulate::{self, SimulateArgs};
+use crate::status::{self, StatusArgs};
 use crate::why::{self, WhyArgs};
 
 /// Failover of applications between Kubernetes clusters: databases, traffic and read-only flags.
@@ -26,6 +27,9 @@ pub enum Command {
     /// Run a server under a guard, as the first process of its container.
     #[command(subcommand)]
     Guard(GuardKind),
+    /// Say where a policy stands: a sentence first, then every site in one table, then what can be done.
+    #[command(after_long_help = status::MORE, after_help = "Exit codes: 0 all is well, 2 something needs attention, 1 no answer. See --help for more.")]
+    Status(Box<StatusArgs>),
     /// Say what stands between now and a takeover, what blocks first, and what would change the answer.
     #[command(after_long_help = why::MORE, after_help = "Exit codes: 0 nothing blocks, 2 something blocks, 1 no answer. See --help for more.")]
     Why(Box<WhyArgs>),

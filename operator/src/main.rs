@@ -5,6 +5,7 @@
 //! is about to be merged.
 
 mod cli;
+mod flags;
 mod given;
 mod journal;
 mod metrics;
@@ -12,6 +13,8 @@ mod plan;
 mod serve;
 mod settings;
 mod simulate;
+mod status;
+mod table;
 mod telemetry;
 mod telling;
 mod why;
@@ -64,22 +67,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 .context("the runtime cannot be started")?;
             runtime.block_on(wiring::run(settings))
         }
-        Command::Why(args) => {
-            install_crypto()?;
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .context("the runtime cannot be started")?;
-            runtime.block_on(why::run(*args))
-        }
-        Command::Plan(args) => {
-            install_crypto()?;
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .context("the runtime cannot be started")?;
-            runtime.block_on(plan::run(*args))
-        }
+        Command::Status(args) => asking(status::run(*args)),
+        Command::Why(args) => asking(why::run(*args)),
+        Command::Plan(args) => asking(plan::run(*args)),
         Command::Simulate(args) => simulate::run(&args),
         Command::Guard(GuardKind::Install { folder }) => {
             bascule_guard::install(&folder)?;
@@ -97,6 +87,16 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             runtime.block_on(bascule_guard::run(config)).map_err(anyhow::Error::new)
         }
     }
+}
+
+/// Runs a command that asks others and ends.
+fn asking(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    install_crypto()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the runtime cannot be started")?;
+    runtime.block_on(command)
 }
 
 fn install_crypto() -> anyhow::Result<()> {

@@ -13,10 +13,10 @@
 pub mod ask;
 pub mod explain;
 pub mod judgement;
-mod place;
+pub mod place;
 pub mod similar;
 pub mod text;
-mod trouble;
+pub mod trouble;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bascule_adapters::kube::Kube;
 use bascule_adapters::kube::failure::chain;
@@ -9,6 +10,10 @@ use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
 use super::trouble::Trouble;
+
+/// How long a person waits for an API server's answer to one question. Together with the start of the program and a
+/// connection it stays below five seconds.
+const ANSWER: Duration = Duration::from_secs(4);
 
 /// Who is asked, in words for errors.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +58,7 @@ pub async fn connect(path: Option<&Path>, context: Option<&str>) -> Result<(Kube
     let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
     let kube = Kube::from_config(config, None)
         .map_err(|e| Trouble::Kubeconfig { from: from.clone(), why: chain(&e) })?;
-    Ok((kube, Place { from, server }))
+    Ok((kube.within(ANSWER), Place { from, server }))
 }
 
 fn choose(file: &Kubeconfig, wanted: Option<&str>, from: &str) -> Result<String, Trouble> {

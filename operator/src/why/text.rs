@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::explain::{Explanation, Finding, since, words};
+use crate::table;
 
 /// Where the evidence of a finding begins.
 const INDENT: &str = "       ";
@@ -29,7 +30,8 @@ pub fn one(e: &Explanation, now: Timestamp) -> String {
     out.0
 }
 
-fn active(e: &Explanation, now: Timestamp) -> String {
+/// Who may write, since when and by what.
+pub fn active(e: &Explanation, now: Timestamp) -> String {
     let Some(active) = &e.active else { return "nobody, as far as is known here".to_owned() };
     let mut text = active.site.clone();
     for (word, number) in [("epoch", active.epoch), ("serial", active.serial)] {
@@ -55,7 +57,8 @@ fn active(e: &Explanation, now: Timestamp) -> String {
     text
 }
 
-fn told_by(e: &Explanation) -> String {
+/// Who says so, and how long ago.
+pub fn told_by(e: &Explanation) -> String {
     let site = e.site.as_deref().unwrap_or("an operator");
     match (e.age_ms, &e.message, &e.phase) {
         (Some(age), ..) => {
@@ -127,7 +130,7 @@ fn conditions(e: &Explanation, out: &mut Out) {
 }
 
 /// A finding's name, answer and age.
-fn head(f: &Finding) -> String {
+pub fn head(f: &Finding) -> String {
     let age = f.age_ms.map(|ms| format!(", {} old", words(Duration::from_millis(ms))));
     format!("{}: {}{}", f.code, f.answer.name(), age.unwrap_or_default())
 }
@@ -142,7 +145,8 @@ fn indented(text: &str) -> String {
     text.trim_end().replace('\n', &format!("\n{INDENT}        "))
 }
 
-fn clock(at: Timestamp) -> String {
+/// A moment with its date.
+pub fn clock(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
@@ -168,28 +172,14 @@ impl Out {
 pub fn table(all: &[Explanation]) -> String {
     let head = ["POLICY", "ACTIVE", "EPOCH", "PHASE", "TOLD", "FIRST BLOCKER"].map(ToOwned::to_owned);
     let rows: Vec<[String; 6]> = std::iter::once(head).chain(all.iter().map(row)).collect();
-    let mut widths = [0; 6];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    let mut out = Out(String::new());
-    for row in rows {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
-        out.line(&cells.collect::<Vec<_>>().join("  "));
-    }
-    out.0
+    table::lines(&rows).iter().map(|line| format!("{line}\n")).collect()
 }
 
 fn row(e: &Explanation) -> [String; 6] {
     let unknown = || "?".to_owned();
     let age = e.age_ms.map(|ms| format!("{} ago", words(Duration::from_millis(ms))));
-    let blocker = e.first_blocker.as_ref().map_or_else(
-        || "-".to_owned(),
-        // A line is a line, whatever a finding quotes.
-        |f| format!("{}: {}", f.code, f.found.split_whitespace().collect::<Vec<_>>().join(" ")),
-    );
+    let blocker =
+        e.first_blocker.as_ref().map_or_else(|| "-".to_owned(), |f| format!("{}: {}", f.code, f.found));
     [
         format!("{}/{}", e.namespace, e.name),
         e.active.as_ref().map_or_else(unknown, |a| a.site.clone()),
