@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::moves::{self, AbortArgs, FailoverArgs, HoldArgs, ResumeArgs, SwitchoverArgs};
 use crate::plan::{self, PlanArgs};
 use crate::simulate::{self, SimulateArgs};
 use crate::status::{self, StatusArgs};
@@ -30,6 +31,21 @@ pub enum Command {
     /// Say where a policy stands: a sentence first, then every site in one table, then what can be done.
     #[command(after_long_help = status::MORE, after_help = "Exit codes: 0 all is well, 2 something needs attention, 1 no answer. See --help for more.")]
     Status(Box<StatusArgs>),
+    /// Move the role between two living sites, losing nothing.
+    #[command(after_long_help = moves::MORE, after_help = "Exit codes: 0 done, 2 made and not done, 1 nothing was made. See --help for more.")]
+    Switchover(Box<SwitchoverArgs>),
+    /// Promote a site although the active one is gone; refused while that lives.
+    #[command(after_long_help = moves::MORE, after_help = "Exit codes: 0 done, 2 made and not done, 1 nothing was made. See --help for more.")]
+    Failover(Box<FailoverArgs>),
+    /// Let nothing begin by itself for a while.
+    #[command(after_long_help = moves::MORE, after_help = "Exit codes: 0 done, 2 made and not done, 1 nothing was made. See --help for more.")]
+    Hold(Box<HoldArgs>),
+    /// End a hold.
+    #[command(after_long_help = moves::MORE, after_help = "Exit codes: 0 done, 2 made and not done, 1 nothing was made. See --help for more.")]
+    Resume(Box<ResumeArgs>),
+    /// Give up a switchover that has not passed its point of no return.
+    #[command(after_long_help = moves::MORE, after_help = "Exit codes: 0 done, 2 made and not done, 1 nothing was made. See --help for more.")]
+    Abort(Box<AbortArgs>),
     /// Say what stands between now and a takeover, what blocks first, and what would change the answer.
     #[command(after_long_help = why::MORE, after_help = "Exit codes: 0 nothing blocks, 2 something blocks, 1 no answer. See --help for more.")]
     Why(Box<WhyArgs>),

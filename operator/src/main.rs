@@ -9,6 +9,7 @@ mod flags;
 mod given;
 mod journal;
 mod metrics;
+mod moves;
 mod plan;
 mod serve;
 mod settings;
@@ -67,6 +68,11 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 .context("the runtime cannot be started")?;
             runtime.block_on(wiring::run(settings))
         }
+        Command::Switchover(args) => order(*args),
+        Command::Failover(args) => order(*args),
+        Command::Hold(args) => order(*args),
+        Command::Resume(args) => order(*args),
+        Command::Abort(args) => order(*args),
         Command::Status(args) => asking(status::run(*args)),
         Command::Why(args) => asking(why::run(*args)),
         Command::Plan(args) => asking(plan::run(*args)),
@@ -87,6 +93,12 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             runtime.block_on(bascule_guard::run(config)).map_err(anyhow::Error::new)
         }
     }
+}
+
+/// Runs a person's order.
+fn order(args: impl Into<(moves::asked::Order, moves::asked::Common)>) -> anyhow::Result<ExitCode> {
+    let (order, common) = args.into();
+    asking(moves::run(order, common))
 }
 
 /// Runs a command that asks others and ends.

@@ -29,8 +29,8 @@ mod live;
 mod risk;
 mod stands;
 mod state;
-mod text;
-mod told;
+pub mod text;
+pub mod told;
 mod unknown;
 mod words;
 
@@ -40,13 +40,14 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use bascule_core::name::Namespace;
 use bascule_core::timing::Profile;
+use bascule_engine::intake::moves::{Command, Target};
 use bascule_engine::intake::read::File;
 use clap::Args;
 use jiff::Timestamp;
 
 use self::against::Against;
 use self::files::Loaded;
-use self::state::{Before, State};
+use self::state::{Before, SeenMove, State};
 use self::told::{Plan, VERSION};
 use crate::given;
 use crate::telling::{Output, print};
@@ -172,6 +173,24 @@ pub async fn run(args: PlanArgs) -> anyhow::Result<ExitCode> {
         Output::Json => print(&(serde_json::to_string_pretty(&plan).context("the answer as JSON")? + "\n"))?,
     }
     Ok(if plan.changes { ExitCode::from(CHANGES) } else { ExitCode::SUCCESS })
+}
+
+/// What a Move would cause in the cluster of a site, as things stand there now.
+pub async fn of_move(cluster: &Cluster, command: Command, at: Timestamp) -> anyhow::Result<Plan> {
+    let namespace = match &command.target {
+        Target::Policy(key) => key.namespace.clone(),
+        Target::Labelled { namespace, .. } => namespace.clone(),
+    };
+    let name = command.command.name.to_string();
+    let seen = SeenMove { command, place: format!("Move {name}") };
+    let after = State { moves: [(name, seen)].into(), ..State::default() };
+    let before = live::read(cluster, &after, &namespace, false).await?;
+    let asked = Asked { at, profile: Profile::Wan, profile_said: false };
+    let (cases, unchanged) = state::cases(&after, &before)?;
+    let policies =
+        cases.iter().map(|case| acts::plan(case, &before, &asked)).collect::<anyhow::Result<Vec<_>>>()?;
+    let changes = !policies.is_empty();
+    Ok(Plan { version: VERSION, changes, against: before.words, policies, unchanged, notes: Vec::new() })
 }
 
 fn asked(args: &PlanArgs) -> anyhow::Result<Asked> {

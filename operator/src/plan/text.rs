@@ -13,7 +13,12 @@ const INDENT: &str = "             ";
 
 /// The whole plan.
 pub fn whole(plan: &Plan) -> String {
-    let mut out = Out(String::new());
+    written(plan, "When it is merged:")
+}
+
+/// The whole plan; `when` is what stands before what happens at once.
+pub fn written(plan: &Plan, when: &'static str) -> String {
+    let mut out = Out { text: String::new(), when };
     if !plan.changes {
         out.line(&format!("Nothing changes: FILE says what {} says.", plan.against));
     }
@@ -31,7 +36,7 @@ pub fn whole(plan: &Plan) -> String {
         out.line("");
         out.line(note);
     }
-    out.0
+    out.text
 }
 
 fn one(p: &PolicyPlan, out: &mut Out) {
@@ -144,7 +149,7 @@ fn one_act(p: &PolicyPlan, act: &Act, out: &mut Out) {
     out.line("");
     let when = match act.begins {
         Some(at) => format!("At {at}, its notBefore:"),
-        None => "When it is merged:".to_owned(),
+        None => out.when.to_owned(),
     };
     out.line(&when);
     for mv in &act.moves {
@@ -270,12 +275,16 @@ fn value_of(value: &Value) -> String {
 }
 
 /// The text so far.
-struct Out(String);
+struct Out {
+    text: String,
+    /// What stands before what happens at once.
+    when: &'static str,
+}
 
 impl Out {
     fn line(&mut self, text: &str) {
-        self.0.push_str(text.trim_end());
-        self.0.push('\n');
+        self.text.push_str(text.trim_end());
+        self.text.push('\n');
     }
 
     fn entry(&mut self, name: &str, text: &str) {

@@ -172,7 +172,7 @@ impl Out {
 pub fn table(all: &[Explanation]) -> String {
     let head = ["POLICY", "ACTIVE", "EPOCH", "PHASE", "TOLD", "FIRST BLOCKER"].map(ToOwned::to_owned);
     let rows: Vec<[String; 6]> = std::iter::once(head).chain(all.iter().map(row)).collect();
-    table::lines(&rows).iter().map(|line| format!("{line}\n")).collect()
+    table::lines(&rows).join("\n") + "\n"
 }
 
 fn row(e: &Explanation) -> [String; 6] {

@@ -17,6 +17,12 @@ pub struct Local {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Commit(Oid);
 
+impl Commit {
+    pub(super) const fn of(id: Oid) -> Self {
+        Self(id)
+    }
+}
+
 impl std::fmt::Display for Commit {
     /// The first twelve digits of its id.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -47,6 +53,10 @@ impl Local {
     /// Its working directory.
     pub fn top(&self) -> &Path {
         &self.top
+    }
+
+    pub(super) const fn repository(&self) -> &Repository {
+        &self.repository
     }
 
     /// The commit that a revision such as `main`, `HEAD~1`, a tag or an id means.

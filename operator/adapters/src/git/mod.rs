@@ -7,6 +7,7 @@
 //! ever checked out, no file is named by what the repository says, and redirects, submodules and symbolic links are
 //! refused.
 
+mod branch;
 mod child;
 mod http;
 mod local;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
+pub use self::branch::Proposal;
 pub use self::child::child_main;
 pub use self::local::{Commit, Local};
 pub use self::spawn::Fetcher;
