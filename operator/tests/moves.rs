@@ -228,6 +228,17 @@ async fn a_move_is_shown_asked_for_made_and_followed_or_refused_with_the_way_out
     let (_, made) = judged(&cluster, &accepted, "Done", "the role moved");
     assert_eq!(made["spec"]["acceptDataLoss"], true, "{made}");
 
+    // Where nobody would carry it out.
+    let mut elsewhere = reads(Timestamp::now());
+    elsewhere["site"] = json!("metz");
+    cluster.write("shop", &elsewhere);
+    run(&["failover", "shop", "--to", "lyon", "--yes", "--accept-data-loss", "shop"]).refuses(&[
+        "this is the cluster of metz, expected that of lyon",
+        "--context",
+        "Nothing was made",
+    ]);
+    cluster.write("shop", &too_much);
+
     // A person at a terminal.
     let start = |arguments: &[&str]| Terminal::start(&cluster, &with(arguments));
     let mut asked = start(&["failover", "shop", "--wait", "0s"]);
@@ -313,7 +324,7 @@ async fn a_move_is_shown_asked_for_made_and_followed_or_refused_with_the_way_out
     cluster
         .server
         .kubectl(&["create", "clusterrolebinding", "looks", "--clusterrole=looks", "--user=nobody"], "");
-    cluster.run_as(&nobody, &with(&["hold", "shop", "--yes"])).refuses(&[
+    Cluster::run_as(&nobody, &with(&["hold", "shop", "--yes"])).refuses(&[
         "you may not create moves.bascule.dev",
         "in namespace shop",
         "ask for a role",

@@ -90,7 +90,8 @@ async fn where_a_policy_stands_is_told_in_a_sentence_and_followed_and_a_dead_clu
     cluster.run(&["status", "shpo"]).fails(&["no FailoverPolicy shpo; did you mean"]);
     cluster.run(&["status", "-n", "none", "-w"]).fails(&["there is no namespace none"]);
     let nobody = cluster.changed("nobody", "test-admin-token}", "test-admin-token, as: nobody}");
-    cluster.run_as(&nobody, shop).fails(&["you may not list failoverpolicies.bascule.dev", "ask for a role"]);
+    Cluster::run_as(&nobody, shop)
+        .fails(&["you may not list failoverpolicies.bascule.dev", "ask for a role"]);
 
     // Nobody who answers, and nobody there.
     cluster.server.freeze();

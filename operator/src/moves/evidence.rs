@@ -67,7 +67,33 @@ impl Evidence {
                 "  The switchover is given up when it has not passed its point of no return; the source goes on as before.\n",
             ),
         }
+        if let Some(note) = self.elsewhere() {
+            let _ = writeln!(out, "\n  {note}");
+        }
         Ok(out)
+    }
+
+    /// Where a word about the record has to be said to be heard at once.
+    fn elsewhere(&self) -> Option<String> {
+        let (here, active) = (self.before.site.as_ref()?, &self.before.active.as_ref()?.site);
+        let here_is_enough = matches!(self.mv.spec.move_type, MoveType::Switchover | MoveType::Failover);
+        (here != active && !here_is_enough).then(|| {
+            format!(
+                "This is {here}'s cluster, and {active} is active: {active}'s operator puts it into the record as soon as it sees it (make it there with --context, or at both with --git); {here}'s own does so once {active} is silent."
+            )
+        })
+    }
+
+    /// Fails when a failover would be made where nobody carries it out.
+    fn reach(&self) -> anyhow::Result<()> {
+        let (Some(here), Some(to)) = (&self.before.site, &self.mv.spec.to) else { return Ok(()) };
+        if self.mv.spec.move_type != MoveType::Failover || here == to {
+            return Ok(());
+        }
+        bail!(
+            "Failover of {}: this is the cluster of {here}, expected that of {to}, whose operator carries it out. Nothing was made: choose {to}'s cluster with --context, or put it into both with --git",
+            self.policy
+        )
     }
 
     /// What is at risk; `None`: nothing, for no role moves or nothing can be lost.
@@ -85,7 +111,10 @@ impl Evidence {
 
     /// Fails when the operators would refuse the Move, as far as a fresh status tells. An old one tells too little to
     /// keep a person from anything.
-    pub fn refuse(&self) -> anyhow::Result<()> {
+    pub fn refuse(&self, into_git: bool) -> anyhow::Result<()> {
+        if !into_git {
+            self.reach()?;
+        }
         let (Some(Ok(plan)), false) = (&self.plan, self.before.stale) else { return Ok(()) };
         let name = self.mv.metadata.name.as_deref().unwrap_or_default();
         let acts = || plan.policies.iter().flat_map(|p| &p.acts);

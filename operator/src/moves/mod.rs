@@ -65,7 +65,7 @@ pub async fn run(order: Order, common: Common) -> anyhow::Result<ExitCode> {
     let mv = make::of(&order, &common, &seen, now)?;
     let evidence = Evidence::gather(&cluster, &seen, mv, now).await?;
     print(&evidence.text(&order, now)?)?;
-    evidence.refuse()?;
+    evidence.refuse(common.git.is_some())?;
     if let Some(directory) = &common.git {
         consent::ask(&common, &order, &evidence)?;
         print(&propose::onto_a_branch(directory, &evidence.mv, &common)?)?;

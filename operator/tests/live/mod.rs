@@ -138,10 +138,10 @@ impl Cluster {
     }
 
     pub fn run(&self, arguments: &[&str]) -> Said {
-        self.run_as(&self.file(), arguments)
+        Self::run_as(&self.file(), arguments)
     }
 
-    pub fn run_as(&self, kubeconfig: &Path, arguments: &[&str]) -> Said {
+    pub fn run_as(kubeconfig: &Path, arguments: &[&str]) -> Said {
         answered(program(kubeconfig).args(arguments), "")
     }
 }
