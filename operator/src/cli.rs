@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::check::{self, CheckArgs};
 use crate::moves::{self, AbortArgs, FailoverArgs, HoldArgs, ResumeArgs, SwitchoverArgs};
 use crate::plan::{self, PlanArgs};
 use crate::simulate::{self, SimulateArgs};
@@ -52,6 +53,9 @@ pub enum Command {
     /// Say what a changed policy or a Move would cause, before it is merged: steps, values, blockers, time, data at risk.
     #[command(after_long_help = plan::MORE, after_help = "Exit codes: 0 nothing changes, 2 something changes, 1 no plan. See --help for more.")]
     Plan(Box<PlanArgs>),
+    /// Say what is wrong before it is needed: in a cluster, or in files for the checks of a pull request.
+    #[command(after_long_help = check::MORE, after_help = "Exit codes: 0 no error, 2 at least one error, 1 nothing could be checked. See --help for more.")]
+    Check(Box<CheckArgs>),
     /// Say what would happen to a policy if something goes wrong or a role is moved; needs no cluster.
     #[command(after_long_help = simulate::MORE, after_help = "Exit codes: 0 the policy's promises were held, 2 one was broken, 1 no answer. See --help for more.")]
     Simulate(Box<SimulateArgs>),

@@ -4,6 +4,7 @@
 //! `bascule why` wherever somebody asks, `bascule simulate` wherever a policy is written, and `bascule plan` wherever one
 //! is about to be merged.
 
+mod check;
 mod cli;
 mod flags;
 mod given;
@@ -74,6 +75,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Resume(args) => order(*args),
         Command::Abort(args) => order(*args),
         Command::Status(args) => asking(status::run(*args)),
+        Command::Check(args) => asking(check::run(*args)),
         Command::Why(args) => asking(why::run(*args)),
         Command::Plan(args) => asking(plan::run(*args)),
         Command::Simulate(args) => simulate::run(&args),

@@ -66,7 +66,8 @@ impl Pem {
     }
 }
 
-fn parse_duration(text: &str) -> anyhow::Result<Duration> {
+/// A length of time such as `300ms` or `1s`.
+pub fn parse_duration(text: &str) -> anyhow::Result<Duration> {
     let span: jiff::SignedDuration = text.parse().context("not a duration")?;
     Duration::try_from(span).context("a negative duration")
 }

@@ -89,6 +89,14 @@ pub struct Failover {
     pub restart_grace: Duration,
 }
 
+impl Failover {
+    /// Whether a promotion that nobody asked for can ever keep within `max_data_loss`, when a lost site is certain to
+    /// have stopped only `stops` after its last sign of life.
+    pub fn can_be_certain(&self, stops: Duration) -> bool {
+        self.promote_after == After::Never || self.max_data_loss.seconds >= stops
+    }
+}
+
 /// Both bounds must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MaxDataLoss {

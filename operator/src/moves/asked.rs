@@ -187,7 +187,7 @@ impl Order {
     /// How long it is followed when nobody says: a role takes its time to move, a word in the record does not.
     pub const fn usual_wait(&self) -> Duration {
         match self {
-            Self::Switchover { .. } | Self::Failover { .. } => Duration::from_secs(120),
+            Self::Switchover { .. } | Self::Failover { .. } => Duration::from_mins(2),
             Self::Hold { .. } | Self::Resume | Self::Abort => Duration::from_secs(20),
         }
     }

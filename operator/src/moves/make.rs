@@ -61,7 +61,7 @@ pub fn of(order: &Order, common: &Common, seen: &Seen, now: Timestamp) -> anyhow
             spec.accept_data_loss = loss.filter(|g| g.verdict != GateVerdict::Pass).map(|_| true);
         }
         Order::Hold { how_long, until } => {
-            let end = until.or_else(|| now.checked_add(*how_long).ok()).map(|end| seconds(end));
+            let end = until.or_else(|| now.checked_add(*how_long).ok()).map(seconds);
             if let Some(past) = end.filter(|end| *end <= now) {
                 bail!("--until: found {past}, which has passed, expected a time in the future");
             }

@@ -70,7 +70,7 @@ fn failover(source_stopped: Option<&str>) -> Order {
     }
 }
 
-const HOLD: Order = Order::Hold { how_long: Duration::from_secs(4 * 3600), until: None };
+const HOLD: Order = Order::Hold { how_long: Duration::from_hours(4), until: None };
 
 #[rstest]
 #[case::a_switchover("switchover", switchover(None), status("Pass"))]

@@ -23,7 +23,7 @@ mod acts;
 mod against;
 mod blockers;
 mod fields;
-mod files;
+pub mod files;
 mod later;
 mod live;
 mod risk;

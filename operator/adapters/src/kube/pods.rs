@@ -115,7 +115,8 @@ async fn node_state(kube: &Kube, name: &str) -> NodeState {
     }
 }
 
-fn asks_server(probe: &Probe, container: &Container, port: u16) -> bool {
+/// Whether a probe asks the database itself.
+pub fn asks_server(probe: &Probe, container: &Container, port: u16) -> bool {
     use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
     let by_command = probe.exec.as_ref().and_then(|exec| exec.command.as_ref()).is_some_and(|command| {

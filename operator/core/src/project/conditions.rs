@@ -302,11 +302,9 @@ fn within_loss(s: &Situation<'_>, policy: &Policy, record: &Record, row: &SiteRo
     }
     let max = &policy.failover.max_data_loss;
     let automatic = policy.failover.promote_after != After::Never;
-    if let Fences::Within { holder, fence } = record.promise.fences
-        && automatic
-    {
+    if let Fences::Within { holder, fence } = record.promise.fences {
         let stops = holder.duration() + fence.duration();
-        if max.seconds < stops {
+        if !policy.failover.can_be_certain(stops) {
             return Err((
                 Some(false),
                 "DataLossTimeTooShort",
