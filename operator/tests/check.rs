@@ -123,7 +123,7 @@ fn files_are_checked_without_a_cluster() {
 
 /// What the example policy names at lyon, as it should be.
 fn whole(cluster: &Cluster) {
-    let yaml = r#"
+    let yaml = "
 apiVersion: apps/v1
 kind: StatefulSet
 metadata: { name: main, namespace: shop }
@@ -164,7 +164,7 @@ apiVersion: v1
 kind: Secret
 metadata: { name: dns-key, namespace: shop }
 stringData: { name: bascule., algorithm: hmac-sha256, secret: c2VjcmV0LXBsYW50ZWQtMw== }
-"#;
+";
     cluster.server.kubectl(&["apply", "--server-side", "--field-manager=test", "-f", "-"], yaml);
     // The value of the flag belongs to Bascule.
     let flag = json!({
@@ -173,7 +173,7 @@ stringData: { name: bascule., algorithm: hmac-sha256, secret: c2VjcmV0LXBsYW50ZW
     });
     cluster
         .server
-        .kubectl(&["apply", "--server-side", "--field-manager=bascule-flag", "-f", "-"], &flag.to_string());
+        .kubectl(&["apply", "--server-side", "--field-manager=bascule-read-only", "-f", "-"], &flag.to_string());
     // Name servers that nobody runs: loopback answers at once that there is none.
     let servers = json!([
         { "op": "replace", "path": "/spec/traffic/0/dns/updateServers", "value": ["127.0.0.1:9"] },
@@ -331,7 +331,7 @@ async fn a_cluster_is_checked_and_each_thing_that_is_wrong_has_its_code() {
         "web-flags",
         "-n",
         "shop",
-        "--field-manager=bascule-flag",
+        "--field-manager=bascule-read-only",
         "--from-literal=OTHER=1",
     ]);
     set(&["delete", "deployment", "web", "-n", "shop"]);

@@ -1,5 +1,6 @@
 //! What is wrong in a cluster: the installation first, then each policy with everything that it names there.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use bascule_core::name::{Namespace, SiteName};
@@ -232,7 +233,8 @@ async fn sources(asked: &Asked, report: &mut Report) {
                 let mut found = format!("Ready={} ({}): {}", ready.status, ready.reason, ready.message);
                 for e in status.errors.iter().take(5) {
                     let line = e.line.map(|l| format!(":{l}")).unwrap_or_default();
-                    found.push_str(&format!("\n{}{line}: {}", e.file, e.reason));
+                    // A String takes every letter.
+                    let _ = write!(found, "\n{}{line}: {}", e.file, e.reason);
                 }
                 report.find(SOURCE_FAILING, &named, "status.conditions", found, "Ready=True");
             }

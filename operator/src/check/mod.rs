@@ -178,7 +178,7 @@ pub async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
     match args.output {
         Output::Text => print(&text::whole(&report))?,
         Output::Json => {
-            print(&(serde_json::to_string_pretty(&report).context("the answer as JSON")? + "\n"))?
+            print(&(serde_json::to_string_pretty(&report).context("the answer as JSON")? + "\n"))?;
         }
     }
     Ok(if report.failed { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })

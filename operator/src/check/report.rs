@@ -24,7 +24,7 @@ pub struct Report {
     /// How many are warnings.
     pub warnings: usize,
     /// The findings, what matters most first.
-    pub findings: Vec<Found>,
+    pub findings: Vec<Finding>,
     /// What was looked at, in sentences.
     pub checked: Vec<String>,
 }
@@ -32,7 +32,7 @@ pub struct Report {
 /// Something that was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Found {
+pub struct Finding {
     /// The code's stable name.
     pub code: &'static str,
     /// How much it matters.
@@ -67,7 +67,7 @@ impl Report {
 
     /// Something was found.
     pub fn find(&mut self, code: Code, object: &str, field: &str, found: String, expected: &str) {
-        self.findings.push(Found {
+        self.findings.push(Finding {
             code: code.name,
             severity: code.severity,
             object: object.to_owned(),

@@ -55,7 +55,7 @@ const fn right(verb: &'static str, group: &'static str, resource: &'static str, 
 }
 
 impl Right {
-    fn about(self, name: impl ToString) -> Self {
+    fn about(self, name: &ObjectName) -> Self {
         Self { name: Some(name.to_string()), ..self }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::codes::Severity;
-use super::report::{Found, Report};
+use super::report::{Finding, Report};
 
 /// Where the words of an entry begin.
 const INDENT: &str = "            ";
@@ -33,7 +33,7 @@ fn verdict(report: &Report) -> String {
     format!("{}: {sum}.", report.of)
 }
 
-fn one(f: &Found, out: &mut String) {
+fn one(f: &Finding, out: &mut String) {
     let field = if f.field.is_empty() { String::new() } else { format!(", {}", f.field) };
     let _ = writeln!(out, "{:<12}{} {}{field}", f.severity.name(), f.code, f.object);
     let mut entry = |name: &str, text: &str| {

@@ -101,7 +101,7 @@ impl Cluster {
         let definitions = repository().join("crds/generated").display().to_string();
         server.kubectl(&["apply", "--server-side", "-f", &definitions], "");
         // A new kind is served a moment after it is established.
-        server.shell("for i in $(seq 150); do kubectl get fop,moves -A && exit 0; sleep 0.2; done; exit 1");
+        server.shell("for i in $(seq 150); do kubectl get fop,moves,policysources -A && exit 0; sleep 0.2; done; exit 1");
         let cluster = Self { server };
         cluster.make("shop");
         cluster
