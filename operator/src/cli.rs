@@ -6,10 +6,15 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::check::{self, CheckArgs};
+use crate::completion::{self, CompletionArgs};
+use crate::history::{self, HistoryArgs};
+use crate::logbook::{self, JournalArgs};
 use crate::moves::{self, AbortArgs, FailoverArgs, HoldArgs, ResumeArgs, SwitchoverArgs};
 use crate::plan::{self, PlanArgs};
 use crate::simulate::{self, SimulateArgs};
 use crate::status::{self, StatusArgs};
+use crate::tree::{self, TreeArgs};
+use crate::version::VersionArgs;
 use crate::why::{self, WhyArgs};
 
 /// Failover of applications between Kubernetes clusters: databases, traffic and read-only flags.
@@ -59,6 +64,20 @@ pub enum Command {
     /// Say what would happen to a policy if something goes wrong or a role is moved; needs no cluster.
     #[command(after_long_help = simulate::MORE, after_help = "Exit codes: 0 the policy's promises were held, 2 one was broken, 1 no answer. See --help for more.")]
     Simulate(Box<SimulateArgs>),
+    /// Say which site was active when, by what, and what it cost; and what became of Moves.
+    #[command(after_long_help = history::MORE)]
+    History(Box<HistoryArgs>),
+    /// Read journals, also copies of them with every cluster dead: what was done, when and why; --verify: are they whole?
+    #[command(after_long_help = logbook::MORE, after_help = "Exit codes: 0 read or whole, 2 not whole, 1 no journal. See --help for more.")]
+    Journal(Box<JournalArgs>),
+    /// Say what a policy acts on in each site, and what is in the way there.
+    #[command(after_long_help = tree::MORE)]
+    Tree(Box<TreeArgs>),
+    /// Say what this program is; with --check, whether a cluster has the same definitions.
+    Version(Box<VersionArgs>),
+    /// Print what a shell has to know to complete this command line.
+    #[command(after_long_help = completion::MORE)]
+    Completion(Box<CompletionArgs>),
     /// Fetch a git revision and print it; the operator runs this in a child process that it can kill.
     #[command(hide = true)]
     GitFetch,

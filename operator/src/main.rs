@@ -6,9 +6,12 @@
 
 mod check;
 mod cli;
+mod completion;
 mod flags;
 mod given;
+mod history;
 mod journal;
+mod logbook;
 mod metrics;
 mod moves;
 mod plan;
@@ -19,6 +22,8 @@ mod status;
 mod table;
 mod telemetry;
 mod telling;
+mod tree;
+mod version;
 mod why;
 mod wiring;
 
@@ -75,6 +80,11 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Resume(args) => order(*args),
         Command::Abort(args) => order(*args),
         Command::Status(args) => asking(status::run(*args)),
+        Command::History(args) => asking(history::run(*args)),
+        Command::Journal(args) => logbook::run(&args),
+        Command::Tree(args) => asking(tree::run(*args)),
+        Command::Version(args) => asking(version::run(*args)),
+        Command::Completion(args) => completion::run(&args),
         Command::Check(args) => asking(check::run(*args)),
         Command::Why(args) => asking(why::run(*args)),
         Command::Plan(args) => asking(plan::run(*args)),

@@ -171,9 +171,10 @@ stringData: { name: bascule., algorithm: hmac-sha256, secret: c2VjcmV0LXBsYW50ZW
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "web-flags", "namespace": "shop" },
         "data": { "READ_ONLY": "0" },
     });
-    cluster
-        .server
-        .kubectl(&["apply", "--server-side", "--field-manager=bascule-read-only", "-f", "-"], &flag.to_string());
+    cluster.server.kubectl(
+        &["apply", "--server-side", "--field-manager=bascule-read-only", "-f", "-"],
+        &flag.to_string(),
+    );
     // Name servers that nobody runs: loopback answers at once that there is none.
     let servers = json!([
         { "op": "replace", "path": "/spec/traffic/0/dns/updateServers", "value": ["127.0.0.1:9"] },

@@ -65,6 +65,68 @@ pub fn missing(at: &str, lines: u64) -> String {
     format!("{at} -- {lines} lines were lost before this one: the disk did not take them\n")
 }
 
+/// How the line that tells of missing ones goes on after their number.
+const LOST: &str = " lines were lost before this one";
+
+/// A line of a journal, as it was written by [`JournalEntry::line`] or [`missing`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Line<'a> {
+    /// An entry.
+    Entry(Written<'a>),
+    /// So many lines are missing before this one.
+    Missing {
+        /// The day or the moment, as it stands there.
+        at: &'a str,
+        /// How many.
+        lines: u64,
+    },
+}
+
+/// An entry that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written<'a> {
+    /// When it was written, by the clock of the site.
+    pub at: Timestamp,
+    /// The site.
+    pub site: &'a str,
+    /// About which policy, as `namespace/name`; `None`: about the site.
+    pub policy: Option<&'a str>,
+    /// The record's epoch.
+    pub epoch: u64,
+    /// The record's serial.
+    pub serial: u64,
+    /// What it is about.
+    pub kind: JournalKind,
+    /// What, in words.
+    pub what: &'a str,
+}
+
+/// Reads a line without its end; `None`: no journal writes such a line.
+pub fn read(line: &str) -> Option<Line<'_>> {
+    let (at, rest) = line.split_once(' ')?;
+    if let Some(rest) = rest.strip_prefix("-- ") {
+        let (lines, after) = rest.split_once(' ')?;
+        let is_so = rest.get(lines.len()..).is_some_and(|text| text.starts_with(LOST)) && !after.is_empty();
+        return is_so.then_some(Line::Missing { at, lines: lines.parse().ok()? });
+    }
+    let (site, rest) = rest.split_once(' ')?;
+    let (policy, rest) = rest.split_once(' ')?;
+    let (epoch, rest) = rest.strip_prefix("epoch=")?.split_once(' ')?;
+    let (serial, rest) = rest.strip_prefix("serial=")?.split_once(' ')?;
+    let (kind, what) = rest.split_once(": ")?;
+    Some(Line::Entry(Written {
+        at: at.parse().ok()?,
+        site,
+        policy: Some(policy).filter(|p| *p != "-"),
+        epoch: epoch.parse().ok()?,
+        serial: serial.parse().ok()?,
+        kind: [JournalKind::Intent, JournalKind::Outcome, JournalKind::Observed]
+            .into_iter()
+            .find(|k| k.word() == kind)?,
+        what,
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,5 +145,39 @@ mod tests {
             entry.line(at, &"paris".try_into().unwrap()),
             "2026-09-21T14:13:20.120Z paris web/shop epoch=3 serial=12 outcome: main: promote: it failed / with a break\n"
         );
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_and_nothing_else_is() {
+        let at = Timestamp::from_millisecond(1_790_000_000_120).unwrap();
+        for (policy, kind) in [
+            (Some(PolicyKey::new("web", "shop").unwrap()), JournalKind::Outcome),
+            (None, JournalKind::Intent),
+            (None, JournalKind::Observed),
+        ] {
+            let what = "a: b: epoch=9 -- c".to_owned();
+            let entry = JournalEntry { policy, epoch: 3, serial: 12, kind, what };
+            let line = entry.line(at, &"paris".try_into().unwrap());
+            let Some(Line::Entry(read)) = read(line.trim_end()) else { panic!("{line}") };
+            assert_eq!((read.at, read.site, read.epoch, read.serial, read.kind), (at, "paris", 3, 12, kind));
+            assert_eq!(read.policy.map(ToOwned::to_owned), entry.policy.as_ref().map(ToString::to_string));
+            assert_eq!(read.what, entry.what);
+        }
+        assert_eq!(
+            read(missing("2026-09-21", 4).trim_end()),
+            Some(Line::Missing { at: "2026-09-21", lines: 4 })
+        );
+        for wrong in [
+            "",
+            "2026-09-21",
+            "2026-09-21T14:13:20.120Z paris web/shop epoch=3 serial=12 outcome",
+            "2026-09-21T14:13:20.120Z paris web/shop epoch=3 serial=x outcome: done",
+            "2026-09-21T14:13:20.120Z paris web/shop epoch=3 serial=12 rumour: done",
+            "yesterday paris web/shop epoch=3 serial=12 outcome: done",
+            "2026-09-21 -- some lines were lost before this one: why",
+            "2026-09-21 -- 4 lines",
+        ] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
     }
 }

@@ -11,7 +11,6 @@ use bascule_engine::intake::{moves, policy};
 use jiff::Timestamp;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
-use serde_json::Value;
 
 use super::codes::{
     API_SERVER, ARBITER_UNHEARD, BLOCKED, CLOCK, DEFINITIONS_DIFFER, DEFINITIONS_MISSING, OPERATOR_SILENT,
@@ -22,6 +21,7 @@ use super::policies::{self, Labelled};
 use super::report::Report;
 use super::rights::{self, Account};
 use super::{Installation, names, references};
+use crate::version::is_ours;
 use crate::why::ask::{self, Cluster};
 use crate::why::explain::{explain, words};
 use crate::why::judgement::ARBITER_UNREACHABLE;
@@ -178,9 +178,7 @@ async fn kinds(asked: &Asked, report: &mut Report) {
             }
             Ok(Some(found)) => {
                 seen += 1;
-                let found = serde_json::to_value(&found).unwrap_or_default();
-                let place = "/spec/versions/0/schema/openAPIV3Schema";
-                if found.pointer(place).map(plain) != Some(plain(definition.schema())) {
+                if !is_ours(&found, definition.schema()) {
                     let expected = format!("the schema of {}", env!("CARGO_PKG_VERSION"));
                     report.find(
                         DEFINITIONS_DIFFER,
@@ -194,16 +192,6 @@ async fn kinds(asked: &Asked, report: &mut Report) {
         }
     }
     report.looked(counted(seen, "definition", "definitions"));
-}
-
-/// Numbers as one kind of number: a schema's bounds are written as whole ones and come back as others.
-fn plain(schema: &Value) -> Value {
-    match schema {
-        Value::Number(n) => n.as_f64().map_or_else(|| schema.clone(), Value::from),
-        Value::Array(all) => all.iter().map(plain).collect(),
-        Value::Object(all) => all.iter().map(|(k, v)| (k.clone(), plain(v))).collect(),
-        other => other.clone(),
-    }
 }
 
 /// Whether the repositories are followed.

@@ -1,0 +1,108 @@
+//! `bascule history`: which site was active when, by what and by whose Move, what it cost; and what became of Moves.
+//!
+//! | file | question |
+//! |---|---|
+//! | `told` | what does a status remember? Pure |
+//! | `epochs` | what do journals tell of it, with every cluster dead? Pure |
+//! | `text` | how is it read? |
+
+mod epochs;
+mod text;
+mod told;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Args;
+use serde::Serialize;
+
+use crate::flags::Access;
+use crate::logbook::files;
+use crate::telling::{Output, print};
+use crate::why::ask::Wanted;
+
+/// What `--help` says beyond the options.
+pub const MORE: &str = "\
+A status remembers the last ten transitions and the last twenty Moves. What is older is in the journals: with --journal \
+no cluster is asked, and each epoch is told with the first line that names it.
+
+Exit codes: 0 told, 1 there is no answer.
+
+Examples:
+  bascule history shop
+  bascule history shop --journal paris/ --journal lyon/     from copies of two sites' journals
+  bascule history -o json | jq '.policies[].transitions[0]'";
+
+/// What is asked.
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    /// The policy, as NAME or NAMESPACE/NAME; left out: all of them.
+    #[arg(value_name = "POLICY")]
+    pub policy: Option<String>,
+
+    /// The namespace; left out: all of them.
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+
+    /// Look in all namespaces, as it does when none is named.
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    pub all_namespaces: bool,
+
+    /// Which cluster is asked.
+    #[command(flatten)]
+    pub access: Access,
+
+    /// Read journals instead: a directory with .log files, or such a file; several times for several.
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["kubeconfig", "context"])]
+    pub journal: Vec<PathBuf>,
+
+    /// How the answer is written.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// Every policy, as JSON.
+#[derive(Debug, Serialize)]
+struct Policies<T> {
+    policies: Vec<T>,
+}
+
+/// Asks and tells.
+pub async fn run(args: HistoryArgs) -> anyhow::Result<ExitCode> {
+    let wanted = Wanted::of(args.policy.as_deref(), args.namespace.as_deref())?;
+    if !args.journal.is_empty() {
+        let pages = files::pages(&args.journal)?;
+        let all = epochs::of(&files::merged(&pages), &wanted);
+        return tell(args.output, all, |all| text::epochs(all));
+    }
+    let cluster = args.access.connect().await?;
+    let seen = match &wanted {
+        Wanted::One { namespace, name } => vec![cluster.one(namespace.as_deref(), name).await?],
+        Wanted::All { namespace } => cluster.all(namespace.as_deref()).await?,
+    };
+    let all: Vec<told::History> = seen.iter().map(told::of).collect();
+    tell(args.output, all, |all| match (all, &wanted) {
+        ([], Wanted::One { namespace, .. } | Wanted::All { namespace }) => {
+            format!("There is no FailoverPolicy in {}.\n", cluster.scope(namespace.as_deref()))
+        }
+        (all, _) => text::whole(all),
+    })
+}
+
+fn tell<T: Serialize>(
+    output: Output,
+    all: Vec<T>,
+    words: impl Fn(&[T]) -> String,
+) -> anyhow::Result<ExitCode> {
+    print(&match output {
+        Output::Text => words(&all),
+        Output::Json => {
+            serde_json::to_string_pretty(&Policies { policies: all }).context("the answer as JSON")? + "\n"
+        }
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests;
