@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory as _};
+use clap::{Args, Command, CommandFactory as _};
 use clap_complete::Shell;
 
 use crate::cli::Cli;
@@ -26,7 +26,11 @@ pub struct CompletionArgs {
 /// Prints the script.
 pub fn run(args: &CompletionArgs) -> anyhow::Result<ExitCode> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "bascule", &mut script);
+    let whole = Cli::command();
+    // The generators offer hidden commands, too; one is for the operator alone.
+    let offered = whole.get_subcommands().filter(|c| !c.is_hide_set()).cloned();
+    let mut offered = Command::new("bascule").version(env!("CARGO_PKG_VERSION")).subcommands(offered);
+    clap_complete::generate(args.shell, &mut offered, "bascule", &mut script);
     print(&String::from_utf8_lossy(&script))?;
     Ok(ExitCode::SUCCESS)
 }

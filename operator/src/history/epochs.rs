@@ -24,7 +24,8 @@ pub struct Told {
 #[serde(rename_all = "camelCase")]
 pub struct Epoch {
     /// Its number.
-    pub epoch: u64,
+    #[serde(rename = "epoch")]
+    pub number: u64,
     /// When a line named it first, by the clock of the site that wrote the line.
     pub since: Timestamp,
     /// That site.
@@ -44,7 +45,7 @@ pub fn of(lines: &[Placed<'_>], wanted: &Wanted) -> Vec<Told> {
             continue;
         }
         all.entry(policy).or_default().entry(e.epoch).or_insert_with(|| Epoch {
-            epoch: e.epoch,
+            number: e.epoch,
             since: e.at,
             site: e.site.to_owned(),
             what: e.what.to_owned(),

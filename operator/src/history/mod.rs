@@ -74,7 +74,7 @@ pub async fn run(args: HistoryArgs) -> anyhow::Result<ExitCode> {
     if !args.journal.is_empty() {
         let pages = files::pages(&args.journal)?;
         let all = epochs::of(&files::merged(&pages), &wanted);
-        return tell(args.output, all, |all| text::epochs(all));
+        return tell(args.output, all, text::epochs);
     }
     let cluster = args.access.connect().await?;
     let seen = match &wanted {

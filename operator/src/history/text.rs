@@ -97,8 +97,10 @@ pub fn epochs(all: &[Told]) -> String {
     let each = all.iter().map(|told| {
         let mut out = format!("{} (told by journals)\n", told.policy);
         let head = table::row(["EPOCH", "SINCE", "TOLD BY", "FIRST LINE"]);
-        let rows =
-            told.epochs.iter().map(|e| [e.epoch.to_string(), clock(e.since), e.site.clone(), e.what.clone()]);
+        let rows = told
+            .epochs
+            .iter()
+            .map(|e| [e.number.to_string(), clock(e.since), e.site.clone(), e.what.clone()]);
         let rows: Vec<[String; 4]> = std::iter::once(head).chain(rows).collect();
         put(&mut out, &table::lines(&rows));
         out

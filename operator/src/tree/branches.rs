@@ -74,13 +74,13 @@ impl Branch {
 /// The tree of a policy; `object` may have a shape that this program does not know.
 pub fn of(
     seen: &Seen,
-    object: Result<FailoverPolicy, String>,
+    object: &Result<FailoverPolicy, String>,
     moves: &[DynamicObject],
     now: Timestamp,
 ) -> Branch {
     let g = glance::of(seen, now);
     let mut below = Vec::new();
-    match &object {
+    match object {
         Err(why) => {
             let words = format!("it has another shape: {why}");
             below.push(Branch { wrong: true, ..Branch::leaf("spec".to_owned(), words) });

@@ -85,7 +85,7 @@ async fn read(cluster: &Cluster, wanted: &Wanted, now: Timestamp) -> anyhow::Res
                 continue;
             }
             let value = serde_json::to_value(object).and_then(serde_json::from_value::<FailoverPolicy>);
-            all.push(branches::of(&one, value.map_err(|why| why.to_string()), &moves, now));
+            all.push(branches::of(&one, &value.map_err(|why| why.to_string()), &moves, now));
         }
     }
     Ok(all)
