@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::check::{self, CheckArgs};
 use crate::completion::{self, CompletionArgs};
+use crate::gather::{self, GatherArgs};
 use crate::history::{self, HistoryArgs};
 use crate::logbook::{self, JournalArgs};
 use crate::moves::{self, AbortArgs, FailoverArgs, HoldArgs, ResumeArgs, SwitchoverArgs};
@@ -73,6 +74,9 @@ pub enum Command {
     /// Say what a policy acts on in each site, and what is in the way there.
     #[command(after_long_help = tree::MORE)]
     Tree(Box<TreeArgs>),
+    /// Put what is known into one archive for a report of a defect; secrets only as fingerprints.
+    #[command(after_long_help = gather::MORE, after_help = "Exit codes: 0 everything is in it, 2 something could not be read, 1 no archive. See --help for more.")]
+    Gather(Box<GatherArgs>),
     /// Say what this program is; with --check, whether a cluster has the same definitions.
     Version(Box<VersionArgs>),
     /// Print what a shell has to know to complete this command line.

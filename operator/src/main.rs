@@ -1,13 +1,13 @@
 //! The Bascule operator and its command line.
 //!
-//! One static binary: `bascule operator` runs in every site, `bascule guard postgres` beside every database, and
-//! `bascule why` wherever somebody asks, `bascule simulate` wherever a policy is written, and `bascule plan` wherever one
-//! is about to be merged.
+//! One static binary: `bascule operator` runs in every site, `bascule guard postgres` beside every database, and every
+//! other command wherever somebody asks; each has its own directory.
 
 mod check;
 mod cli;
 mod completion;
 mod flags;
+mod gather;
 mod given;
 mod history;
 mod journal;
@@ -81,6 +81,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Abort(args) => order(*args),
         Command::Status(args) => asking(status::run(*args)),
         Command::History(args) => asking(history::run(*args)),
+        Command::Gather(args) => asking(gather::run(*args)),
         Command::Journal(args) => logbook::run(&args),
         Command::Tree(args) => asking(tree::run(*args)),
         Command::Version(args) => asking(version::run(*args)),
