@@ -52,10 +52,16 @@ fn lasting(said: &Said) -> String {
             w.contains("kubeconfig") || w.starts_with("(https") || w.contains("20") && w.contains('-')
         };
         let mut words: Vec<&str> = line.split(' ').map(|w| if volatile(w) { "…" } else { w }).collect();
+        let mut ages = false;
         for i in 2..words.len() {
             if words[i].starts_with("ago") || words[i].starts_with("old") {
                 (words[i - 2], words[i - 1]) = ("…", "…");
+                ages = true;
             }
+        }
+        if ages {
+            // A column is as wide as its ages.
+            words.retain(|w| !w.is_empty());
         }
         words.join(" ")
     };

@@ -49,7 +49,7 @@ fn walk(value: &mut Value, prints: &Fingerprints) {
                 match name.as_str() {
                     "annotations" => annotations(below, prints),
                     "command" | "args" => {
-                        below.as_array_mut().into_iter().flatten().for_each(|w| word(w, prints))
+                        below.as_array_mut().into_iter().flatten().for_each(|w| word(w, prints));
                     }
                     "httpHeaders" => *below = print(below, prints),
                     _ => walk(below, prints),

@@ -27,7 +27,7 @@ impl Fingerprints {
     /// The fingerprint of a value, with its length.
     pub fn of(&self, value: &[u8]) -> String {
         let hash = Sha256::new().chain_update(self.salt).chain_update(value).finalize();
-        let hex: String = hash.iter().take(SHOWN / 2).map(|b| format!("{b:02x}")).collect();
+        let hex = data_encoding::HEXLOWER.encode(hash.get(..SHOWN / 2).unwrap_or(&hash));
         format!("sha256:{hex} ({} bytes)", value.len())
     }
 }
