@@ -383,8 +383,10 @@ async fn a_cluster_is_checked_and_each_thing_that_is_wrong_has_its_code() {
             { "apiGroups": ["bascule.dev"], "resources": ["failoverpolicies", "moves"], "verbs": ["list", "watch"] },
             { "apiGroups": ["bascule.dev"], "resources": ["failoverpolicies/status", "moves/status"], "verbs": ["patch"] },
             { "apiGroups": [""], "resources": ["secrets"], "verbs": ["get"] },
-            { "apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"] },
-            { "apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "patch"] },
+            { "apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "patch"] },
+            { "apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "create", "patch"] },
+            { "apiGroups": ["autoscaling"], "resources": ["horizontalpodautoscalers"], "verbs": ["list"] },
+            { "apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"] },
             { "apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get"] },
         ],
     });

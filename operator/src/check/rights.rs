@@ -138,6 +138,8 @@ fn of_operator(policy: &Policy) -> Vec<Right> {
             subresource: Some("status"),
             ..right("patch", GROUP, "failoverpolicies", "saying what is known")
         },
+        right("create", "events.k8s.io", "events", "telling what happened"),
+        right("patch", "events.k8s.io", "events", "counting what happens again"),
         right("list", GROUP, "moves", "reading Moves"),
         right("watch", GROUP, "moves", "reading Moves"),
         Right {
@@ -162,6 +164,12 @@ fn of_operator(policy: &Policy) -> Vec<Right> {
         };
         all.push(right("get", "apps", resource, "a workload's replicas").about(&workload.name));
         all.push(right("patch", "apps", resource, "a workload's replicas").about(&workload.name));
+        all.push(right(
+            "list",
+            "autoscaling",
+            "horizontalpodautoscalers",
+            "whether something else scales a workload",
+        ));
         if let Some(flag) = &workload.read_only {
             let resource = match flag.store {
                 FlagStore::ConfigMap => "configmaps",
@@ -169,7 +177,10 @@ fn of_operator(policy: &Policy) -> Vec<Right> {
             };
             all.push(right("get", "", resource, "the read-only flag").about(&flag.name));
             all.push(right("patch", "", resource, "the read-only flag").about(&flag.name));
+            // A create cannot be limited to a name.
+            all.push(right("create", "", resource, "the read-only flag where there is none yet"));
             all.push(right("list", "", "pods", "whether every pod has seen the flag"));
+            all.push(right("patch", "", "pods", "letting kubelets look at a changed flag at once"));
         }
     }
     for traffic in policy.traffic.values() {
