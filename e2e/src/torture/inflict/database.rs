@@ -106,11 +106,20 @@ pub(super) async fn standby_promoted(on: &Ground<'_, '_>) -> Result<()> {
 }
 
 pub(super) async fn slot_dropped(on: &Ground<'_, '_>) -> Result<()> {
-    // The walsender must have let go of it.
-    let drop = "do $$ declare s record; begin
-  for s in select slot_name, active_pid from pg_replication_slots loop
-    if s.active_pid is not null then perform pg_terminate_backend(s.active_pid, 1000); end if;
-    perform pg_drop_replication_slot(s.slot_name);
+    // The walsender must have let go of it, and its replica comes back at once.
+    let drop = "do $$ declare s record; left int := 15; begin
+  for s in select slot_name from pg_replication_slots loop
+    loop
+      perform pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = s.slot_name;
+      begin
+        perform pg_drop_replication_slot(s.slot_name);
+        exit;
+      exception when object_in_use then
+        left := left - 1;
+        if left = 0 then raise; end if;
+        perform pg_sleep(0.1);
+      end;
+    end loop;
   end loop; end $$";
     run(on, on.roles.active, drop).await
 }
