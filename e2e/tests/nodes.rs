@@ -20,7 +20,7 @@ use kube::Api;
 use kube::api::ListParams;
 
 /// How long a transition may take before it has failed.
-const TRANSITION: Duration = Duration::from_secs(60);
+const TRANSITION: Duration = Duration::from_mins(1);
 /// For how long writes have to go on when nobody is there who could move anything: many times the lease's length.
 const ALONE: Duration = Duration::from_secs(20);
 
