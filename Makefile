@@ -18,10 +18,10 @@ SERVERS = $(CACHE)/servers-$(shell cat e2e/servers/go.mod e2e/servers/go.sum | s
 HELM = $(CACHE)/helm-$(shell cat e2e/helm/go.mod e2e/helm/go.sum | sha256sum | cut -c1-12)/helm
 TEST_ENV = KUBEBUILDER_ASSETS="$(SERVERS)" BASCULE_ETCD="$(SERVERS)/etcd" BASCULE_HELM="$(HELM)"
 
-.PHONY: help demo sandbox binaries image test test-unit stories test-world test-client test-story test-scenarios test-torture torture sim sim-all sim-explore mutants sim-small bench-sim lint deny crds chart test-chart chart-golden bench prepare packages
+.PHONY: help demo sandbox binaries image test test-unit stories test-world test-client test-story e2e-nodes test-scenarios test-torture torture sim sim-all sim-explore mutants sim-small bench-sim lint deny crds chart test-chart chart-golden bench prepare packages
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: binaries ## Two real clusters, a real failover, from a git push (needs root; a quarter of an hour the first time, a minute later)
 	$(BINARIES) $(SUDO) $(STATIC_BIN)/bascule-demo
@@ -57,6 +57,9 @@ test-client: prepare binaries ## The client that judges the scenarios, against t
 
 test-story: prepare binaries ## The demo's story as a test
 	$(BINARIES) $(CARGO) test --locked -p bascule-e2e --test story -- --nocapture
+
+e2e-nodes: prepare binaries ## Operators as pods: the real helm installs the chart, the story is told, then upgrade, rollback, uninstallation
+	$(BINARIES) $(CARGO) test --locked -p bascule-e2e --test nodes -- --nocapture
 
 test-scenarios: prepare binaries ## Faults on real parts, judged by a client's record; SCENARIOS="words" chooses by name
 	$(BINARIES) $(CARGO) test --locked -p bascule-e2e --test scenarios -- $(SCENARIOS)

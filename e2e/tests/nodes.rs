@@ -99,7 +99,7 @@ async fn footprint(world: &World, teller: &Teller) -> Result<()> {
                     .with_context(|| format!("no {name} in the process's status"))
             };
             teller.say(&format!(
-                "{site}: the operator has {} of memory, at most {}; user {}; its image takes privileges: {}",
+                "{site}: the operator has {} of memory, at most {}; user {}, capabilities {}",
                 line("VmRSS:")?,
                 line("VmHWM:")?,
                 line("Uid:")?.split_whitespace().next().unwrap_or("?"),
@@ -178,15 +178,16 @@ async fn upgrade_in_a_switchover(
         ));
     }
     let new = (operator(world, Paris).await?.uid, operator(world, Lyon).await?.uid);
+    let message = shop.move_ended(Lyon, "during-an-upgrade", MoveState::RolledBack, TRANSITION).await?;
     let still = shop.view(Lyon).await?;
     claims.judge(
-        "an upgrade replaces both operators while a switchover waits, and the switchover goes on waiting",
-        format!("phase {}, active {:?}, epoch {}", still.phase(), still.active(), still.epoch()),
+        "an upgrade replaces both operators in the middle of a switchover: the role stays, and the Move says why",
+        format!("active {:?}, epoch {}, RolledBack: {message}", still.active(), still.epoch()),
         old.0 != new.0
             && old.1 != new.1
-            && still.phase() == "Requested"
             && still.active() == Some(Lyon)
-            && still.epoch() == before.epoch(),
+            && still.epoch() == before.epoch()
+            && message.contains("operator was away"),
     );
     let history = client.history();
     let gap = history.longest_gap(Kind::Write, from, Stamp::now()).length();
@@ -196,12 +197,17 @@ async fn upgrade_in_a_switchover(
         gap < Duration::from_secs(2),
     );
     world.heal()?;
-    teller.say("replication is whole again");
+    shop.steady(Lyon, TRANSITION).await?;
+    teller.say("replication is whole again, and lyon as before");
+    let again =
+        MoveText::switchover("after-the-upgrade", Lyon, Paris, before.epoch(), "new version of Bascule");
+    let from = Stamp::now();
+    shop.commit_move(&again)?;
     client.works_at(Kind::Write, "paris", from, TRANSITION).await?;
-    let message = shop.move_ended(Paris, "during-an-upgrade", MoveState::Done, TRANSITION).await?;
+    let message = shop.move_ended(Paris, "after-the-upgrade", MoveState::Done, TRANSITION).await?;
     let seen = shop.steady(Paris, TRANSITION).await?;
     claims.judge(
-        "the new operators finish the switchover that the old ones began",
+        "the new operators do the same switchover by a new Move",
         format!("epoch {}, Move Done: {message}", seen.views[0].epoch()),
         seen.views[0].epoch() == before.epoch() + 1,
     );

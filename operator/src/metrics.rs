@@ -362,7 +362,10 @@ mod tests {
         let words = alerts.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         let asked: BTreeSet<&str> = words.filter(|w| w.starts_with("bascule_")).collect();
         assert!(asked.len() >= 7, "{asked:?}");
-        let text = Metrics::new().text(&Now::default()).unwrap();
+        let (metrics, site) = (Metrics::new(), "paris".try_into().unwrap());
+        metrics.show(&site, &shown());
+        metrics.source("shop", "main", true);
+        let text = metrics.text(&Now::default()).unwrap();
         for name in asked {
             let there = text
                 .lines()
