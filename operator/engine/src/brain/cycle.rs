@@ -308,8 +308,10 @@ impl Brain {
 
     fn raise_mark(&mut self, key: &PolicyKey, now: Boottime) {
         let Some(state) = self.policies.get_mut(key) else { return };
-        let (Some(view), Some(marks)) = (state.claim.view(), self.marks.value()) else { return };
-        let found = Marks::from(&view.record);
+        let Some(marks) = self.marks.value() else { return };
+        // A raise that failed is tried again though the arbiter has gone back meanwhile: what was seen was seen.
+        let shown = state.claim.view().map(|v| Marks::from(&v.record)).unwrap_or_default();
+        let found = shown.max(state.seen_marks);
         let known = marks.get(key).copied().unwrap_or_default();
         if found > known && !state.raising && state.raise_again_at.is_none_or(|t| now >= t) {
             state.raising = true;

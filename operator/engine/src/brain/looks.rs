@@ -73,10 +73,12 @@ impl Looks {
         }
     }
 
-    /// `what` must be looked at now, or again if a look is under way.
+    /// `what` must be looked at now, or again if a look is under way. Something has happened to it: what was not as it
+    /// shall be before says nothing about how soon it will be.
     pub(super) fn now(&mut self, what: &Look) {
         self.idle = None;
         let entry = self.entries.entry(what.clone()).or_default();
+        entry.unsettled = 0;
         entry.again = entry.busy;
         entry.last = None;
         entry.due = None;
@@ -228,5 +230,19 @@ mod tests {
             now = next;
         }
         assert_eq!(waits, [1, 2, 4, 8, 15, 15]);
+    }
+
+    #[test]
+    fn a_step_that_failed_again_and_again_uses_up_nothing_of_the_patience_after_it() {
+        let mut looks = Looks::default();
+        let what = Look::Workload("web".try_into().unwrap());
+        let now = Boottime::from_millis(0);
+        for _ in 0..5 {
+            looks.now(&what);
+            assert_eq!(looks.due_of(vec![(what.clone(), QUIET)], true, now).len(), 1);
+            looks.ended(&what, false, now);
+        }
+        assert_eq!(looks.due_of(vec![(what, QUIET)], true, now), []);
+        assert_eq!(looks.next(), Some(now + UNSETTLED));
     }
 }
