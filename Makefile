@@ -77,8 +77,8 @@ sim: binaries ## The rules in a simulated world: the kept cases, and every fault
 	$(SIM) corpus operator/sim/corpus.jsonl
 	$(SIM) singles
 
-sim-explore: binaries ## Random flows, seeds and faults; SECONDS=600 NUMBER=1 choose how long and which
-	$(SIM) explore $(or $(SECONDS),600) $(or $(NUMBER),$(shell date +%s))
+sim-explore: binaries ## Random flows, seeds and faults; SECONDS=600 NUMBER=1 CASES=8000 choose how long and which
+	$(SIM) explore $(or $(SECONDS),600) $(or $(NUMBER),$(shell date +%s)) $(CASES)
 
 sim-small: binaries ## Every order of steps of the core in small worlds, each flow with one fault (a few CPU-minutes)
 	$(SIM) small silence operator guard loss restore

@@ -13,11 +13,11 @@ use bascule_sim::sample;
 use bascule_sim::search::{Base, Begins, Case, Failure, Found, explore, menu, pairs, shrink, singles};
 use bascule_sim::small;
 
-const USAGE: &str = "bascule-sim singles [FLOW…] | pairs [everywhere] [FLOW…] | explore SECONDS [NUMBER] | corpus FILE | replay CASE | bench FILE | small [WORD…]
+const USAGE: &str = "bascule-sim singles [FLOW…] | pairs [everywhere] [FLOW…] | explore SECONDS [NUMBER [CASES]] | corpus FILE | replay CASE | bench FILE | small [WORD…]
   singles   every effect boundary of every flow with every fault; a table of what was covered
   pairs     every pair of faults in every flow, each pair at another boundary, the second fault up to six boundaries
             after the first (half an hour on two cores); everywhere: each pair at every boundary (half a day)
-  explore   random flows, seeds and faults for so many seconds; failures are shrunk and printed with their replay
+  explore   random flows, seeds and faults for so many seconds, or about so many cases; failures are shrunk and printed with their replay
   corpus    plays every case of a file again; each must hold
   replay    plays one case, given as JSON, and tells its story
   bench     measures scenarios per CPU-minute over the singles of three flows and writes JSON
@@ -243,10 +243,17 @@ fn chance(args: &[String]) -> Result<bool, String> {
         None => Ok(otherwise),
         Some(text) => text.parse::<u64>().map_err(|_| format!("{text:?} is no number\n{USAGE}")),
     };
-    let (seconds, first) = (number(0, 60)?, number(1, 1)?);
+    let (seconds, first, cases) = (number(0, 60)?, number(1, 1)?, number(2, u64::MAX)?);
     let ends = moment() + Duration::from_secs(seconds);
-    let found = together(|part, _| explore(&policy(), first + part as u64, || moment() < ends));
-    say(&format!("{} random cases in {seconds} s, numbers {first}…", found.cases));
+    let found = together(|part, parts| {
+        // The same cases on every machine that is fast enough, and has as many threads.
+        let mut left = cases / parts as u64;
+        explore(&policy(), first + part as u64, || {
+            left = left.saturating_sub(1);
+            left > 0 && moment() < ends
+        })
+    });
+    say(&format!("{} random cases within {seconds} s, numbers {first}…", found.cases));
     say(&format!("met: {:?}\nknown limits met: {:?}", found.met, found.limits));
     let mut seen = std::collections::BTreeSet::new();
     for failure in &found.failures {
