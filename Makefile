@@ -29,7 +29,7 @@ demo: binaries ## Two real clusters, a real failover, from a git push (needs roo
 sandbox: binaries ## The same world to play in: builds target/…/bascule-sandbox and prints how to use it
 	@echo "Now: export $(BINARIES)"; echo "and: $(SUDO) $(STATIC_BIN)/bascule-sandbox up"
 
-test: prepare ## Every test, on real servers and real clusters (needs root; 40 minutes the first time)
+test: prepare ## Every test, on real servers and real clusters (needs root; 50 minutes the first time)
 	@$(MAKE) --no-print-directory test-unit test-world test-client test-story test-scenarios
 
 test-unit: ## The tests of each crate: rules, and adapters on real API servers, etcd, PostgreSQL, Knot and git

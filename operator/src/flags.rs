@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::why::ask::Cluster;
+use crate::why::ask::{Cluster, Wanted};
 use crate::why::trouble::Trouble;
 
 /// Which cluster is asked, with whose credentials.
@@ -30,5 +30,32 @@ impl Access {
         let file = self.kubeconfig.as_ref().map(|f| format!(" --kubeconfig {}", f.display()));
         let context = self.context.as_ref().map(|c| format!(" --context {c}"));
         [file, context].into_iter().flatten().collect()
+    }
+}
+
+/// Which policies are asked about, and where.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Which {
+    /// The policy, as NAME or NAMESPACE/NAME; left out: all of them.
+    #[arg(value_name = "POLICY")]
+    pub policy: Option<String>,
+
+    /// The namespace; left out: all of them.
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+
+    /// Look in all namespaces, as it does when none is named.
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    pub all_namespaces: bool,
+
+    /// Which cluster is asked.
+    #[command(flatten)]
+    pub access: Access,
+}
+
+impl Which {
+    /// What is meant by the policy and its namespace.
+    pub fn wanted(&self) -> Result<Wanted, Trouble> {
+        Wanted::of(self.policy.as_deref(), self.namespace.as_deref())
     }
 }

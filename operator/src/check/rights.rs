@@ -1,7 +1,10 @@
 //! Whether the person, and the operator's service account, may do what they have to. The API server is asked, nothing is
 //! tried.
 
+use std::collections::BTreeSet;
+
 use anyhow::bail;
+use bascule_adapters::kube::rights::{RIGHTS, Right as Given, Scope};
 use bascule_core::name::{Namespace, ObjectName};
 use bascule_core::policy::{FlagStore, Policy, WorkloadKind};
 use k8s_openapi::api::authorization::v1::{
@@ -55,10 +58,6 @@ const fn right(verb: &'static str, group: &'static str, resource: &'static str, 
 }
 
 impl Right {
-    fn about(self, name: &ObjectName) -> Self {
-        Self { name: Some(name.to_string()), ..self }
-    }
-
     fn words(&self) -> String {
         let group = if self.group.is_empty() { String::new() } else { format!(".{}", self.group) };
         let sub = self.subresource.map(|s| format!("/{s}")).unwrap_or_default();
@@ -129,70 +128,59 @@ fn denied(status: Option<SubjectAccessReviewStatus>) -> Option<String> {
     Some(reason.map_or_else(|| "not allowed".to_owned(), |why| format!("not allowed: {why}")))
 }
 
-/// What the operator does with what a policy names, in the policy's namespace.
+/// Which of the operator's rights a policy needs in its namespace, on which objects, and what for: those of the one list
+/// that the chart gives. A right that is new there is asked for in general, until it is said here for which objects.
 fn of_operator(policy: &Policy) -> Vec<Right> {
-    let mut all = vec![
-        right("list", GROUP, "failoverpolicies", "reading policies"),
-        right("watch", GROUP, "failoverpolicies", "reading policies"),
-        Right {
-            subresource: Some("status"),
-            ..right("patch", GROUP, "failoverpolicies", "saying what is known")
-        },
-        right("create", "events.k8s.io", "events", "telling what happened"),
-        right("patch", "events.k8s.io", "events", "counting what happens again"),
-        right("list", GROUP, "moves", "reading Moves"),
-        right("watch", GROUP, "moves", "reading Moves"),
-        Right {
-            subresource: Some("status"),
-            ..right("patch", GROUP, "moves", "saying what became of a Move")
-        },
-    ];
-    for database in policy.databases.values() {
-        for instance in database.instances.values() {
-            all.push(right("get", "", "secrets", "the database's credentials").about(&instance.secret));
-            all.push(
-                right("get", "", "secrets", "the replication's credentials")
-                    .about(&instance.replication_secret),
-            );
-        }
-        all.push(right("get", "", "pods", "whether a server's node has died"));
-    }
-    for workload in policy.workloads.values() {
-        let resource = match workload.kind {
-            WorkloadKind::Deployment => "deployments",
-            WorkloadKind::StatefulSet => "statefulsets",
-        };
-        all.push(right("get", "apps", resource, "a workload's replicas").about(&workload.name));
-        all.push(right("patch", "apps", resource, "a workload's replicas").about(&workload.name));
-        all.push(right(
-            "list",
-            "autoscaling",
-            "horizontalpodautoscalers",
-            "whether something else scales a workload",
-        ));
-        if let Some(flag) = &workload.read_only {
-            let resource = match flag.store {
-                FlagStore::ConfigMap => "configmaps",
-                FlagStore::Secret => "secrets",
-            };
-            all.push(right("get", "", resource, "the read-only flag").about(&flag.name));
-            all.push(right("patch", "", resource, "the read-only flag").about(&flag.name));
-            // A create cannot be limited to a name.
-            all.push(right("create", "", resource, "the read-only flag where there is none yet"));
-            all.push(right("list", "", "pods", "whether every pod has seen the flag"));
-            all.push(right("patch", "", "pods", "letting kubelets look at a changed flag at once"));
+    let mut all = Vec::new();
+    for given in RIGHTS.iter().filter(|r| in_the_namespace(r)) {
+        let (resource, subresource) =
+            given.resource.split_once('/').map_or((given.resource, None), |(of, sub)| (of, Some(sub)));
+        for (verb, what) in given.verbs {
+            let right =
+                |name: Option<String>| Right { verb, group: given.group, resource, subresource, name, what };
+            all.extend(objects(policy, given, verb).into_iter().map(right));
         }
     }
-    for traffic in policy.traffic.values() {
-        all.push(right("get", "", "secrets", "the name servers' key").about(&traffic.dns.tsig_secret));
+    all
+}
+
+/// Whether a right is used for a policy where the policy is, and not for a source of policies or for the site.
+fn in_the_namespace(right: &Given) -> bool {
+    match right.scope {
+        Scope::Applications => true,
+        Scope::Cluster => ["failoverpolicies", "moves"].iter().any(|kind| right.resource.starts_with(kind)),
+        Scope::Own => false,
     }
-    let mut once: Vec<Right> = Vec::new();
-    for right in all {
-        if !once.iter().any(|r| r.words() == right.words()) {
-            once.push(right);
+}
+
+/// The objects on which a policy needs a verb; `None` is all of the namespace. Nothing: it does not need it.
+fn objects(policy: &Policy, right: &Given, verb: &str) -> BTreeSet<Option<String>> {
+    let named = |name: &ObjectName| Some(name.to_string());
+    let any_if = |needed: bool| needed.then_some(None).into_iter().collect();
+    let workloads = |kind: WorkloadKind| policy.workloads.values().filter(move |w| w.kind == kind);
+    let flags = || policy.workloads.values().filter_map(|w| w.read_only.as_ref());
+    let flags_in = |store: FlagStore| flags().filter(move |f| f.store == store).map(|f| &f.name);
+    match (right.group, right.resource, verb) {
+        // What writes policies and Moves are sources.
+        (GROUP, "failoverpolicies" | "moves", verb) => any_if(["list", "watch"].contains(&verb)),
+        ("apps", "deployments", _) => workloads(WorkloadKind::Deployment).map(|w| named(&w.name)).collect(),
+        ("apps", "statefulsets", _) => workloads(WorkloadKind::StatefulSet).map(|w| named(&w.name)).collect(),
+        ("autoscaling", _, _) => any_if(!policy.workloads.is_empty()),
+        // A create cannot be limited to a name.
+        ("", "configmaps", "create") => any_if(flags_in(FlagStore::ConfigMap).next().is_some()),
+        ("", "configmaps", _) => flags_in(FlagStore::ConfigMap).map(named).collect(),
+        ("", "secrets", "create") => any_if(flags_in(FlagStore::Secret).next().is_some()),
+        ("", "secrets", "patch") => flags_in(FlagStore::Secret).map(named).collect(),
+        ("", "secrets", _) => {
+            let instances = policy.databases.values().flat_map(|d| d.instances.values());
+            let of_databases = instances.flat_map(|i| [&i.secret, &i.replication_secret]);
+            let keys = policy.traffic.values().map(|t| &t.dns.tsig_secret);
+            of_databases.chain(keys).chain(flags_in(FlagStore::Secret)).map(named).collect()
         }
+        ("", "pods", "get") => any_if(!policy.databases.is_empty()),
+        ("", "pods", _) => any_if(flags().next().is_some()),
+        _ => any_if(true),
     }
-    once
 }
 
 /// Whether the operator's service account may do what the policy needs.
@@ -222,7 +210,7 @@ pub async fn of_the_operator(asked: &Asked, account: &Account, policy: &Policy, 
             Err(why) => return report.unseen(&object, &right.words(), why.to_string()),
             Ok(answer) => {
                 if let Some(found) = denied(answer.status) {
-                    let expected = format!("allowed in namespace {namespace}, for {}", right.what);
+                    let expected = format!("allowed in namespace {namespace}: {}", right.what);
                     report.find(OPERATOR_RIGHT_MISSING, &object, &right.words(), found, &expected);
                 }
             }

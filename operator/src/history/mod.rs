@@ -17,10 +17,9 @@ use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 
-use crate::flags::Access;
+use crate::flags::Which;
 use crate::logbook::files;
 use crate::telling::{Output, print};
-use crate::why::ask::Wanted;
 
 /// What `--help` says beyond the options.
 pub const MORE: &str = "\
@@ -37,21 +36,9 @@ Examples:
 /// What is asked.
 #[derive(Debug, Args)]
 pub struct HistoryArgs {
-    /// The policy, as NAME or NAMESPACE/NAME; left out: all of them.
-    #[arg(value_name = "POLICY")]
-    pub policy: Option<String>,
-
-    /// The namespace; left out: all of them.
-    #[arg(short, long)]
-    pub namespace: Option<String>,
-
-    /// Look in all namespaces, as it does when none is named.
-    #[arg(short = 'A', long, conflicts_with = "namespace")]
-    pub all_namespaces: bool,
-
-    /// Which cluster is asked.
+    /// Which policies, and where.
     #[command(flatten)]
-    pub access: Access,
+    pub which: Which,
 
     /// Read journals instead: a directory with .log files, or such a file; several times for several.
     #[arg(long, value_name = "PATH", conflicts_with_all = ["kubeconfig", "context"])]
@@ -70,24 +57,16 @@ struct Policies<T> {
 
 /// Asks and tells.
 pub async fn run(args: HistoryArgs) -> anyhow::Result<ExitCode> {
-    let wanted = Wanted::of(args.policy.as_deref(), args.namespace.as_deref())?;
+    let wanted = args.which.wanted()?;
     if !args.journal.is_empty() {
         let pages = files::pages(&args.journal)?;
         let all = epochs::of(&files::merged(&pages), &wanted);
         return tell(args.output, all, text::epochs);
     }
-    let cluster = args.access.connect().await?;
-    let seen = match &wanted {
-        Wanted::One { namespace, name } => vec![cluster.one(namespace.as_deref(), name).await?],
-        Wanted::All { namespace } => cluster.all(namespace.as_deref()).await?,
-    };
+    let cluster = args.which.access.connect().await?;
+    let seen = cluster.wanted(&wanted).await?;
     let all: Vec<told::History> = seen.iter().map(told::of).collect();
-    tell(args.output, all, |all| match (all, &wanted) {
-        ([], Wanted::One { namespace, .. } | Wanted::All { namespace }) => {
-            format!("There is no FailoverPolicy in {}.\n", cluster.scope(namespace.as_deref()))
-        }
-        (all, _) => text::whole(all),
-    })
+    tell(args.output, all, |all| if all.is_empty() { cluster.nothing(&wanted) } else { text::whole(all) })
 }
 
 fn tell<T: Serialize>(

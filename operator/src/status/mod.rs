@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use self::glance::Glance;
-use crate::flags::Access;
+use crate::flags::Which;
 use crate::telling::{Output, print};
 use crate::why::ask::{Cluster, Wanted};
 use crate::why::explain::Seen;
@@ -48,21 +48,9 @@ Examples:
 /// What is asked.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// The policy, as NAME or NAMESPACE/NAME; left out: all of them.
-    #[arg(value_name = "POLICY")]
-    pub policy: Option<String>,
-
-    /// The namespace; left out: all of them.
-    #[arg(short, long)]
-    pub namespace: Option<String>,
-
-    /// Look in all namespaces, as it does when none is named.
-    #[arg(short = 'A', long, conflicts_with = "namespace")]
-    pub all_namespaces: bool,
-
-    /// Which cluster is asked.
+    /// Which policies, and where.
     #[command(flatten)]
-    pub access: Access,
+    pub which: Which,
 
     /// How the answer is written.
     #[arg(short, long, value_enum, default_value_t)]
@@ -75,8 +63,8 @@ pub struct StatusArgs {
 
 /// Asks and tells; the exit code says whether something needs attention.
 pub async fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
-    let wanted = Wanted::of(args.policy.as_deref(), args.namespace.as_deref())?;
-    let cluster = args.access.connect().await?;
+    let wanted = args.which.wanted()?;
+    let cluster = args.which.access.connect().await?;
     let asked = Asked { wanted, cluster, typed: typed(&args), output: args.output };
     let seen = asked.read().await?;
     let now = Timestamp::now();
@@ -109,8 +97,8 @@ pub struct Asked {
 
 /// The options that lead to the same policy again.
 fn typed(args: &StatusArgs) -> String {
-    let namespace = args.namespace.as_ref().map(|n| format!(" -n {n}")).unwrap_or_default();
-    namespace + &args.access.typed()
+    let namespace = args.which.namespace.as_ref().map(|n| format!(" -n {n}")).unwrap_or_default();
+    namespace + &args.which.access.typed()
 }
 
 /// Every policy, as JSON.
@@ -121,18 +109,11 @@ struct Policies<'a> {
 
 impl Asked {
     async fn read(&self) -> anyhow::Result<Vec<Seen>> {
-        Ok(match &self.wanted {
-            Wanted::One { namespace, name } => vec![self.cluster.one(namespace.as_deref(), name).await?],
-            Wanted::All { namespace } => self.cluster.all(namespace.as_deref()).await?,
-        })
+        Ok(self.cluster.wanted(&self.wanted).await?)
     }
 
     fn scope(&self) -> String {
-        match &self.wanted {
-            Wanted::One { namespace, .. } | Wanted::All { namespace } => {
-                self.cluster.scope(namespace.as_deref())
-            }
-        }
+        self.cluster.scope(self.wanted.namespace())
     }
 
     /// What is said of these policies at `now`.
@@ -146,7 +127,7 @@ impl Asked {
             return Ok(pretty.context("the answer as JSON")? + "\n");
         }
         Ok(match all.as_slice() {
-            [] => format!("There is no FailoverPolicy in {}.\n", self.scope()),
+            [] => self.cluster.nothing(&self.wanted),
             [one] => text::one(one, &self.named(one, &all), now),
             all => text::all(all, |one| self.named(one, all)),
         })

@@ -11,7 +11,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use self::branches::Branch;
-use crate::flags::Access;
+use crate::flags::Which;
 use crate::telling::{Output, print};
 use crate::why::ask::{self, Cluster, Wanted};
 
@@ -29,21 +29,9 @@ Examples:
 /// What is asked.
 #[derive(Debug, Args)]
 pub struct TreeArgs {
-    /// The policy, as NAME or NAMESPACE/NAME; left out: all of them.
-    #[arg(value_name = "POLICY")]
-    pub policy: Option<String>,
-
-    /// The namespace; left out: all of them.
-    #[arg(short, long)]
-    pub namespace: Option<String>,
-
-    /// Look in all namespaces, as it does when none is named.
-    #[arg(short = 'A', long, conflicts_with = "namespace")]
-    pub all_namespaces: bool,
-
-    /// Which cluster is asked.
+    /// Which policies, and where.
     #[command(flatten)]
-    pub access: Access,
+    pub which: Which,
 
     /// How the answer is written.
     #[arg(short, long, value_enum, default_value_t)]
@@ -52,16 +40,14 @@ pub struct TreeArgs {
 
 /// Asks and tells.
 pub async fn run(args: TreeArgs) -> anyhow::Result<ExitCode> {
-    let wanted = Wanted::of(args.policy.as_deref(), args.namespace.as_deref())?;
-    let cluster = args.access.connect().await?;
+    let wanted = args.which.wanted()?;
+    let cluster = args.which.access.connect().await?;
     let now = Timestamp::now();
     let all = read(&cluster, &wanted, now).await?;
-    let text = match (args.output, all.as_slice(), &wanted) {
-        (Output::Json, all, _) => serde_json::to_string_pretty(all).context("the answer as JSON")? + "\n",
-        (Output::Text, [], Wanted::All { namespace } | Wanted::One { namespace, .. }) => {
-            format!("There is no FailoverPolicy in {}.\n", cluster.scope(namespace.as_deref()))
-        }
-        (Output::Text, all, _) => all.iter().map(Branch::text).collect::<Vec<_>>().join("\n"),
+    let text = match (args.output, all.as_slice()) {
+        (Output::Json, all) => serde_json::to_string_pretty(all).context("the answer as JSON")? + "\n",
+        (Output::Text, []) => cluster.nothing(&wanted),
+        (Output::Text, all) => all.iter().map(Branch::text).collect::<Vec<_>>().join("\n"),
     };
     print(&text)?;
     Ok(ExitCode::SUCCESS)
@@ -69,10 +55,7 @@ pub async fn run(args: TreeArgs) -> anyhow::Result<ExitCode> {
 
 /// The policies, each as its tree.
 async fn read(cluster: &Cluster, wanted: &Wanted, now: Timestamp) -> anyhow::Result<Vec<Branch>> {
-    let seen = match wanted {
-        Wanted::One { namespace, name } => vec![cluster.one(namespace.as_deref(), name).await?],
-        Wanted::All { namespace } => cluster.all(namespace.as_deref()).await?,
-    };
+    let seen = cluster.wanted(wanted).await?;
     let mut namespaces: Vec<&str> = seen.iter().map(|s| s.namespace.as_str()).collect();
     namespaces.sort_unstable();
     namespaces.dedup();

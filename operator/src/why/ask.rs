@@ -33,6 +33,13 @@ pub enum Wanted {
 }
 
 impl Wanted {
+    /// In which namespace; `None`: all.
+    pub fn namespace(&self) -> Option<&str> {
+        match self {
+            Self::All { namespace } | Self::One { namespace, .. } => namespace.as_deref(),
+        }
+    }
+
     /// Reads `POLICY` and `-n`.
     pub fn of(policy: Option<&str>, namespace: Option<&str>) -> Result<Self, Trouble> {
         if let Some(namespace) = namespace {
@@ -71,6 +78,19 @@ impl Cluster {
         match namespace {
             Some(namespace) => format!("namespace {namespace} of {}", self.place),
             None => format!("any namespace of {}", self.place),
+        }
+    }
+
+    /// That there is none, in a line.
+    pub fn nothing(&self, wanted: &Wanted) -> String {
+        format!("There is no FailoverPolicy in {}.\n", self.scope(wanted.namespace()))
+    }
+
+    /// What is asked for: one policy, or all.
+    pub async fn wanted(&self, wanted: &Wanted) -> Result<Vec<Seen>, Trouble> {
+        match wanted {
+            Wanted::One { namespace, name } => Ok(vec![self.one(namespace.as_deref(), name).await?]),
+            Wanted::All { namespace } => self.all(namespace.as_deref()).await,
         }
     }
 

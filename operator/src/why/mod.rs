@@ -18,7 +18,7 @@ pub mod similar;
 pub mod text;
 pub mod trouble;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -27,6 +27,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use self::explain::{Explanation, explain};
+use crate::flags::Which;
 use crate::telling::{Output, print};
 
 /// The exit code when something blocks.
@@ -55,25 +56,9 @@ What it would say if a site died is told without a cluster: bascule simulate POL
 /// What is asked.
 #[derive(Debug, Args)]
 pub struct WhyArgs {
-    /// The policy, as NAME or NAMESPACE/NAME; left out: all of them, one line each.
-    #[arg(value_name = "POLICY")]
-    pub policy: Option<String>,
-
-    /// The namespace; left out: all of them.
-    #[arg(short, long)]
-    pub namespace: Option<String>,
-
-    /// Look in all namespaces, as it does when none is named.
-    #[arg(short = 'A', long, conflicts_with = "namespace")]
-    pub all_namespaces: bool,
-
-    /// The kubeconfig; left out: $KUBECONFIG, or ~/.kube/config, or in a pod its service account.
-    #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
-
-    /// The kubeconfig's context; left out: its current one.
-    #[arg(long)]
-    pub context: Option<String>,
+    /// Which policies, and where.
+    #[command(flatten)]
+    pub which: Which,
 
     /// How the answer is written.
     #[arg(short, long, value_enum, default_value_t)]
@@ -88,28 +73,24 @@ struct Policies {
 
 /// Asks, explains, prints; the exit code says whether something blocks.
 pub async fn run(args: WhyArgs) -> anyhow::Result<ExitCode> {
-    if let Some(file) = args.policy.as_deref().filter(|p| is_file(p)) {
+    if let Some(file) = args.which.policy.as_deref().filter(|p| is_file(p)) {
         return Err(trouble::Trouble::File(file.to_owned()).into());
     }
-    let wanted = ask::Wanted::of(args.policy.as_deref(), args.namespace.as_deref())?;
-    let cluster = ask::Cluster::connect(args.kubeconfig.as_deref(), args.context.as_deref()).await?;
-    let (text, blocks) = match wanted {
-        ask::Wanted::One { namespace, name } => {
-            let seen = cluster.one(namespace.as_deref(), &name).await?;
-            let now = Timestamp::now();
-            let explanation = explain(&seen, now);
-            (written(args.output, &explanation, || text::one(&explanation, now))?, explanation.blocks)
-        }
-        ask::Wanted::All { namespace } => {
-            let seen = cluster.all(namespace.as_deref()).await?;
-            let now = Timestamp::now();
-            let all = Policies { policies: seen.iter().map(|s| explain(s, now)).collect() };
-            let words = || match all.policies.as_slice() {
-                [] => format!("There is no FailoverPolicy in {}.\n", cluster.scope(namespace.as_deref())),
-                policies => text::table(policies),
-            };
-            (written(args.output, &all, words)?, all.policies.iter().any(|e| e.blocks))
-        }
+    let wanted = args.which.wanted()?;
+    let cluster = args.which.access.connect().await?;
+    let seen = cluster.wanted(&wanted).await?;
+    let now = Timestamp::now();
+    let all: Vec<Explanation> = seen.iter().map(|s| explain(s, now)).collect();
+    let blocks = all.iter().any(|e| e.blocks);
+    let text = if let (ask::Wanted::One { .. }, [only]) = (&wanted, all.as_slice()) {
+        written(args.output, only, || text::one(only, now))?
+    } else {
+        let all = Policies { policies: all };
+        let words = || match all.policies.as_slice() {
+            [] => cluster.nothing(&wanted),
+            policies => text::table(policies),
+        };
+        written(args.output, &all, words)?
     };
     print(&text)?;
     Ok(if blocks { ExitCode::from(BLOCKED) } else { ExitCode::SUCCESS })
