@@ -72,6 +72,11 @@ impl Contact {
     /// Takes a reading of a standby. `true`: contact was lost or found, so it has to be written and told.
     pub fn take(&mut self, positions: &Positions, at: Boottime) -> bool {
         if positions.streams() {
+            // PostgreSQL calls a receiver streaming before its primary has answered, and also when it is refused. Only the
+            // first message is news.
+            if positions.upstream.as_ref().is_none_or(|u| u.reported_end.is_none()) {
+                return false;
+            }
             self.streaming = Some((positions.clone(), at));
             return self.lost.take().is_some();
         }
@@ -180,5 +185,28 @@ mod tests {
         let mut c = contact();
         assert!(!c.take(&positions(None, 0), Boottime::from_millis(1)));
         assert_eq!(c.lost(Boottime::from_millis(2)), None);
+    }
+
+    #[test]
+    fn a_receiver_that_has_heard_nothing_yet_takes_no_evidence_away() {
+        let unheard = || {
+            let mut p = positions(Some("streaming"), 0);
+            p.upstream.as_mut().unwrap().reported_end = None;
+            p
+        };
+        let mut c = contact();
+        assert!(!c.take(&unheard(), Boottime::from_millis(1)));
+        assert!(!c.take(&positions(None, 0), Boottime::from_millis(2)), "there was no contact to lose");
+        c.take(&positions(Some("streaming"), 1000), Boottime::from_millis(5000));
+        assert!(c.take(&positions(None, 0), Boottime::from_millis(5050)));
+        let first = c.lost.clone();
+        assert!(!c.take(&unheard(), Boottime::from_millis(9000)));
+        assert!(!c.take(&positions(None, 0), Boottime::from_millis(9050)));
+        assert_eq!(c.lost, first, "what was known last is what was heard last");
+        c.take(&positions(Some("streaming"), 2000), Boottime::from_millis(9100));
+        assert!(!c.take(&unheard(), Boottime::from_millis(9200)), "a receiver that begins anew");
+        assert!(c.take(&positions(None, 0), Boottime::from_millis(9300)));
+        let lost = c.lost(Boottime::from_millis(9300)).unwrap();
+        assert_eq!((lost.reported_end, lost.report_age), (Some(Lsn(2000)), Some(Millis(320))));
     }
 }

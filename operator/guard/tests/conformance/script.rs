@@ -1,7 +1,7 @@
 //! What a script can order, break and look at, and how a report is told.
 
 use bascule_core::guard::wire::{
-    ClusterState, Disk, Grant, Instruction, Report, Role, ServerState, Timing, Upstream,
+    ClusterState, Disk, Grant, Instruction, Positions, Report, Role, ServerState, Timing, Upstream,
 };
 use bascule_core::time::Millis;
 use bascule_sim::side_by_side::Step;
@@ -243,10 +243,10 @@ pub(crate) fn told(report: &Report) -> Vec<String> {
         lines.push(format!("something of timeline {} was saved", diverged.timeline.0));
     }
     if let Some(lost) = &report.contact_lost {
-        let all = lost.received.is_some() && lost.received >= lost.reported_end;
-        if std::env::var_os("DBG").is_some() {
-            eprintln!("LOST {lost:?}");
-        }
+        // A reading that was taken while a stop's last records were on their way knows of their end before they are here:
+        // chance. Whether they have come is not.
+        let held = report.positions.as_ref().and_then(Positions::held).max(lost.received);
+        let all = held.is_some() && held >= lost.reported_end;
         let reported = if lost.reported_end.is_some() { "reported" } else { "not reported" };
         lines.push(format!(
             "contact lost, the end {reported}, {}",
