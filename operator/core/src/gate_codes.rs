@@ -63,6 +63,10 @@ pub const ALL: &[GateCode] = &[
         "Wait: the record is read again. When it then still says less than was seen, the arbiter was restored, and it is refused.",
     ),
     state(
+        "claim/marks",
+        "Wait: this site is back, and what it has written down of the record is read before it believes the arbiter. When it cannot be read, it goes on after R.",
+    ),
+    state(
         "claim/guard",
         "Wait: this site is back, and its guards are heard before it believes the arbiter. When it lasts, see why the pod of that database does not run or does not reach its operator.",
     ),

@@ -473,6 +473,19 @@ fn a_site_that_comes_back_asks_the_others_anew_and_believes_no_record_of_which_t
 }
 
 #[test]
+fn a_site_that_comes_back_reads_what_another_process_of_it_has_written_down_and_believes_no_record_below_it() {
+    let mut desk = running();
+    desk.connect(1, "main-0", "b1");
+    desk.asks(1, &report("b1", OPEN), 1_000);
+    let serial = desk.record.as_ref().unwrap().0.serial;
+    desk.marks.insert(key(), Marks { generation: 0, epoch: 1, serial: serial + 1 });
+    desk.now = desk.now + Duration::from_mins(1);
+    desk.give(Event::Tick);
+    desk.asks(1, &report("b1", ServerState::Down), 20_000);
+    assert_eq!(desk.record.as_ref().unwrap().0.serial, serial, "this arbiter has gone back");
+}
+
+#[test]
 fn facts_that_an_arbiter_has_lost_are_written_again() {
     let mut desk = running();
     desk.run(1_000);

@@ -80,6 +80,19 @@ fn somebody_who_has_seen_more_than_the_record_has_it_read_once_more() {
 }
 
 #[test]
+fn marks_that_were_read_before_the_site_came_back_are_read_again_for_r_at_most() {
+    let old = |ms| {
+        let mut given = back(ms).facts("lyon", |_| {});
+        given.seen.high_water_is_old = true;
+        given.plan()
+    };
+    let plan = old(1_200);
+    stays(&plan);
+    assert_eq!(answer(&plan, "claim/marks"), Answer::NotYet);
+    assert_eq!(goes_to(&old(1_250)), Some(Phase::Steady));
+}
+
+#[test]
 fn a_guard_that_has_not_reported_is_waited_for_until_nothing_of_it_can_run_any_more() {
     let heard = |ms| back(ms).facts("lyon", |_| {}).guard_unknown();
     let plan = heard(1_200).plan();

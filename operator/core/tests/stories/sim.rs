@@ -383,6 +383,7 @@ impl Sim {
                 .collect(),
             high_water: Fact::now(me.marks),
             seen_marks: me.marks,
+            high_water_is_old: false,
             advice: vec![],
         }
     }

@@ -69,6 +69,10 @@ pub struct Brain {
     intent_listed: bool,
     arbiter_listed: bool,
     marks: Fact<BTreeMap<PolicyKey, Marks>>,
+    /// How many readings of the marks are under way.
+    marks_asked: u32,
+    /// Whether the marks have not been read since this site came back.
+    marks_are_old: bool,
     next_renewal: Boottime,
     next_lease_read: Boottime,
     list_at: Option<Boottime>,
@@ -98,6 +102,8 @@ impl Brain {
             intent_listed: false,
             arbiter_listed: false,
             marks: Fact::unknown("this site's high-water marks have not been read yet"),
+            marks_asked: 0,
+            marks_are_old: true,
             next_renewal: now,
             next_lease_read: now,
             list_at: Some(now),
@@ -180,6 +186,7 @@ impl Brain {
         }
         if self.read_marks_at.is_some_and(|t| now >= t) {
             self.read_marks_at = None;
+            self.marks_asked += 1;
             self.out.push(Command::ReadMarks);
         }
         // Whoever is due is decided, which notes when it is due next.
@@ -233,16 +240,7 @@ impl Brain {
             Event::Changed(change) => self.changed(change, now),
             Event::Guard(event) => self.guard(event, now),
             Event::Intent(intent) => self.intent(intent),
-            Event::Marks(result) => match result {
-                Ok(marks) => {
-                    self.marks = Fact::now(marks);
-                    self.dirty.extend(self.policies.keys().cloned());
-                }
-                Err(reason) => {
-                    self.marks = Fact::Unknown { reason };
-                    self.read_marks_at = Some(now + MARKS_AGAIN);
-                }
-            },
+            Event::Marks(result) => self.marks_read(result, now),
             Event::MarkRaised { policy, marks, outcome } => self.mark_raised(policy, marks, &outcome, now),
             Event::Seen { policy, what, found } => {
                 if let Some(state) = self.policies.get_mut(&policy) {
@@ -270,6 +268,8 @@ impl Brain {
                 self.take_news(news, None);
                 if self.holder.renewed(sent, now) {
                     self.note_site("this site's lease was regained after a gap; every role is re-claimed");
+                    self.marks_are_old = true;
+                    self.read_marks_at = Some(now);
                     for (key, state) in &mut self.policies {
                         state.want_read(now);
                         // Failures from while the arbiter was away say nothing about now: the others wait for this site's
@@ -540,6 +540,24 @@ impl Brain {
             Intent::Listed => {
                 self.intent_listed = true;
                 self.dirty.extend(self.policies.keys().cloned());
+            }
+        }
+    }
+
+    fn marks_read(&mut self, result: Result<BTreeMap<PolicyKey, Marks>, String>, now: Boottime) {
+        self.marks_asked = self.marks_asked.saturating_sub(1);
+        match result {
+            Ok(marks) => {
+                self.marks = Fact::now(marks);
+                // An answer to an earlier question says nothing of what was written since.
+                self.marks_are_old &= self.marks_asked > 0;
+                self.dirty.extend(self.policies.keys().cloned());
+            }
+            Err(reason) => {
+                if self.marks.value().is_none() {
+                    self.marks = Fact::Unknown { reason };
+                }
+                self.read_marks_at = Some(now + MARKS_AGAIN);
             }
         }
     }

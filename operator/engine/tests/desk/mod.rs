@@ -103,8 +103,9 @@ pub struct Desk {
     pub facts: Outcome,
     /// The policy's reads of its record are not answered.
     pub mute: bool,
+    /// This site's high-water marks, as they are written down.
+    pub marks: BTreeMap<PolicyKey, Marks>,
     nonce: u64,
-    marks: BTreeMap<PolicyKey, Marks>,
 }
 
 impl Desk {
