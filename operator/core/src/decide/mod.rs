@@ -123,6 +123,10 @@ pub fn decide(s: &Situation<'_>) -> Plan {
     if plan.transition.is_none() && !urgent {
         moves::decide(s, policy, record, &mut plan);
     }
+    // What the active site proposes was believed when it re-claimed its role.
+    if plan.transition.is_some() && record.active != *s.me && !believe::is_believed(s, record, &mut plan) {
+        plan.transition = None;
+    }
     if plan.summary.is_empty() {
         plan.summary = summary(s, record, &plan);
     }

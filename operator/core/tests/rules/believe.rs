@@ -7,8 +7,8 @@ use bascule_core::record::Phase;
 
 use super::expect::{answer, goes_to, stays};
 use crate::world::given::{Given, Lease, Seen};
-use crate::world::record::steady;
-use crate::world::reports::{dead, primary};
+use crate::world::record::{in_phase, steady};
+use crate::world::reports::{dead, orphan, primary};
 use crate::world::site;
 
 /// Paris is back, its database down, and lyon has said nothing since.
@@ -108,4 +108,19 @@ fn while_no_policy_is_known_those_are_waited_for_that_have_said_something() {
     stays(&given.plan());
     given.seen.sites.clear();
     assert_eq!(goes_to(&given.plan()), Some(Phase::Steady));
+}
+
+#[test]
+fn a_site_that_was_away_hears_the_others_before_it_takes_what_is_offered() {
+    let offered = |lease| {
+        let given = Given::at("lyon").record(in_phase(Phase::Offered)).report(orphan(10)).contact(100, 1_500);
+        given.lease(lease)
+    };
+    assert_eq!(goes_to(&offered(Lease::Alive).plan()), Some(Phase::Promoting));
+    let plan = offered(Lease::Regained).facts("paris", |f| f.answers.clear()).plan();
+    stays(&plan);
+    assert_eq!(answer(&plan, "claim/sites"), Answer::NotYet);
+    let said = offered(Lease::Regained).facts("paris", |f| f.marks = Some(seen(1, 90)));
+    assert_eq!(answer(&said.plan(), "claim/seen"), Answer::NotYet);
+    stays(&said.plan());
 }

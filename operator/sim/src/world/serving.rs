@@ -647,6 +647,10 @@ impl World {
                 self.databases[db].server.stream.on = false;
                 self.databases[db].server.stream.number += 1;
                 let usual = self.step_takes(db, |s| s.promote);
+                if let Some(late) = faults.promote {
+                    // What has begun takes its time when its cause is over.
+                    self.judge.disturbed.once(self.now + late);
+                }
                 self.goes_on(db, Step::Promote, faults.promote.unwrap_or(usual));
             }
             Run::Promoting => {
