@@ -6,7 +6,7 @@ use bascule_core::name::PolicyKey;
 use bascule_core::policy::After;
 use bascule_core::record::{Cause, Phase, Record};
 
-use super::Invariant;
+use super::{Invariant, Limit};
 use crate::world::World;
 use crate::world::arbiter::Caller;
 
@@ -19,7 +19,9 @@ impl World {
     fn judge_churn(&mut self, policy: &PolicyKey) {
         let recent = self.judge.changes.iter().rev().take_while(|(at, ..)| self.now.since(*at) < CHURN.1);
         let changes = recent.filter(|(_, key, _)| key == policy).count();
-        if changes >= CHURN.0 {
+        if changes >= CHURN.0 && self.judge.disturbed.two_operators_since(self.now, CHURN.1) {
+            self.judge.limits.insert(Limit::TwoOperators);
+        } else if changes >= CHURN.0 {
             let what = format!("the record of {policy} was written {} times within {:?}", CHURN.0, CHURN.1);
             self.judge.breaks(self.now, Invariant::L3, what);
         }

@@ -133,6 +133,9 @@ pub enum Limit {
     /// An arbiter that was restored or emptied is refused by each site that has seen more, or hears of more from a site
     /// that lives. A site that was away believes it when nobody who knows better lives (docs/guarantees.md, S2).
     ArbiterWentBack,
+    /// Two operators of one site act at once: no role lives twice, and each undoes what the other has just written (see
+    /// docs/guarantees.md, L3).
+    TwoOperators,
 }
 
 /// A commit, as its server made it.

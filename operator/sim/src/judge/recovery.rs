@@ -44,6 +44,16 @@ impl Disturbances {
         self.0.push((at, Change::Once));
     }
 
+    /// Whether a site had two operators at any time in the last `window`.
+    pub(crate) fn two_operators_since(&self, now: Moment, window: Duration) -> bool {
+        let doubled = |change: &Change| matches!(change, Change::Begins(Fault::SecondOperator(_)));
+        let single = |change: &Change| matches!(change, Change::Ends(Fault::SecondOperator(_)));
+        let past = || self.0.iter().filter(|(at, _)| *at <= now);
+        let began = past().filter(|(_, c)| doubled(c)).count();
+        let ended = past().filter(|(at, c)| single(c) && now.since(*at) >= window).count();
+        began > ended
+    }
+
     /// When the world was last disturbed.
     pub(crate) fn last(&self) -> Option<Moment> {
         self.0.iter().map(|(at, _)| *at).max()
