@@ -473,7 +473,8 @@ fn a_site_that_comes_back_asks_the_others_anew_and_believes_no_record_of_which_t
 }
 
 #[test]
-fn a_site_that_comes_back_reads_what_another_process_of_it_has_written_down_and_believes_no_record_below_it() {
+fn a_site_that_comes_back_reads_what_another_process_of_it_has_written_down_and_believes_no_record_below_it()
+{
     let mut desk = running();
     desk.connect(1, "main-0", "b1");
     desk.asks(1, &report("b1", OPEN), 1_000);

@@ -28,7 +28,12 @@ pub(super) fn is_believed(s: &Situation<'_>, record: &Record, plan: &mut Plan) -
         return true;
     }
     let unread = more_is_known(s, record);
-    let gates: Vec<Gate> = unread.into_iter().chain(own_marks(s, back)).chain(guards(s, back)).chain(sites(s, record, back)).collect();
+    let gates: Vec<Gate> = unread
+        .into_iter()
+        .chain(own_marks(s, back))
+        .chain(guards(s, back))
+        .chain(sites(s, record, back))
+        .collect();
     let believed = gates.is_empty();
     if !believed {
         plan.again(s.now + s.timing().p());

@@ -19,6 +19,7 @@ use super::operator::NEAR;
 use super::postgres::{DataDir, Run, What};
 use super::trial::{Actor, Fate};
 use crate::deed::{Deed, Doing, End};
+use crate::fault::Fault;
 use crate::judge::Sometimes;
 
 /// How often the monitor looks.
@@ -648,8 +649,10 @@ impl World {
                 self.databases[db].server.stream.number += 1;
                 let usual = self.step_takes(db, |s| s.promote);
                 if let Some(late) = faults.promote {
-                    // What has begun takes its time when its cause is over.
-                    self.judge.disturbed.once(self.now + late);
+                    // What has begun takes its time, also when its cause is over.
+                    let under_way = Fault::PromotionSlow(self.databases[db].site);
+                    self.judge.disturbed.begins(self.now, under_way, true);
+                    self.judge.disturbed.ends(self.now + late, under_way);
                 }
                 self.goes_on(db, Step::Promote, faults.promote.unwrap_or(usual));
             }
