@@ -38,6 +38,10 @@ pub struct SiteFacts {
     pub blockers: Vec<Gate>,
     /// The serial of the `Requested` record for which this site, as its target, is ready.
     pub ready_for: Option<u64>,
+    /// The serial of the `Handover` record whose proof can never come: this site, as its target, has lost its source's end
+    /// of the log. The source takes its role back at once.
+    #[serde(default)]
+    pub cannot_prove: Option<u64>,
     /// What lies on its databases' disks; absent while no guard is connected.
     pub disks: BTreeMap<ItemName, Disk>,
     /// How far its replicas that stream are behind, in bytes; for people.

@@ -26,6 +26,8 @@ pub struct Plan {
     pub blockers: Vec<Gate>,
     /// The `Requested` serial for which this site, as the target, is ready.
     pub ready_for: Option<u64>,
+    /// The serial of the `Handover` record for which this site can never prove that it has everything.
+    pub cannot_prove: Option<u64>,
     /// When to decide again although nothing has changed.
     pub look_again: Option<Boottime>,
     /// The state in one sentence, for people.

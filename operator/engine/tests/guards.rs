@@ -361,6 +361,7 @@ fn lyon_can_take(desk: &mut Desk) {
         revision: None,
         blockers: vec![],
         ready_for: None,
+        cannot_prove: None,
         disks: [].into(),
         lag_bytes: [].into(),
         behind: [].into(),

@@ -252,6 +252,7 @@ fn facts(site: Site, question: u64) -> SiteFacts {
         revision: None,
         blockers: Vec::new(),
         ready_for: None,
+        cannot_prove: None,
         disks: BTreeMap::new(),
         behind: BTreeMap::new(),
         lag_bytes: BTreeMap::new(),

@@ -209,6 +209,14 @@ pub(super) fn wait_for_target(s: &Situation<'_>, _policy: &Policy, record: &Reco
         ),
         "the target's take",
     ));
+    let lost = |t: &&crate::name::SiteName| {
+        s.facts(t).value().is_some_and(|facts| facts.cannot_prove == Some(record.serial))
+    };
+    if let Some(target) = record.target.as_ref().filter(lost) {
+        let message =
+            format!("{target} cannot get the end of the log any more: replication broke before the stop");
+        return roll_back(s, record, plan, MoveEnd::RolledBack, &message);
+    }
     if passed < HANDOVER_DEADLINE || forgets("a handover has an end") {
         plan.again(s.now + HANDOVER_DEADLINE.saturating_sub(passed));
         return;
@@ -289,6 +297,9 @@ pub(super) fn prove_and_take(s: &Situation<'_>, policy: &Policy, record: &Record
         return;
     }
     if !proved {
+        if lost_the_end(s, policy, record) {
+            plan.cannot_prove = Some(record.serial);
+        }
         return;
     }
     let mut next = next::promoted(s, policy, record);
@@ -297,6 +308,25 @@ pub(super) fn prove_and_take(s: &Situation<'_>, policy: &Policy, record: &Record
         t.loss_bound = Some(crate::loss::LossBound::NOTHING);
     }
     next::propose(s, plan, next, format!("{} has everything and takes the role", s.me));
+}
+
+/// Whether a replica's receiver has ended short of the position at which its source has stopped: a stopped server sends
+/// nothing more. While the receiver stands, what was sent before the stop may still be on its way.
+fn lost_the_end(s: &Situation<'_>, policy: &Policy, record: &Record) -> bool {
+    let in_phase = s.in_phase();
+    policy.databases.keys().any(|name| {
+        let Some(Fact::Known { value, age }) = s.seen.databases.get(name).map(|d| &d.guard) else {
+            return false;
+        };
+        let (Some(stop), Some(positions)) = (record.positions.get(name), &value.positions) else {
+            return false;
+        };
+        // The positions were read after the stop was recorded, too.
+        *age + positions.age.duration() < in_phase
+            && matches!(value.state, ServerState::Standby { .. })
+            && !positions.streams()
+            && positions.held().is_some_and(|held| held <= stop.lsn)
+    })
 }
 
 fn proof_words(s: &Situation<'_>, policy: &Policy, record: &Record) -> String {

@@ -7,12 +7,13 @@ use bascule_core::observation::{Fact, FlagValue};
 use bascule_core::plan::{Answer, DatabaseRole, Gate};
 use bascule_core::position::{Lsn, SystemId, Timeline};
 use bascule_core::record::{Cause, Fences, Phase};
+use bascule_core::time::Millis;
 use rstest::rstest;
 
 use crate::expect::{answer, flag, goes_to, next, role, stays};
 use crate::world::given::{Given, Lease, View};
 use crate::world::policy::{mv, switchover};
-use crate::world::record::{in_phase, never_fences, steady, stop_position};
+use crate::world::record::{STOPPED_AT, in_phase, never_fences, steady, stop_position};
 use crate::world::reports::{dead, locked, primary, proof, replica};
 use crate::world::{item, site};
 
@@ -144,6 +145,45 @@ fn a_target_whose_high_water_mark_cannot_be_written_takes_nothing() {
     assert_eq!(answer(&plan, "marks"), Answer::Unknown);
 }
 
+/// Lyon in `Handover`, its receiver gone, `short` bytes before the checkpoint at which its source has stopped.
+fn cut(short: u64) -> bascule_core::guard::wire::Report {
+    let mut report = proof(10);
+    if let Some(p) = &mut report.positions {
+        let held = Some(Lsn(STOPPED_AT.0 - short));
+        (p.receive, p.replay) = (held, held);
+    }
+    report
+}
+
+#[test]
+fn a_target_whose_receiver_ended_before_the_stop_says_that_it_can_never_prove() {
+    let said =
+        |report| Given::at("lyon").record(in_phase(Phase::Handover)).report(report).plan().cannot_prove;
+    assert_eq!(said(cut(0)), Some(10), "the checkpoint itself is missing");
+    assert_eq!(said(cut(4096)), Some(10));
+    assert_eq!(said(proof(10)), None, "it has everything");
+    let mut streams = cut(4096);
+    streams.positions.as_mut().unwrap().upstream = replica(10).positions.unwrap().upstream;
+    assert_eq!(said(streams), None, "what was sent before the stop may still come");
+    let mut unknown = cut(4096);
+    let positions = unknown.positions.as_mut().unwrap();
+    (positions.receive, positions.replay) = (None, None);
+    assert_eq!(said(unknown), None);
+    let mut old = cut(4096);
+    old.positions.as_mut().unwrap().age = Millis(1_500);
+    assert_eq!(said(old), None, "it was read before the source had stopped");
+}
+
+#[test]
+fn a_word_about_another_record_ends_no_handover() {
+    let paris = |serial| {
+        let given = Given::at("paris").record(in_phase(Phase::Handover)).report(locked(10));
+        given.facts("lyon", |f| f.cannot_prove = serial).plan()
+    };
+    stays(&paris(None));
+    stays(&paris(Some(9)));
+}
+
 #[test]
 fn the_new_holder_writes_its_own_promise() {
     let mut record = never_fences(in_phase(Phase::Handover));
@@ -156,6 +196,7 @@ fn the_new_holder_writes_its_own_promise() {
 #[rstest]
 #[case::requested(requested().for_ms(121_000))]
 #[case::handover(Given::at("paris").record(in_phase(Phase::Handover)).report(locked(10)).for_ms(21_000))]
+#[case::the_end_of_the_log_is_lost(Given::at("paris").record(in_phase(Phase::Handover)).report(locked(10)).facts("lyon", |f| f.cannot_prove = Some(10)))]
 #[case::aborted(requested().moved(mv("stop", Order::Abort)))]
 #[case::aborted_in_handover(Given::at("paris").record(in_phase(Phase::Handover)).report(locked(10)).moved(mv("stop", Order::Abort)))]
 #[case::aborted_while_locked(stopped().report(primary(10)).moved(mv("stop", Order::Abort)))]

@@ -442,6 +442,7 @@ impl Sim {
                 revision: None,
                 blockers: plan.blockers.clone(),
                 ready_for: plan.ready_for,
+                cannot_prove: plan.cannot_prove,
                 disks: BTreeMap::from([(item("main"), self.sites[i].db.report().disk)]),
                 behind: BTreeMap::new(),
                 lag_bytes: self.lag(i),

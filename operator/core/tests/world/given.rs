@@ -422,6 +422,7 @@ pub fn facts(name: &SiteName) -> SiteFacts {
         revision: None,
         blockers: vec![],
         ready_for: None,
+        cannot_prove: None,
         disks: BTreeMap::from([(item("main"), Disk::Cluster(c))]),
         behind: BTreeMap::new(),
         lag_bytes: BTreeMap::from([(item("main"), 0)]),

@@ -401,6 +401,7 @@ fn facts(id: &Identity, question: u64, state: &State, plan: &Plan) -> SiteFacts 
         revision: policy.and_then(|p| p.revision.clone()),
         blockers: plan.blockers.clone(),
         ready_for: plan.ready_for,
+        cannot_prove: plan.cannot_prove,
         disks: reports().map(|(name, r)| (name, r.disk.clone())).collect(),
         lag_bytes: follows
             .iter()
@@ -471,6 +472,7 @@ fn worth_saying<'a>(old: &'a SiteFacts, new: &'a SiteFacts) -> bool {
         || old.revision != new.revision
         || !blockers(old).eq(blockers(new))
         || old.ready_for != new.ready_for
+        || old.cannot_prove != new.cannot_prove
         || !disks(old).eq(disks(new))
         || old.sizes != new.sizes
         || old.diverged != new.diverged

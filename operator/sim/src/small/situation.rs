@@ -90,6 +90,7 @@ pub(super) fn facts(op: &Operator, plan: &Plan) -> SiteFacts {
         revision: None,
         blockers: plan.blockers.iter().map(simply).collect(),
         ready_for: plan.ready_for,
+        cannot_prove: plan.cannot_prove,
         disks: op.report.iter().map(|(r, _)| (database(), r.disk.clone())).collect(),
         behind: BTreeMap::new(),
         lag_bytes: BTreeMap::new(),
