@@ -22,6 +22,8 @@ pub struct Database {
     pub cannot_promote: bool,
     /// A replica that receives nothing.
     pub lagging: bool,
+    /// It receives everything, and has stopped replaying here.
+    pub replays_until: Option<u64>,
     pub streams: bool,
     /// The end of its primary's log, as last heard.
     pub upstream_end: u64,
@@ -50,6 +52,7 @@ impl Database {
             exited: None,
             cannot_promote: false,
             lagging: false,
+            replays_until: None,
             streams: false,
             upstream_end: 0,
             grant_until: None,
@@ -221,7 +224,7 @@ impl Database {
                 timeline: Some(Timeline(self.timeline)),
                 flush: self.writes().then_some(Lsn(self.lsn)),
                 receive: standby.then_some(Lsn(self.lsn)),
-                replay: standby.then_some(Lsn(self.lsn)),
+                replay: standby.then_some(Lsn(self.replays_until.unwrap_or(self.lsn))),
                 upstream: self.streams.then(|| UpstreamView {
                     status: "streaming".to_owned(),
                     timeline: Some(Timeline(self.timeline)),

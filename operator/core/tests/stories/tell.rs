@@ -215,7 +215,8 @@ fn a_hold_keeps_a_lost_site_s_role_until_a_person_resumes() {
 fn a_switchover_is_aborted_before_its_target_has_proved_anything() {
     let mut sim = Sim::running(quick);
     sim.moved(switchover("to-lyon", "lyon"));
-    sim.database("lyon").lagging = true;
+    let database = sim.database("lyon");
+    database.replays_until = Some(database.lsn);
     sim.run(2);
     sim.moved(mv("stop-it", Order::Abort));
     sim.run(5);
@@ -248,7 +249,8 @@ fn a_site_that_is_lost_behind_the_loss_bound_is_not_promoted_until_a_person_acce
 fn an_operator_that_restarts_in_the_middle_of_a_switchover_takes_the_role_back() {
     let mut sim = Sim::running(quick);
     sim.moved(switchover("to-lyon", "lyon"));
-    sim.database("lyon").lagging = true;
+    let database = sim.database("lyon");
+    database.replays_until = Some(database.lsn);
     sim.run(2);
     sim.now_is("handed over");
     assert_eq!(sim.record().phase, Phase::Handover, "{}", sim.told());
