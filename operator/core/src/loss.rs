@@ -65,7 +65,7 @@ impl LossBound {
         self.bytes.is_some_and(|b| b <= max.bytes) && self.unseen.is_some_and(|s| s.duration() <= max.seconds)
     }
 
-    /// The bound in words: `at most 2.1 MiB known, 3.4 s unseen`.
+    /// The bound in words: `4096 bytes known, 3.4 s unseen`.
     pub fn words(&self) -> String {
         let bytes = self
             .bytes
@@ -88,10 +88,9 @@ pub fn silent_site(
     last_renewal_seen: Option<Boottime>,
     stops_within: Duration,
 ) -> LossBound {
-    if contact.is_none() && forgets("unknown is infinite") {
-        return LossBound::NOTHING;
-    }
-    let Some(contact) = contact else { return LossBound::UNKNOWN };
+    let Some(contact) = contact else {
+        return if forgets("unknown is infinite") { LossBound::NOTHING } else { LossBound::UNKNOWN };
+    };
     if forgets("what was not seen may be lost") {
         return LossBound::NOTHING;
     }
@@ -176,5 +175,12 @@ mod tests {
         let bound = offered(Some(&c), Some(Lsn(400)), Some(Lsn(150)), seen);
         assert_eq!(bound, LossBound { bytes: Some(250), unseen: Some(Millis(200)) });
         assert_eq!(offered(Some(&c), None, Some(Lsn(90)), seen).bytes, Some(0));
+    }
+
+    #[test]
+    fn a_bound_is_told_with_its_numbers_and_says_what_is_unknown() {
+        let bound = LossBound { bytes: Some(4_096), unseen: Some(Millis(3_400)) };
+        assert_eq!(bound.words(), "4096 bytes known, 3.4 s unseen");
+        assert_eq!(LossBound::UNKNOWN.words(), "an unknown number of bytes, an unknown time unseen");
     }
 }

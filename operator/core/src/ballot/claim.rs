@@ -517,4 +517,77 @@ mod tests {
         c.applied(&h, &site("paris"), never, 3, ms(30));
         assert_eq!(c.grant(&h, &site("paris"), ms(40)), Ok(Grant::Unlimited));
     }
+
+    #[test]
+    fn a_write_that_keeps_the_role_interrupts_no_grant() {
+        let (h, mut c) = claimed(Phase::Steady);
+        c.sending(&h, &site("paris"), &sample());
+        assert!(c.grant(&h, &site("paris"), ms(20)).is_ok());
+        assert_eq!(c.gave_up_at(&h), None);
+    }
+
+    #[test]
+    fn a_write_is_on_its_way_until_what_became_of_it_is_known_or_given_up() {
+        let (h, mut c) = claimed(Phase::Steady);
+        assert!(!c.is_writing());
+        c.sending(&h, &site("paris"), &sample());
+        assert!(c.is_writing());
+        c.lost_or_unknown(ms(20));
+        assert!(!c.is_writing());
+        c.sending(&h, &site("paris"), &sample());
+        c.applied(&h, &site("paris"), sample(), 3, ms(30));
+        assert!(!c.is_writing());
+    }
+
+    #[test]
+    fn a_read_that_was_sent_as_the_record_was_said_to_have_changed_is_since() {
+        let (h, mut c) = claimed(Phase::Steady);
+        c.outdated(ms(20));
+        c.read(&h, &site("paris"), Some((sample(), 2)), ms(20), ms(25));
+        assert!(c.current().is_some());
+    }
+
+    #[test]
+    fn an_own_write_counts_although_a_read_from_before_the_gap_ended_showed_it_first() {
+        let (mut h, mut c) = claimed(Phase::Steady);
+        h.renewed(ms(1200), ms(1205));
+        c.sending(&h, &site("paris"), &sample());
+        c.read(&h, &site("paris"), Some((sample(), 3)), ms(1204), ms(1213));
+        c.applied(&h, &site("paris"), sample(), 3, ms(1215));
+        assert!(c.grant(&h, &site("paris"), ms(1216)).is_ok());
+    }
+
+    #[test]
+    fn a_write_that_hands_the_role_over_unlocks_nothing() {
+        let (h, mut c) = claimed(Phase::Requested);
+        c.lock_ordered(1);
+        c.sending(&h, &site("paris"), &in_phase(Phase::Handover));
+        c.applied(&h, &site("paris"), in_phase(Phase::Handover), 3, ms(25));
+        assert_eq!(c.locking(), Some(1));
+    }
+
+    #[test]
+    fn the_promise_never_has_a_deadline_where_one_is_wanted() {
+        let (h, mut c) = claimed(Phase::Steady);
+        let mut never = sample();
+        never.promise.fences = Fences::Never;
+        c.sending(&h, &site("paris"), &never);
+        c.applied(&h, &site("paris"), never, 3, ms(30));
+        let grant = c.grant_as(&h, &site("paris"), ms(400), true);
+        assert_eq!(grant, Ok(Grant::For(Duration::from_millis(600))));
+    }
+
+    #[test]
+    fn what_happened_and_then_let_pass_is_what_had_happened_earlier() {
+        let known_from = |start: u64| {
+            let (mut h, mut c) = (Holder::new(R), Claim::default());
+            h.renewed(ms(start), ms(start + 5));
+            c.read(&h, &site("paris"), Some((sample(), 1)), ms(start + 6), ms(start + 8));
+            c.outdated(ms(start + 9));
+            c
+        };
+        let mut later = known_from(900);
+        later.let_pass(Duration::from_millis(400));
+        assert_eq!(format!("{later:?}"), format!("{:?}", known_from(500)));
+    }
 }

@@ -137,4 +137,35 @@ mod tests {
         h.renewed(ms(250), ms(520));
         assert_eq!(h.last_sent(), Some(ms(500)));
     }
+
+    #[test]
+    fn a_reply_processed_at_the_very_deadline_ends_no_gap() {
+        let mut h = holder();
+        h.renewed(ms(0), ms(1));
+        assert!(!h.renewed(ms(900), ms(1000)));
+    }
+
+    #[test]
+    fn each_gap_that_ends_is_one_more_return() {
+        let mut h = holder();
+        assert_eq!(h.returns(), 0);
+        h.renewed(ms(0), ms(5));
+        h.renewed(ms(250), ms(255));
+        assert_eq!(h.returns(), 1);
+        h.renewed(ms(5_000), ms(5_005));
+        assert_eq!(h.returns(), 2);
+    }
+
+    #[test]
+    fn what_happened_and_then_let_pass_is_what_had_happened_earlier() {
+        let renewed_from = |start: u64| {
+            let mut h = holder();
+            h.renewed(ms(start), ms(start + 5));
+            h.renewed(ms(start + 250), ms(start + 255));
+            h
+        };
+        let mut later = renewed_from(900);
+        later.let_pass(Duration::from_millis(400));
+        assert_eq!(format!("{later:?}"), format!("{:?}", renewed_from(500)));
+    }
 }

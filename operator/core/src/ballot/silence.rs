@@ -237,4 +237,32 @@ mod tests {
     fn a_site_that_was_never_seen_proves_nothing() {
         assert_eq!(observer().proves_silence(&paris(), Duration::ZERO, ms(0)), None);
     }
+
+    #[test]
+    fn of_two_reads_sent_at_once_the_second_reply_counts() {
+        let mut o = observer();
+        reads(&mut o, 7, 500, 500);
+        o.read(ms(500), ms(530), &found(8));
+        assert_eq!(o.window(&paris()).unwrap().revision, 8);
+    }
+
+    #[test]
+    fn a_break_of_two_calls_is_none() {
+        let mut o = observer();
+        reads(&mut o, 7, 0, 1750);
+        o.read(ms(2250), ms(2260), &found(7));
+        assert_eq!(o.window(&paris()).unwrap().silent_for(), Duration::from_millis(2230));
+    }
+
+    #[test]
+    fn what_happened_and_then_let_pass_is_what_had_happened_earlier() {
+        let read_from = |start: u64| {
+            let mut o = observer();
+            reads(&mut o, 7, start, start + 500);
+            o
+        };
+        let mut later = read_from(900);
+        later.let_pass(Duration::from_millis(400));
+        assert_eq!(format!("{later:?}"), format!("{:?}", read_from(500)));
+    }
 }
