@@ -35,9 +35,16 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Decide again at `at`, or earlier.
+    /// Decide again at `at`, a moment that is still to come, or earlier.
     pub fn again(&mut self, at: Boottime) {
         self.look_again = Some(self.look_again.map_or(at, |t| t.min(at)));
+    }
+
+    /// Decide again at `at`, unless that moment has come by `now`: it would hide a later one that is still to come.
+    pub fn again_when(&mut self, at: Boottime, now: Boottime) {
+        if at > now {
+            self.again(at);
+        }
     }
 
     /// The first gate that blocks.

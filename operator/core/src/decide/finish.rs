@@ -250,7 +250,7 @@ pub(super) fn returning(s: &Situation<'_>, policy: &Policy, record: &Record, pla
     }
     let moved = s.memory.at(Stamp::TrafficMoved);
     let waited = stable >= wanted + TRAFFIC_DEADLINE;
-    plan.again(since + wanted + TRAFFIC_DEADLINE);
+    plan.again_when(since + wanted + TRAFFIC_DEADLINE, s.now);
     plan.gates.push(Gate::when(
         moved.is_some() || waited,
         Answer::NotYet,

@@ -15,6 +15,9 @@ use crate::policy::{Policy, Replicas};
 use crate::record::{Phase, Record};
 use crate::time::human;
 
+/// How long the read-only flags of a new holder wait for traffic once a write is verified.
+const FLAGS_WAIT: Duration = Duration::from_secs(5);
+
 /// How long traffic waits for a workload that has no ready pod: long enough for an image to be pulled.
 const READY_DEADLINE: Duration = Duration::from_mins(2);
 
@@ -110,7 +113,7 @@ fn read_only(s: &Situation<'_>, policy: &Policy, record: &Record) -> Option<bool
         Phase::Promoting => {
             let verified = s.memory.at(Stamp::WriteVerified);
             let moved = s.memory.at(Stamp::TrafficMoved);
-            let waited = verified.is_some_and(|t| s.now.since(t) >= Duration::from_secs(5));
+            let waited = verified.is_some_and(|t| s.now.since(t) >= FLAGS_WAIT);
             Some(!(s.grants() && verified.is_some() && (moved.is_some() || waited)))
         }
         Phase::Unmanaged | Phase::Unknown(_) => None,
@@ -129,11 +132,8 @@ fn flags(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
             plan.steps.push(Step::SetReadOnly { workload: name.clone(), on });
         }
     }
-    if !on && record.phase == Phase::Promoting {
-        return;
-    }
-    if let (Phase::Promoting, Some(verified)) = (&record.phase, s.memory.at(Stamp::WriteVerified)) {
-        plan.again(verified + Duration::from_secs(5));
+    if let (true, Phase::Promoting, Some(verified)) = (on, &record.phase, s.memory.at(Stamp::WriteVerified)) {
+        plan.again_when(verified + FLAGS_WAIT, s.now);
     }
 }
 

@@ -34,13 +34,13 @@ pub(super) fn decide(s: &Situation<'_>, policy: &Policy, record: &Record, plan: 
 
 /// What follows from the active site's silence, by itself.
 fn lost(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
-    if record.phase == Phase::Requested && forgets("a take is allowed from Requested too") {
+    if forgets("a take is allowed from Requested too") && matches!(record.phase, Phase::Requested) {
         return;
     }
     let silence = silence(s, record);
     let silent = silence.passed();
-    if let Some(w) = s.observer.window(&record.active).filter(|_| !silent) {
-        plan.again(w.first_received + record.promise.lease.duration());
+    if let Some(w) = s.observer.window(&record.active) {
+        plan.again_when(w.first_received + record.promise.lease.duration(), s.now);
     }
     plan.gates.push(silence);
     if !silent {
@@ -60,7 +60,7 @@ fn lost(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     if let (Some(w), After::Elapsed(after)) =
         (s.observer.window(&record.active), policy.failover.serve_reads_after)
     {
-        plan.again(w.first_received + after);
+        plan.again_when(w.first_received + after, s.now);
     }
     // With `promote.after: 0s` nobody waits for reads to be served first: silence for `L` is enough.
     let at_once = policy.failover.promote_after == After::Elapsed(std::time::Duration::ZERO)

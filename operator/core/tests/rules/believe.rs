@@ -5,7 +5,7 @@ use bascule_core::observation::{Fact, Marks};
 use bascule_core::plan::Answer;
 use bascule_core::record::Phase;
 
-use super::expect::{answer, goes_to, stays};
+use super::expect::{again_in, answer, gate, goes_to, stays};
 use crate::world::given::{Given, Lease, Seen};
 use crate::world::record::{in_phase, steady};
 use crate::world::reports::{dead, orphan, primary};
@@ -123,4 +123,17 @@ fn a_site_that_was_away_hears_the_others_before_it_takes_what_is_offered() {
     let said = offered(Lease::Regained).facts("paris", |f| f.marks = Some(seen(1, 90)));
     assert_eq!(answer(&said.plan(), "claim/seen"), Answer::NotYet);
     stays(&said.plan());
+}
+
+#[test]
+fn who_is_waited_for_is_told_with_what_is_known_of_it_and_looked_at_again_in_a_period() {
+    let plan = back(50).plan();
+    assert_eq!(again_in(&plan), Some(250));
+    assert_eq!(
+        gate(&plan, "claim/sites").found,
+        "lyon lives and has not answered yet; this site is back since 50 ms"
+    );
+    let mut unseen = back(50);
+    unseen.observed = 0;
+    assert!(gate(&unseen.plan(), "claim/sites").found.starts_with("whether lyon lives is not known yet"));
 }

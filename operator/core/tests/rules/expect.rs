@@ -3,6 +3,7 @@
 use bascule_core::plan::{Answer, DatabaseRole, Gate, Plan, Step};
 use bascule_core::record::{Phase, Record};
 
+use crate::world::given::moment;
 use crate::world::item;
 
 /// The proposed record.
@@ -41,6 +42,17 @@ pub fn flag(plan: &Plan) -> Option<bool> {
         Step::SetReadOnly { on, .. } => Some(*on),
         _ => None,
     })
+}
+
+/// In how many milliseconds the plan is to be made again.
+pub fn again_in(plan: &Plan) -> Option<u64> {
+    plan.look_again.map(|t| t.since(moment(0)).as_millis() as u64)
+}
+
+/// What the transition of the proposed record has measured.
+pub fn measured(plan: &Plan) -> Vec<(&str, u64)> {
+    let transition = next(plan).transition.as_ref().or(next(plan).history.first());
+    transition.map_or(vec![], |t| t.phases.iter().map(|p| (p.name.as_str(), p.took.0)).collect())
 }
 
 /// Whether traffic is to be pointed here.

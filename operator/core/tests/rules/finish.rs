@@ -4,14 +4,15 @@ use bascule_core::memory::Stamp;
 use bascule_core::moves::{MoveEnd, MoveHash};
 use bascule_core::observation::FlagValue;
 use bascule_core::plan::Answer;
-use bascule_core::record::{Cause, HoldUntil, Phase, Record};
+use bascule_core::record::{Cause, HoldUntil, Phase, PhaseTime, Record};
 use bascule_core::timing::Profile;
 use rstest::rstest;
 
-use crate::expect::{answer, flag, goes_to, next, points_traffic, stays};
+use crate::expect::{again_in, answer, flag, gate, goes_to, measured, next, points_traffic, stays};
 use crate::world::given::{Given, Lease, View};
-use crate::world::record::{doing, fences, in_phase, never_fences, steady};
+use crate::world::record::{doing, fences, in_phase, never_fences, steady, wall};
 use crate::world::reports::{dead, primary};
+use crate::world::{item, site};
 
 /// Lyon, open and verified, with traffic and flags already there.
 fn opened(record: Record) -> Given {
@@ -197,4 +198,101 @@ fn the_verdict_of_a_planned_move_is_done_and_of_any_other_that_it_became_a_failo
         record.transition.as_mut().unwrap().cause = cause;
         assert_eq!(next(&opened(record).plan()).moves[0].end, end);
     }
+}
+
+#[test]
+fn what_a_transition_waits_for_is_passed_as_soon_as_it_is_there() {
+    let plan = opened(in_phase(Phase::Promoting)).plan();
+    assert!(gate(&plan, "traffic").passed() && gate(&plan, "readWrite").passed());
+}
+
+/// Lyon, open and verified so long ago; neither traffic nor flags have followed.
+fn verified_for(ms: u64) -> Given {
+    let mut given = opened(in_phase(Phase::Promoting)).flag(FlagValue::ReadOnly).traffic_at("paris", 1, 1);
+    given = given.for_ms(60_000);
+    given
+        .stamped(Stamp::Promoted, ms + 300)
+        .stamped(Stamp::Opened, ms + 200)
+        .stamped(Stamp::WriteVerified, ms)
+}
+
+#[test]
+fn traffic_and_flags_are_waited_for_ten_seconds_after_the_write_and_no_longer() {
+    let plan = verified_for(9_000).plan();
+    stays(&plan);
+    assert_eq!(again_in(&plan), Some(1_000));
+    assert_eq!((answer(&plan, "traffic"), answer(&plan, "readWrite")), (Answer::NotYet, Answer::NotYet));
+    let plan = verified_for(10_000).plan();
+    assert_eq!(goes_to(&plan), Some(Phase::Steady));
+    assert!(gate(&plan, "traffic").passed() && gate(&plan, "readWrite").passed());
+}
+
+#[test]
+fn traffic_alone_or_flags_alone_do_not_end_a_transition() {
+    stays(&verified_for(6_000).flag(FlagValue::ReadWrite).plan());
+    stays(&verified_for(6_000).traffic_at("lyon", 2, 10).plan());
+}
+
+#[test]
+fn a_transition_s_times_add_up_and_only_what_was_seen_is_among_them() {
+    let mut done = verified_for(4_000).flag(FlagValue::ReadWrite).traffic_at("lyon", 2, 10);
+    done = done.stamped(Stamp::TrafficMoved, 3_000);
+    let plan = done.clone().plan();
+    let parts =
+        [("promote", 55_700), ("open", 100), ("verify", 200), ("traffic", 1_000), ("flagsOff", 3_000)];
+    assert_eq!(measured(&plan), parts);
+    let plan = done.policy(|p| p.workloads.get_mut(&item("web")).unwrap().read_only = None).plan();
+    assert_eq!(measured(&plan).last(), Some(&("traffic", 1_000)), "no workload has a flag");
+    let plan = verified_for(10_000).plan();
+    assert_eq!(measured(&plan).last(), Some(&("verify", 200)), "traffic and flags did not follow in time");
+}
+
+#[test]
+fn the_write_pause_of_a_switchover_is_its_stop_its_proof_and_the_way_to_a_verified_write() {
+    let switched = |cause, names: &[(&str, u64)]| {
+        let mut record = in_phase(Phase::Promoting);
+        let t = record.transition.as_mut().unwrap();
+        t.cause = cause;
+        let part = |(name, ms): &(&str, u64)| PhaseTime {
+            name: (*name).to_owned(),
+            site: site("paris"),
+            took: bascule_core::time::Millis(*ms),
+        };
+        t.phases = names.iter().map(part).collect();
+        let given = opened(record).for_ms(900).stamped(Stamp::WriteVerified, 500);
+        let plan = given.plan();
+        let pause = measured(&plan).iter().find(|(name, _)| *name == "writePause").map(|(_, ms)| *ms);
+        (pause, plan.transition.unwrap().why)
+    };
+    let (pause, why) = switched(Cause::Planned, &[("stop", 300), ("prove", 20)]);
+    assert_eq!(pause, Some(300 + 20 + 400));
+    assert!(why.contains("write pause 720 ms"), "{why}");
+    let (pause, why) = switched(Cause::Planned, &[("stop", 300)]);
+    assert_eq!(pause, None, "its proof was not measured");
+    assert!(!why.contains("write pause"), "{why}");
+    assert_eq!(switched(Cause::SiteLost, &[("stop", 300), ("prove", 20)]).0, None);
+}
+
+#[test]
+fn a_hold_ends_at_its_very_moment() {
+    let mut record = in_phase(Phase::Promoting);
+    record.hold = Some(HoldUntil { until: wall(), reason: "x".to_owned(), hash: MoveHash("h".to_owned()) });
+    assert_eq!(next(&opened(record).plan()).hold, None);
+}
+
+#[test]
+fn a_returned_site_is_stable_at_its_very_moment_and_its_traffic_is_waited_for_ten_seconds() {
+    let given = |ago| {
+        let given = Given::at("paris").record(in_phase(Phase::Returning)).flag(FlagValue::ReadOnly);
+        given.traffic_at("lyon", 1, 9).stamped(Stamp::StableSince, ago).plan()
+    };
+    assert_eq!(again_in(&given(59_000)), Some(1_000));
+    assert_eq!(answer(&given(59_000), "stable"), Answer::NotYet);
+    let plan = given(60_000);
+    assert!(points_traffic(&plan) && gate(&plan, "stable").passed());
+    assert_eq!((again_in(&plan), answer(&plan, "traffic")), (Some(10_000), Answer::NotYet));
+    stays(&plan);
+    let plan = given(70_000);
+    assert_eq!(goes_to(&plan), Some(Phase::Steady));
+    assert!(gate(&plan, "traffic").passed());
 }

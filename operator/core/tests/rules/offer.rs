@@ -9,7 +9,7 @@ use bascule_core::policy::After;
 use bascule_core::record::{Cause, Offer, Phase, PreviousHold, Record};
 use rstest::rstest;
 
-use crate::expect::{answer, gate, goes_to, next, role, stays};
+use crate::expect::{again_in, answer, gate, goes_to, next, role, stays};
 use crate::world::given::{Given, View, moment};
 use crate::world::record::{doing, finished, in_phase, small_loss, steady};
 use crate::world::reports::{dead, locked, orphan, primary, replica, waiting};
@@ -349,4 +349,70 @@ fn the_end_that_the_offering_site_knew_counts_when_it_is_larger() {
     assert_eq!(next(&plan).transition.as_ref().unwrap().loss_bound.unwrap().bytes, Some(5_000));
     assert_ne!(small_loss().bytes, Some(5_000));
     assert_eq!(goes_to(&plan), Some(Phase::Promoting));
+}
+
+#[test]
+fn a_lock_is_taken_back_at_its_deadline_and_looked_at_then() {
+    let given = |ago| died().locking().guard_unknown().for_ms(100_000).stamped(Stamp::LockOrdered, ago);
+    assert_eq!(again_in(&given(29_000).plan()), Some(1_000));
+    assert!(given(30_000).plan().transition.is_some());
+}
+
+#[test]
+fn read_only_flags_are_waited_for_until_the_very_end_of_their_second() {
+    let plan = died().locking().for_ms(100_000).stamped(Stamp::LockOrdered, 400).plan();
+    assert_eq!(again_in(&plan), Some(600));
+}
+
+#[test]
+fn a_database_is_started_again_five_seconds_after_the_record_changed() {
+    let given = |ms| died().silent("lyon", 10_000).for_ms(ms);
+    assert_eq!(again_in(&given(4_000).plan()), Some(1_000));
+    assert!(given(5_000).plan().transition.is_some());
+}
+
+#[rstest]
+#[case::it_was_told_of_an_older_record(failed(9))]
+#[case::it_has_not_locked_itself({ let mut r = dead(10); r.locked = None; r })]
+#[case::it_locked_itself_before({ let mut r = dead(10); r.locked = Some(9); r })]
+fn a_guard_that_has_not_come_to_the_present_record_reports_no_dead_database(#[case] report: Report) {
+    let plan = Given::at("paris").record(steady()).report(report).plan();
+    assert!(!plan.lock);
+    assert!(!plan.gates.iter().any(|g| g.name == "database"));
+}
+
+#[test]
+fn who_cannot_take_is_named_with_the_reason() {
+    let found = |given: Given| gate(&given.plan(), "taker").found.clone();
+    let blocked = died().facts("lyon", |f| f.blockers.push(Gate::new("x", Answer::No, "a", "b")));
+    assert_eq!(found(blocked), "lyon cannot: x: a (needed: b)");
+    let mut quiet = died();
+    quiet.seen.sites.clear();
+    assert_eq!(found(quiet), "lyon has said nothing");
+    assert_eq!(found(died().silent("lyon", 10_000)), "lyon is not known to live");
+}
+
+#[test]
+fn an_offer_says_how_far_its_own_site_knew_the_log_to_go() {
+    let mut report = dead(10);
+    report.positions = primary(10).positions;
+    let plan = died().report(report).locking().flag(FlagValue::ReadOnly).plan();
+    let ends = &next(&plan).offer.as_ref().unwrap().ends;
+    assert_eq!(ends[&item("main")].lsn, bascule_core::position::Lsn(0x2FF_0000));
+}
+
+#[rstest]
+#[case::a_workload_is_not_known({ let mut g = old_site(handed_back(true, true)); g.seen.workloads.clear(); g })]
+#[case::something_is_not_ready({ let mut g = old_site(handed_back(true, true));
+    let wait = Gate::new("contended/web/replicas", Answer::NotYet, "x", "y");
+    g.seen.workloads.get_mut(&item("web")).unwrap().blockers = bascule_core::observation::Fact::now(vec![wait]); g })]
+fn the_old_site_takes_nothing_back_while_anything_but_its_stopped_server_is_in_the_way(#[case] given: Given) {
+    stays(&given.plan());
+}
+
+#[test]
+fn an_offer_is_waited_for_until_its_very_end() {
+    let given = Given::at("paris").record(in_phase(Phase::Offered)).report(dead(10));
+    assert_eq!(again_in(&given.clone().for_ms(29_000).plan()), Some(1_000));
+    assert!(given.for_ms(30_000).plan().transition.is_some());
 }

@@ -9,11 +9,11 @@ use bascule_core::observation::{Fact, ReplicasSeen};
 use bascule_core::plan::{Answer, DatabaseRole, Gate, Step};
 use bascule_core::policy::{After, Replicas};
 use bascule_core::position::Timeline;
-use bascule_core::record::{Cause, Phase, Record};
+use bascule_core::record::{Cause, Phase, PhaseTime, Record};
 use bascule_core::time::Millis;
 use rstest::rstest;
 
-use crate::expect::{answer, gate, goes_to, next, points_traffic, role, stays};
+use crate::expect::{again_in, answer, gate, goes_to, measured, next, points_traffic, role, stays};
 use crate::world::given::{Given, Lease, View};
 use crate::world::policy::{database, policy_in, switchover};
 use crate::world::record::{doing, finished, in_phase, never_fences, small_loss, steady};
@@ -394,4 +394,80 @@ fn what_was_seen_counts_as_a_mark_before_it_is_written_down(
     let plan = given.plan();
     stays(&plan);
     assert_eq!(answer(&plan, "arbiter"), Answer::No);
+}
+
+#[test]
+fn a_site_that_is_not_silent_for_long_enough_is_judged_again_at_that_very_moment() {
+    // It was seen to change for the last time 1_095 ms ago.
+    let plan = Given::at("lyon").record(steady()).silent("paris", 1_250).plan();
+    assert_eq!(again_in(&plan), Some(2_000 - 1_095));
+    let plan = Given::at("lyon").record(steady()).report(orphan(10)).silent("paris", 9_000).plan();
+    assert_eq!(again_in(&plan), Some(10_000 - 8_845));
+}
+
+#[test]
+fn reads_wait_for_their_time_in_a_hold_that_had_been_lost_before_too() {
+    stays(&lost(in_phase(Phase::Returning)).silent("paris", 5_000).contact(0, 5_200).plan());
+}
+
+#[test]
+fn after_reads_are_served_the_promotion_is_decided_at_its_very_moment() {
+    assert_eq!(again_in(&reads_served().for_ms(1_700_000).plan()), Some(100_000));
+}
+
+#[test]
+fn the_loss_is_told_with_the_age_of_what_is_known() {
+    assert_eq!(gate(&reads_served().for_ms(1_700_000).plan(), "loss").age_ms, Some(60_200));
+    let mut given = reads_served();
+    given.seen.databases.get_mut(&item("main")).unwrap().last_contact = None;
+    assert_eq!(gate(&given.for_ms(1_700_000).plan(), "loss").age_ms, None);
+}
+
+#[test]
+fn a_message_is_as_old_as_it_was_and_what_its_report_and_the_guard_s_word_have_aged_since() {
+    let receives = |message| {
+        let mut r = replica(10);
+        let p = r.positions.as_mut().unwrap();
+        p.age = Millis(120);
+        p.upstream.as_mut().unwrap().message_age = Some(Millis(message));
+        let mut given = reads_served();
+        given.seen.databases.get_mut(&item("main")).unwrap().guard =
+            Fact::Known { value: r, age: Duration::from_millis(90) };
+        given.plan()
+    };
+    // The limit is 405 ms.
+    assert_eq!(goes_to(&receives(195)), Some(Phase::Promoting));
+    stays(&receives(194));
+    assert_eq!(gate(&receives(194), "veto").age_ms, Some(404));
+}
+
+#[test]
+fn a_replica_that_does_not_run_is_named_once() {
+    let plan = reads_served().report(waiting(true)).plan();
+    assert_eq!(answer(&plan, "database/main/server"), Answer::NotYet);
+    assert!(!plan.gates.iter().any(|g| g.name == "database/main/replica"));
+}
+
+#[rstest]
+#[case(LossBound { bytes: Some(0), unseen: None })]
+#[case(LossBound { bytes: None, unseen: Some(Millis(0)) })]
+fn a_loss_of_which_half_was_known_at_first_is_judged_again(#[case] bound: LossBound) {
+    let mut given = reads_served().contact(0, 60_200);
+    given.record.as_mut().unwrap().transition.as_mut().unwrap().loss_bound = Some(bound);
+    assert_eq!(goes_to(&given.plan()), Some(Phase::Promoting));
+}
+
+/// A part of a transition that the other site has measured.
+fn part(name: &str) -> PhaseTime {
+    PhaseTime { name: name.to_owned(), site: site("paris"), took: Millis(7) }
+}
+
+#[test]
+fn a_take_keeps_what_was_measured_while_reads_were_served_and_begins_anew_from_any_other_phase() {
+    let mut given = reads_served();
+    given.record.as_mut().unwrap().transition.as_mut().unwrap().phases = vec![part("detect")];
+    assert_eq!(measured(&given.plan()), [("detect", 7), ("readOnly", 1_900_000)]);
+    let mut record = in_phase(Phase::Requested);
+    record.transition.as_mut().unwrap().phases = vec![part("stop")];
+    assert_eq!(measured(&lost_at_once(record).plan()), []);
 }

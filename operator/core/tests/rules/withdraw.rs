@@ -205,3 +205,23 @@ fn a_policy_that_is_let_go_takes_a_withdrawn_role_back(#[case] given: Given) {
 fn a_switchover_does_not_begin_from_a_withdrawn_role() {
     assert_eq!(goes_to(&withdrawn(1_000).moved(switchover("m", "lyon")).plan()), None);
 }
+
+#[test]
+fn one_site_that_would_lose_too_much_keeps_nothing_from_another() {
+    let three = ["paris", "lyon", "milan"];
+    let mut given = deaf_for(28_001).policy(|p| {
+        *p = crate::world::policy::policy_in(&three);
+    });
+    assert!(!gate(&given.plan(), "loss").passed(), "of milan nothing is known");
+    given = given.facts("milan", |_| {});
+    assert!(gate(&given.plan(), "loss").passed());
+}
+
+#[test]
+fn nobody_loses_too_much_as_long_as_nobody_has_said_so() {
+    let mut given = gone();
+    given.seen.sites.clear();
+    let plan = given.plan();
+    assert!(gate(&plan, "loss").passed());
+    assert!(!gate(&plan, "taker").passed(), "which is another question");
+}

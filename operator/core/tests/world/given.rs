@@ -361,9 +361,11 @@ impl Given {
         look(&s)
     }
 
-    /// Decides.
+    /// Decides. A moment that has passed is no moment to decide again: it would hide one that is to come.
     pub fn plan(&self) -> Plan {
-        self.look(decide)
+        let plan = self.look(decide);
+        assert!(plan.look_again.is_none_or(|t| t > ms(NOW)), "{:?} has passed: {plan:?}", plan.look_again);
+        plan
     }
 }
 
