@@ -1,10 +1,11 @@
 //! The end of a transition, and what a site touches on the way.
 
+use bascule_core::loss::LossBound;
 use bascule_core::memory::Stamp;
 use bascule_core::moves::{MoveEnd, MoveHash};
 use bascule_core::observation::FlagValue;
 use bascule_core::plan::Answer;
-use bascule_core::record::{Cause, HoldUntil, Phase, PhaseTime, Record};
+use bascule_core::record::{Cause, HoldUntil, Phase, PhaseTime, PreviousHold, Record};
 use bascule_core::timing::Profile;
 use rstest::rstest;
 
@@ -295,4 +296,22 @@ fn a_returned_site_is_stable_at_its_very_moment_and_its_traffic_is_waited_for_te
     let plan = given(70_000);
     assert_eq!(goes_to(&plan), Some(Phase::Steady));
     assert!(gate(&plan, "traffic").passed());
+    assert_eq!(next(&plan).transition, None, "it ended with the silence");
+}
+
+#[rstest]
+#[case::a_switchover(Some("kernel"), Cause::Planned)]
+#[case::a_failover(None, Cause::SiteLost)]
+fn a_transition_that_a_silence_interrupted_is_finished_with_what_is_still_known_of_it(
+    #[case] order: Option<&str>,
+    #[case] cause: Cause,
+) {
+    let mut record = in_phase(Phase::Returning);
+    record.settled = false;
+    record.doing = order.map(doing);
+    record.previous = Some(PreviousHold { site: site("lyon"), settled: true });
+    let plan = Given::at("paris").record(record).stamped(Stamp::StableSince, 61_000).plan();
+    let t = next(&plan).transition.as_ref().unwrap();
+    assert_eq!((t.cause, t.from.as_str(), t.to.as_str()), (cause, "lyon", "paris"));
+    assert_eq!(t.loss_bound, Some(LossBound::UNKNOWN));
 }
