@@ -18,7 +18,7 @@ SERVERS = $(CACHE)/servers-$(shell cat e2e/servers/go.mod e2e/servers/go.sum | s
 HELM = $(CACHE)/helm-$(shell cat e2e/helm/go.mod e2e/helm/go.sum | sha256sum | cut -c1-12)/helm
 TEST_ENV = KUBEBUILDER_ASSETS="$(SERVERS)" BASCULE_ETCD="$(SERVERS)/etcd" BASCULE_HELM="$(HELM)"
 
-.PHONY: help demo sandbox binaries image test test-unit stories test-world test-client test-story e2e-nodes test-scenarios test-torture torture sim sim-all sim-explore mutants sim-small bench-sim lint deny crds chart test-chart chart-golden bench prepare packages
+.PHONY: help demo sandbox binaries image test test-unit stories test-world test-client test-story e2e-nodes test-scenarios test-torture torture sim sim-all sim-explore mutants mutants-core sim-small bench-sim lint deny crds chart test-chart chart-golden bench prepare packages
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,10 @@ torture: binaries ## Random schedules of faults on real parts for TORTURE_MINUTE
 test-torture: binaries ## Every schedule that torture has found something by, again (needs root)
 	$(SUDO) env $(BINARIES) $(STATIC_BIN)/bascule-torture kept
 
+# What `make mutants-core` runs.
+MUTANTS_VERSION := 27.1.0
+MUTANTS_TOOL := $(CACHE)/cargo-mutants-$(MUTANTS_VERSION)
+
 # The simulator's search. It is built with the static programs, so that nothing is compiled twice.
 SIM = $(STATIC_BIN)/bascule-sim
 
@@ -97,6 +101,15 @@ stories: ## Write the stories under operator/sim/stories anew: the simulator's o
 mutants: packages ## Every rule left out once: the simulator's judge, or the story of its row in the model's table, must notice
 	$(CARGO) run --locked -q --profile demo -p bascule-sim --features mutants --bin bascule-mutants -- operator/sim/mutants.jsonl
 	$(CARGO) test --locked -q --profile demo -p bascule-sim --features mutants --test model
+
+# The same cases for every mutant. MUTANTS="-f operator/core/src/ballot/claim.rs" chooses by file; what a run found lies in
+# target/mutants-core/mutants.out.
+mutants-core: ## Every small change of the core, one at a time: its tests must notice (hours; MUTANTS="--shard 0/8" chooses)
+	@test -x $(MUTANTS_TOOL)/bin/cargo-mutants || CARGO_TARGET_DIR=$(MUTANTS_TOOL)/build \
+	  $(CARGO) install --locked --root $(MUTANTS_TOOL) cargo-mutants@$(MUTANTS_VERSION)
+	mkdir -p $(CARGO_TARGET_DIR)/mutants-core
+	PATH="$(MUTANTS_TOOL)/bin:$$PATH" PROPTEST_CASES=48 PROPTEST_RNG_SEED=20261122 \
+	  $(CARGO) mutants -p bascule-core -o $(CARGO_TARGET_DIR)/mutants-core $(MUTANTS)
 
 bench-sim: binaries ## How many scenarios the simulator plays in a CPU-minute; writes target/bench/sim.json
 	mkdir -p target/bench
