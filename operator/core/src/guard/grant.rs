@@ -183,4 +183,14 @@ mod tests {
         assert!(g.waiting.len() <= MAX_WAITING);
         assert!(g.answered(first).is_none());
     }
+
+    #[test]
+    fn as_many_questions_as_fit_wait_for_their_answers() {
+        let mut g = Grants::default();
+        let first = g.ask(false, t(0));
+        for i in 1..MAX_WAITING {
+            g.ask(false, t(i as u64));
+        }
+        assert!(g.answered(first).is_some());
+    }
 }

@@ -711,3 +711,225 @@ fn a_remembered_role_is_taken_up_only_when_the_record_agrees() {
         assert_eq!(g.on(died, 9000), read, "asked again before every start");
     }
 }
+
+#[test]
+fn a_guard_says_what_it_was_told_and_by_whom_its_grant_was_extended() {
+    let g = Guard::open_primary();
+    assert_eq!(g.rules.role(), Some(&serve(true)));
+    assert!(!g.rules.sigterm() && !g.rules.fallback_in_use());
+    assert_eq!(Guard::new(cluster(false)).rules.role(), None);
+}
+
+#[test]
+fn a_standby_says_whom_it_follows_and_a_server_that_is_promoted_follows_nobody() {
+    let mut g = Guard::new(cluster(true));
+    g.tell(says(5, follow()), 0);
+    assert_eq!(g.rules.following(), Some(&upstream()));
+    g.server(ServerState::Standby { open: true }, 0);
+    assert_eq!(g.rules.following(), Some(&upstream()));
+    assert_eq!(Guard::promoting().rules.following(), None);
+}
+
+#[test]
+fn a_guard_sleeps_until_the_next_moment_at_which_something_is_due() {
+    let mut silent = Guard::open_primary();
+    silent.on(Event::Disconnected, 100);
+    assert_eq!(silent.rules.wakes(t(150)), t(350), "the operator has been silent for Tq");
+    let mut died = Guard::new(cluster(true));
+    died.tell(says(5, follow()), 0);
+    died.server(ServerState::Standby { open: true }, 0);
+    died.on(Event::Server { state: ServerState::Down, died: Some("killed by signal 9".into()) }, 100);
+    assert_eq!(died.rules.wakes(t(150)), t(200), "the pause is over");
+    let mut told = Guard::new(cluster(true));
+    told.tell(says(5, Role::Wait { why: "x".into() }), 10);
+    assert!(told.rules.wakes(t(10)) > t(10), "nothing is due now");
+}
+
+#[test]
+fn another_disk_lets_a_server_that_failed_try_again_and_is_told_at_once() {
+    let mut g = Guard::new(Disk::Empty);
+    g.tell(says(5, serve(true)), 0);
+    assert!(matches!(g.rules.server(), ServerState::Failed { .. }));
+    g.on(Event::Tick { tell: false }, 5);
+    let asked = g.asked.len();
+    g.on(Event::Disk(Disk::Empty), 10);
+    assert!(matches!(g.rules.server(), ServerState::Failed { .. }), "it is the same");
+    assert_eq!(g.asked.len(), asked);
+    g.on(Event::Disk(cluster(false)), 20);
+    assert_eq!(g.rules.server(), &ServerState::Down);
+    assert!(g.asked.len() > asked);
+    assert_eq!(g.answer(grants(5, serve(true), 1250, true), 30), [Action::StartPrimary]);
+}
+
+#[test]
+fn another_reading_of_the_disk_stops_no_server_that_runs() {
+    let mut g = Guard::open_primary();
+    let asked = g.asked.len();
+    g.on(Event::Disk(cluster(true)), 10);
+    assert_eq!(g.rules.server(), &ServerState::Primary { open: true });
+    assert_eq!(g.asked.len(), asked + 1);
+}
+
+#[test]
+fn the_failure_of_another_serial_s_checkpoint_orders_none_anew() {
+    let mut g = Guard::open_primary();
+    let asks = Instruction { checkpoint: true, ..says(6, serve(true)) };
+    assert_eq!(g.tell(asks.clone(), 10), [Action::Checkpoint { serial: 6 }]);
+    g.on(Event::CheckpointFailed { serial: 5 }, 20);
+    assert_eq!(g.tell(asks, 1_100), []);
+}
+
+#[test]
+fn a_standby_that_is_to_be_promoted_is_not_stopped_for_its_history() {
+    let mut g = Guard::new(cluster(true));
+    g.tell(says(5, follow()), 0);
+    g.server(ServerState::Standby { open: true }, 0);
+    g.tell(says(6, serve(true)), 10);
+    assert_eq!(g.on(Event::Strayed, 20), []);
+}
+
+#[test]
+fn what_must_outlive_the_guard_is_written_when_it_changes_and_only_then() {
+    let written = |out: Vec<Action>| out.into_iter().any(|a| matches!(a, Action::Remember(_)));
+    let mut g = Guard::open_primary();
+    assert!(written(g.rules.step(Event::Told { instruction: says(6, serve(true)) }, t(10))));
+    assert!(!written(g.rules.step(Event::Told { instruction: says(6, serve(true)) }, t(20))));
+}
+
+#[test]
+fn a_standby_that_dies_locks_nothing_also_while_it_is_being_stopped() {
+    let died = || Event::Server { state: ServerState::Down, died: Some("killed by signal 9".into()) };
+    let mut g = Guard::new(cluster(true));
+    g.tell(says(5, follow()), 0);
+    g.server(ServerState::Standby { open: true }, 0);
+    let mut stopped = Guard { rules: g.rules.clone(), asked: g.asked.clone() };
+    g.on(died(), 100);
+    assert_eq!(g.rules.locked(), None);
+    let other = Upstream { host: "lyon".into(), ..upstream() };
+    let stop = stopped.tell(says(6, Role::Follow { upstream: other, open: true }), 10);
+    assert_eq!(stop, [Action::Stop { by: t(10) + PATIENCE }]);
+    stopped.on(died(), 20);
+    assert_eq!(stopped.rules.locked(), None);
+}
+
+#[test]
+fn a_primary_that_dies_while_its_pod_ends_locks_nothing() {
+    let mut g = Guard::open_primary();
+    g.on(Event::Sigterm, 100);
+    g.on(Event::Server { state: ServerState::Down, died: Some("killed by signal 9".into()) }, 110);
+    assert_eq!(g.rules.locked(), None, "a rollout is not an offer");
+}
+
+#[test]
+fn only_the_answer_to_its_last_report_lets_a_pod_that_ends_go_early() {
+    let mut g = Guard::open_primary();
+    g.on(Event::Sigterm, 100);
+    g.server(ServerState::Down, 150);
+    let farewell = g.asked.iter().rev().nth(1).unwrap().0;
+    assert_eq!(g.answer(says(5, Role::Keep), 160), []);
+    let answer = Event::Answered { nonce: farewell, instruction: says(5, Role::Keep) };
+    assert_eq!(g.on(answer, 170), [Action::Exit]);
+}
+
+#[test]
+fn a_server_that_ran_in_between_is_started_again_after_the_shortest_pause() {
+    let mut g = Guard::new(cluster(true));
+    g.tell(says(5, follow()), 0);
+    for at in [100, 1_000] {
+        g.server(ServerState::Standby { open: true }, at);
+        let died = Some("killed by signal 9".to_owned());
+        assert_eq!(g.on(Event::Server { state: ServerState::Down, died }, at + 10), []);
+        assert_eq!(g.on(Event::Tick { tell: false }, at + 109), []);
+        assert_eq!(g.on(Event::Tick { tell: false }, at + 110), [Action::Join { upstream: upstream() }]);
+    }
+}
+
+#[test]
+fn a_server_that_never_came_to_run_is_started_again_after_longer_and_longer_pauses() {
+    let mut g = Guard::new(cluster(true));
+    g.tell(says(5, follow()), 0);
+    let mut at = 0;
+    for pause in [100, 200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000, 10_000, 10_000, 10_000, 10_000] {
+        let died = Some("exited with 1".to_owned());
+        assert_eq!(g.on(Event::Server { state: ServerState::Down, died }, at), []);
+        assert_eq!(g.on(Event::Tick { tell: false }, at + pause - 1), []);
+        at += pause;
+        assert_eq!(g.on(Event::Tick { tell: false }, at), [Action::Join { upstream: upstream() }]);
+    }
+}
+
+#[test]
+fn a_primary_that_somebody_else_stops_is_killed_at_its_deadline_all_the_same() {
+    let mut g = Guard::open_primary();
+    assert_eq!(g.server(ServerState::Stopping, 1_000), []);
+    assert_eq!(g.on(Event::Tick { tell: false }, 1_249), []);
+    assert_eq!(g.on(Event::Tick { tell: false }, 1_250), [Action::Kill]);
+}
+
+#[test]
+fn a_standby_that_shall_be_closed_and_is_gets_no_order() {
+    let mut g = Guard::new(cluster(true));
+    g.tell(says(5, Role::Follow { upstream: upstream(), open: false }), 0);
+    assert_eq!(g.server(ServerState::Standby { open: false }, 10), []);
+}
+
+#[test]
+fn a_promotion_that_failed_is_tried_again_after_a_pause() {
+    let mut g = Guard::promoting();
+    g.on(Event::Failed, 10);
+    g.server(ServerState::Standby { open: false }, 20);
+    g.on(Event::Tick { tell: true }, 30);
+    assert_eq!(g.answer(grants(6, serve(true), 1250, true), 40), []);
+    g.on(Event::Tick { tell: false }, 110);
+    assert_eq!(g.answer(grants(6, serve(true), 1250, true), 111), [Action::Promote { close: false }]);
+}
+
+/// A primary that has just been started, closed, with a grant until 1250.
+fn closed_primary(open: bool) -> Guard {
+    let mut g = Guard::new(cluster(false));
+    g.tell(says(5, serve(open)), 0);
+    assert_eq!(g.answer(grants(5, serve(open), 1250, true), 0), [Action::StartPrimary]);
+    assert_eq!(g.server(ServerState::Primary { open: false }, 0), []);
+    g
+}
+
+#[test]
+fn a_primary_is_opened_once_and_again_after_a_pause_when_that_failed() {
+    let open = [Action::Open { epoch: 1, slots: vec!["bascule_lyon".into()] }];
+    let mut g = closed_primary(true);
+    assert_eq!(g.answer(grants(5, serve(true), 1250, true), 0), open);
+    for at in [10, 20] {
+        g.on(Event::Tick { tell: true }, at);
+        assert_eq!(g.answer(grants(5, serve(true), 1250, true), at), [], "it is under way");
+    }
+    g.on(Event::Failed, 30);
+    g.on(Event::Tick { tell: true }, 40);
+    assert_eq!(g.answer(grants(5, serve(true), 1250, true), 50), [], "not before its pause is over");
+    g.on(Event::Tick { tell: true }, 130);
+    assert_eq!(g.answer(grants(5, serve(true), 1250, true), 131), open);
+    assert_eq!(g.server(ServerState::Primary { open: true }, 140), [], "it is as it shall be");
+}
+
+#[test]
+fn a_primary_that_shall_be_closed_is_not_opened_and_an_open_one_is_closed_by_one_order() {
+    let mut g = closed_primary(false);
+    assert_eq!(g.answer(grants(5, serve(false), 1250, true), 10), []);
+    let mut g = Guard::open_primary();
+    assert_eq!(g.tell(says(6, serve(false)), 10), [Action::Close]);
+    assert_eq!(g.tell(says(6, serve(false)), 20), []);
+}
+
+#[test]
+fn a_remembered_role_that_the_record_confirmed_is_not_asked_about_while_its_server_runs() {
+    let marks = HighWater { epoch: 1, serial: 6, generation: 0 };
+    let memory = Memory { high_water: marks, locked: None, unmanaged: Some(serve(true)) };
+    let mut g = Guard::with(memory, cluster(false));
+    g.rules = g.rules.with_arbiter(true);
+    assert_eq!(g.on(Event::Tick { tell: false }, 5000), [Action::ReadRecord { number: 0 }]);
+    let view = Some(RecordView { active_here: true, phase_grants: true, fences: Fences::Never, marks });
+    assert_eq!(g.on(Event::RecordRead { number: 0, view }, 5010), [Action::StartPrimary]);
+    let open = [Action::Open { epoch: 1, slots: vec!["bascule_lyon".into()] }];
+    assert_eq!(g.server(ServerState::Primary { open: false }, 6000), open);
+    assert_eq!(g.server(ServerState::Primary { open: true }, 6010), []);
+    assert_eq!(g.on(Event::Tick { tell: false }, 9000), []);
+}
