@@ -1,7 +1,6 @@
 //! Until when may this database be written? The guard's questions and the deadline that their answers give.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::wire::Grant;
 use crate::mutant::forgets;
@@ -113,14 +112,6 @@ impl Grants {
     /// Gives the grant up.
     pub fn clear(&mut self) {
         self.deadline = Deadline::None;
-    }
-
-    /// The time left at `now`, when there is an end.
-    pub fn left(&self, now: Boottime) -> Option<Duration> {
-        match self.deadline {
-            Deadline::At(end) => now.until(end),
-            Deadline::None | Deadline::Never => None,
-        }
     }
 }
 

@@ -502,6 +502,7 @@ fn a_pod_that_is_asked_to_end_does_not_wait_for_a_deaf_operator() {
     let mut g = Guard::open_primary();
     g.on(Event::Sigterm, 100);
     assert_eq!(g.server(ServerState::Down, 150), []);
+    assert_eq!(g.on(Event::Tick { tell: false }, 449), []);
     assert_eq!(g.on(Event::Tick { tell: false }, 450), [Action::Exit]);
     let mut g = Guard::new(cluster(true));
     g.on(Event::Disconnected, 10);
@@ -932,4 +933,60 @@ fn a_remembered_role_that_the_record_confirmed_is_not_asked_about_while_its_serv
     assert_eq!(g.server(ServerState::Primary { open: false }, 6000), open);
     assert_eq!(g.server(ServerState::Primary { open: true }, 6010), []);
     assert_eq!(g.on(Event::Tick { tell: false }, 9000), []);
+}
+
+#[test]
+fn a_guard_asks_at_its_very_time() {
+    let mut g = Guard::new(cluster(false));
+    g.answer(says(5, Role::Wait { why: "x".into() }), 0);
+    g.on(Event::Tick { tell: false }, 1);
+    let asked = g.asked.len();
+    let due = g.rules.wakes(t(1)).since_boot().as_millis() as u64;
+    g.on(Event::Tick { tell: false }, due - 1);
+    assert_eq!(g.asked.len(), asked);
+    g.on(Event::Tick { tell: false }, due);
+    assert_eq!(g.asked.len(), asked + 1);
+}
+
+#[test]
+fn a_renewal_that_was_on_its_way_when_the_pod_was_asked_to_end_extends_nothing() {
+    let mut g = Guard::open_primary();
+    g.on(Event::Disconnected, 100);
+    g.on(Event::Tick { tell: false }, 350);
+    let marks = HighWater { epoch: 1, serial: 6, generation: 0 };
+    let view = Some(RecordView { active_here: true, phase_grants: true, fences: FENCES, marks });
+    assert_eq!(g.on(Event::RecordRead { number: 1, view }, 400), [Action::RenewLease { number: 1 }]);
+    g.on(Event::Sigterm, 450);
+    g.on(Event::LeaseRenewed { number: 1, done: true }, 500);
+    assert_eq!(g.rules.deadline(), Deadline::At(t(1250)));
+}
+
+#[test]
+fn a_remembered_role_that_cannot_be_confirmed_is_asked_about_after_longer_and_longer_pauses() {
+    let marks = HighWater { epoch: 1, serial: 6, generation: 0 };
+    let memory = Memory { high_water: marks, locked: None, unmanaged: Some(serve(true)) };
+    let mut g = Guard::with(memory, cluster(false));
+    g.rules = g.rules.with_arbiter(true);
+    let (mut at, read) = (5_000, [Action::ReadRecord { number: 0 }]);
+    for pause in [100, 200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000, 10_000, 10_000, 10_000] {
+        assert_eq!(g.on(Event::Tick { tell: false }, at), read);
+        assert_eq!(g.on(Event::RecordRead { number: 0, view: None }, at), []);
+        assert_eq!(g.on(Event::Tick { tell: false }, at + pause - 1), []);
+        at += pause;
+    }
+}
+
+#[test]
+fn why_a_remembered_role_waits_is_told_at_once_and_once() {
+    let marks = HighWater { epoch: 1, serial: 6, generation: 0 };
+    let memory = Memory { high_water: marks, locked: None, unmanaged: Some(serve(true)) };
+    let mut g = Guard::with(memory, cluster(false));
+    g.rules = g.rules.with_arbiter(true);
+    g.on(Event::Tick { tell: false }, 5000);
+    let asked = g.asked.len();
+    g.on(Event::RecordRead { number: 0, view: None }, 5010);
+    assert_eq!(g.asked.len(), asked + 1);
+    g.on(Event::Tick { tell: false }, 5110);
+    g.on(Event::RecordRead { number: 0, view: None }, 5120);
+    assert_eq!(g.asked.len(), asked + 1);
 }
