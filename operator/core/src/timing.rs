@@ -263,4 +263,36 @@ mod tests {
             assert!(p.timing().withdrawal_wait() <= p.timing().l(), "{p}");
         }
     }
+
+    /// What is wrong with the metro profile after a change, by its rules, with an election of so many milliseconds.
+    fn wrong(election: u64, change: impl FnOnce(&mut Timing)) -> Vec<&'static str> {
+        let mut t = Profile::Metro.timing();
+        change(&mut t);
+        t.violations(Duration::from_millis(election)).iter().map(|v| v.rule).collect()
+    }
+
+    #[test]
+    fn each_inequality_holds_up_to_its_last_millisecond() {
+        let (renewals, election) = ("R >= (k+1)*max(p,Tq) + Tq", "R >= 2*election + 2*Tq");
+        let (silence, time) = ("R + F + G <= L*(1-rho)/(1+rho)", "p, Tq, F > 0");
+        assert_eq!(wrong(375, |_| {}), [""; 0]);
+        assert_eq!(wrong(376, |_| {}), [election]);
+        assert_eq!(wrong(350, |t| t.holder = Millis(1_249)), [renewals]);
+        assert_eq!(wrong(350, |t| t.period = Millis(251)), [renewals]);
+        assert_eq!(wrong(350, |t| t.call = Millis(251)), [renewals]);
+        assert_eq!(wrong(350, |t| t.renewals_that_may_be_lost = 4), [renewals]);
+        assert_eq!(wrong(350, |t| t.lease = Millis(1_786)), [""; 0]);
+        assert_eq!(wrong(350, |t| t.lease = Millis(1_785)), [silence]);
+        assert_eq!(wrong(350, |t| t.scheduling = Millis(411)), [silence]);
+        assert_eq!(wrong(350, |t| t.period = Millis(0)), [time]);
+        assert_eq!(wrong(350, |t| t.call = Millis(0)), [time]);
+        assert_eq!(wrong(350, |t| t.fence = Millis(0)), [time]);
+    }
+
+    #[test]
+    fn waits_are_what_their_formulas_say() {
+        let t = Profile::Metro.timing();
+        assert_eq!(t.withdrawal_wait(), Duration::from_millis(1_750) * 101 / 99);
+        assert_eq!(t.veto_age(), Duration::from_millis(405));
+    }
 }

@@ -2,17 +2,19 @@
 
 use bascule_core::check::{Rule, check};
 use bascule_core::decide::decide;
-use bascule_core::guard::wire::{Disk, ServerState};
+use bascule_core::guard::wire::{Disk, Report, ServerState};
 use bascule_core::loss::LossBound;
-use bascule_core::moves::MoveHash;
+use bascule_core::memory::Stamp;
+use bascule_core::moves::{MoveEnd, MoveHash, Verdict};
 use bascule_core::observation::{Fact, Marks};
 use bascule_core::plan::{Change, DatabaseOrder, DatabaseRole, Plan, Step};
 use bascule_core::record::{Fences, Phase, Record};
+use bascule_core::time::Millis;
 use rstest::rstest;
 
 use crate::world::given::{Given, Lease, View, moment};
 use crate::world::policy::{source_stopped, switchover};
-use crate::world::record::{doing, in_phase, never_fences, small_loss, steady};
+use crate::world::record::{doing, in_phase, never_fences, small_loss, steady, wall};
 use crate::world::reports::{dead, locked, orphan, primary, proof, replica, waiting};
 use crate::world::{item, site};
 
@@ -270,6 +272,8 @@ fn what_is_not_known_and_verdicts_are_kept() {
 #[case::another_serial(Given::at("paris"), |r: &mut Record| r.serial = 2, Rule::Serial)]
 #[case::another_epoch(Given::at("paris"), |r: &mut Record| r.epoch = 2, Rule::Epoch)]
 #[case::another_site(Given::at("paris"), |r: &mut Record| r.active = site("lyon"), Rule::Writer)]
+#[case::over_an_epoch({ let mut g = Given::at("paris"); g.seen.high_water = Fact::now(Marks { generation: 0, epoch: 1, serial: 0 }); g }, |_: &mut Record| {}, Rule::WentBack)]
+#[case::over_a_serial({ let mut g = Given::at("paris"); g.seen.high_water = Fact::now(Marks { generation: 0, epoch: 0, serial: 9 }); g }, |_: &mut Record| {}, Rule::WentBack)]
 #[case::over_a_memory({ let mut g = Given::at("paris"); g.seen.high_water = Fact::now(Marks { generation: 0, epoch: 3, serial: 9 }); g }, |_: &mut Record| {}, Rule::WentBack)]
 fn a_wrong_first_record_is_caught_by_name(
     #[case] given: Given,
@@ -315,5 +319,117 @@ fn a_violation_reads_like_a_sentence() {
     assert_eq!(
         text,
         "the plan breaks the rule evidence: paris is not proved silent for 2 s, or its lease is not compared; nothing more is done for this policy, please report it"
+    );
+}
+
+#[rstest]
+#[case::as_it_was_seen((1, 1, 10), false)]
+#[case::of_a_later_epoch((1, 2, 1), true)]
+#[case::of_a_later_serial((1, 1, 11), true)]
+#[case::of_a_later_generation((2, 0, 0), true)]
+#[case::of_an_earlier_generation((0, 9, 99), false)]
+fn a_change_of_a_record_from_before_what_was_seen_is_caught(
+    #[case] marks: (u64, u64, u64),
+    #[case] behind: bool,
+) {
+    let record = Record { generation: 1, ..steady() };
+    let mut given = Given::at("paris").record(record.clone());
+    let (generation, epoch, serial) = marks;
+    given.seen.high_water = Fact::now(Marks { generation, epoch, serial });
+    let found = opinion_on(&given, then(&record, Phase::Steady));
+    assert_eq!(found.contains(&Rule::WentBack), behind, "{found:?}");
+}
+
+#[rstest]
+#[case::of_this_epoch(2, None, true)]
+#[case::of_an_epoch_to_come(3, None, true)]
+#[case::of_an_earlier_one(1, None, false)]
+#[case::whose_move_may_still_be_acted_on(1, Some(1), true)]
+#[case::whose_move_ends_now(1, Some(0), false)]
+#[case::whose_move_has_ended(1, Some(-1), false)]
+fn a_verdict_that_must_be_remembered_is_kept(
+    #[case] epoch: u64,
+    #[case] ends_in: Option<i64>,
+    #[case] needed: bool,
+) {
+    let verdict = Verdict {
+        hash: MoveHash("old".to_owned()),
+        name: "old".try_into().unwrap(),
+        end: MoveEnd::Done,
+        message: String::new(),
+        epoch,
+        at: wall(),
+        not_after: ends_in.map(|s| wall().checked_add(jiff::SignedDuration::from_secs(s)).unwrap()),
+    };
+    let record = Record { epoch: 2, moves: vec![verdict], ..steady() };
+    let given = Given::at("paris").record(record.clone());
+    assert!(!opinion_on(&given, then(&record, Phase::Steady)).contains(&Rule::Memory));
+    let forgotten = Record { moves: vec![], ..then(&record, Phase::Steady) };
+    assert_eq!(opinion_on(&given, forgotten).contains(&Rule::Memory), needed);
+}
+
+#[rstest]
+#[case::the_same(1_250, 300, 2_000, false)]
+#[case::longer(1_300, 350, 2_100, false)]
+#[case::a_shorter_lease_of_grants(1_249, 300, 2_000, true)]
+#[case::a_shorter_time_to_stop(1_250, 299, 2_000, true)]
+#[case::a_shorter_silence(1_250, 300, 1_999, true)]
+#[case::shorter_in_one_and_longer_in_the_others(1_249, 350, 2_100, true)]
+fn a_promise_is_shortened_only_when_what_was_granted_under_the_longer_one_has_run_out(
+    #[case] holder: u64,
+    #[case] fence: u64,
+    #[case] lease: u64,
+    #[case] shorter: bool,
+) {
+    let given = Given::at("paris").record(steady());
+    let mut next = then(&steady(), Phase::Steady);
+    next.promise.fences = Fences::Within { holder: Millis(holder), fence: Millis(fence) };
+    next.promise.lease = Millis(lease);
+    assert_eq!(opinion_on(&given, next.clone()).contains(&Rule::Evidence), shorter);
+    let heard = |ago| given.clone().for_ms(60_000).stamped(Stamp::TimingHeard, ago);
+    assert_eq!(opinion_on(&heard(1_549), next.clone()).contains(&Rule::Evidence), shorter);
+    assert!(!opinion_on(&heard(1_550), next).contains(&Rule::Evidence));
+}
+
+#[test]
+fn another_site_may_serve_reads_in_place_of_a_target_and_what_a_switchover_was_meant_for() {
+    let three = ["paris", "lyon", "milan"];
+    let reads = |record: &Record| {
+        let given = Given::at("milan").policy(|p| *p = crate::world::policy::policy_in(&three));
+        let given = given.record(record.clone()).silent("paris", 60_000).silent("lyon", 60_000);
+        let next = Record { target: Some(site("milan")), ..then(record, Phase::ReadOnly) };
+        opinion_on(&given, next)
+    };
+    assert!(!reads(&in_phase(Phase::ReadOnly)).contains(&Rule::Writer));
+    assert!(!reads(&in_phase(Phase::Handover)).contains(&Rule::Writer));
+    let given = Given::at("lyon").record(in_phase(Phase::Handover)).silent("paris", 60_000);
+    let found = opinion_on(&given, then(&in_phase(Phase::Handover), Phase::ReadOnly));
+    assert!(!found.contains(&Rule::Writer), "its target serves reads when its source is lost: {found:?}");
+}
+
+#[rstest]
+#[case::as_it_was_confirmed(|_: &mut Report| {}, None)]
+#[case::not_cleanly(|r: &mut Report| r.stopped.as_mut().unwrap().clean = false, Some(Rule::Proof))]
+#[case::for_an_earlier_order(|r: &mut Report| r.stopped.as_mut().unwrap().serial = 9, Some(Rule::Proof))]
+#[case::somewhere_else(|r: &mut Report| r.stopped.as_mut().unwrap().checkpoint.0 += 1, Some(Rule::Proof))]
+#[case::on_another_timeline(|r: &mut Report| r.stopped.as_mut().unwrap().timeline.0 += 1, Some(Rule::Proof))]
+#[case::as_another_database(|r: &mut Report| r.stopped.as_mut().unwrap().system_id.0 += 1, Some(Rule::Proof))]
+#[case::and_locked_before(|r: &mut Report| r.locked = Some(9), Some(Rule::Proof))]
+#[case::and_never_locked(|r: &mut Report| r.locked = None, Some(Rule::Proof))]
+#[case::and_runs_again(|r: &mut Report| r.state = ServerState::Primary { open: false }, Some(Rule::Proof))]
+#[case::and_is_being_started(|r: &mut Report| r.state = ServerState::Starting { writer: false }, Some(Rule::Proof))]
+#[case::of_another_hold(|r: &mut Report| r.opened_epoch = Some(0), Some(Rule::Proof))]
+fn a_handover_is_a_clean_stop_where_the_record_says(
+    #[case] change: fn(&mut Report),
+    #[case] rule: Option<Rule>,
+) {
+    let mut report = locked(10);
+    change(&mut report);
+    let before = in_phase(Phase::Requested);
+    let given = Given::at("paris").record(before.clone()).locking().report(report);
+    let positions = in_phase(Phase::Handover).positions;
+    assert_eq!(
+        opinion_on(&given, Record { positions, ..then(&before, Phase::Handover) }),
+        Vec::from_iter(rule)
     );
 }
