@@ -8,7 +8,7 @@ use bascule_core::memory::Stamp;
 use bascule_core::moves::{MoveEnd, MoveHash, Verdict};
 use bascule_core::observation::{Fact, Marks};
 use bascule_core::plan::{Change, DatabaseOrder, DatabaseRole, Plan, Step};
-use bascule_core::record::{Fences, Phase, Record};
+use bascule_core::record::{Fences, HoldUntil, Phase, Record};
 use bascule_core::time::Millis;
 use rstest::rstest;
 
@@ -432,4 +432,199 @@ fn a_handover_is_a_clean_stop_where_the_record_says(
         opinion_on(&given, Record { positions, ..then(&before, Phase::Handover) }),
         Vec::from_iter(rule)
     );
+}
+
+fn until(seconds: i64) -> HoldUntil {
+    let until = wall().checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap();
+    HoldUntil { until, reason: "x".to_owned(), hash: MoveHash("h".to_owned()) }
+}
+
+/// Paris, whose database died and has locked itself, about to offer its role.
+fn dead_and_locked() -> Given {
+    Given::at("paris").record(steady()).report(dead(10)).locking()
+}
+
+/// Lyon, whose promotion failed and whose guard has locked its server.
+fn failed_and_locked() -> Given {
+    Given::at("lyon")
+        .record(in_phase(Phase::Promoting))
+        .report(Report { opened_epoch: Some(1), ..locked(10) })
+        .locking()
+}
+
+fn spoilt(mut report: Report, change: impl FnOnce(&mut Report)) -> Report {
+    change(&mut report);
+    report
+}
+
+#[rstest]
+#[case::a_dead_database(dead_and_locked(), None)]
+#[case::a_failed_promotion(failed_and_locked(), None)]
+#[case::suspended(dead_and_locked().suspended(), Some(Rule::Intent))]
+#[case::a_failed_promotion_of_a_suspended_policy(failed_and_locked().suspended(), None)]
+#[case::never_locked(dead_and_locked().report(spoilt(dead(10), |r| r.locked = None)), Some(Rule::Lock))]
+#[case::locked_before(dead_and_locked().report(dead(9)), Some(Rule::Lock))]
+#[case::locked_later(dead_and_locked().report(dead(11)), None)]
+#[case::not_ordered(Given { locking: None, ..dead_and_locked() }, Some(Rule::Lock))]
+#[case::its_server_runs(dead_and_locked().report(spoilt(dead(10), |r| r.state = ServerState::Primary { open: false })), Some(Rule::Lock))]
+#[case::its_server_is_stopping(dead_and_locked().report(spoilt(dead(10), |r| r.state = ServerState::Stopping)), Some(Rule::Lock))]
+#[case::of_another_hold(dead_and_locked().report(spoilt(dead(10), |r| r.opened_epoch = Some(0))), Some(Rule::Lock))]
+#[case::nobody_has_said_so(dead_and_locked().guard_unknown(), Some(Rule::Lock))]
+#[case::this_site_has_only_just_come_back(Given { back: 1_999, ..dead_and_locked().lease(Lease::Regained) }, Some(Rule::Lock))]
+#[case::this_site_came_back_long_ago(Given { back: 2_000, ..dead_and_locked().lease(Lease::Regained) }, None)]
+fn an_offer_is_a_lock_that_whoever_may_write_has_confirmed(#[case] given: Given, #[case] rule: Option<Rule>) {
+    let before = given.record.clone().unwrap();
+    let mut next = then(&before, Phase::Offered);
+    next.offer = in_phase(Phase::Offered).offer;
+    assert_eq!(opinion_on(&given, next), Vec::from_iter(rule));
+}
+
+#[rstest]
+#[case::another_process_had_a_grant_until_just_now(1_999, Some(Rule::Lock))]
+#[case::another_process_had_a_grant_that_has_run_out(2_000, None)]
+fn an_offer_waits_for_every_grant_that_was_given(#[case] ago: u64, #[case] rule: Option<Rule>) {
+    let mut given = dead_and_locked();
+    given.seen.databases.get_mut(&item("main")).unwrap().granted.insert("other".to_owned(), moment(ago));
+    let next = Record { offer: in_phase(Phase::Offered).offer, ..then(&steady(), Phase::Offered) };
+    assert_eq!(opinion_on(&given, next), Vec::from_iter(rule));
+}
+
+#[rstest]
+#[case::for_as_long_as_was_promised(2_000, 2_000, None)]
+#[case::a_moment_less(1_999, 2_000, Some(Rule::Evidence))]
+#[case::for_as_long_as_two_clocks_may_differ(1_786, 1_000, None)]
+#[case::a_moment_less_of_that(1_785, 1_000, Some(Rule::Evidence))]
+fn a_withdrawn_role_is_offered_when_every_grant_has_run_out(
+    #[case] ms: u64,
+    #[case] lease: u64,
+    #[case] rule: Option<Rule>,
+) {
+    let mut before = in_phase(Phase::Withdrawn);
+    before.promise.lease = Millis(lease);
+    let given = Given::at("paris").record(before.clone()).guard_unknown().for_ms(ms);
+    let next = Record { offer: in_phase(Phase::Offered).offer, ..then(&before, Phase::Offered) };
+    assert_eq!(opinion_on(&given, next), Vec::from_iter(rule));
+}
+
+#[rstest]
+#[case::it_is_proved(failed_and_locked(), None)]
+#[case::of_a_hold_that_settled(dead_and_locked(), Some(Rule::Loss))]
+#[case::opened_in_this_hold(failed_and_locked().report(Report { opened_epoch: Some(2), ..locked(10) }), Some(Rule::Loss))]
+#[case::the_hold_before_never_settled({ let mut g = failed_and_locked(); g.record.as_mut().unwrap().previous.as_mut().unwrap().settled = false; g }, Some(Rule::Loss))]
+#[case::there_was_no_hold_before({ let mut g = failed_and_locked(); g.record.as_mut().unwrap().previous = None; g }, Some(Rule::Loss))]
+#[case::nothing_can_be_read_from_its_disk(failed_and_locked().report(Report { opened_epoch: Some(1), disk: Disk::Empty, ..locked(10) }), Some(Rule::Loss))]
+fn an_offer_that_excuses_from_the_loss_gate_has_its_proof(#[case] given: Given, #[case] rule: Option<Rule>) {
+    let before = given.record.clone().unwrap();
+    let mut next = then(&before, Phase::Offered);
+    next.offer = in_phase(Phase::Offered).offer;
+    next.offer.as_mut().unwrap().never_opened = true;
+    assert_eq!(opinion_on(&given, next.clone()), Vec::from_iter(rule));
+    next.offer = None;
+    assert!(opinion_on(&given, next).contains(&Rule::Loss), "an offer says what it offers");
+}
+
+fn gone(record: Record) -> Given {
+    Given::at(record.active.clone().as_str()).record(record).guard_unknown()
+}
+
+#[rstest]
+#[case::steady(gone(steady()), None)]
+#[case::suspended(gone(steady()).suspended(), Some(Rule::Intent))]
+#[case::a_promotion_of_a_suspended_policy(gone(in_phase(Phase::Promoting)).suspended(), None)]
+#[case::a_promotion_of_a_deleted_policy(gone(in_phase(Phase::Promoting)).deleted(), Some(Rule::Intent))]
+#[case::held(gone(Record { hold: Some(until(1)), ..steady() }), Some(Rule::Intent))]
+#[case::held_until_now(gone(Record { hold: Some(until(0)), ..steady() }), None)]
+fn a_role_is_withdrawn_only_where_nobody_says_no(#[case] given: Given, #[case] rule: Option<Rule>) {
+    let found = opinion_on(&given, then(given.record.as_ref().unwrap(), Phase::Withdrawn));
+    let lock = matches!(given.policy, crate::world::given::Seen::Absent).then_some(Rule::Lock);
+    assert_eq!(found, rule.into_iter().chain(lock).collect::<Vec<_>>());
+}
+
+const PHASES: [Phase; 9] = [
+    Phase::Unmanaged,
+    Phase::Steady,
+    Phase::Requested,
+    Phase::Handover,
+    Phase::Promoting,
+    Phase::ReadOnly,
+    Phase::Returning,
+    Phase::Offered,
+    Phase::Withdrawn,
+];
+
+/// To which other phases the second opinion lets this site change the record.
+fn leads_to(me: &str, before: &Record) -> Vec<Phase> {
+    let given = Given::at(me).record(before.clone());
+    let allowed = |phase: &Phase| {
+        let mut next = then(before, phase.clone());
+        next.settled |=
+            before.phase == Phase::Promoting && *phase == Phase::Steady && before.active == given.me;
+        if *phase == Phase::Unmanaged {
+            next.promise.fences = Fences::Never;
+        }
+        if matches!(phase, Phase::ReadOnly | Phase::Requested) {
+            next.target = Some(given.me.clone());
+        }
+        !opinion_on(&given, next).contains(&Rule::Writer)
+    };
+    PHASES.into_iter().filter(|phase| *phase != before.phase && allowed(phase)).collect()
+}
+
+#[test]
+fn the_active_site_leads_each_phase_to_these_and_no_others() {
+    use Phase::{Handover, Offered, Promoting, ReadOnly, Requested, Returning, Steady, Unmanaged, Withdrawn};
+    let expected: [(Phase, Vec<Phase>); 9] = [
+        (Unmanaged, vec![]),
+        (Steady, vec![Unmanaged, Requested, Offered, Withdrawn]),
+        (Requested, vec![Handover]),
+        (Handover, vec![]),
+        (Promoting, vec![Unmanaged, Steady, Offered, Withdrawn]),
+        (ReadOnly, vec![Returning]),
+        (Returning, vec![Unmanaged, Offered, Withdrawn]),
+        (Offered, vec![]),
+        (Withdrawn, vec![Offered]),
+    ];
+    for (phase, mut to) in expected {
+        for settled in [true, false] {
+            let before = Record { settled, active: site("paris"), ..in_phase(phase.clone()) };
+            let back = if settled { Steady } else { Promoting };
+            if matches!(phase, Unmanaged | Requested | Handover | Returning | Offered | Withdrawn) {
+                to.push(back.clone());
+            }
+            to.sort_by_key(|p| PHASES.iter().position(|q| q == p));
+            assert_eq!(leads_to("paris", &before), to, "from {phase}, settled: {settled}");
+            to.retain(|p| *p != back || phase == Promoting);
+        }
+    }
+}
+
+#[test]
+fn any_other_site_asks_for_a_switchover_and_serves_reads_and_leads_nowhere_else() {
+    for phase in PHASES {
+        let before = Record { active: site("paris"), target: None, ..in_phase(phase.clone()) };
+        let expected = match phase {
+            Phase::Unmanaged | Phase::ReadOnly => vec![],
+            Phase::Steady => vec![Phase::Requested, Phase::ReadOnly],
+            _ => vec![Phase::ReadOnly],
+        };
+        assert_eq!(leads_to("lyon", &before), expected, "from {phase}");
+    }
+}
+
+#[rstest]
+#[case::nothing(|_: &mut Record| {}, true)]
+#[case::a_hold(|r: &mut Record| r.hold = Some(until(60)), true)]
+#[case::verdicts(|r: &mut Record| r.moves.clear(), true)]
+#[case::sizes(|r: &mut Record| r.sizes.clear(), false)]
+#[case::its_promise(|r: &mut Record| r.promise.lease.0 += 1, false)]
+#[case::its_settling(|r: &mut Record| r.settled = false, false)]
+#[case::a_target(|r: &mut Record| r.target = Some(site("lyon")), false)]
+fn what_another_site_changes_of_a_record_in_its_phase_is_about_moves_alone(
+    #[case] change: fn(&mut Record),
+    #[case] allowed: bool,
+) {
+    let mut next = then(&steady(), Phase::Steady);
+    change(&mut next);
+    let found = opinion_on(&Given::at("lyon").record(steady()), next);
+    assert_eq!(!found.contains(&Rule::Writer), allowed, "{found:?}");
 }
