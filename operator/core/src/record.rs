@@ -399,4 +399,22 @@ mod tests {
             assert!(!r.lets_write(&"lyon".try_into().unwrap()), "{}", r.phase);
         }
     }
+
+    #[test]
+    fn every_phase_is_read_back_by_its_name() {
+        for phase in [
+            Phase::Unmanaged,
+            Phase::Steady,
+            Phase::Requested,
+            Phase::Handover,
+            Phase::Promoting,
+            Phase::ReadOnly,
+            Phase::Returning,
+            Phase::Offered,
+            Phase::Withdrawn,
+        ] {
+            assert_eq!(Phase::from(format!("{phase:?}")), phase);
+            assert_eq!(String::from(phase.clone()), format!("{phase:?}"));
+        }
+    }
 }

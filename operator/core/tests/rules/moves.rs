@@ -225,3 +225,37 @@ fn a_hold_that_a_lost_site_had_no_time_to_record_is_recorded_before_its_role_is_
     let held = at_once(record.clone()).moved(hold("h", until)).plan();
     assert!(held.transition.is_none_or(|c| c.next.active == site("paris")), "and then it is held");
 }
+
+/// Milan as a third site.
+fn at_milan(record: Record) -> Given {
+    Given::at("milan")
+        .policy(|p| *p = crate::world::policy::policy_in(&["paris", "lyon", "milan"]))
+        .record(record)
+}
+
+#[rstest]
+#[case::an_abort_of_nothing(mv("m", Order::Abort))]
+#[case::a_failover_to_the_active_site(failover("m", "paris"))]
+#[case::a_failover_to_another(failover("m", "lyon"))]
+#[case::a_hold(hold("m", "2026-11-29T00:00:00Z".parse().unwrap()))]
+fn a_move_that_is_not_urgent_waits_for_a_dead_database_to_be_locked(#[case] mv: Move) {
+    let plan = paris().report(dead(10)).moved(mv).plan();
+    assert!(plan.lock);
+    stays(&plan);
+}
+
+#[test]
+fn the_verdict_on_a_failover_is_its_own_target_s_also_while_the_active_site_lives() {
+    let stale = || Move { epoch: Some(0), ..failover("m", "lyon") };
+    let plan = Given::at("lyon").record(steady()).moved(stale()).plan();
+    assert_eq!(next(&plan).moves[0].end, MoveEnd::Stale);
+    stays(&at_milan(steady()).moved(stale()).plan());
+}
+
+#[test]
+fn the_verdict_on_a_switchover_is_the_active_site_s_and_its_target_s_in_its_silence() {
+    let stale = || Move { epoch: Some(0), ..switchover("m", "lyon") };
+    stays(&Given::at("lyon").record(steady()).moved(stale()).plan());
+    assert_eq!(next(&lost(steady()).moved(stale()).plan()).moves[0].end, MoveEnd::Stale);
+    stays(&at_milan(steady()).report(orphan(10)).silent("paris", 5_000).moved(stale()).plan());
+}

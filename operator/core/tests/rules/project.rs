@@ -438,3 +438,51 @@ fn users_are_read_only_from_the_old_site_s_flags_until_the_new_site_s_are_off() 
     assert_eq!(took(&[("detect", 2_000), ("readOnly", 10_000), ("promote", 100)]), Some(10_100));
     assert_eq!(took(&[("promote", 100), ("open", 5)]), None, "nobody served reads before");
 }
+
+#[rstest]
+#[case(None, Some(3_000), "Unknown")]
+#[case(Some(5), None, "5 B")]
+#[case(Some(5), Some(1_999), "5 B")]
+#[case(Some(5), Some(2_000), "5 B, 2 s ago")]
+fn a_lag_says_how_old_it_is_from_two_seconds_on(
+    #[case] bytes: Option<u64>,
+    #[case] age_ms: Option<u64>,
+    #[case] words: &str,
+) {
+    assert_eq!(Lag { bytes, age_ms }.words(), words);
+}
+
+#[test]
+fn what_a_site_is_has_one_name_everywhere() {
+    for role in
+        [SiteRole::Primary, SiteRole::Standby, SiteRole::Stopped, SiteRole::Waiting, SiteRole::Unknown]
+    {
+        assert_eq!(serde_json::to_value(role).unwrap(), role.name());
+    }
+}
+
+#[test]
+fn a_condition_is_true_false_or_unknown() {
+    let condition = |status| bascule_core::project::Condition {
+        kind: "Ready".to_owned(),
+        status,
+        reason: "R".to_owned(),
+        message: "m".to_owned(),
+    };
+    assert_eq!(
+        [Some(true), Some(false), None].map(|s| condition(s).status_name()),
+        ["True", "False", "Unknown"]
+    );
+}
+
+#[test]
+fn what_is_judged_by_itself_is_what_the_whole_report_says() {
+    for given in [Given::at("paris").record(steady()), reads(), link_cut()] {
+        given.look(|s| {
+            let plan = bascule_core::decide::decide(s);
+            let judged = bascule_core::project::judge(s, &plan);
+            let whole = project(s, &plan);
+            assert_eq!((judged.sites(), judged.conditions()), (&*whole.sites, &*whole.conditions));
+        });
+    }
+}
