@@ -172,4 +172,64 @@ mod tests {
         );
         assert_eq!(m.in_phase(ms(1_600)), Duration::from_millis(100), "it was left and entered again");
     }
+
+    #[test]
+    fn the_time_in_a_phase_starts_anew_with_another_epoch_phase_or_entry() {
+        let other = |change: fn(&mut Record)| {
+            let mut m = Memory::default();
+            m.see(&at(4, Phase::ReadOnly), ms(0));
+            let mut next = at(4, Phase::ReadOnly);
+            change(&mut next);
+            m.see(&next, ms(900));
+            m.in_phase(ms(1_000))
+        };
+        assert_eq!(other(|_| {}), Duration::from_secs(1));
+        assert_eq!(other(|r| r.epoch += 1), Duration::from_millis(100));
+        assert_eq!(other(|r| r.phase = Phase::Steady), Duration::from_millis(100));
+        assert_eq!(other(|r| r.entered.by = "lyon".try_into().unwrap()), Duration::from_millis(100));
+    }
+
+    #[test]
+    fn a_hold_is_settled_since_it_was_first_seen_so_in_its_epoch() {
+        let hold = |epoch, settled| Record { epoch, settled, ..sample() };
+        let mut m = Memory::default();
+        m.see(&hold(1, false), ms(0));
+        assert_eq!(m.settled_seen(), None);
+        m.see(&hold(1, true), ms(500));
+        m.see(&hold(1, true), ms(700));
+        assert_eq!(m.settled_seen(), Some(ms(500)));
+        m.see(&hold(2, false), ms(900));
+        assert_eq!(m.settled_seen(), None);
+        m.see(&hold(2, true), ms(1_000));
+        assert_eq!(m.settled_seen(), Some(ms(1_000)));
+    }
+
+    #[test]
+    fn a_stamp_is_the_first_moment_until_it_is_no_longer_true_or_the_record_changes() {
+        let mut m = Memory::default();
+        m.see(&at(4, Phase::Steady), ms(0));
+        m.stamp(Stamp::Opened, ms(10));
+        m.stamp(Stamp::Opened, ms(20));
+        assert_eq!(m.at(Stamp::Opened), Some(ms(10)));
+        m.clear(Stamp::Opened);
+        assert_eq!(m.at(Stamp::Opened), None);
+        m.stamp(Stamp::Opened, ms(30));
+        m.see(&at(4, Phase::Steady), ms(40));
+        assert_eq!(m.at(Stamp::Opened), Some(ms(30)));
+        m.see(&at(5, Phase::Steady), ms(50));
+        assert_eq!(m.at(Stamp::Opened), None);
+    }
+
+    #[test]
+    fn what_happened_and_then_let_pass_is_what_had_happened_earlier() {
+        let seen_from = |start: u64| {
+            let mut m = Memory::default();
+            m.see(&at(4, Phase::Steady), ms(start));
+            m.stamp(Stamp::Opened, ms(start + 10));
+            m
+        };
+        let mut later = seen_from(900);
+        later.let_pass(Duration::from_millis(400));
+        assert_eq!(format!("{later:?}"), format!("{:?}", seen_from(500)));
+    }
 }

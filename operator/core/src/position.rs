@@ -37,7 +37,7 @@ impl FromStr for Lsn {
             ok.then(|| u64::from_str_radix(t, 16).ok()).flatten()
         };
         match s.split_once('/').map(|(hi, lo)| (part(hi), part(lo))) {
-            Some((Some(hi), Some(lo))) => Ok(Self(hi << 32 | lo)),
+            Some((Some(hi), Some(lo))) => Ok(Self((hi << 32) + lo)),
             _ => Err(LsnError(s.to_owned())),
         }
     }
@@ -132,5 +132,14 @@ mod tests {
         let text = serde_json::to_string(&id).unwrap();
         assert_eq!(text, "\"7412345678901234567\"");
         assert_eq!(serde_json::from_str::<SystemId>(&text).unwrap(), id);
+    }
+
+    #[test]
+    fn a_position_survives_json_and_reads_like_a_sentence() {
+        let at = Position { system_id: SystemId(7), timeline: Timeline(3), lsn: Lsn(0x1600_0000_00FF) };
+        let text = serde_json::to_string(&at).unwrap();
+        assert_eq!(text, r#"{"systemId":"7","timeline":3,"lsn":"1600/FF"}"#);
+        assert_eq!(serde_json::from_str::<Position>(&text).unwrap(), at);
+        assert_eq!(at.to_string(), "1600/FF on timeline 3");
     }
 }

@@ -167,4 +167,27 @@ mod tests {
             assert_eq!(read_human(text), None, "{text:?}");
         }
     }
+
+    #[test]
+    fn a_duration_changes_its_unit_at_the_very_moment() {
+        for (ms, text) in [
+            (0, "0 ms"),
+            (999, "999 ms"),
+            (1_000, "1 s"),
+            (1_099, "1 s"),
+            (1_100, "1.1 s"),
+            (119_999, "119.9 s"),
+            (120_000, "2 m"),
+            (7_199_999, "119 m"),
+            (7_200_000, "2 h 0 m"),
+            (90_060_000, "25 h 1 m"),
+        ] {
+            assert_eq!(human(Duration::from_millis(ms)), text);
+        }
+    }
+
+    #[test]
+    fn a_moment_is_told_from_the_machine_s_start() {
+        assert_eq!(Boottime::from_millis(12_345).to_string(), "boot+12.345s");
+    }
 }

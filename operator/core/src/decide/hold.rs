@@ -144,10 +144,7 @@ fn manage_again(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut 
     let ready = gate.passed();
     plan.gates.push(gate);
     if ready {
-        let mut next = match record.phase {
-            Phase::Steady => next::phase(s, record, Phase::Steady),
-            _ => next::settled_again(s, record),
-        };
+        let mut next = next::settled_again(s, record);
         next.promise = s.promise(policy);
         next::propose(s, plan, next, "the policy is managed again");
     }

@@ -1,5 +1,6 @@
 //! Which Move is acted on, which is refused, which is waited with?
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use crate::decide::next;
@@ -108,15 +109,18 @@ fn rule(s: &Situation<'_>, policy: &Policy, record: &Record, mv: &Move, plan: &m
     if let Some(after) = mv.not_after.filter(|t| *t < s.wall) {
         return Ruling::End(MoveEnd::Stale, format!("its notAfter, {after}, has passed"));
     }
-    if let Some(epoch) = mv.epoch.filter(|e| *e != record.epoch) {
-        if epoch < record.epoch {
+    match mv.epoch.map(|epoch| (epoch, epoch.cmp(&record.epoch))) {
+        Some((epoch, Ordering::Less)) => {
             let message =
                 format!("it names epoch {epoch}; {} is active at epoch {}", record.active, record.epoch);
             return Ruling::End(MoveEnd::Stale, message);
         }
-        let message =
-            format!("it names epoch {epoch}, which has not come; the present one is {}", record.epoch);
-        return Ruling::End(MoveEnd::Refused, message);
+        Some((epoch, Ordering::Greater)) => {
+            let message =
+                format!("it names epoch {epoch}, which has not come; the present one is {}", record.epoch);
+            return Ruling::End(MoveEnd::Refused, message);
+        }
+        Some((_, Ordering::Equal)) | None => {}
     }
     if let Some(serial) =
         mv.serial.filter(|serial| *serial != record.serial && !forgets("a statement names the serial"))
@@ -258,7 +262,8 @@ fn start(s: &Situation<'_>, policy: &Policy, record: &Record, mv: &Move, plan: &
             }
             next::propose(s, plan, next, format!("Move {} asks for {to}: {}", mv.name, mv.reason));
         }
-        Order::Failover { to, source_stopped, accept_data_loss } if to == s.me => {
+        // Only its own target may start it.
+        Order::Failover { source_stopped, accept_data_loss, .. } => {
             let forced = Forced {
                 source_stopped: source_stopped.as_deref(),
                 accept_data_loss: *accept_data_loss,
@@ -282,7 +287,6 @@ fn start(s: &Situation<'_>, policy: &Policy, record: &Record, mv: &Move, plan: &
                 next::propose(s, plan, next, format!("Move {} is refused: {why}", mv.name));
             }
         }
-        Order::Failover { .. } => {}
         Order::Hold => {
             let Some(until) = mv.not_after else { return };
             let mut next = next::phase(s, record, record.phase.clone());

@@ -315,3 +315,29 @@ fn a_transition_that_a_silence_interrupted_is_finished_with_what_is_still_known_
     assert_eq!((t.cause, t.from.as_str(), t.to.as_str()), (cause, "lyon", "paris"));
     assert_eq!(t.loss_bound, Some(LossBound::UNKNOWN));
 }
+
+#[test]
+fn a_site_that_came_back_and_whose_database_died_locks_it_before_it_gets_anything_back() {
+    let given =
+        Given::at("paris").record(in_phase(Phase::Returning)).report(dead(10)).traffic_at("paris", 1, 10);
+    let plan = given.stamped(Stamp::StableSince, 61_000).plan();
+    assert!(plan.lock);
+    stays(&plan);
+}
+
+#[test]
+fn a_re_claim_forgets_a_target_only_of_what_is_over() {
+    let reclaimed = |record: Record| {
+        let given = Given::at("paris").record(record).lease(Lease::Regained);
+        next(&given.plan()).target.clone()
+    };
+    assert_eq!(reclaimed(Record { target: Some(site("lyon")), ..steady() }), None);
+    assert_eq!(reclaimed(in_phase(Phase::Returning)), Some(site("lyon")));
+}
+
+#[test]
+fn a_site_that_was_only_slow_takes_its_role_back_from_reads_although_its_lease_never_lapsed() {
+    let plan = Given::at("paris").record(in_phase(Phase::ReadOnly)).plan();
+    assert_eq!(goes_to(&plan), Some(Phase::Returning));
+    assert_eq!(plan.transition.unwrap().why, "paris came back while lyon served reads");
+}

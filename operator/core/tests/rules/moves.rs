@@ -5,7 +5,7 @@ use bascule_core::plan::Answer;
 use bascule_core::record::{HoldUntil, Phase, Record};
 use rstest::rstest;
 
-use crate::expect::{answer, goes_to, next, stays};
+use crate::expect::{again_in, answer, gate, goes_to, next, stays};
 use crate::world::given::{Given, Lease};
 use crate::world::policy::{failover, hold, mv, source_stopped, switchover};
 use crate::world::record::{doing, in_phase, never_fences, steady, wall};
@@ -258,4 +258,62 @@ fn the_verdict_on_a_switchover_is_the_active_site_s_and_its_target_s_in_its_sile
     stays(&Given::at("lyon").record(steady()).moved(stale()).plan());
     assert_eq!(next(&lost(steady()).moved(stale()).plan()).moves[0].end, MoveEnd::Stale);
     stays(&at_milan(steady()).report(orphan(10)).silent("paris", 5_000).moved(stale()).plan());
+}
+
+#[test]
+fn a_move_s_own_times_include_their_moments() {
+    let ends =
+        |not_after| paris().moved(Move { not_after: Some(not_after), ..switchover("m", "lyon") }).plan();
+    assert_eq!(goes_to(&ends(wall())), Some(Phase::Requested));
+    let begins =
+        |not_before| paris().moved(Move { not_before: Some(not_before), ..switchover("m", "lyon") }).plan();
+    assert_eq!(goes_to(&begins(wall())), Some(Phase::Requested));
+    let later = begins(wall() + std::time::Duration::from_secs(90));
+    stays(&later);
+    assert_eq!(again_in(&later), Some(90_000));
+}
+
+#[test]
+fn an_abort_is_the_active_site_s_to_decide() {
+    let plan = Given::at("lyon").record(in_phase(Phase::Requested)).moved(mv("stop", Order::Abort)).plan();
+    stays(&plan);
+    assert_eq!(answer(&plan, "move/stop"), Answer::NotYet);
+    assert_eq!(gate(&plan, "move/stop").found, "the active site decides it");
+}
+
+#[test]
+fn a_switchover_waits_for_a_target_that_is_silent() {
+    let plan = paris().silent("lyon", 60_000).moved(switchover("m", "lyon")).plan();
+    stays(&plan);
+    assert_eq!(gate(&plan, "move/m").found, "lyon is silent");
+}
+
+#[test]
+fn a_failover_from_a_site_that_lives_says_what_to_do_instead() {
+    let plan = paris().moved(failover("m", "lyon")).plan();
+    let said = &next(&plan).moves[0].message;
+    assert!(
+        said.starts_with("paris is active and its lease lives") && said.contains("use Switchover"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_switchover_knows_how_large_the_active_site_runs_its_workloads_and_not_how_large_another_does() {
+    let requested = |me| {
+        let mut record = steady();
+        record.sizes.clear();
+        let mut given = Given::at(me).record(record).moved(switchover("m", "lyon"));
+        given.seen.sites.clear();
+        next(&given.plan()).sizes.get(&item("web")).copied()
+    };
+    assert_eq!((requested("paris"), requested("lyon")), (Some(3), None));
+}
+
+#[test]
+fn a_failover_that_is_refused_says_by_which_gate_and_one_that_waits_is_not_refused() {
+    let plan = lost(steady()).contact(1 << 30, 5_200).moved(failover("m", "lyon")).plan();
+    let said = &next(&plan).moves[0].message;
+    assert!(said.starts_with("loss: 1073741824 bytes known"), "{said}");
+    stays(&lost(steady()).report(crate::world::reports::waiting(true)).moved(failover("m", "lyon")).plan());
 }

@@ -10,7 +10,7 @@ use bascule_core::record::{Cause, Fences, Phase};
 use bascule_core::time::Millis;
 use rstest::rstest;
 
-use crate::expect::{answer, flag, goes_to, next, role, stays};
+use crate::expect::{again_in, answer, flag, gate, goes_to, next, role, stays};
 use crate::world::given::{Given, Lease, View};
 use crate::world::policy::{mv, switchover};
 use crate::world::record::{STOPPED_AT, in_phase, never_fences, steady, stop_position};
@@ -312,4 +312,82 @@ fn the_flags_way_to_the_pods_is_measured_by_itself() {
     let phases = &next(&plan).transition.as_ref().unwrap().phases;
     let phases: Vec<(&str, u64)> = phases.iter().map(|p| (p.name.as_str(), p.took.0)).collect();
     assert_eq!(phases, [("flagsSeen", 250), ("checkpoint", 50), ("stop", 60)]);
+}
+
+#[test]
+fn a_switchover_goes_on_until_its_move_s_notafter_has_passed_and_is_not_given_up_once_it_locks() {
+    let until = |given: Given, seconds| {
+        let mut given = given;
+        let t = crate::world::record::wall().checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap();
+        given.record.as_mut().unwrap().doing.as_mut().unwrap().not_after = Some(t);
+        given.plan()
+    };
+    stays(&until(requested(), 0));
+    stays(&until(requested(), 1));
+    let plan = until(requested(), -1);
+    assert_eq!(next(&plan).phase, Phase::Steady);
+    assert_eq!(next(&plan).moves[0].message, "the Move's notAfter has passed");
+    assert_eq!(goes_to(&until(stopped(), -1)), Some(Phase::Handover));
+}
+
+#[test]
+fn a_switchover_that_ran_out_of_time_says_what_it_was_waiting_for() {
+    let said = |given: Given| {
+        let plan = given.for_ms(120_000).plan();
+        next(&plan).moves[0].message.clone()
+    };
+    assert_eq!(said(requested()), "not ready within 2 m: web's flag is ReadWrite");
+    let read_only = requested().flag(FlagValue::ReadOnly);
+    assert_eq!(
+        said(read_only),
+        "not ready within 2 m: targetReady: lyon gets ready (needed: lyon is ready for serial 10)"
+    );
+    let said = said(target_ready().flag(FlagValue::ReadOnly).moved(switchover("next", "lyon")));
+    assert!(said.starts_with("not ready within 2 m: ") && !said.contains("targetReady"), "{said}");
+}
+
+#[test]
+fn a_stop_is_judged_once_its_guard_has_locked_for_the_record_as_it_is() {
+    let mut report = dead(9);
+    report.stopped.as_mut().unwrap().serial = 9;
+    let mut given = stopped().report(report);
+    given.locking = Some(9);
+    stays(&given.plan());
+}
+
+#[test]
+fn a_handover_is_waited_for_until_its_very_end() {
+    let given = Given::at("paris").record(in_phase(Phase::Handover)).report(locked(10));
+    let plan = given.clone().for_ms(19_000).plan();
+    stays(&plan);
+    assert_eq!(again_in(&plan), Some(1_000));
+    assert_eq!(goes_to(&given.for_ms(20_000).plan()), Some(Phase::Steady));
+}
+
+#[test]
+fn a_target_that_lags_by_a_segment_at_most_keeps_the_pause_short_whatever_may_be_lost() {
+    let lags = |bytes: u64| {
+        let mut report = replica(10);
+        report.state = bascule_core::guard::wire::ServerState::Standby { open: false };
+        let positions = report.positions.as_mut().unwrap();
+        positions.upstream.as_mut().unwrap().reported_end = Some(Lsn(0x2FF_0000 + bytes));
+        let given = Given::at("lyon").record(in_phase(Phase::Requested)).report(report);
+        let given = given.policy(|p| p.failover.max_data_loss.bytes = 0);
+        gate(&given.plan(), "database/main/lag").passed()
+    };
+    assert!(lags(16 << 20));
+    assert!(!lags((16 << 20) + 1));
+}
+
+#[test]
+fn the_proof_says_where_its_replica_is_and_where_the_source_stopped() {
+    let found = |given: Given| gate(&given.plan(), "proof").found.clone();
+    assert_eq!(found(handover()), "main has replayed 0/30000A0, stopped at 0/3000028 on timeline 1");
+    assert_eq!(
+        found(handover().guard_unknown()),
+        "main: replayed position unknown, stopped at 0/3000028 on timeline 1"
+    );
+    let mut given = handover();
+    given.record.as_mut().unwrap().positions.clear();
+    assert_eq!(found(given), "main: the record has no position");
 }

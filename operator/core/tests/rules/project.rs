@@ -486,3 +486,76 @@ fn what_is_judged_by_itself_is_what_the_whole_report_says() {
         });
     }
 }
+
+#[test]
+fn a_hold_is_told_until_its_very_moment() {
+    let held = |seconds| {
+        let mut record = steady();
+        let until = wall().checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap();
+        record.hold = Some(HoldUntil { until, reason: "x".to_owned(), hash: MoveHash("h".to_owned()) });
+        told(&Given::at("paris").record(record)).held_until.is_some()
+    };
+    assert_eq!([1, 0, -1].map(held), [true, false, false]);
+}
+
+/// Paris is asked by an arbiter that holds less than was seen.
+fn gone_back() -> Given {
+    let mut given = Given::at("paris").record(steady());
+    given.seen.high_water =
+        Fact::now(bascule_core::observation::Marks { generation: 0, epoch: 1, serial: 11 });
+    given
+}
+
+#[test]
+fn what_only_a_person_can_mend_is_stalled_and_says_what_was_refused() {
+    let r = told(&gone_back());
+    assert_eq!((r.ready, r.reconciling, r.stalled), (Some(false), false, true));
+    assert_eq!(condition(&r, "Ready").1, "ArbiterWentBack");
+    assert_eq!(condition(&r, "ArbiterAgrees"), (Some(false), "WentBack".to_owned()));
+    let r = told(&reads_behind());
+    let stalled = r.conditions.iter().find(|c| c.kind == "Stalled").unwrap();
+    assert!(stalled.message.starts_with("loss: 1073741824 bytes known"), "{}", stalled.message);
+}
+
+#[test]
+fn what_the_arbiter_says_is_judged_by_this_site_s_lease_and_marks() {
+    let steady = || Given::at("paris").record(steady());
+    let agrees = |given: Given| condition(&told(&given), "ArbiterAgrees");
+    assert_eq!(agrees(steady()), (Some(true), "Agrees".to_owned()));
+    assert_eq!(agrees(steady().lease(Lease::Lapsed)), (Some(false), "LeaseNotRenewed".to_owned()));
+    let mut unknown = steady();
+    unknown.seen.high_water = Fact::unknown("the ConfigMap cannot be read");
+    assert_eq!(agrees(unknown), (None, "MarksUnknown".to_owned()));
+}
+
+#[test]
+fn a_silent_active_site_is_being_replaced_unless_something_was_refused() {
+    let silent = || Given::at("lyon").record(steady()).report(orphan(10)).silent("paris", 5_000);
+    let r = told(&silent());
+    assert_eq!((r.ready, r.reconciling, r.stalled), (Some(false), true, false));
+    let r = told(&silent().policy(|p| p.failover.serve_reads_after = After::Never));
+    assert_eq!((r.ready, r.reconciling, r.stalled), (Some(false), false, true));
+}
+
+#[test]
+fn replication_says_of_whom_and_why_it_does_not_stream() {
+    let r = told(&link_cut());
+    let c = r.conditions.iter().find(|c| c.kind == "ReplicationHealthy").unwrap();
+    assert_eq!(c.message, "lyon does not stream: main: it receives nothing from its primary");
+}
+
+#[test]
+fn what_another_manager_owns_is_told_and_nothing_else_is() {
+    let contended = |gate: Gate| {
+        let mut given = Given::at("paris").record(steady());
+        given.seen.workloads.get_mut(&item("web")).unwrap().blockers = Fact::now(vec![gate]);
+        told(&given).conditions.into_iter().find(|c| c.kind == "Contended").map(|c| c.message)
+    };
+    let gate = |name, answer| Gate::new(name, answer, "x", "y");
+    assert_eq!(
+        contended(gate("contended/web/replicas", Answer::No)).unwrap(),
+        "contended/web/replicas: x (needed: y)"
+    );
+    assert_eq!(contended(gate("contended/web/replicas", Answer::Yes)), None);
+    assert_eq!(contended(gate("workload/web", Answer::No)), None);
+}

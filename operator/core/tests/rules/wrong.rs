@@ -628,3 +628,93 @@ fn what_another_site_changes_of_a_record_in_its_phase_is_about_moves_alone(
     let found = opinion_on(&Given::at("lyon").record(steady()), next);
     assert_eq!(!found.contains(&Rule::Writer), allowed, "{found:?}");
 }
+
+/// What the second opinion says of a plan that does nothing but this.
+fn opinion_on_plan(given: &Given, plan: Plan) -> Vec<Rule> {
+    given.look(|s| check(given.record.as_ref(), &plan, s).into_iter().map(|v| v.rule).collect())
+}
+
+fn step(given: &Given, step: Step) -> Vec<Rule> {
+    opinion_on_plan(given, Plan { steps: vec![step], ..Plan::default() })
+}
+
+fn scale() -> Step {
+    Step::Scale { workload: item("web"), replicas: 1 }
+}
+
+fn at_paris(phase: Phase) -> Given {
+    Given::at("paris").record(Record { active: site("paris"), ..in_phase(phase) })
+}
+
+#[rstest]
+#[case::the_active_site_serves(at_paris(Phase::Steady), true)]
+#[case::in_a_phase_that_grants_nothing(at_paris(Phase::Handover), false)]
+#[case::at_another_site(Given::at("lyon").record(steady()), false)]
+fn a_database_serves_where_the_record_lets_it(#[case] given: Given, #[case] allowed: bool) {
+    let mut plan = Plan::default();
+    plan.databases.insert(item("main"), order(DatabaseRole::Serve { open: true }));
+    let expected = if allowed { vec![] } else { vec![Rule::Role] };
+    assert_eq!(opinion_on_plan(&given, plan), expected);
+}
+
+#[rstest]
+#[case::steady(at_paris(Phase::Steady), vec![])]
+#[case::in_a_phase_that_grants_nothing(at_paris(Phase::Handover), vec![Rule::Lock])]
+#[case::at_another_site(Given::at("lyon").record(steady()), vec![Rule::Lock])]
+#[case::suspended(at_paris(Phase::Steady).suspended(), vec![Rule::Intent])]
+#[case::a_promotion_of_a_suspended_policy(Given::at("lyon").record(in_phase(Phase::Promoting)).suspended(), vec![])]
+#[case::a_promotion_of_a_deleted_policy(Given::at("lyon").record(in_phase(Phase::Promoting)).deleted(), vec![Rule::Intent])]
+fn a_site_locks_what_is_its_own_and_in_force(#[case] given: Given, #[case] expected: Vec<Rule>) {
+    assert_eq!(opinion_on_plan(&given, Plan { lock: true, ..Plan::default() }), expected);
+}
+
+#[rstest]
+#[case::steady(at_paris(Phase::Steady), vec![])]
+#[case::another_site(Given::at("lyon").record(steady()), vec![])]
+#[case::unmanaged(at_paris(Phase::Unmanaged), vec![Rule::Intent])]
+#[case::a_newer_record(Given::at("paris").record(Record { schema: 2, ..steady() }), vec![Rule::Intent])]
+#[case::suspended(at_paris(Phase::Steady).suspended(), vec![Rule::Intent])]
+#[case::suspended_on_the_way(at_paris(Phase::Returning).suspended(), vec![])]
+#[case::suspended_on_another_s_way(Given::at("lyon").record(in_phase(Phase::Returning)).suspended(), vec![Rule::Intent])]
+#[case::without_a_lease(at_paris(Phase::Steady).lease(Lease::Lapsed), vec![Rule::Lease])]
+fn an_effect_is_a_policy_s_in_force(#[case] given: Given, #[case] expected: Vec<Rule>) {
+    assert_eq!(step(&given, scale()), expected);
+}
+
+#[rstest]
+#[case::steady(at_paris(Phase::Steady), vec![])]
+#[case::verified(promoting(), vec![])]
+#[case::verified_before(Given::at("lyon").record(in_phase(Phase::Promoting)).stamped(Stamp::WriteVerified, 10), vec![])]
+#[case::not_verified(Given::at("lyon").record(in_phase(Phase::Promoting)), vec![Rule::Flags])]
+#[case::another_site(Given::at("lyon").record(steady()), vec![Rule::Flags])]
+fn a_flag_is_cleared_where_writes_are_known_to_succeed(#[case] given: Given, #[case] expected: Vec<Rule>) {
+    assert_eq!(step(&given, Step::SetReadOnly { workload: item("web"), on: false }), expected);
+}
+
+#[rstest]
+#[case::steady(at_paris(Phase::Steady), true)]
+#[case::returning(at_paris(Phase::Returning), true)]
+#[case::promoting_verified(promoting(), true)]
+#[case::promoting_not_verified(Given::at("lyon").record(in_phase(Phase::Promoting)), false)]
+#[case::requested(at_paris(Phase::Requested), false)]
+#[case::handover(at_paris(Phase::Handover), false)]
+#[case::steady_not_claimed_again(at_paris(Phase::Steady).lease(Lease::Regained), false)]
+#[case::another_site_in_steady(Given::at("lyon").record(steady()), false)]
+#[case::the_target_serves_reads(lost(), true)]
+#[case::the_target_serves_reads_by_an_old_view(lost().view(View::Outdated), false)]
+#[case::reads_are_another_site_s(Given::at("lyon").record(Record { target: Some(site("milan")), ..in_phase(Phase::ReadOnly) }), false)]
+#[case::the_active_site_while_reads_are_served(at_paris(Phase::ReadOnly), false)]
+#[case::the_target_of_a_switchover(Given::at("lyon").record(in_phase(Phase::Requested)), false)]
+fn traffic_is_pointed_by_a_site_at_itself_where_it_serves(#[case] given: Given, #[case] allowed: bool) {
+    let record = given.record.as_ref().unwrap();
+    let step = step(&given, point(given.me.as_str(), record.epoch, record.serial));
+    assert_eq!(step, if allowed { vec![] } else { vec![Rule::Traffic] });
+}
+
+#[rstest]
+#[case::of_another_site(|r: &mut Record| r.previous.as_mut().unwrap().site = site("milan"))]
+#[case::that_settled(|r: &mut Record| r.previous.as_mut().unwrap().settled = false)]
+fn a_take_remembers_the_hold_before_as_it_was(#[case] change: fn(&mut Record)) {
+    let found = opinion(&lost(), |p| change(next(p)));
+    assert_eq!(found, vec![Rule::Memory]);
+}
