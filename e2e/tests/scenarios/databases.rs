@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use bascule_e2e::client::Stamp;
 use bascule_e2e::scenario::{Scenario, Scene, scenarios};
 use bascule_e2e::shop::PolicyText;
 
@@ -14,6 +15,10 @@ pub(crate) fn all() -> Vec<Scenario> {
         a_killed_server_is_offered_and_the_standby_takes_it,
         a_pod_deleted_by_a_rollout_is_no_failover,
     ];
+    all.extend(scenarios![
+        cooled_down;
+        a_server_that_dies_again_within_the_cooldown_is_started_where_it_is,
+    ]);
     all.extend(scenarios![
         hardly_any_loss;
         a_standby_that_lags_too_far_behind_holds_and_says_why,
@@ -27,6 +32,11 @@ pub(crate) fn all() -> Vec<Scenario> {
         a_dead_node_is_waited_for_when_more_than_is_allowed_may_be_lost,
     ]);
     all
+}
+
+/// Nothing moves by itself for two minutes after a transition.
+fn cooled_down() -> PolicyText {
+    PolicyText { cooldown: "2m".to_owned(), ..PolicyText::at_once() }
 }
 
 /// A bound that a lagging standby cannot keep.
@@ -49,6 +59,20 @@ async fn a_killed_server_is_offered_and_the_standby_takes_it(s: &mut Scene<'_>) 
     s.kill_server(s.active).await?;
     s.writes_move_to(s.standby).await?;
     Ok(())
+}
+
+async fn a_server_that_dies_again_within_the_cooldown_is_started_where_it_is(
+    s: &mut Scene<'_>,
+) -> Result<()> {
+    s.loss_is_allowed();
+    s.kill_server(s.active).await?;
+    s.writes_move_to(s.standby).await?;
+    s.shop.steady(s.standby, Duration::from_secs(40)).await?;
+    let (epoch, killed) = (s.epoch().await?, Stamp::now());
+    s.kill_server(s.standby).await?;
+    s.writes_return().await?;
+    s.writes_paused(killed, Duration::from_millis(100))?;
+    s.nothing_moved(epoch).await
 }
 
 async fn a_pod_deleted_by_a_rollout_is_no_failover(s: &mut Scene<'_>) -> Result<()> {

@@ -27,6 +27,8 @@ pub(crate) fn all() -> Vec<Scenario> {
 async fn a_switchover_loses_nothing(s: &mut Scene<'_>) -> Result<()> {
     s.switch_over("there").await?;
     s.shop.steady(s.standby, Duration::from_secs(40)).await?;
+    s.flag_becomes(s.active, "1").await?;
+    s.flag_becomes(s.standby, "0").await?;
     s.switch_over("and-back").await?;
     Ok(())
 }
