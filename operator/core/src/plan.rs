@@ -206,6 +206,18 @@ pub enum Answer {
     Unknown,
 }
 
+impl Answer {
+    /// The one of the two that stands more in the way.
+    const fn worse(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::No, _) | (_, Self::No) => Self::No,
+            (Self::Unknown, _) | (_, Self::Unknown) => Self::Unknown,
+            (Self::NotYet, _) | (_, Self::NotYet) => Self::NotYet,
+            (Self::Yes, Self::Yes) => Self::Yes,
+        }
+    }
+}
+
 impl Gate {
     /// A gate with an answer.
     pub fn new(name: &str, answer: Answer, found: impl Into<String>, needed: impl Into<String>) -> Self {
@@ -231,12 +243,6 @@ impl Gate {
 
     /// Takes in another answer to the question of the same name.
     fn take_in(&mut self, other: Self) {
-        let rank = |answer| match answer {
-            Answer::No => 0,
-            Answer::Unknown => 1,
-            Answer::NotYet => 2,
-            Answer::Yes => 3,
-        };
         if *self == other || (self.passed() && other.passed() && self.found == other.found) {
             return;
         }
@@ -247,9 +253,7 @@ impl Gate {
             }
             return;
         }
-        if rank(other.answer) < rank(self.answer) {
-            self.answer = other.answer;
-        }
+        self.answer = self.answer.worse(other.answer);
         for (mine, theirs) in [(&mut self.found, other.found), (&mut self.needed, other.needed)] {
             if !mine.split("; ").any(|said| said == theirs) {
                 mine.push_str("; ");
@@ -305,5 +309,35 @@ mod tests {
         let merged = merged(all);
         assert_eq!(merged.len(), 2);
         assert_eq!(merged[0], gate(Answer::No, "main is silent for 1 s; cache still receives"));
+    }
+
+    #[test]
+    fn of_two_answers_the_one_that_stands_more_in_the_way_counts() {
+        let order = [Answer::No, Answer::Unknown, Answer::NotYet, Answer::Yes];
+        for (i, a) in order.into_iter().enumerate() {
+            for (j, b) in order.into_iter().enumerate() {
+                assert_eq!(a.worse(b), order[i.min(j)]);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_passed_is_told_once_for_each_thing_that_was_found() {
+        let passed = |found: &str, needed: &str| Gate::new("disk", Answer::Yes, found, needed);
+        assert_eq!(merged([passed("a", "x"), passed("a", "y")]), [passed("a", "x")]);
+        assert_eq!(merged([passed("a", "x"), passed("b", "x")]), [passed("a; b", "x")]);
+        assert_eq!(merged([passed("a", "x"), passed("b", "y")]), [passed("a; b", "x; y")]);
+    }
+
+    #[test]
+    fn a_plan_is_made_again_at_the_earliest_moment_that_is_still_to_come() {
+        let (mut plan, ms) = (Plan::default(), Boottime::from_millis);
+        plan.again_when(ms(5), ms(6));
+        plan.again_when(ms(6), ms(6));
+        assert_eq!(plan.look_again, None);
+        plan.again_when(ms(9), ms(6));
+        plan.again_when(ms(7), ms(6));
+        plan.again(ms(8));
+        assert_eq!(plan.look_again, Some(ms(7)));
     }
 }

@@ -209,4 +209,20 @@ mod tests {
         let lost = c.lost(Boottime::from_millis(9300)).unwrap();
         assert_eq!((lost.reported_end, lost.report_age), (Some(Lsn(2000)), Some(Millis(320))));
     }
+
+    #[test]
+    fn what_is_kept_beside_the_data_is_known_again_by_the_next_process_and_its_age_only_in_the_same_life_of_the_machine()
+     {
+        let mut c = contact();
+        c.take(&positions(Some("streaming"), 1000), Boottime::from_millis(5000));
+        assert!(!c.is_lost());
+        assert_eq!(c.kept(), None);
+        c.take(&positions(None, 0), Boottime::from_millis(5050));
+        assert!(c.is_lost());
+        let since = |machine: &str| {
+            let again = Contact::new(c.kept().cloned(), machine.to_owned());
+            again.lost(Boottime::from_millis(6050)).unwrap().since
+        };
+        assert_eq!((since("m"), since("another life")), (Some(Millis(1000)), None));
+    }
 }

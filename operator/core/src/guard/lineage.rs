@@ -224,4 +224,17 @@ mod tests {
         let names: Vec<u32> = three.from("0/4000000".parse().unwrap()).iter().map(|(t, _)| t.0).collect();
         assert_eq!(names, [2, 3]);
     }
+
+    #[test]
+    fn the_log_at_the_very_end_of_a_timeline_lies_on_the_next() {
+        let h = history(2, "1\t0/500\tno recovery target specified");
+        assert_eq!(h.from(Lsn(0x4FF)), [(Timeline(1), Some(Lsn(0x500))), (Timeline(2), None)]);
+        assert_eq!(h.from(Lsn(0x500)), [(Timeline(2), None)]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_with_its_line() {
+        let wrong = History::parse(Timeline(3), "# a comment\n1\t0/500\tok\nnonsense\n").unwrap_err();
+        assert_eq!((wrong.line, wrong.found.as_str()), (3, "nonsense"));
+    }
 }

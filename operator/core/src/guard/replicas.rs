@@ -102,4 +102,15 @@ mod tests {
         let time = seen["bascule_lyon"].time.unwrap();
         assert!(time >= Millis(10_000 * 60), "{time}");
     }
+
+    #[test]
+    fn as_many_moments_as_fit_are_remembered_and_then_every_second_one() {
+        let mut flushed = Flushed::default();
+        for n in 0..REMEMBERED as u64 {
+            flushed.take(Lsn(n + 1), &[], ms(n * 50));
+        }
+        assert_eq!(flushed.moments.len(), REMEMBERED);
+        flushed.take(Lsn(REMEMBERED as u64 + 1), &[], ms(REMEMBERED as u64 * 50));
+        assert_eq!(flushed.moments.len(), REMEMBERED / 2 + 1);
+    }
 }

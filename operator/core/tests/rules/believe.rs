@@ -137,3 +137,11 @@ fn who_is_waited_for_is_told_with_what_is_known_of_it_and_looked_at_again_in_a_p
     unseen.observed = 0;
     assert!(gate(&unseen.plan(), "claim/sites").found.starts_with("whether lyon lives is not known yet"));
 }
+
+#[test]
+fn a_site_of_the_policy_that_has_said_nothing_at_all_is_waited_for() {
+    let mut given = back(50);
+    given.seen.sites.clear();
+    stays(&given.plan());
+    assert_eq!(answer(&given.plan(), "claim/sites"), Answer::NotYet);
+}

@@ -6,6 +6,7 @@ use bascule_core::moves::{MoveEnd, MoveHash};
 use bascule_core::observation::FlagValue;
 use bascule_core::plan::Answer;
 use bascule_core::record::{Cause, HoldUntil, Phase, PhaseTime, PreviousHold, Record};
+use bascule_core::time::Millis;
 use bascule_core::timing::Profile;
 use rstest::rstest;
 
@@ -147,10 +148,8 @@ fn a_new_promise_is_written_by_a_site_that_grants_and_sees_the_record_as_it_is()
 #[test]
 fn a_stronger_promise_waits_until_old_grants_have_run_out() {
     let mut record = steady();
-    record.promise.fences = bascule_core::record::Fences::Within {
-        holder: bascule_core::time::Millis(5_000),
-        fence: bascule_core::time::Millis(1_000),
-    };
+    record.promise.fences =
+        bascule_core::record::Fences::Within { holder: Millis(5_000), fence: Millis(1_000) };
     let given = Given::at("paris").record(record).for_ms(60_000);
     stays(&given.clone().stamped(Stamp::TimingHeard, 5_500).plan());
     stays(&given.clone().guard_unknown().plan());
@@ -166,11 +165,9 @@ fn a_stronger_promise_waits_until_old_grants_have_run_out() {
 #[test]
 fn a_weaker_promise_is_written_before_anybody_behaves_by_it() {
     let mut record = steady();
-    record.promise.fences = bascule_core::record::Fences::Within {
-        holder: bascule_core::time::Millis(1_000),
-        fence: bascule_core::time::Millis(300),
-    };
-    record.promise.lease = bascule_core::time::Millis(1_800);
+    record.promise.fences =
+        bascule_core::record::Fences::Within { holder: Millis(1_000), fence: Millis(300) };
+    record.promise.lease = Millis(1_800);
     assert_eq!(next(&Given::at("paris").record(record).guard_unknown().plan()).promise, fences());
 }
 
@@ -257,7 +254,7 @@ fn the_write_pause_of_a_switchover_is_its_stop_its_proof_and_the_way_to_a_verifi
         let part = |(name, ms): &(&str, u64)| PhaseTime {
             name: (*name).to_owned(),
             site: site("paris"),
-            took: bascule_core::time::Millis(*ms),
+            took: Millis(*ms),
         };
         t.phases = names.iter().map(part).collect();
         let given = opened(record).for_ms(900).stamped(Stamp::WriteVerified, 500);
@@ -340,4 +337,45 @@ fn a_site_that_was_only_slow_takes_its_role_back_from_reads_although_its_lease_n
     let plan = Given::at("paris").record(in_phase(Phase::ReadOnly)).plan();
     assert_eq!(goes_to(&plan), Some(Phase::Returning));
     assert_eq!(plan.transition.unwrap().why, "paris came back while lyon served reads");
+}
+
+/// Paris in `Steady` under a promise of 5 s and 1 s, and a lease of 8 s; its installation is set to less.
+fn promised_longer() -> Record {
+    let mut record = steady();
+    record.promise.fences =
+        bascule_core::record::Fences::Within { holder: Millis(5_000), fence: Millis(1_000) };
+    record.promise.lease = Millis(8_000);
+    record
+}
+
+#[rstest]
+#[case::the_holder_s(|r: &mut Record| r.promise.fences = bascule_core::record::Fences::Within { holder: Millis(1_251), fence: Millis(300) })]
+#[case::the_fence_s(|r: &mut Record| r.promise.fences = bascule_core::record::Fences::Within { holder: Millis(1_250), fence: Millis(301) })]
+#[case::the_lease_s(|r: &mut Record| r.promise.lease = Millis(2_001))]
+fn each_time_of_a_promise_is_shortened_only_after_it_was_heard_of(#[case] change: fn(&mut Record)) {
+    let mut record = steady();
+    change(&mut record);
+    let given = Given::at("paris").record(record).report(primary(9)).for_ms(60_000);
+    let plan = given.plan();
+    stays(&plan);
+    assert_eq!(answer(&plan, "timing"), Answer::NotYet);
+}
+
+#[test]
+fn a_shorter_promise_waits_for_the_old_one_and_a_late_process_to_the_very_moment() {
+    let heard =
+        |ago| Given::at("paris").record(promised_longer()).for_ms(60_000).stamped(Stamp::TimingHeard, ago);
+    let plan = heard(6_000).plan();
+    stays(&plan);
+    assert_eq!(again_in(&plan), Some(200));
+    assert!(heard(6_200).plan().transition.is_some());
+}
+
+#[test]
+fn no_promise_is_written_while_a_database_is_being_locked() {
+    let mut record = steady();
+    record.promise.profile = "wan".to_owned();
+    let plan = Given::at("paris").record(record).report(dead(10)).for_ms(60_000).plan();
+    assert!(plan.lock);
+    stays(&plan);
 }

@@ -471,3 +471,53 @@ fn a_take_keeps_what_was_measured_while_reads_were_served_and_begins_anew_from_a
     record.transition.as_mut().unwrap().phases = vec![part("stop")];
     assert_eq!(measured(&lost_at_once(record).plan()), []);
 }
+
+#[test]
+fn a_site_lives_by_the_lease_that_it_promised_when_it_is_active_and_by_this_site_s_own_otherwise() {
+    let lives = |silent: &str| {
+        let mut record = steady();
+        record.promise.lease = Millis(8_000);
+        let given = Given::at("lyon").policy(|p| *p = policy_in(&["paris", "lyon", "milan"])).record(record);
+        given.silent(silent, 5_000).look(|s| s.lives(&site(silent)))
+    };
+    assert_eq!((lives("paris"), lives("milan")), (Some(true), Some(false)));
+}
+
+#[rstest]
+#[case::as_it_was_seen((1, 1, 10), false)]
+#[case::of_a_later_epoch((1, 2, 1), true)]
+#[case::of_a_later_serial((1, 1, 11), true)]
+#[case::of_a_later_generation((2, 0, 0), true)]
+#[case::of_an_earlier_generation((0, 9, 99), false)]
+fn a_record_from_before_what_was_seen_is_refused(#[case] marks: (u64, u64, u64), #[case] refused: bool) {
+    let mut given = lost_at_once(Record { generation: 1, ..steady() });
+    let (generation, epoch, serial) = marks;
+    given.seen.high_water = Fact::now(bascule_core::observation::Marks { generation, epoch, serial });
+    assert_eq!(given.plan().gates.iter().any(|g| g.name == "arbiter"), refused);
+}
+
+#[test]
+fn a_cooldown_and_a_hold_end_at_their_very_moments() {
+    let cooled = |ago| {
+        let mut given = reads_served();
+        given.record.as_mut().unwrap().history = vec![finished(Cause::Planned, ago)];
+        given.unchanged = 1_900_000;
+        given.plan()
+    };
+    assert_eq!(answer(&cooled(3_599), "cooldown"), Answer::NotYet);
+    assert_eq!(goes_to(&cooled(3_600)), Some(Phase::Promoting));
+    let held = |seconds| {
+        let mut given = reads_served();
+        let until =
+            crate::world::record::wall().checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap();
+        given.record.as_mut().unwrap().hold = Some(bascule_core::record::HoldUntil {
+            until,
+            reason: "x".to_owned(),
+            hash: bascule_core::moves::MoveHash("h".to_owned()),
+        });
+        given.plan()
+    };
+    stays(&held(1));
+    assert_eq!(goes_to(&held(0)), Some(Phase::Promoting));
+    assert_eq!(goes_to(&held(-1)), Some(Phase::Promoting));
+}

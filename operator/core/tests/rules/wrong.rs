@@ -1,20 +1,24 @@
 //! Wrong plans, made by hand: the second opinion catches each by its name.
 
+use std::time::Duration;
+
 use bascule_core::check::{Rule, check};
 use bascule_core::decide::decide;
 use bascule_core::guard::wire::{Disk, Report, ServerState};
 use bascule_core::loss::LossBound;
 use bascule_core::memory::Stamp;
-use bascule_core::moves::{MoveEnd, MoveHash, Verdict};
+use bascule_core::moves::{Move, MoveEnd, MoveHash, Order, Verdict};
 use bascule_core::observation::{Fact, Marks};
 use bascule_core::plan::{Change, DatabaseOrder, DatabaseRole, Plan, Step};
-use bascule_core::record::{Fences, HoldUntil, Phase, Record};
+use bascule_core::policy::After;
+use bascule_core::position::Timeline;
+use bascule_core::record::{Fences, HoldUntil, Phase, PreviousHold, Record};
 use bascule_core::time::Millis;
 use rstest::rstest;
 
 use crate::world::given::{Given, Lease, View, moment};
-use crate::world::policy::{source_stopped, switchover};
-use crate::world::record::{doing, in_phase, never_fences, small_loss, steady, wall};
+use crate::world::policy::{mv, source_stopped, switchover};
+use crate::world::record::{STOPPED_AT, doing, in_phase, never_fences, small_loss, steady, wall};
 use crate::world::reports::{dead, locked, orphan, primary, proof, replica, waiting};
 use crate::world::{item, site};
 
@@ -717,4 +721,157 @@ fn traffic_is_pointed_by_a_site_at_itself_where_it_serves(#[case] given: Given, 
 fn a_take_remembers_the_hold_before_as_it_was(#[case] change: fn(&mut Record)) {
     let found = opinion(&lost(), |p| change(next(p)));
     assert_eq!(found, vec![Rule::Memory]);
+}
+
+/// What the second opinion says of a take of `given`'s record by the silence of its active site.
+fn by_silence(given: &Given, bound: Option<LossBound>, doing: Option<&str>) -> Vec<Rule> {
+    let before = given.record.clone().unwrap();
+    given.look(|s| {
+        let lease = s.observer.window(&before.active).map(|w| (before.active.clone(), w.revision));
+        let mut next = taken(&before);
+        next.transition.as_mut().unwrap().loss_bound = bound;
+        next.doing = doing.map(crate::world::record::doing).or_else(|| before.doing.clone());
+        let change = Change { next, unchanged_lease: lease, why: String::new() };
+        let plan = Plan { transition: Some(change), ..Plan::default() };
+        check(given.record.as_ref(), &plan, s).into_iter().map(|v| v.rule).collect()
+    })
+}
+
+/// Lyon, for which paris has been silent for a minute.
+fn silent(record: Record) -> Given {
+    let given = Given::at("lyon").record(record).report(orphan(10)).contact(0, 60_200);
+    given.silent("paris", 60_000).policy(|p| p.failover.promote_after = After::Elapsed(Duration::ZERO))
+}
+
+fn without_contact(mut given: Given) -> Given {
+    given.seen.databases.get_mut(&item("main")).unwrap().last_contact = None;
+    given
+}
+
+fn reads_judged(bound: Option<LossBound>) -> Record {
+    let mut record = in_phase(Phase::ReadOnly);
+    record.transition.as_mut().unwrap().loss_bound = bound;
+    record
+}
+
+#[rstest]
+#[case::right(silent(steady()), vec![])]
+#[case::right_from_a_handover(silent(in_phase(Phase::Handover)), vec![])]
+#[case::from_reads_that_were_judged(without_contact(silent(reads_judged(Some(small_loss())))), vec![])]
+#[case::from_reads_that_were_not(without_contact(silent(reads_judged(None))), vec![Rule::Loss])]
+#[case::from_reads_that_were_judged_by_half(without_contact(silent(reads_judged(Some(LossBound { unseen: None, ..small_loss() })))), vec![Rule::Loss])]
+#[case::from_a_handover_by_its_position(without_contact(silent(in_phase(Phase::Handover))), vec![])]
+#[case::from_a_handover_without_one(without_contact(silent(Record { positions: [].into(), ..in_phase(Phase::Handover) })), vec![Rule::Loss])]
+#[case::by_a_position_from_before(without_contact(silent(Record { positions: in_phase(Phase::Handover).positions, ..steady() })), vec![Rule::Loss])]
+#[case::without_contact(without_contact(silent(steady())), vec![Rule::Loss])]
+#[case::by_what_another_phase_judged(without_contact(silent(in_phase(Phase::Returning))), vec![Rule::Loss])]
+#[case::of_an_offer_by_silence(silent(in_phase(Phase::Offered)), vec![])]
+#[case::of_an_offer_of_a_site_that_lives(silent(in_phase(Phase::Offered)).silent("paris", 0), vec![Rule::Evidence])]
+#[case::silent_for_too_short_a_time(silent(steady()).silent("paris", 2_000), vec![Rule::Evidence])]
+#[case::never_by_itself(silent(steady()).policy(|p| p.failover.promote_after = After::Never), vec![Rule::Intent])]
+#[case::held(silent(Record { hold: Some(until(1)), ..steady() }), vec![Rule::Intent])]
+#[case::held_until_now(silent(Record { hold: Some(until(0)), ..steady() }), vec![])]
+#[case::that_still_sends(silent(steady()).report(replica(10)), vec![Rule::Evidence])]
+#[case::without_a_replica(silent(steady()).report(waiting(true)), vec![Rule::Evidence])]
+#[case::of_an_unmanaged_one(silent(in_phase(Phase::Unmanaged)), vec![Rule::Evidence, Rule::Intent])]
+fn a_take_by_silence_has_its_evidence(#[case] given: Given, #[case] expected: Vec<Rule>) {
+    assert_eq!(by_silence(&given, Some(small_loss()), None), expected);
+}
+
+#[rstest]
+#[case::within(Some(LossBound { bytes: Some(16 << 20), unseen: Some(Millis(30_000)) }), true)]
+#[case::a_byte_too_many(Some(LossBound { bytes: Some((16 << 20) + 1), unseen: Some(Millis(0)) }), false)]
+#[case::a_moment_too_long(Some(LossBound { bytes: Some(0), unseen: Some(Millis(30_001)) }), false)]
+#[case::bytes_unknown(Some(LossBound { bytes: None, unseen: Some(Millis(0)) }), false)]
+#[case::time_unknown(Some(LossBound { bytes: Some(0), unseen: None }), false)]
+#[case::not_judged(None, false)]
+fn a_take_loses_at_most_what_the_policy_or_a_person_accepts(
+    #[case] bound: Option<LossBound>,
+    #[case] within: bool,
+) {
+    let expected = if within { vec![] } else { vec![Rule::Loss] };
+    assert_eq!(by_silence(&silent(steady()), bound, None), expected);
+    let ordered = |accept_data_loss| {
+        let order = Order::Failover { to: site("lyon"), source_stopped: None, accept_data_loss };
+        silent(steady()).moved(mv("m", order))
+    };
+    assert_eq!(by_silence(&ordered(true), bound, Some("m")), vec![]);
+    assert_eq!(by_silence(&ordered(false), bound, Some("m")), expected);
+}
+
+#[rstest]
+#[case::to_this_site(Order::Failover { to: site("lyon"), source_stopped: None, accept_data_loss: false }, vec![])]
+#[case::to_another(Order::Failover { to: site("milan"), source_stopped: None, accept_data_loss: false }, vec![Rule::Intent])]
+#[case::no_failover(Order::Switchover { to: site("lyon") }, vec![Rule::Intent])]
+fn a_person_s_failover_of_a_held_role_is_this_site_s(#[case] order: Order, #[case] expected: Vec<Rule>) {
+    let given = silent(Record { hold: Some(until(1)), ..steady() }).moved(mv("m", order));
+    assert_eq!(by_silence(&given, Some(small_loss()), Some("m")), expected);
+}
+
+#[rstest]
+#[case::of_this_serial(Some("Ada saw it"), Some(10), vec![])]
+#[case::of_another_serial(Some("Ada saw it"), Some(9), vec![Rule::Evidence])]
+#[case::of_no_serial(Some("Ada saw it"), None, vec![Rule::Evidence])]
+#[case::without_a_statement(None, Some(10), vec![Rule::Evidence])]
+fn the_role_of_a_site_that_promised_nothing_is_taken_by_a_statement(
+    #[case] who: Option<&str>,
+    #[case] serial: Option<u64>,
+    #[case] expected: Vec<Rule>,
+) {
+    let order =
+        Order::Failover { to: site("lyon"), source_stopped: who.map(str::to_owned), accept_data_loss: true };
+    let given = silent(never_fences(steady())).moved(Move { serial, ..mv("m", order) });
+    assert_eq!(by_silence(&given, Some(small_loss()), Some("m")), expected);
+}
+
+#[rstest]
+#[case::right(handover(), vec![])]
+#[case::replayed_up_to_the_stop_and_not_past_it(handover().report(spoilt(proof(10), |r| r.positions.as_mut().unwrap().replay = Some(STOPPED_AT))), vec![Rule::Proof])]
+#[case::on_another_timeline(handover().report(spoilt(proof(10), |r| r.positions.as_mut().unwrap().timeline = Some(Timeline(2)))), vec![Rule::Proof])]
+#[case::meant_for_another({ let mut g = handover(); g.record.as_mut().unwrap().target = Some(site("milan")); g }, vec![Rule::Evidence])]
+#[case::before_the_source_has_stopped(Given::at("lyon").record(in_phase(Phase::Requested)).report(proof(10)), vec![Rule::Evidence])]
+#[case::an_offer(Given::at("lyon").record(in_phase(Phase::Offered)).report(orphan(10)), vec![])]
+#[case::an_offer_without_a_replica(Given::at("lyon").record(in_phase(Phase::Offered)).report(waiting(true)), vec![Rule::Loss])]
+#[case::an_offer_without_contact(without_contact(Given::at("lyon").record(in_phase(Phase::Offered)).report(orphan(10))), vec![Rule::Loss])]
+#[case::an_offer_that_says_nothing(Given::at("lyon").record(Record { offer: None, ..in_phase(Phase::Offered) }).report(orphan(10)), vec![Rule::Evidence])]
+fn a_take_without_a_comparison_of_the_lease_has_its_proof(#[case] given: Given, #[case] expected: Vec<Rule>) {
+    assert_eq!(opinion_on(&given, taken(given.record.as_ref().unwrap())), expected);
+}
+
+#[rstest]
+#[case::nothing_was_opened_after_a_hold_of_this_site(true, "lyon", true, true)]
+#[case::something_was_opened(false, "lyon", true, false)]
+#[case::after_a_hold_of_another(true, "milan", true, false)]
+#[case::after_a_hold_that_never_settled(true, "lyon", false, false)]
+fn an_offer_excuses_the_site_whose_hold_came_just_before(
+    #[case] never_opened: bool,
+    #[case] before: &str,
+    #[case] settled: bool,
+    #[case] excused: bool,
+) {
+    let mut record = in_phase(Phase::Offered);
+    record.offer.as_mut().unwrap().never_opened = never_opened;
+    record.previous = Some(PreviousHold { site: site(before), settled });
+    record.hold = Some(until(1));
+    let given = without_contact(Given::at("lyon").record(record).report(waiting(true)));
+    let found = opinion_on(&given, taken(given.record.as_ref().unwrap()));
+    assert_eq!(found.is_empty(), excused, "{found:?}");
+}
+
+#[test]
+fn a_server_whose_last_message_is_young_still_sends() {
+    let receives = |message| {
+        let mut r = replica(10);
+        let p = r.positions.as_mut().unwrap();
+        p.age = Millis(120);
+        p.upstream.as_mut().unwrap().message_age = message;
+        let mut given = silent(steady());
+        given.seen.databases.get_mut(&item("main")).unwrap().guard =
+            Fact::Known { value: r, age: Duration::from_millis(90) };
+        by_silence(&given, Some(small_loss()), None)
+    };
+    // The limit is 405 ms.
+    assert_eq!(receives(Some(Millis(195))), vec![]);
+    assert_eq!(receives(Some(Millis(194))), vec![Rule::Evidence]);
+    assert_eq!(receives(None), vec![Rule::Evidence]);
 }
