@@ -113,4 +113,47 @@ mod tests {
         assert_eq!([0, 1, 65_535].map(magnitude), [0, 0, 0]);
         assert_eq!([65_536, 131_071, 131_072, u64::MAX].map(magnitude), [1, 1, 2, 48]);
     }
+
+    #[test]
+    fn a_message_is_as_old_as_it_was_at_the_reading_and_what_the_reading_has_aged() {
+        use crate::guard::wire::{HighWater, Positions, UpstreamView};
+        use crate::position::Lsn;
+        use crate::time::Millis;
+        let upstream = UpstreamView {
+            status: "streaming".to_owned(),
+            timeline: None,
+            reported_end: Some(Lsn(900)),
+            message_age: Some(Millis(120)),
+        };
+        let positions = Positions {
+            timeline: None,
+            flush: None,
+            receive: Some(Lsn(700)),
+            replay: Some(Lsn(500)),
+            upstream: Some(upstream),
+            age: Millis(30),
+        };
+        let report = Report {
+            serial: 1,
+            locked: None,
+            boot: "b1".to_owned(),
+            state: ServerState::Standby { open: true },
+            disk: Disk::Empty,
+            positions: Some(positions),
+            replicas: BTreeMap::new(),
+            stopped: None,
+            checkpointed: None,
+            opened_epoch: None,
+            diverged: None,
+            contact_lost: None,
+            high_water: HighWater::default(),
+            exited: None,
+            sigterm: false,
+            fallback: false,
+            unlimited: false,
+            notes: vec![],
+        };
+        let age = Some(Duration::from_millis(150));
+        assert_eq!(following(&report), Some(Following::Streaming { lag: Some(400), age }));
+    }
 }

@@ -138,4 +138,16 @@ mod tests {
         let e = SiteName::try_from("Paris").unwrap_err().to_string();
         assert!(e.contains("\"Paris\"") && e.contains("a-z"), "{e}");
     }
+
+    #[test]
+    fn an_object_s_name_is_labels_with_dots_between() {
+        let long = [["a".repeat(63).as_str(); 3].join("."), "a".repeat(61)].join(".");
+        for good in ["main", "main.shop", long.as_str()] {
+            assert!(ObjectName::try_from(good).is_ok(), "{good}");
+        }
+        let longer = [["a".repeat(63).as_str(); 3].join("."), "a".repeat(62)].join(".");
+        for bad in ["", ".", "main.", "main..shop", "Main", longer.as_str(), &"a".repeat(64)] {
+            assert!(ObjectName::try_from(bad).is_err(), "{bad}");
+        }
+    }
 }

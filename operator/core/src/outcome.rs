@@ -36,3 +36,14 @@ impl Outcome {
         matches!(self, Self::Done)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_known_to_have_taken_effect_is_done() {
+        assert!(Outcome::Done.is_done());
+        assert!(!Outcome::refused("x").is_done() && !Outcome::unknown("x").is_done());
+    }
+}

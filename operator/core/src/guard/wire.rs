@@ -569,4 +569,67 @@ mod tests {
         assert_eq!(Behind::to_say(said, unknown), unknown);
         assert_eq!(Behind::to_say(unknown, said), said);
     }
+
+    #[test]
+    fn a_guard_asks_four_times_within_r_at_least_and_no_oftener_than_every_ten_milliseconds() {
+        let every =
+            |p, r| Timing { p: Millis(p), tq: Millis(1), r: Millis(r), f: Millis(1) }.ask_every().as_millis();
+        assert_eq!((every(250, 1_250), every(1_000, 1_000), every(1, 4)), (250, 250, 10));
+    }
+
+    #[test]
+    fn a_mark_is_above_whatever_is_behind_it_in_any_part() {
+        let mark = |generation, epoch, serial| HighWater { epoch, serial, generation };
+        let seen = mark(2, 2, 2);
+        assert!(!seen.is_above(&seen));
+        assert!(!seen.is_above(&mark(3, 3, 3)));
+        for behind in [mark(1, 3, 3), mark(3, 1, 3), mark(3, 3, 1)] {
+            assert!(seen.is_above(&behind), "{behind:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_begun_and_has_not_ended_is_busy() {
+        let failed = ServerState::Failed { reason: "x".into(), commands: vec![] };
+        for (state, busy) in [
+            (ServerState::Starting { writer: true }, true),
+            (ServerState::Promoting, true),
+            (ServerState::Stopping, true),
+            (ServerState::Cloning, true),
+            (ServerState::Rewinding, true),
+            (ServerState::Down, false),
+            (ServerState::Standby { open: true }, false),
+            (ServerState::Primary { open: true }, false),
+            (failed, false),
+        ] {
+            assert_eq!(state.is_busy(), busy, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn a_lag_of_half_a_second_is_worth_saying() {
+        assert_eq!(Behind::to_say(None, Some(lag(70_000, 500))), Some(lag(131_072, 1_000)));
+    }
+
+    #[test]
+    fn an_upstream_is_shown_without_its_password() {
+        let upstream = Upstream {
+            host: "paris".into(),
+            port: 5432,
+            user: "replication".into(),
+            password: "secret".into(),
+            slot: "bascule_lyon".into(),
+            application_name: "lyon".into(),
+            sslmode: "prefer".into(),
+        };
+        assert_eq!(format!("{upstream:?}"), "Upstream(replication@paris:5432 slot bascule_lyon)");
+    }
+
+    #[test]
+    fn a_role_has_its_name() {
+        assert_eq!(Role::Keep.name(), "keep");
+        assert_eq!(Role::Lock.name(), "lock");
+        assert_eq!(Role::Wait { why: String::new() }.name(), "wait");
+        assert_eq!(Role::Serve { open: true, slots: vec![] }.name(), "serve");
+    }
 }

@@ -13,6 +13,7 @@ mod expect;
 mod finish;
 mod first;
 mod matrix;
+mod measure;
 mod model;
 mod moves;
 mod offer;

@@ -317,3 +317,50 @@ fn a_failover_that_is_refused_says_by_which_gate_and_one_that_waits_is_not_refus
     assert!(said.starts_with("loss: 1073741824 bytes known"), "{said}");
     stays(&lost(steady()).report(crate::world::reports::waiting(true)).moved(failover("m", "lyon")).plan());
 }
+
+#[test]
+fn a_move_is_ruled_on_once_and_not_at_all_beside_another_change() {
+    let about = |plan: &bascule_core::plan::Plan| plan.gates.iter().filter(|g| g.name == "move/m").count();
+    let until = wall() + std::time::Duration::from_hours(1);
+    assert_eq!(about(&Given::at("lyon").record(steady()).moved(hold("m", until)).plan()), 1);
+    let mut record = steady();
+    record.promise.profile = "wan".to_owned();
+    let later = Move { not_before: Some(until), ..switchover("m", "lyon") };
+    let plan = Given::at("paris").record(record).for_ms(60_000).moved(later).plan();
+    assert_eq!(next(&plan).promise.profile, "metro");
+    assert_eq!(about(&plan), 0);
+}
+
+#[test]
+fn a_verdict_takes_the_place_of_no_other_and_old_ones_go_when_there_are_many() {
+    let names = |record: &Record| record.moves.iter().map(|v| v.name.to_string()).collect::<Vec<_>>();
+    let mut record = in_phase(Phase::Requested);
+    record.moves = vec![verdict("before")];
+    let plan = Given::at("paris").record(record).for_ms(120_000).plan();
+    assert_eq!(names(next(&plan)), ["kernel", "before"]);
+
+    let old = |n: usize| Verdict { epoch: 0, ..verdict(&format!("old{n}")) };
+    let mut record = Record { moves: (0..40).map(old).collect(), ..steady() };
+    let late = wall() + std::time::Duration::from_secs(1);
+    record.moves.push(verdict("of-this-epoch"));
+    record.moves.push(Verdict { epoch: 0, not_after: Some(late), ..verdict("not-over") });
+    record.moves.push(Verdict { epoch: 0, not_after: Some(wall()), ..verdict("over") });
+    let plan = Given::at("paris").record(record).moved(mv("m", Order::Abort)).plan();
+    let kept = names(next(&plan));
+    assert_eq!(kept.len(), 32 + 2);
+    assert_eq!((kept[0].as_str(), kept[31].as_str()), ("m", "old30"));
+    assert_eq!(kept[32..], ["of-this-epoch", "not-over"]);
+}
+
+#[test]
+fn who_entered_a_phase_and_when_is_written_when_it_is_entered() {
+    let before = Record {
+        entered: bascule_core::record::Entered { at: jiff::Timestamp::UNIX_EPOCH, by: site("milan") },
+        ..steady()
+    };
+    let given = || Given::at("paris").record(before.clone());
+    let kept = next(&given().moved(mv("m", Order::Abort)).plan()).entered.clone();
+    assert_eq!(kept, before.entered);
+    let entered = next(&given().moved(switchover("m", "lyon")).plan()).entered.clone();
+    assert_eq!((entered.at, entered.by), (wall(), site("paris")));
+}

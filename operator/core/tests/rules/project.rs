@@ -559,3 +559,162 @@ fn what_another_manager_owns_is_told_and_nothing_else_is() {
     assert_eq!(contended(gate("contended/web/replicas", Answer::Yes)), None);
     assert_eq!(contended(gate("workload/web", Answer::No)), None);
 }
+
+#[rstest]
+#[case::active(Given::at("paris").record(steady()), "paris is active (epoch 1)")]
+#[case::another_site_active(Given::at("lyon").record(steady()), "paris is active (epoch 1)")]
+#[case::another_site_active_and_this_one_blocked(
+    Given::at("lyon").record(steady()).report(waiting(true)),
+    "paris is active (epoch 1); lyon cannot be promoted: database/main/server: its server is down (needed: a running replica)"
+)]
+#[case::unmanaged(Given::at("lyon").record(in_phase(Phase::Unmanaged)), "paris keeps its role; nobody acts")]
+#[case::reads(
+    reads(),
+    "paris is silent; lyon serves reads; promote: reads have been served for 1 s (needed: 30 m)"
+)]
+#[case::its_own_part(
+    Given::at("paris").record(in_phase(Phase::Handover)),
+    "Handover; handover: waiting for lyon since 1 s (needed: the target's take)"
+)]
+#[case::its_part_as_the_target(
+    Given::at("lyon").record(in_phase(Phase::Requested)),
+    "Requested; database/main/closed: a replica, open for reads (needed: a replica, closed before the pause)"
+)]
+#[case::no_part(at_milan(in_phase(Phase::Requested)), "Requested (this site has no part in it)")]
+fn a_plan_is_summed_up_by_who_has_a_part_in_it(#[case] given: Given, #[case] expected: &str) {
+    let said = given.plan().summary;
+    assert!(said.starts_with(expected), "{said}");
+}
+
+/// Milan as a third site.
+fn at_milan(record: bascule_core::record::Record) -> Given {
+    let given =
+        Given::at("milan").policy(|p| *p = crate::world::policy::policy_in(&["paris", "lyon", "milan"]));
+    given.record(record)
+}
+
+#[test]
+fn only_a_site_with_a_part_in_it_says_what_is_waited_for() {
+    let said = |given: Given| told(&given).sentence;
+    let offered = Given::at("lyon").record(in_phase(Phase::Offered)).report(waiting(true));
+    assert!(said(offered).starts_with("paris offers its role: main died: killed by signal 9. Waits for "));
+    let target = Given::at("lyon").record(in_phase(Phase::Requested));
+    assert!(said(target).contains(" Waits for database/main/closed"));
+    assert_eq!(
+        said(at_milan(in_phase(Phase::Requested)).report(waiting(true))),
+        "Switchover from paris to lyon (Move kernel) is being prepared."
+    );
+    let promoting = Given::at("paris").record(in_phase(Phase::Promoting)).report(waiting(true));
+    assert!(!said(promoting).contains("Waits for"));
+}
+
+#[test]
+fn what_an_open_database_s_site_waits_for_is_no_word_against_the_database() {
+    let mut record = steady();
+    record.promise.lease = Millis(8_000);
+    let given = Given::at("paris").record(record).report(primary(9)).for_ms(60_000);
+    assert_eq!(condition(&told(&given), "Ready").0, Some(true));
+    assert!(told(&given).sentence.starts_with("paris writes (epoch 1); lyon follows"));
+}
+
+/// Lyon has served reads for so many seconds by the record; the promotion is due after half an hour.
+fn reads_for(seconds: i64) -> String {
+    let mut given = reads().silent("paris", 60_000);
+    let at = wall().checked_sub(jiff::SignedDuration::from_secs(seconds)).unwrap();
+    given.record.as_mut().unwrap().entered.at = at;
+    let said = told(&given).sentence;
+    said.split_once(". ").unwrap().1.split(". At most").next().unwrap().to_owned()
+}
+
+#[test]
+fn when_a_promotion_is_due_is_told_by_the_minute_and_at_last_by_the_second() {
+    assert_eq!(reads_for(1_800 - 121), "Promotes 03:04 unless held");
+    assert_eq!(reads_for(1_800 - 120), "Promotes 03:04 unless held");
+    assert_eq!(reads_for(1_800 - 119), "Promotes 03:03:59 unless held");
+    let due = "Promotion is due; waits for promote: reads have been served for 1 s (needed: 30 m)";
+    assert_eq!(reads_for(1_800), due);
+    assert_eq!(reads_for(1_900), due);
+}
+
+#[test]
+fn a_due_promotion_waits_for_no_pod_that_only_traffic_waits_for() {
+    let mut given = pods_ready(reads(), 0).silent("paris", 60_000);
+    given.record.as_mut().unwrap().entered.at =
+        wall().checked_sub(jiff::SignedDuration::from_hours(1)).unwrap();
+    assert!(told(&given).sentence.contains("Promotion is due; waits for promote: "));
+}
+
+#[test]
+fn a_planned_take_risks_nothing_and_says_so() {
+    let mut record = in_phase(Phase::Promoting);
+    record.transition.as_mut().unwrap().loss_bound = Some(LossBound::NOTHING);
+    let r = told(&Given::at("lyon").record(record).report(replica(10)));
+    assert!(r.sentence.starts_with("lyon takes over from paris (epoch 2). Nothing is lost. Waits for "));
+    assert!(r.last.unwrap().words.ends_with("; nothing lost"));
+}
+
+#[rstest]
+#[case::bytes(LossBound { bytes: Some(1), unseen: Some(Millis(0)) })]
+#[case::time(LossBound { bytes: Some(0), unseen: Some(Millis(1)) })]
+fn what_may_be_lost_is_told_by_the_last_transition_too(#[case] bound: LossBound) {
+    let mut t = finished(Cause::SiteLost, 60);
+    t.loss_bound = Some(bound);
+    t.phases = vec![PhaseTime { name: "writePause".to_owned(), site: site("lyon"), took: Millis(720) }];
+    let mut record = steady();
+    record.history = vec![t];
+    let last = told(&Given::at("paris").record(record)).last.unwrap();
+    assert!(last.words.ends_with(" at risk"), "{}", last.words);
+    assert_eq!(last.write_pause_ms, Some(720));
+}
+
+#[test]
+fn another_site_s_role_is_told_by_what_lies_on_its_disks() {
+    let role = |me: &str, other: &str, signal: Option<bool>| {
+        let given =
+            Given::at(me).record(steady()).facts(other, |f| match (f.disks.get_mut(&item("main")), signal) {
+                (Some(bascule_core::guard::wire::Disk::Cluster(c)), Some(signal)) => {
+                    c.standby_signal = signal
+                }
+                _ => f.disks.clear(),
+            });
+        told(&given).sites.into_iter().find(|r| r.name == site(other)).unwrap().role
+    };
+    assert_eq!(role("lyon", "paris", Some(false)), SiteRole::Primary);
+    assert_eq!(role("lyon", "paris", Some(true)), SiteRole::Waiting);
+    assert_eq!(role("paris", "lyon", Some(true)), SiteRole::Standby);
+    assert_eq!(role("paris", "lyon", Some(false)), SiteRole::Waiting);
+    assert_eq!(role("paris", "lyon", None), SiteRole::Unknown);
+    assert_eq!(role("lyon", "paris", None), SiteRole::Unknown);
+}
+
+#[test]
+fn this_site_s_role_is_told_by_its_servers_when_they_agree() {
+    let role = |reports: &[Option<bascule_core::guard::wire::Report>]| {
+        let mut given = Given::at("paris").record(steady());
+        given.seen.databases.clear();
+        for (n, report) in reports.iter().enumerate() {
+            let view = report.clone().map_or_else(
+                || bascule_core::observation::DatabaseView {
+                    guard: Fact::unknown("gone"),
+                    ..Default::default()
+                },
+                crate::world::given::database,
+            );
+            given.seen.databases.insert(item(&format!("db{n}")), view);
+        }
+        told(&given).sites.into_iter().find(|r| r.name == site("paris")).unwrap().role
+    };
+    assert_eq!(role(&[]), SiteRole::Unknown);
+    assert_eq!(role(&[Some(primary(10)), Some(primary(10))]), SiteRole::Primary);
+    assert_eq!(role(&[Some(primary(10)), Some(replica(10))]), SiteRole::Waiting);
+    assert_eq!(role(&[Some(primary(10)), None]), SiteRole::Unknown);
+    assert_eq!(role(&[Some(waiting(false))]), SiteRole::Waiting);
+    assert_eq!(role(&[Some(dead(10))]), SiteRole::Stopped);
+}
+
+#[test]
+fn a_site_that_has_the_role_is_no_candidate_for_it() {
+    let r = told(&Given::at("paris").record(steady()));
+    let promotable = |name| r.sites.iter().find(|row| row.name == site(name)).unwrap().promotable;
+    assert_eq!((promotable("paris"), promotable("lyon")), (None, Some(true)));
+}

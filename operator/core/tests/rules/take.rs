@@ -521,3 +521,17 @@ fn a_cooldown_and_a_hold_end_at_their_very_moments() {
     assert_eq!(goes_to(&held(0)), Some(Phase::Promoting));
     assert_eq!(goes_to(&held(-1)), Some(Phase::Promoting));
 }
+
+#[test]
+fn a_running_primary_blocks_nothing_of_its_own_site_and_a_server_that_failed_does() {
+    assert_eq!(Given::at("paris").record(steady()).plan().blockers, []);
+    let mut report = waiting(true);
+    report.state =
+        bascule_core::guard::wire::ServerState::Failed { reason: "no space".to_owned(), commands: vec![] };
+    let blocked = |me| Given::at(me).record(steady()).report(report.clone()).plan().blockers;
+    for me in ["paris", "lyon"] {
+        let gates = blocked(me);
+        assert_eq!((gates[0].name.as_str(), gates[0].answer), ("database/main/server", Answer::No));
+        assert_eq!(gates[0].found, "no space");
+    }
+}
