@@ -569,7 +569,7 @@ fn what_another_manager_owns_is_told_and_nothing_else_is() {
 )]
 #[case::unmanaged(Given::at("lyon").record(in_phase(Phase::Unmanaged)), "paris keeps its role; nobody acts")]
 #[case::reads(
-    reads(),
+    reads().silent("paris", 60_000),
     "paris is silent; lyon serves reads; promote: reads have been served for 1 s (needed: 30 m)"
 )]
 #[case::its_own_part(
@@ -673,7 +673,7 @@ fn another_site_s_role_is_told_by_what_lies_on_its_disks() {
         let given =
             Given::at(me).record(steady()).facts(other, |f| match (f.disks.get_mut(&item("main")), signal) {
                 (Some(bascule_core::guard::wire::Disk::Cluster(c)), Some(signal)) => {
-                    c.standby_signal = signal;
+                    c.standby_signal = signal
                 }
                 _ => f.disks.clear(),
             });
