@@ -122,7 +122,8 @@ fn read_only(s: &Situation<'_>, policy: &Policy, record: &Record) -> Option<bool
 
 fn flags(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     let Some(on) = read_only(s, policy, record) else { return };
-    if !on && (!s.lease_alive() || forgets("the new holder accepts writes")) {
+    // It is cleared only where this site grants, so with time left on its lease.
+    if !on && forgets("the new holder accepts writes") {
         return;
     }
     let wanted = if on { FlagValue::ReadOnly } else { FlagValue::ReadWrite };

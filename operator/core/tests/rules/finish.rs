@@ -379,3 +379,29 @@ fn no_promise_is_written_while_a_database_is_being_locked() {
     assert!(plan.lock);
     stays(&plan);
 }
+
+#[test]
+fn flags_wait_for_traffic_five_seconds_after_the_write_and_no_longer() {
+    let given = |ago| verified_for(ago).traffic_at("paris", 1, 1).plan();
+    let plan = given(2_000);
+    assert_eq!((flag(&plan), again_in(&plan)), (None, Some(3_000)));
+    assert_eq!(flag(&given(4_999)), None);
+    assert_eq!(flag(&given(5_000)), Some(false));
+}
+
+#[test]
+fn a_site_that_is_not_active_refuses_writes() {
+    assert_eq!(flag(&Given::at("lyon").record(steady()).flag(FlagValue::ReadWrite).plan()), Some(true));
+}
+
+#[test]
+fn a_site_that_is_cut_off_becomes_read_only_once_its_guard_must_have_stopped_the_server() {
+    let cut = |back| {
+        let mut given = cut_off().report(dead(10));
+        given.installation.timing.holder = Millis(2_500);
+        given.installation.timing.fence = Millis(500);
+        given.back = back;
+        flag(&given.plan())
+    };
+    assert_eq!((cut(0), cut(1)), (None, Some(true)));
+}

@@ -16,6 +16,7 @@ mod matrix;
 mod measure;
 mod model;
 mod moves;
+mod note;
 mod offer;
 mod planned;
 mod project;
