@@ -673,7 +673,7 @@ fn another_site_s_role_is_told_by_what_lies_on_its_disks() {
         let given =
             Given::at(me).record(steady()).facts(other, |f| match (f.disks.get_mut(&item("main")), signal) {
                 (Some(bascule_core::guard::wire::Disk::Cluster(c)), Some(signal)) => {
-                    c.standby_signal = signal
+                    c.standby_signal = signal;
                 }
                 _ => f.disks.clear(),
             });
