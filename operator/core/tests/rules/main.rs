@@ -19,6 +19,7 @@ mod moves;
 mod note;
 mod offer;
 mod planned;
+mod posture;
 mod project;
 mod properties;
 mod release;

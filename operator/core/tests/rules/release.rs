@@ -146,3 +146,12 @@ fn a_guard_that_is_down_for_another_reason_does_not_keep_a_policy_from_being_let
     let plan = Given::at("paris").record(steady()).report(report).suspended().plan();
     assert_eq!(goes_to(&plan), Some(Phase::Unmanaged));
 }
+
+#[test]
+fn a_role_that_was_given_up_under_a_policy_that_is_gone_waits_for_its_taker_to_the_very_moment() {
+    let given = Given::at("paris").record(in_phase(Phase::Handover)).report(locked(10)).deleted();
+    let plan = given.clone().for_ms(19_000).plan();
+    stays(&plan);
+    assert_eq!(crate::expect::again_in(&plan), Some(1_000));
+    assert_eq!(goes_to(&given.for_ms(20_000).plan()), Some(Phase::Steady));
+}

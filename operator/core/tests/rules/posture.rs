@@ -1,0 +1,131 @@
+//! What a site's workloads and traffic are to be.
+
+use bascule_core::memory::Stamp;
+use bascule_core::observation::{Fact, FlagValue, PodsAsked, ReplicasSeen, TrafficAt};
+use bascule_core::plan::{Plan, Step};
+use bascule_core::policy::Replicas;
+use bascule_core::record::Phase;
+use rstest::rstest;
+
+use crate::expect::{gate, goes_to, points_traffic};
+use crate::world::given::Given;
+use crate::world::record::{in_phase, steady};
+use crate::world::reports::primary;
+use crate::world::{item, site};
+
+fn scaled(plan: &Plan) -> Option<u32> {
+    plan.steps.iter().find_map(|s| match s {
+        Step::Scale { replicas, .. } => Some(*replicas),
+        _ => None,
+    })
+}
+
+/// Its workload runs so many pods, all of them ready.
+fn runs(mut given: Given, wanted: u32) -> Given {
+    given.seen.workloads.get_mut(&item("web")).unwrap().replicas =
+        Fact::now(ReplicasSeen { wanted, ready: wanted });
+    given
+}
+
+fn active(given: Given, active: Option<u32>) -> Given {
+    given.policy(|p| {
+        p.workloads.get_mut(&item("web")).unwrap().replicas =
+            Replicas { active, standby: Some(0), read_only: None }
+    })
+}
+
+#[rstest]
+#[case::asleep(runs(Given::at("paris").record(steady()), 0), Some(3))]
+#[case::as_somebody_scaled_it(runs(Given::at("paris").record(steady()), 2), None)]
+#[case::as_it_is_written(active(runs(Given::at("paris").record(steady()), 5), Some(5)), None)]
+#[case::not_as_it_is_written(active(runs(Given::at("paris").record(steady()), 3), Some(5)), Some(5))]
+#[case::at_another_site(runs(Given::at("lyon").record(steady()), 3), Some(0))]
+#[case::at_another_site_asleep(runs(Given::at("lyon").record(steady()), 0), None)]
+#[case::at_the_new_holder(runs(Given::at("lyon").record(in_phase(Phase::Promoting)), 0), Some(3))]
+#[case::at_the_old_one(runs(Given::at("paris").record(in_phase(Phase::Promoting)), 5), None)]
+#[case::at_the_target(runs(Given::at("lyon").record(in_phase(Phase::Requested)), 0), Some(3))]
+fn a_workload_has_the_size_of_its_role(#[case] given: Given, #[case] expected: Option<u32>) {
+    assert_eq!(scaled(&given.plan()), expected);
+}
+
+#[rstest]
+#[case::older((1, 9), true)]
+#[case::the_same((1, 10), true)]
+#[case::a_newer_serial((1, 11), false)]
+#[case::a_newer_epoch((2, 1), false)]
+fn traffic_that_is_elsewhere_by_no_newer_record_is_drawn_to_the_active_site(
+    #[case] at: (u64, u64),
+    #[case] drawn: bool,
+) {
+    assert_eq!(
+        points_traffic(&Given::at("paris").record(steady()).traffic_at("lyon", at.0, at.1).plan()),
+        drawn
+    );
+}
+
+#[test]
+fn only_traffic_for_reads_waits_for_a_pod() {
+    let mut given = Given::at("paris").record(steady()).traffic_at("lyon", 1, 9);
+    given.seen.workloads.get_mut(&item("web")).unwrap().replicas =
+        Fact::now(ReplicasSeen { wanted: 3, ready: 0 });
+    assert!(points_traffic(&given.plan()));
+    let mut here =
+        Given::at("lyon").record(in_phase(Phase::ReadOnly)).silent("paris", 60_000).traffic_at("lyon", 1, 10);
+    here.seen.workloads.get_mut(&item("web")).unwrap().replicas =
+        Fact::now(ReplicasSeen { wanted: 2, ready: 0 });
+    assert!(!here.plan().gates.iter().any(|g| g.name.ends_with("/serving")), "it is here already");
+}
+
+#[test]
+fn where_traffic_points_is_told_with_what_is_not_known() {
+    let found = |at: Option<Fact<TrafficAt>>| {
+        let mut given = Given::at("lyon").record(in_phase(Phase::Promoting)).report(primary(10)).verified(2);
+        given = given.stamped(Stamp::WriteVerified, 100);
+        match at {
+            Some(at) => given.seen.traffic.get_mut(&item("public")).unwrap().at = at,
+            None => given.seen.traffic.clear(),
+        }
+        gate(&given.plan(), "traffic").found.clone()
+    };
+    let at = |name: Option<&str>, differing: &[&str], silent: &[&str]| {
+        let words = |w: &[&str]| w.iter().map(ToString::to_string).collect();
+        Some(Fact::now(TrafficAt {
+            site: name.map(site),
+            differing: words(differing),
+            silent: words(silent),
+            ..TrafficAt::default()
+        }))
+    };
+    assert_eq!(found(at(Some("paris"), &[], &[])), "public answers paris");
+    assert_eq!(
+        found(at(Some("paris"), &[], &["a is silent", "b too"])),
+        "public answers paris (a is silent, b too)"
+    );
+    assert_eq!(found(at(None, &["a says lyon", "b says paris"], &[])), "public: a says lyon, b says paris");
+    assert_eq!(found(Some(Fact::unknown("timed out"))), "public: timed out");
+    assert_eq!(found(None), "public was not looked at yet");
+}
+
+#[test]
+fn who_has_not_seen_the_read_only_flag_is_told() {
+    let found = |change: fn(&mut Given)| {
+        let mut given = Given::at("paris").record(in_phase(Phase::Requested)).flag(FlagValue::ReadOnly);
+        given = given.facts("lyon", |f| f.ready_for = Some(10));
+        change(&mut given);
+        gate(&given.plan(), "readOnly").found.clone()
+    };
+    let seen = |g: &mut Given| {
+        g.seen.workloads.get_mut(&item("web")).unwrap().effective =
+            Fact::now(PodsAsked { pods: 3, read_only: 2, unknown: 1 });
+    };
+    assert_eq!(found(seen), "web: 2 of 3 pods have seen it, 1 did not answer");
+    assert_eq!(found(|g| g.seen.workloads.clear()), "web was not looked at yet");
+    assert_eq!(found(|g| *g = g.clone().policy(|p| p.workloads.clear())), "no workload has a flag");
+}
+
+#[test]
+fn a_site_that_a_policy_no_longer_names_takes_a_role_back_that_it_was_giving_away() {
+    let given = Given::at("paris").record(in_phase(Phase::Requested));
+    let given = given.policy(|p| p.sites = vec![site("lyon"), site("milan")]);
+    assert_eq!(goes_to(&given.plan()), Some(Phase::Steady));
+}
