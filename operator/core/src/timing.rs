@@ -230,6 +230,8 @@ mod tests {
         for p in [Profile::Metro, Profile::Region, Profile::Wan, Profile::Conservative] {
             assert_eq!(p.timing().violations(p.longest_election()), [], "{p}");
             assert_eq!(p.name().parse::<Profile>().unwrap(), p);
+            assert_eq!(p.to_string(), p.name());
+            assert_ne!(p.timing().violations(p.longest_election() * 2), [], "{p}");
         }
     }
 
