@@ -366,6 +366,18 @@ fn files_are_held_against_a_revision_without_checking_it_out() {
     assert!(!Path::new(&shop).exists(), "nothing is checked out");
 }
 
+#[test]
+fn a_path_that_never_was_is_named_beside_one_that_is() {
+    let files = Files::new();
+    repository_with(&files);
+    let (wrong, right) = (files.path("policies/shopp.yaml"), files.path("policies/shop.yaml"));
+    for given in [vec![wrong.as_str(), right.as_str()], vec![wrong.as_str()]] {
+        let said = plan(&[given, vec!["--against", "HEAD"]].concat());
+        assert_eq!(said.code, 1, "{said:?}");
+        assert!(said.err.contains("shopp.yaml, neither now nor in the revision HEAD"), "{said:?}");
+    }
+}
+
 /// The words of a line without the serial that nobody knew when it was planned.
 fn bare(words: &str) -> String {
     let Some((before, after)) = words.split_once(", serial ") else { return words.to_owned() };

@@ -130,7 +130,15 @@ pub fn revision(revision: &str, paths: &[PathBuf]) -> anyhow::Result<Given> {
             };
             Ok(found.into_iter().map(named).collect())
         };
-        given.files.extend(below(&path)?);
+        let found = below(&path)?;
+        if found.is_empty() && !path.exists() {
+            bail!(
+                "FILE: found nothing at {}, neither now nor in {}; expected a file or directory that is there, or was and is deleted",
+                path.display(),
+                given.words
+            );
+        }
+        given.files.extend(found);
         if !path.is_dir() {
             given.beside.extend(below(directory)?);
         }
