@@ -189,7 +189,7 @@ fn what_why_answers_is_part_of_the_json_and_documented() {
     for field in lyon.as_object().unwrap().keys() {
         assert!(documented.contains(&format!("`{field}`")), "docs/simulate.md does not say what {field} is");
     }
-    let none = simulate(&["examples/shop.yaml", "--for=1s", "-o", "json"]);
+    let none = simulate(&["examples/shop.yaml", "--for=11s", "-o", "json"]);
     assert_eq!(serde_json::from_str::<Value>(&none.out).unwrap()["why"], Value::Array(vec![]));
 }
 
@@ -362,6 +362,9 @@ fn a_wrong_question_is_said_so_that_it_can_be_mended() {
         &["examples/shop.yaml", "--for=1m", "--why=2m"],
         &["`why` is asked at 2 m, but only 60 s are watched (--for)", "ask earlier"],
     );
+    let unseen = ["something happens at 2 h 0 m", "only 60 s are watched (--for)", "watch for longer"];
+    fails(&["examples/shop.yaml", "--fail=site=paris@2h", "--for=1m"], &unseen);
+    fails(&["examples/shop.yaml", "--for=0s"], &["something happens at 10 s", "only 0 ms are watched"]);
     fails(&["examples/shop.yaml", "--why"], &["a value is required for '--why <[SITE@]TIME>'"]);
 }
 

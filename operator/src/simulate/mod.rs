@@ -322,6 +322,14 @@ fn scenario_for(
             "`why` is asked at {late}, but only {end} are watched (--for): ask earlier, or watch for longer"
         );
     }
+    if let Some((late, end)) = lasts.and_then(|end| Some((events.iter().map(|e| e.at).max()?, end)))
+        && late >= end
+    {
+        let (late, end) = (human(late), human(end));
+        bail!(
+            "something happens at {late} (--fail, --move or `events`), but only {end} are watched (--for): let it happen earlier, or watch for longer"
+        );
+    }
     Ok(Scenario {
         profile: profile.or(said.profile).unwrap_or(Profile::Wan),
         seed: args.seed.or(said.seed).unwrap_or(1),
