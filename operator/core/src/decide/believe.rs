@@ -2,10 +2,10 @@
 //!
 //! An arbiter that was restored from a backup, or emptied, holds less than was seen of it. Whoever has seen more refuses
 //! it ([`Situation::gone_back`]). A site that was away, or whose operator has just started, has seen nothing: before it
-//! takes its role up again it hears those who may have.
+//! takes its role up again, takes another's or acts on a Move, it hears those who may have.
 //!
-//! These are delays of a re-claim and nothing else, and each has an end: a re-claim may come as late as it likes, the
-//! rules of who may write do not ask when.
+//! These are delays of a proposal and nothing else: it may come as late as it likes, the rules of who may write do not ask
+//! when. Each wait for a word ends by itself; another absence begins it anew.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

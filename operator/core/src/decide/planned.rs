@@ -311,7 +311,7 @@ pub(super) fn prove_and_take(s: &Situation<'_>, policy: &Policy, record: &Record
 }
 
 /// Whether a replica's receiver has ended short of the position at which its source has stopped: a stopped server sends
-/// nothing more. While the receiver stands, what was sent before the stop may still be on its way.
+/// nothing more. While the receiver streams, what was sent before the stop may still be on its way. Wrong, it costs a rollback.
 fn lost_the_end(s: &Situation<'_>, policy: &Policy, record: &Record) -> bool {
     let in_phase = s.in_phase();
     policy.databases.keys().any(|name| {
