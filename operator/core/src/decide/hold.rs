@@ -144,7 +144,11 @@ fn manage_again(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut 
     let ready = gate.passed();
     plan.gates.push(gate);
     if ready {
-        let mut next = next::settled_again(s, record);
+        let mut next = match record.phase {
+            Phase::Unmanaged => next::settled_again(s, record),
+            // Only the promise changes: whatever else is recorded is not this rule's to mend.
+            _ => next::phase(s, record, record.phase.clone()),
+        };
         next.promise = s.promise(policy);
         next::propose(s, plan, next, "the policy is managed again");
     }

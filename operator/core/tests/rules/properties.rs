@@ -179,7 +179,10 @@ prop_compose! {
         g.observed = observed;
         g = g.for_ms(unchanged).lease(lease).view(view).flag(flag).traffic_at(at.0, at.1, at.2);
         if locking { g = g.locking(); }
-        for m in moves { g = g.moved(m); }
+        for m in moves {
+            // A hash is a Move's identity.
+            if g.moves.iter().all(|known| known.hash != m.hash) { g = g.moved(m); }
+        }
         if let Some(e) = verified { g = g.verified(e); }
         for other in names.iter().filter(|n| **n != me) {
             g = g.facts(other, |f| {

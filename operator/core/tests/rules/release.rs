@@ -129,6 +129,19 @@ fn an_unmanaged_hold_that_never_settled_is_managed_again_in_promoting() {
     assert!(matches!(next(&plan).promise.fences, Fences::Within { .. }));
 }
 
+#[rstest]
+#[case::as_it_is_written(true)]
+#[case::as_no_version_writes_it(false)]
+fn a_steady_hold_without_a_deadline_gets_its_promise_and_stays_steady(#[case] settled: bool) {
+    let mut record = steady();
+    record.settled = settled;
+    record.promise.fences = Fences::Never;
+    let plan = Given::at("paris").record(record).plan();
+    assert_eq!(next(&plan).phase, Phase::Steady);
+    assert_eq!(next(&plan).settled, settled);
+    assert!(matches!(next(&plan).promise.fences, Fences::Within { .. }));
+}
+
 #[test]
 fn while_the_policies_are_not_listed_the_role_is_re_claimed_and_nothing_else_happens() {
     let mut given = Given::at("paris").record(steady()).lease(Lease::Regained);
