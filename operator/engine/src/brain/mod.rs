@@ -38,7 +38,8 @@ use self::policy::{State, wait_after};
 use self::trouble::{Call, News, Troubles};
 use crate::ports::{ArbiterChange, Cas, GuardSession, Intent, JournalEntry, JournalKind, Renewed};
 
-/// The longest wait before the arbiter is listed again after a failure: meanwhile nothing is heard of the other sites.
+/// The longest wait before the arbiter is listed again after a failure: meanwhile nothing is heard of the other sites. It
+/// is no longer than the lease either, for one that comes back waits twice as long for what the others have seen.
 const LIST_AGAIN: Duration = Duration::from_secs(4);
 
 /// A watch that has held for so long is a good one: when it breaks, the arbiter is listed again at once.
@@ -278,7 +279,10 @@ impl Brain {
                         state.write_not_before = None;
                         self.dirty.insert(key.clone());
                     }
-                    if self.list_at.is_some() {
+                    // A listing that is under way, and a watch that looks well, may have been lost with the way to the
+                    // arbiter. At the start nothing has been.
+                    self.relists = 0;
+                    if self.list_at.is_some() || self.holder.returns() > 1 {
                         self.list_at = Some(now);
                     }
                 }
@@ -468,7 +472,7 @@ impl Brain {
         if forgets("a broken watch is begun anew") {
             return;
         }
-        self.list_at = Some(now + wait.min(LIST_AGAIN));
+        self.list_at = Some(now + wait.min(LIST_AGAIN).min(self.id.installation.timing.l()));
     }
 
     fn could_not_read(&mut self, what: Vec<String>) {

@@ -71,6 +71,8 @@ pub(super) struct State {
     pub(super) read_again_at: Option<Boottime>,
     /// The highest marks of any record that this process has seen.
     pub(super) seen_marks: Marks,
+    /// Higher marks that others have seen and when each was first heard of, until the record is read after that.
+    unread_marks: BTreeMap<Marks, Boottime>,
     /// The record was read at least once, or known not to exist.
     pub(super) record_known: bool,
     writes_failed: u32,
@@ -166,8 +168,8 @@ impl State {
     }
 
     /// The highest marks that this process or one of its guards has seen, or another site has said. They may have heard of
-    /// a change before this process: what they have seen counts once the record was read after their word, and asks for
-    /// that read.
+    /// a change before this process: what they have seen counts once the record was read after they were first heard to have
+    /// seen it, and asks for that read.
     pub(super) fn highest_seen(&mut self, now: Boottime) -> Marks {
         if forgets("what was seen counts before it is written down") {
             return Marks::default();
@@ -175,15 +177,21 @@ impl State {
         let reports = self.guards.values().filter_map(|g| g.report.as_ref());
         let guards = reports.map(|(r, at)| (Marks::from(r.high_water), *at));
         let sites = self.heard.values().filter_map(|heard| Some((heard.marks?, heard.at)));
-        let above: Vec<(Marks, Boottime)> =
-            guards.chain(sites).filter(|(m, _)| *m > self.seen_marks).collect();
-        for (marks, received) in above {
-            if self.fresh_since.is_some_and(|sent| sent >= received) {
-                self.seen_marks = self.seen_marks.max(marks);
+        let mut above: BTreeMap<Marks, Boottime> = BTreeMap::new();
+        for (marks, received) in guards.chain(sites).filter(|(m, _)| *m > self.seen_marks) {
+            // Reports may come faster than reads: the first of them counts.
+            let first = self.unread_marks.get(&marks).copied().unwrap_or(received);
+            above.entry(marks).and_modify(|t| *t = (*t).min(first)).or_insert(first);
+        }
+        for (marks, first) in &above {
+            if self.fresh_since.is_some_and(|sent| sent >= *first) {
+                self.seen_marks = self.seen_marks.max(*marks);
             } else {
                 self.want_read(now);
             }
         }
+        above.retain(|marks, _| *marks > self.seen_marks);
+        self.unread_marks = above;
         self.seen_marks
     }
 
@@ -438,4 +446,58 @@ fn contact(report: &Report, received_at: Boottime) -> Option<LastContact> {
         received: p.held()?,
         reported_at: received_at - p.age.duration() - upstream.message_age?.duration(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marks(serial: u64) -> Marks {
+        Marks { generation: 0, epoch: 1, serial }
+    }
+
+    fn ms(n: u64) -> Boottime {
+        Boottime::from_millis(n)
+    }
+
+    fn says(state: &mut State, serial: u64, at: Boottime) {
+        let heard = Heard { question: 1, marks: Some(marks(serial)), at };
+        state.heard.insert("lyon".try_into().unwrap(), heard);
+    }
+
+    #[test]
+    fn what_was_seen_elsewhere_counts_after_a_read_that_was_sent_later() {
+        let mut state = State::default();
+        says(&mut state, 7, ms(100));
+        assert_eq!(state.highest_seen(ms(100)), Marks::default());
+        assert!(state.read_wanted);
+        state.fresh_since = Some(ms(99));
+        assert_eq!(state.highest_seen(ms(150)), Marks::default());
+        state.fresh_since = Some(ms(100));
+        assert_eq!(state.highest_seen(ms(200)), marks(7));
+    }
+
+    #[test]
+    fn words_that_come_faster_than_reads_do_not_put_off_what_they_say() {
+        let mut state = State::default();
+        says(&mut state, 7, ms(100));
+        state.highest_seen(ms(100));
+        says(&mut state, 7, ms(300));
+        state.highest_seen(ms(300));
+        state.fresh_since = Some(ms(101));
+        says(&mut state, 7, ms(500));
+        assert_eq!(state.highest_seen(ms(500)), marks(7));
+    }
+
+    #[test]
+    fn a_word_that_was_taken_back_waits_anew_when_it_is_heard_again() {
+        let mut state = State::default();
+        says(&mut state, 7, ms(100));
+        state.highest_seen(ms(100));
+        says(&mut state, 0, ms(200));
+        state.highest_seen(ms(200));
+        state.fresh_since = Some(ms(201));
+        says(&mut state, 7, ms(300));
+        assert_eq!(state.highest_seen(ms(300)), Marks::default());
+    }
 }

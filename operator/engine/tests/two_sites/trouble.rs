@@ -1,11 +1,12 @@
 //! What people hear of an arbiter, and of a cluster, that does not answer.
 
 use bascule_core::guard::wire::Role;
+use bascule_core::policy::After;
 use bascule_engine::brain::Event;
 use bascule_engine::ports::{ArbiterChange, NoUpstream};
 
 use crate::quiet::quiet;
-use crate::world::{Faults, World, site};
+use crate::world::{Faults, World, policy, site};
 
 fn lyon(w: &mut World) -> &mut Faults {
     &mut w.places.get_mut(&site("lyon")).unwrap().faults
@@ -69,11 +70,45 @@ fn a_watch_that_breaks_at_once_is_opened_again_later_and_later() {
     assert_eq!(orders(&w, from, "list"), 1, "the first time at once");
     w.run(60_000);
     let listed = orders(&w, from, "list");
-    assert!((15..=25).contains(&listed), "at most every four seconds: {listed}");
+    assert!((28..=34).contains(&listed), "at most once in the time of a lease, two seconds: {listed}");
     assert!(journaled(&w, "the watch of records and facts breaks") >= 1);
     lyon(&mut w).watch = false;
     w.run(20_000);
     assert_eq!(shown(&w), None);
+}
+
+/// Lyon cannot renew for a while and then can again; how often it lists in the half second after.
+fn lists_after_a_gap(w: &mut World) -> usize {
+    lyon(w).renew = Some("no answer in time".to_owned());
+    w.run(5_000);
+    lyon(w).renew = None;
+    let from = w.log.len();
+    w.run(500);
+    orders(w, from, "list")
+}
+
+#[test]
+fn a_site_that_comes_back_lists_at_once_though_its_watch_looks_well() {
+    assert_eq!(lists_after_a_gap(&mut quiet()), 1);
+}
+
+#[test]
+fn a_site_that_comes_back_does_not_wait_for_a_listing_that_was_lost_with_the_way() {
+    let mut w = quiet();
+    w.run(10_000);
+    lyon(&mut w).lost_list = true;
+    let broken = ArbiterChange::Broken { reason: "silent".to_owned() };
+    w.later(&site("lyon"), 1, Event::Changed(broken));
+    w.run(100);
+    lyon(&mut w).lost_list = false;
+    assert_eq!(lists_after_a_gap(&mut w), 1);
+}
+
+#[test]
+fn a_process_that_starts_lists_once() {
+    let mut w = World::new(&policy(After::Never));
+    w.run(500);
+    assert_eq!(orders(&w, 0, "list"), 1);
 }
 
 #[test]

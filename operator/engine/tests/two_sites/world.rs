@@ -156,6 +156,8 @@ pub struct Faults {
     pub renew: Option<String>,
     pub leases: Option<String>,
     pub list: Option<String>,
+    /// Nobody answers a listing, and no deadline has passed yet.
+    pub lost_list: bool,
     pub facts: Option<String>,
     pub upstream: Option<NoUpstream>,
     pub unreadable: Vec<String>,
@@ -374,6 +376,9 @@ impl World {
                 let records = self.record.iter().map(|(_, rev)| (key(), *rev)).collect();
                 let facts = self.facts.iter().map(|(s, f)| ((key(), s.clone()), f.clone())).collect();
                 let faults = &self.places[me].faults;
+                if faults.lost_list {
+                    return;
+                }
                 if let Some(reason) = faults.list.clone() {
                     return self.later(me, 2, Event::Listed(Err(reason)));
                 }

@@ -209,8 +209,8 @@ impl World {
             let it = &self.databases[db];
             it.policy == *policy
                 && Some(it.site) != active
-                // Without a record nobody is named as active, and who writes is no copy.
-                && (active.is_some() || it.server.run != (Run::Primary { open: true }))
+                // Without a record nobody is named as active, and a primary is no copy, open or not.
+                && (active.is_some() || !matches!(it.server.run, Run::Primary { .. }))
                 && !it.server.stream.on
                 && !self.lives_unheard(it.site)
         };
