@@ -13,10 +13,11 @@ use bascule_sim::sample;
 use bascule_sim::search::{Base, Begins, Case, Failure, Found, explore, menu, pairs, shrink, singles};
 use bascule_sim::small;
 
-const USAGE: &str = "bascule-sim singles [FLOW…] | pairs [everywhere] [FLOW…] | explore SECONDS [NUMBER [CASES]] | corpus FILE | replay CASE | bench FILE | small [WORD…]
+const USAGE: &str = "bascule-sim singles [FLOW…] | pairs [everywhere [SHARE/OF]] [FLOW…] | explore SECONDS [NUMBER [CASES]] | corpus FILE | replay CASE | bench FILE | small [WORD…]
   singles   every effect boundary of every flow with every fault; a table of what was covered
   pairs     every pair of faults in every flow, each pair at another boundary, the second fault up to six boundaries
-            after the first (half an hour on two cores); everywhere: each pair at every boundary (half a day)
+            after the first (half an hour on two cores); everywhere: each pair at every boundary (half a day);
+            0/40: the first of forty shares of that, scattered over all of it
   explore   random flows, seeds and faults for so many seconds, or about so many cases; failures are shrunk and printed with their replay
   corpus    plays every case of a file again; each must hold
   replay    plays one case, given as JSON, and tells its story
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
     let done = match args.first().map(String::as_str) {
         Some("singles") => enumerate(rest, None),
         Some("pairs") => match rest.split_first() {
-            Some((first, flows)) if first == "everywhere" => enumerate(flows, Some(Begins::Everywhere)),
+            Some((first, flows)) if first == "everywhere" => everywhere(flows),
             _ => enumerate(rest, Some(Begins::Somewhere)),
         },
         Some("explore") => chance(rest),
@@ -49,6 +50,18 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+fn everywhere(rest: &[String]) -> Result<bool, String> {
+    let Some((share, of)) = rest.first().and_then(|word| word.split_once('/')) else {
+        return enumerate(rest, Some(Begins::Everywhere { share: 0, of: 1 }));
+    };
+    let number = |text: &str| text.parse::<u64>().map_err(|_| format!("{text:?} is no number\n{USAGE}"));
+    let (share, of) = (number(share)?, number(of)?);
+    if share >= of {
+        return Err(format!("{share}/{of}: the shares are 0/{of} to {}/{of}", of.saturating_sub(1)));
+    }
+    enumerate(rest.get(1..).unwrap_or_default(), Some(Begins::Everywhere { share, of }))
 }
 
 #[expect(

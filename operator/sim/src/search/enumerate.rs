@@ -118,8 +118,26 @@ pub(super) fn points(base: &Base) -> impl Iterator<Item = When> + '_ {
 pub enum Begins {
     /// Each pair at one boundary of the flow, another one for each pair.
     Somewhere,
-    /// Each pair at each boundary.
-    Everywhere,
+    /// Each pair at each boundary; of all these cases, one share of so many, scattered over all of them.
+    Everywhere {
+        /// Which share, from 0 on.
+        share: u64,
+        /// How many shares make up the whole.
+        of: u64,
+    },
+}
+
+impl Begins {
+    /// Whether the `n`-th case of everything is played.
+    fn plays(self, n: usize) -> bool {
+        match self {
+            Self::Somewhere => true,
+            // Neighbours fall into different shares.
+            Self::Everywhere { share, of } => {
+                ((n as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) % of.max(1) == share
+            }
+        }
+    }
 }
 
 /// Each pair of faults; the second begins up to [`APART`] boundaries after the first. `part` of `parts`: for several
@@ -138,11 +156,11 @@ pub fn pairs(base: &Base, part: usize, parts: usize, begins: Begins) -> Found {
             let walks = i * 31 + j * 17;
             let chosen = match begins {
                 Begins::Somewhere => vec![walks % points.len()],
-                Begins::Everywhere => (0..points.len()).collect(),
+                Begins::Everywhere { .. } => (0..points.len()).collect(),
             };
             for at in chosen {
                 n += 1;
-                if n % parts != part {
+                if n % parts != part || !begins.plays(n) {
                     continue;
                 }
                 let later = (at + (i + j * 3) % (APART + 1)).min(points.len() + APART);
