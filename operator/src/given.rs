@@ -12,13 +12,22 @@ pub fn namespace(files: &[File<'_>], otherwise: Option<&Namespace>, verb: &str) 
     let mut found: Vec<String> = files.iter().flat_map(|f| namespaces(f, &limits)).collect();
     found.sort_unstable();
     found.dedup();
+    let whose = |namespace: &String| {
+        let of: Vec<&str> = files
+            .iter()
+            .filter(|f| namespaces(f, &limits).contains(namespace))
+            .map(|f| f.path)
+            .take(2)
+            .collect();
+        format!("{namespace} ({})", of.join(", "))
+    };
     let usual = otherwise.map_or("default", Namespace::as_str);
     let namespace = match found.as_slice() {
         [] => usual,
         [one] => one,
         several => bail!(
             "found objects of the namespaces {}, expected one: Moves act on policies of their own namespace; {verb} one namespace at a time",
-            several.join(", ")
+            several.iter().map(whose).collect::<Vec<_>>().join(", ")
         ),
     };
     // One that is no name is refused by intake, at its place in the file.

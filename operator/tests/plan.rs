@@ -183,6 +183,18 @@ fn a_flag_in_another_place_is_set_there_and_the_old_one_is_let_go() {
 }
 
 #[test]
+fn a_site_under_another_name_lets_go_of_everything_that_the_old_one_had() {
+    told_changed(
+        "plan-site-renamed",
+        &[
+            ("- name: lyon", "- name: rome"),
+            ("- site: lyon", "- site: rome"),
+            ("{ site: lyon,", "{ site: rome,"),
+        ],
+    );
+}
+
+#[test]
 fn a_new_policy_begins_at_its_initial_site() {
     told("plan-new", &["examples/pilot-light.yaml"], 2);
 }
@@ -504,7 +516,10 @@ fn what_is_wrong_is_said_so_that_it_can_be_mended() {
     let empty = Path::new(&empty).parent().unwrap().display().to_string();
     fails(&[&empty], &["found no FailoverPolicy and no Move in 0 files"]);
     let other = files.changed("other.yaml", "shop.yaml", &[("namespace: shop", "namespace: eu")]);
-    fails(&[SHOP, &other], &["the namespaces eu, shop, expected one", "plan one namespace at a time"]);
+    fails(
+        &[SHOP, &other],
+        &["the namespaces eu (", "other.yaml), shop (", "expected one", "plan one namespace at a time"],
+    );
     fails(&[SHOP, "--against", &other], &["the state before", "metadata.namespace: found eu, expected shop"]);
     let labelled = files.changed(
         "labelled.yaml",

@@ -244,7 +244,12 @@ fn every_policy_of_a_file_is_simulated_with_the_moves_that_are_its_own() {
     let of = |i: usize, field: &str| json["policies"][i][field].as_str().unwrap().to_owned();
     assert_eq!((of(0, "policy"), of(1, "policy")), ("shop/shop".to_owned(), "shop/wiki".to_owned()));
     assert!(json["policies"][0]["events"][0]["what"].as_str().unwrap().contains("2026-11-28-paris-kernel"));
-    assert_eq!(json["policies"][1]["events"][0]["what"], "paris loses power, for good");
+    let event = &json["policies"][1]["events"][0];
+    assert_eq!(event["what"], "paris loses power, for good");
+    assert_eq!(
+        (&event["fail"], &event["site"], &event["lastsMs"]),
+        (&"site".into(), &"paris".into(), &Value::Null)
+    );
     let one = simulate(&[&all, "--policy", "wiki", "-o", "json"]);
     assert_eq!(serde_json::from_str::<Value>(&one.out).unwrap()["policy"], "shop/wiki");
 }

@@ -67,12 +67,25 @@ impl LossBound {
 
     /// The bound in words: `4096 bytes known, 3.4 s unseen`.
     pub fn words(&self) -> String {
+        self.words_by(human)
+    }
+
+    /// [`LossBound::words`] for people who compare it with `max`: exact where rounding would show both as the same.
+    pub fn words_beside(&self, max: &MaxDataLoss) -> String {
+        let same = self.unseen.is_some_and(|s| human(s.duration()) == human(max.seconds));
+        if same && !self.within(max) {
+            return self.words_by(|d| format!("{} ms", d.as_millis()));
+        }
+        self.words()
+    }
+
+    fn words_by(&self, time: impl Fn(Duration) -> String) -> String {
         let bytes = self
             .bytes
             .map_or_else(|| "an unknown number of bytes".to_owned(), |b| format!("{b} bytes known"));
         let unseen = self.unseen.map_or_else(
             || "an unknown time unseen".to_owned(),
-            |s| format!("{} unseen", human(s.duration())),
+            |s| format!("{} unseen", time(s.duration())),
         );
         format!("{bytes}, {unseen}")
     }
@@ -136,6 +149,15 @@ mod tests {
         assert!(!silent_site(None, Some(Boottime::from_millis(9)), Duration::ZERO).within(&MAX));
         assert!(!silent_site(Some(&contact(5, 5, 0)), None, Duration::ZERO).within(&MAX));
         assert!(!LossBound::NOTHING.worst(LossBound::UNKNOWN).within(&MAX));
+    }
+
+    #[test]
+    fn what_is_too_long_never_reads_as_what_is_allowed() {
+        let bound = |ms| LossBound { bytes: Some(7), unseen: Some(Millis(ms)) };
+        assert_eq!(bound(5_000).words_beside(&MAX), "7 bytes known, 5 s unseen");
+        assert_eq!(bound(5_041).words_beside(&MAX), "7 bytes known, 5041 ms unseen");
+        assert_eq!(bound(6_041).words_beside(&MAX), "7 bytes known, 6 s unseen");
+        assert_eq!(bound(5_000).words(), "7 bytes known, 5 s unseen");
     }
 
     #[test]

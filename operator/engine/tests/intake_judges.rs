@@ -47,7 +47,9 @@ fn intake_judges_every_object_as_the_api_server_does() {
                 wrong.push(format!("{}: expected '{words}', found acceptance", case.name));
             }
             (Some(words), Err(problems)) => {
-                let said = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  ");
+                // The reason alone is what the API server says: people are shown it beside its field.
+                let said =
+                    problems.iter().map(|p| format!("{p}\n  {}", p.reason)).collect::<Vec<_>>().join("\n  ");
                 if !said.contains(words) {
                     wrong.push(format!("{}: expected '{words}', found:\n  {said}", case.name));
                 }
@@ -107,7 +109,7 @@ spec:
         refusals(text),
         [
             "a.yaml:10:14: spec.failover.cooldwn: unknown field 'cooldwn', expected one of: cooldown, databaseLost, promote, serveReads, switchoverDeadline",
-            "a.yaml:11:22: spec.failover.promote.after: found the number 30, expected text; quote it: \"30\"",
+            "a.yaml:11:22: spec.failover.promote.after: found the number 30, expected text; quote it: \"30\", or give it a unit where the field takes one: 30s, 30Mi",
         ]
     );
     let mended = text.replace("cooldwn", "cooldown").replace("30", "30m");

@@ -162,5 +162,12 @@ fn let_go(was: Option<&Policy>, is: Option<&Policy>, change: Change) -> Vec<Stri
         return Vec::new();
     };
     let named = is.map(words::named).unwrap_or_default();
-    words::named(was).into_iter().filter(|object| !named.contains(object)).collect()
+    let mut gone: Vec<String> =
+        words::named(was).into_iter().filter(|object| !named.contains(object)).collect();
+    if let Some(is) = is {
+        let kept = words::in_every_site(was).into_iter().filter(|object| named.contains(object));
+        let left: Vec<_> = was.sites.iter().filter(|site| !is.sites.contains(site)).collect();
+        gone.extend(kept.flat_map(|object| left.iter().map(move |site| format!("{object} at {site}"))));
+    }
+    gone
 }

@@ -297,11 +297,18 @@ pub fn named(policy: &Policy) -> Vec<String> {
             database.instances.keys().map(|site| format!("{} at {site}", database_words(policy, name, site))),
         );
     }
+    all.extend(in_every_site(policy));
+    all.extend(policy.traffic.values().map(|t| format!("DNS {}", t.dns.name)));
+    all
+}
+
+/// What a policy names once and every one of its sites has.
+pub fn in_every_site(policy: &Policy) -> Vec<String> {
+    let mut all = Vec::new();
     for (name, workload) in &policy.workloads {
         all.push(workload_words(policy, name));
         all.extend(workload.read_only.as_ref().map(|flag| flag_words(policy, flag)));
     }
-    all.extend(policy.traffic.values().map(|t| format!("DNS {}", t.dns.name)));
     all
 }
 

@@ -93,7 +93,7 @@ pub struct SimulateArgs {
     pub profile: Option<String>,
 
     /// The seed of all chance. [default: 1]
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true, value_parser = seed)]
     pub seed: Option<u64>,
 
     /// How long it is watched from the moment everything is steady; left out: until nothing more happens.
@@ -117,6 +117,11 @@ pub struct SimulateArgs {
 struct Case {
     policy: Policy,
     scenario: Scenario,
+}
+
+/// The number after `--seed`.
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("expected a whole number from 0 to {}", u64::MAX))
 }
 
 /// Simulates and prints; the exit code says whether the promises were held.

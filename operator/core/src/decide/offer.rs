@@ -274,7 +274,7 @@ pub(super) fn take(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &m
             bound.within(max),
             if bound == LossBound::UNKNOWN { Answer::Unknown } else { Answer::No },
             "loss",
-            bound.words(),
+            bound.words_beside(max),
             format!("at most {} bytes and {} unseen", max.bytes, human(max.seconds)),
         ));
     }

@@ -213,7 +213,11 @@ pub(super) fn promote_gates(
             accepted || bound.within(max),
             if bound == LossBound::UNKNOWN { Answer::Unknown } else { Answer::No },
             "loss",
-            if accepted { format!("{}; accepted by a person", bound.words()) } else { bound.words() },
+            if accepted {
+                format!("{}; accepted by a person", bound.words())
+            } else {
+                bound.words_beside(max)
+            },
             format!("at most {} bytes and {} unseen", max.bytes, human(max.seconds)),
         )
         .aged(last_contact_age(s, policy)),

@@ -229,12 +229,15 @@ fn late_withdrawal(s: &Situation<'_>, policy: &Policy, record: &Record) -> Optio
     let wait = withdrawal_wait(s, record);
     let automatic = policy.failover.promote_after != After::Never && record.promise.fences != Fences::Never;
     (automatic && !policy.databases.is_empty() && grace + wait > most).then(|| {
+        let way_out = match most.checked_sub(wait).filter(|rest| !rest.is_zero()) {
+            Some(rest) => format!("with a restartGrace of at most {} it could be taken", human(rest)),
+            None => format!("no restartGrace helps while maxDataLoss.time is not above {}", human(wait)),
+        };
         format!(
-            "spec.failover.databaseLost.restartGrace is {} and maxDataLoss.time {}: a database whose node dies while its site lives is offered only {} later, when nobody may take it any more; with at most {} it could be taken",
+            "spec.failover.databaseLost.restartGrace is {} and maxDataLoss.time {}: a database whose node dies while its site lives is offered only {} later, when nobody may take it any more; {way_out}",
             human(grace),
             human(most),
             human(grace + wait),
-            human(most.saturating_sub(wait)),
         )
     })
 }
@@ -309,7 +312,7 @@ fn within_loss(s: &Situation<'_>, policy: &Policy, record: &Record, row: &SiteRo
                 Some(false),
                 "DataLossTimeTooShort",
                 format!(
-                    "spec.failover.promote.maxDataLoss.time is {} and can never hold: a lost site is certain to have stopped only {} after its last sign of life; at least that is needed",
+                    "spec.failover.promote.maxDataLoss.time is {} and can never hold: a lost site is certain to have stopped only {} after its last sign of life; more than that is needed, by as much as a replica's last contact may be older than that sign (seconds, when little is written)",
                     human(max.seconds),
                     human(stops)
                 ),
@@ -329,7 +332,7 @@ fn within_loss(s: &Situation<'_>, policy: &Policy, record: &Record, row: &SiteRo
             false if bound == LossBound::UNKNOWN => {
                 Err((None, "LossUnknown", format!("{name}: what is at risk is not known")))
             }
-            false => Err((Some(false), "LossTooLarge", format!("{name}: {}", bound.words()))),
+            false => Err((Some(false), "LossTooLarge", format!("{name}: {}", bound.words_beside(max)))),
         };
     }
     match (row.streaming, row.missing) {

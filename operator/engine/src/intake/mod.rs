@@ -38,7 +38,7 @@ impl fmt::Display for Finding {
         if self.field.is_empty() {
             return f.write_str(&self.reason);
         }
-        write!(f, "{}: {}", self.field, self.reason)
+        write!(f, "{}: {}", self.field, once(&self.field, &self.reason))
     }
 }
 
@@ -77,13 +77,28 @@ impl fmt::Display for Problem {
         if let Some(field) = &self.field {
             write!(f, ": {field}")?;
         }
-        write!(f, ": {}", self.reason)
+        write!(f, ": {}", self.field.as_ref().map_or(&*self.reason, |field| once(field, &self.reason)))
     }
+}
+
+/// A reason beside its field. The definitions' own rules begin with the field, for API servers do not name it; where
+/// both would say the same, the field with its number says it.
+fn once<'a>(field: &str, reason: &'a str) -> &'a str {
+    let Some((named, rest)) = reason.split_once(": ") else { return reason };
+    let mut without_numbers = String::new();
+    for part in field.trim_start_matches("spec.").split_inclusive(['[', ']']) {
+        match part.strip_suffix(']') {
+            Some(number) if number.bytes().all(|b| b.is_ascii_digit()) => without_numbers.push(']'),
+            _ => without_numbers.push_str(part),
+        }
+    }
+    if named == without_numbers { rest } else { reason }
 }
 
 impl From<Problem> for SourceError {
     fn from(problem: Problem) -> Self {
         let Problem { file, line, column, field, reason } = problem;
+        let reason = field.as_ref().map_or(&*reason, |field| once(field, &reason)).to_owned();
         Self { file, line, column, field, reason }
     }
 }
@@ -113,6 +128,24 @@ impl Findings {
         match value {
             Some(value) if self.0.is_empty() => Ok(value),
             _ => Err(Invalid { findings: self.0 }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::once;
+
+    #[test]
+    fn a_field_is_named_once() {
+        for (field, reason, shown) in [
+            ("spec.traffic[0].dns.addresses", "traffic[].dns.addresses: found paris", "found paris"),
+            ("spec.traffic[0]", "traffic[]: expected one member", "expected one member"),
+            ("spec.traffic[0]", "traffic[].dns.name: found a", "traffic[].dns.name: found a"),
+            ("spec.sites", "found 1 site: paris", "found 1 site: paris"),
+            ("spec.sites[a]", "sites[]: found", "sites[]: found"),
+        ] {
+            assert_eq!(once(field, reason), shown, "{field}");
         }
     }
 }

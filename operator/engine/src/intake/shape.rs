@@ -40,8 +40,17 @@ fn mismatch(expected: &str, found: &Value) -> String {
         Value::Object(_) => words("object"),
     };
     let way_out = match (expected, found) {
-        ("string", Value::Bool(_) | Value::Number(_)) => format!("; quote it: \"{found}\""),
-        ("integer" | "boolean", Value::String(_)) => "; remove the quotes".to_owned(),
+        ("string", Value::Bool(_)) => format!("; quote it: \"{found}\""),
+        ("string", Value::Number(_)) => {
+            format!(
+                "; quote it: \"{found}\", or give it a unit where the field takes one: {found}s, {found}Mi"
+            )
+        }
+        // Text that cannot be meant so was not quoted by mistake.
+        ("integer", Value::String(text)) if text.parse::<i64>().is_ok() => "; remove the quotes".to_owned(),
+        ("boolean", Value::String(text)) if matches!(text.as_str(), "true" | "false") => {
+            "; remove the quotes".to_owned()
+        }
         _ => String::new(),
     };
     format!("found {shown}, expected {}{way_out}", words(expected))

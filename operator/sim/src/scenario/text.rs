@@ -7,7 +7,7 @@ use bascule_core::policy::Policy;
 use serde_json::{Value, json};
 
 use super::play::latency;
-use super::{Judgement, Line, Outage, Played, Promised, Scenario, length};
+use super::{Judgement, Line, Outage, Played, Promised, Scenario, What, length};
 
 /// The number of the shape of the JSON. It grows when a field goes or changes its meaning.
 pub const VERSION: u32 = 1;
@@ -66,6 +66,9 @@ impl Played {
     /// The last line: whether the policy kept its word.
     pub fn verdict(&self) -> String {
         let verdict = match self.promises.iter().filter(|p| p.is_broken()).count() {
+            0 if self.account.outages.iter().any(|o| o.to.is_none()) => {
+                "every promise was held, and nobody can write: a person has to act".to_owned()
+            }
             0 => "every promise was held".to_owned(),
             1 => "1 promise was broken".to_owned(),
             n => format!("{n} promises were broken"),
@@ -211,11 +214,16 @@ impl Played {
             Promised::Broken => "broken",
             Promised::Nothing => "notPromised",
         };
-        let events = self
-            .scenario
-            .events
-            .iter()
-            .map(|e| json!({ "atMs": ms(e.at), "what": e.words(), "lastsMs": e.lasts.map(ms) }));
+        let events = self.scenario.events.iter().map(|e| {
+            // The names are those of a scenario file, so that a program can write one from the answer.
+            let (kind, name, site) = match &e.what {
+                What::Fault { kind, site } => ("fail", kind.name, site.as_ref().map(|(_, site)| site.as_str())),
+                What::Switch(to) => ("switchTo", to.as_str(), None),
+                What::Move(mv) => ("move", mv.name.as_str(), None),
+                What::Revert(mv) => ("revert", mv.name.as_str(), None),
+            };
+            json!({ "atMs": ms(e.at), "what": e.words(), kind: name, "site": site, "lastsMs": e.lasts.map(ms) })
+        });
         let lines = self.lines.iter().map(|l| {
             json!({ "atMs": ms(l.at), "who": l.who, "what": l.what, "again": l.again, "untilMs": ms(l.until) })
         });

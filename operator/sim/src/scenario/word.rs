@@ -22,6 +22,11 @@ pub fn fault(text: &str, sites: &[SiteName]) -> Result<Event, String> {
         ));
     };
     let (name, of) = head.split_once('=').map_or((head, None), |(name, site)| (name, Some(site)));
+    if of.is_none() && sites.iter().any(|s| s.as_str() == name) {
+        return Err(format!(
+            "found the site {name:?} without a kind of fault, expected for example site={text}"
+        ));
+    }
     let kind = kind(name)?;
     let (at, lasts) = times.split_once('+').map_or((times, None), |(at, lasts)| (at, Some(lasts)));
     let at = time("the time after @", at)?;
@@ -253,6 +258,7 @@ mod tests {
             ("site=paris@10s+0s", vec!["a duration of nothing"]),
             ("site=paris@25h", vec!["at most 24h"]),
             ("site=paris", vec!["found no time", "site=paris@10s"]),
+            ("paris@10s", vec!["the site \"paris\" without a kind", "site=paris@10s"]),
             ("third", vec!["found no time", "third@10s"]),
             ("operator=paris@4s+60s", vec!["takes no duration", "use operator-frozen"]),
         ] {
