@@ -379,6 +379,58 @@ fn files_are_held_against_a_revision_without_checking_it_out() {
 }
 
 #[test]
+fn a_branch_is_planned_between_two_revisions_whatever_lies_there_now() {
+    let files = Files::new();
+    let repository = repository_with(&files);
+    let bound = [("maxDataLoss: { bytes: 16Mi, time: 1m }", "maxDataLoss: { bytes: 1Gi, time: 1m }")];
+    files.changed("policies/shop.yaml", "shop.yaml", &bound);
+    files.changed("policies/move.yaml", "move.yaml", &[]);
+    commit(&repository, "a move, and a bound");
+    fs::remove_dir_all(files.path("policies")).unwrap();
+    let directory = files.path("policies");
+
+    let said = plan(&[&directory, "--git", "HEAD~1..HEAD", BEFORE, "-o", "markdown"]);
+    assert_eq!(said.code, 2, "{said:?}");
+    let first = repository.revparse_single("HEAD~1").unwrap().id().to_string();
+    insta::assert_snapshot!("plan-pull-request", said.out.replace(&first[..12], "0123456789ab"));
+    let back = plan(&[&directory, "--git", "HEAD..HEAD~1", BEFORE]);
+    assert!(back.out.contains("spec.failover.promote.maxDataLoss.bytes  1Gi -> 16Mi"), "{back:?}");
+    assert!(!back.out.contains("loosens a bound"), "{back:?}");
+    let wrong = plan(&[&directory, "--git", "HEAD"]);
+    assert!(wrong.err.contains("--git HEAD: expected two revisions"), "{wrong:?}");
+    let wrong = plan(&[&directory, "--git", "mian..HEAD"]);
+    assert!(wrong.err.contains("--git mian") && wrong.err.contains("no revision of that name"), "{wrong:?}");
+}
+
+#[test]
+fn the_example_for_pull_requests_writes_the_comment_and_fails_where_there_is_no_plan() {
+    let files = Files::new();
+    let repository = repository_with(&files);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/ci/plan.sh");
+    let job = |base: &str| {
+        Command::new("sh")
+            .arg(&script)
+            .current_dir(files.path(""))
+            .env("BASE", base)
+            .env("POLICIES", "policies")
+            .env("BASCULE", env!("CARGO_BIN_EXE_bascule"))
+            .env_remove("CONTEXTS")
+            .output()
+            .unwrap()
+    };
+    files.changed("policies/shop.yaml", "shop.yaml", &[("after: 30s", "after: 5s")]);
+    commit(&repository, "earlier");
+    let done = job("HEAD~1");
+    let comment = fs::read_to_string(files.path("plan.md")).unwrap();
+    assert!(done.status.success(), "{done:?}");
+    assert!(comment.starts_with("<!-- bascule plan -->") && comment.contains("promote.after"), "{comment}");
+    assert_eq!(String::from_utf8(done.stdout).unwrap(), comment);
+
+    assert_eq!(job("nowhere").status.code(), Some(1));
+    assert!(fs::read_to_string(files.path("plan.md")).unwrap().contains("There is no plan"));
+}
+
+#[test]
 fn a_path_that_never_was_is_named_beside_one_that_is() {
     let files = Files::new();
     repository_with(&files);

@@ -17,7 +17,7 @@ use super::act::{View, cannot_be};
 use super::state::{Before, Case};
 use super::told::{Act, Change, PolicyPlan};
 use super::unknown::not_asked;
-use super::{Asked, later, stands, words};
+use super::{Asked, later, loosens, stands, words};
 use crate::telling::Progress;
 
 /// The plan of one policy.
@@ -81,6 +81,7 @@ pub fn plan(case: &Case, before: &Before, asked: &Asked) -> anyhow::Result<Polic
     if case.change == Change::Changed && acts.iter().any(begins_database) {
         unknown.push(stands::DISKS.to_owned());
     }
+    notes.extend(two_in_one(was.as_ref(), is.as_ref(), &acts));
     unknown.extend(not_asked(case, &acts, was.as_ref(), is.as_ref(), live, asked));
     Ok(PolicyPlan {
         policy: case.key.to_string(),
@@ -92,6 +93,18 @@ pub fn plan(case: &Case, before: &Before, asked: &Asked) -> anyhow::Result<Polic
         acts,
         unknown,
         notes,
+    })
+}
+
+/// A change that moves a role and loosens a bound at once.
+fn two_in_one(was: Option<&Policy>, is: Option<&Policy>, acts: &[Act]) -> Option<String> {
+    let moves = acts.iter().flat_map(|act| &act.moves).any(|mv| mv.to.is_some());
+    let loosened = was.zip(is).map(|(was, is)| loosens::bounds(was, is)).unwrap_or_default();
+    (moves && !loosened.is_empty()).then(|| {
+        format!(
+            "This moves a role and loosens a bound in one change: {}. Who approves the one may not see the other; two changes are safer.",
+            loosened.join(", ")
+        )
     })
 }
 

@@ -53,6 +53,9 @@ impl Against {
     }
 }
 
+/// The option that names two revisions.
+pub const GIT_OPTION: &str = "--git";
+
 const EXPECTED: &str = "live, a file or directory, or a git revision such as main, HEAD~1 or git:main";
 
 /// Files from before, not read yet.
@@ -99,21 +102,38 @@ pub fn files(path: &Path) -> anyhow::Result<Given> {
     Ok(Given { words: path.display().to_string(), files, ..Given::default() })
 }
 
-/// The same paths in a revision.
-pub fn revision(revision: &str, paths: &[PathBuf]) -> anyhow::Result<Given> {
-    let option = || format!("--against {revision}");
+/// The two revisions of `BASE..HEAD`.
+pub fn between(text: &str) -> anyhow::Result<(String, String)> {
+    match text.split_once("..") {
+        // Three dots mean the base that both have in common, which takes the whole history to find.
+        Some((base, head)) if !base.is_empty() && !head.is_empty() && !head.starts_with('.') => {
+            Ok((base.to_owned(), head.to_owned()))
+        }
+        _ => bail!("--git {text}: expected two revisions with two dots between them, such as main..HEAD"),
+    }
+}
+
+/// The same paths in a revision, which was said after `option`.
+pub fn revision(option: &str, revision: &str, paths: &[PathBuf]) -> anyhow::Result<Given> {
+    // Of two revisions, neither need be what lies there now.
+    let one_of_two = option == GIT_OPTION;
+    let option = || format!("{option} {revision}");
     let mut given = Given { same_paths: true, ..Given::default() };
     for path in paths {
         let path = absolute(path)?;
         let directory = if path.is_dir() { path.as_path() } else { path.parent().unwrap_or(&path) };
         let Some(repository) = Local::holding(directory).with_context(option)? else {
             bail!(
-                "--against {revision}: found no file or directory of that name, and {} lies in no git repository; expected {EXPECTED}",
+                "{}: found no file or directory of that name, and {} lies in no git repository; expected {EXPECTED}",
+                option(),
                 path.display()
             );
         };
         let commit = repository.commit(revision).with_context(|| {
-            format!("--against {revision}: found no file or directory and no revision of that name; expected {EXPECTED}")
+            format!(
+                "{}: found no file or directory and no revision of that name; expected {EXPECTED}",
+                option()
+            )
         })?;
         let id = commit.to_string();
         let is_id = revision.starts_with(&id) || id.starts_with(revision);
@@ -131,7 +151,7 @@ pub fn revision(revision: &str, paths: &[PathBuf]) -> anyhow::Result<Given> {
             Ok(found.into_iter().map(named).collect())
         };
         let found = below(&path)?;
-        if found.is_empty() && !path.exists() {
+        if found.is_empty() && !one_of_two && !path.exists() {
             bail!(
                 "FILE: found nothing at {}, neither now nor in {}; expected a file or directory that is there, or was and is deleted",
                 path.display(),
@@ -176,6 +196,14 @@ pub fn after(paths: &[PathBuf], against: &Against) -> anyhow::Result<Vec<Loaded>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_revisions_have_two_dots_between_them() {
+        assert_eq!(between("main..HEAD").unwrap(), ("main".to_owned(), "HEAD".to_owned()));
+        for wrong in ["main", "..HEAD", "main..", "main...HEAD", ".."] {
+            assert!(between(wrong).unwrap_err().to_string().contains("main..HEAD"), "{wrong}");
+        }
+    }
 
     #[test]
     fn what_follows_against_is_never_two_things_at_once() {

@@ -16,7 +16,9 @@
 //! | `unknown` | what was nobody asked about? |
 //! | `words` | which real objects are touched, from which value to which? |
 //! | `told` | what does a plan say? Its JSON |
+//! | `loosens` | does it loosen a bound beside moving a role? |
 //! | `text` | how is it read? |
+//! | `markdown` | how is it read in a pull request? |
 
 mod act;
 mod acts;
@@ -26,6 +28,8 @@ mod fields;
 pub mod files;
 mod later;
 mod live;
+mod loosens;
+mod markdown;
 mod risk;
 mod stands;
 mod state;
@@ -42,7 +46,7 @@ use bascule_core::name::Namespace;
 use bascule_core::timing::Profile;
 use bascule_engine::intake::moves::{Command, Target};
 use bascule_engine::intake::read::File;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 
 use self::against::Against;
@@ -50,7 +54,7 @@ use self::files::Loaded;
 use self::state::{Before, SeenMove, State};
 use self::told::{Plan, VERSION};
 use crate::given;
-use crate::telling::{Output, print};
+use crate::telling::print;
 use crate::why::ask::Cluster;
 
 /// The exit code when something changes.
@@ -83,6 +87,7 @@ Examples:
   bascule plan shop/ --against live --context lyon      the whole directory, at lyon
   bascule plan move.yaml --against live                 a Move, in the state of now
   bascule plan move.yaml --against shop.yaml            the same without a cluster
+  bascule plan policies --git main..HEAD -o markdown    the comment of a pull request: examples/ci
   bascule plan move.yaml --against live -o json | jq '.policies[].acts[].blockers'";
 
 /// What is asked.
@@ -116,9 +121,25 @@ pub struct PlanArgs {
     #[arg(long)]
     pub context: Option<String>,
 
+    /// What a branch changes, such as main..HEAD: FILE as it is in the second revision, against the first.
+    #[arg(long, value_name = "BASE..HEAD", conflicts_with_all = ["against", "kubeconfig", "context"])]
+    pub git: Option<String>,
+
     /// How the answer is written.
     #[arg(short, long, value_enum, default_value_t)]
-    pub output: Output,
+    pub output: Written,
+}
+
+/// How a plan is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Written {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+    /// For people who read a pull request.
+    Markdown,
 }
 
 /// What holds for every policy of a plan.
@@ -135,16 +156,26 @@ pub struct Asked {
 /// Plans and prints; the exit code says whether something changes.
 pub async fn run(args: PlanArgs) -> anyhow::Result<ExitCode> {
     let asked = asked(&args)?;
-    let against = Against::of(args.against.as_deref())?;
+    let between = args.git.as_deref().map(against::between).transpose()?;
+    let against = match &between {
+        Some((base, _)) => Against::Revision(base.clone()),
+        None => Against::of(args.against.as_deref())?,
+    };
     if against != Against::Live && (args.kubeconfig.is_some() || args.context.is_some()) {
         bail!("--kubeconfig and --context choose the cluster of --against live; add it, or leave them out");
     }
     let otherwise = args.namespace.as_deref().map(Namespace::try_from).transpose().context("--namespace")?;
-    let loaded = against::after(&args.files, &against)?;
+    let loaded = match &between {
+        Some((_, head)) => against::revision(against::GIT_OPTION, head, &args.files)?.files,
+        None => against::after(&args.files, &against)?,
+    };
     let given = match &against {
         Against::Nothing | Against::Live => None,
         Against::Files(path) => Some(against::files(path)?),
-        Against::Revision(revision) => Some(against::revision(revision, &args.files)?),
+        Against::Revision(revision) => {
+            let option = if between.is_some() { against::GIT_OPTION } else { "--against" };
+            Some(against::revision(option, revision, &args.files)?)
+        }
     };
     let files: Vec<File<'_>> = loaded.iter().map(Loaded::as_file).collect();
     // Where FILE is empty or names no namespace, what it replaces may.
@@ -169,8 +200,9 @@ pub async fn run(args: PlanArgs) -> anyhow::Result<ExitCode> {
         notes: acts::renamed(&cases)?,
     };
     match args.output {
-        Output::Text => print(&text::whole(&plan))?,
-        Output::Json => print(&(serde_json::to_string_pretty(&plan).context("the answer as JSON")? + "\n"))?,
+        Written::Text => print(&text::whole(&plan))?,
+        Written::Json => print(&(serde_json::to_string_pretty(&plan).context("the answer as JSON")? + "\n"))?,
+        Written::Markdown => print(&markdown::whole(&plan))?,
     }
     Ok(if plan.changes { ExitCode::from(CHANGES) } else { ExitCode::SUCCESS })
 }

@@ -96,7 +96,7 @@ const fn idle_words(p: &PolicyPlan) -> &'static str {
 }
 
 /// The plan in half a line.
-fn sum(p: &PolicyPlan) -> String {
+pub(super) fn sum(p: &PolicyPlan) -> String {
     let mut words = Vec::new();
     match p.change {
         Change::None => {}
@@ -127,11 +127,11 @@ fn in_short(mv: &MovePlan) -> String {
     }
 }
 
-fn count(n: usize, one: &str, many: &str) -> String {
+pub(super) fn count(n: usize, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }
 
-fn now(p: &PolicyPlan) -> String {
+pub(super) fn now(p: &PolicyPlan) -> String {
     let n = &p.now;
     let Some(active) = &n.active else { return "nobody is active: there is no record yet".to_owned() };
     let mut words = vec![format!("{active} is active")];
@@ -173,7 +173,7 @@ fn one_act(p: &PolicyPlan, act: &Act, out: &mut Out) {
     }
 }
 
-fn moved(mv: &MovePlan, blocked: bool) -> String {
+pub(super) fn moved(mv: &MovePlan, blocked: bool) -> String {
     let to = mv.to.as_ref().map(|to| format!(" to {to}")).unwrap_or_default();
     let end = mv.verdict.as_deref().unwrap_or("waits");
     // What stands in the way is told there.
@@ -189,7 +189,7 @@ fn blocked(f: &Finding) -> String {
     lines.join("\n")
 }
 
-fn steps(all: &[Step]) -> String {
+pub(super) fn steps(all: &[Step]) -> String {
     let width = all.iter().map(|s| s.site.chars().count()).max().unwrap_or_default();
     let line = |s: &Step| {
         let at = format!("+{:.1} s", Duration::from_millis(s.at_ms).as_secs_f64());
@@ -214,7 +214,7 @@ fn steps(all: &[Step]) -> String {
     all.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-fn objects(all: &[Object]) -> String {
+pub(super) fn objects(all: &[Object]) -> String {
     let site = |o: &Object| o.site.clone().unwrap_or_else(|| "-".to_owned());
     let sites = all.iter().map(|o| site(o).chars().count()).max().unwrap_or_default();
     let names = all.iter().map(|o| o.what.chars().count()).max().unwrap_or_default();
@@ -233,7 +233,7 @@ fn or_none(value: Option<&String>) -> String {
     value.cloned().unwrap_or_else(|| "nothing".to_owned())
 }
 
-fn takes(e: &Expected) -> String {
+pub(super) fn takes(e: &Expected) -> String {
     let ms = |ms: u64| human(Duration::from_millis(ms));
     let mut words = Vec::new();
     if let Some(pause) = e.write_pause_ms {
@@ -261,7 +261,7 @@ fn takes(e: &Expected) -> String {
 }
 
 /// A field's value as in YAML, in one line.
-fn value_of(value: &Value) -> String {
+pub(super) fn value_of(value: &Value) -> String {
     match value {
         Value::Null => "nothing".to_owned(),
         Value::String(text) => text.clone(),

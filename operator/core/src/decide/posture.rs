@@ -252,7 +252,11 @@ fn traffic(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan)
     for (name, t) in &policy.traffic {
         let Some(at) = s.seen.traffic.get(name).and_then(|t| t.at.value()) else { continue };
         let newer = (at.epoch, at.serial) > (record.epoch, record.serial);
-        if at.site.as_ref() != Some(s.me) && !newer && t.dns.addresses.contains_key(s.me) {
+        // Addresses that are right already are marked with the new epoch all the same: an update that an earlier holder
+        // sent, and that comes late, goes by the mark which it found.
+        let stale = record.active == *s.me && at.epoch < record.epoch;
+        let elsewhere = at.site.as_ref() != Some(s.me);
+        if (elsewhere || stale) && !newer && t.dns.addresses.contains_key(s.me) {
             plan.steps.push(Step::PointTraffic {
                 traffic: name.clone(),
                 site: s.me.clone(),

@@ -63,6 +63,30 @@ fn traffic_that_is_elsewhere_by_no_newer_record_is_drawn_to_the_active_site(
     );
 }
 
+#[rstest]
+#[case::marked_in_this_hold(2, 9, false)]
+#[case::marked_by_the_holder_before(1, 9, true)]
+#[case::not_marked(0, 0, true)]
+#[case::by_a_newer_record(3, 1, false)]
+fn addresses_that_are_right_already_are_marked_with_the_new_epoch(
+    #[case] epoch: u64,
+    #[case] serial: u64,
+    #[case] marks: bool,
+) {
+    let mut record = steady();
+    record.epoch = 2;
+    let plan = Given::at("paris").record(record).traffic_at("paris", epoch, serial).plan();
+    assert_eq!(points_traffic(&plan), marks);
+}
+
+#[test]
+fn a_site_that_serves_reads_marks_no_addresses_that_are_right_already() {
+    let mut record = in_phase(Phase::ReadOnly);
+    record.epoch = 2;
+    let given = Given::at("lyon").record(record).silent("paris", 60_000).traffic_at("lyon", 1, 9);
+    assert!(!points_traffic(&given.plan()));
+}
+
 #[test]
 fn only_traffic_for_reads_waits_for_a_pod() {
     let mut given = Given::at("paris").record(steady()).traffic_at("lyon", 1, 9);

@@ -54,9 +54,9 @@ impl Disturbances {
         began > ended
     }
 
-    /// When the world was last disturbed.
-    pub(crate) fn last(&self) -> Option<Moment> {
-        self.0.iter().map(|(at, _)| *at).max()
+    /// When the world was last disturbed, until `now`: what will end later was noted when it began.
+    pub(crate) fn last(&self, now: Moment) -> Option<Moment> {
+        self.0.iter().map(|(at, _)| *at).filter(|at| *at <= now).max()
     }
 }
 

@@ -269,7 +269,7 @@ impl World {
         };
         let since = before.filter(|(_, a)| *a == amiss).map_or(now, |(since, _)| since);
         self.judge.statuses.amiss.insert(policy.clone(), (since, amiss.clone()));
-        let disturbed = self.judge.disturbed.last().filter(|t| *t <= now);
+        let disturbed = self.judge.disturbed.last(now);
         let patience = match amiss {
             Amiss::Traffic(_) => QUIET_LOOK + SILENT_ABOUT,
             Amiss::Phase(..) | Amiss::Writer(_) | Amiss::Copy(_) => SILENT_ABOUT,

@@ -114,6 +114,7 @@ impl World {
             }
             if let Some(own) = self.faults[at].fault.fate() {
                 self.faults[at].begun = true;
+                self.judge.disturbed.once(self.now);
                 self.judge.disturbed.once(self.now + own.lateness());
                 let who = self.actor_name(actor);
                 self.transcript.fault(self.now, &format!("{who}: {}", self.faults[at].fault.words(self)));
