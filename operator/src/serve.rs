@@ -1,4 +1,7 @@
-//! Health and metrics over HTTP.
+//! Health and metrics over HTTP, for whoever can reach the port: a kubelet, Prometheus, and those who mean harm.
+//!
+//! Nobody is asked who he is, so everything is bounded: connections, headers, and the time of each of both. What is
+//! open here must not take the descriptors and the memory that the lease of this site hangs on.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +14,12 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use bascule_adapters::strangers::{Stranger, Strangers};
 use bascule_engine::run::Pulse;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::metrics::{Metrics, Now};
@@ -19,6 +27,24 @@ use crate::metrics::{Metrics, Now};
 /// The engine has handled nothing for so long: it hangs, and the process should be started anew. The engine ticks
 /// several times a second.
 const HANGS: Duration = Duration::from_secs(30);
+
+/// How many connections may be open: one beyond them closes the oldest.
+const CONNECTIONS: usize = 64;
+
+/// How long a request's head may take, and how long a connection may wait for the next request.
+const HEAD: Duration = Duration::from_secs(5);
+
+/// How long a connection may last: whoever scrapes makes another one. Longer than the slowest answer.
+const CONNECTION: Duration = Duration::from_secs(60);
+
+/// The largest head of a request, in bytes.
+const HEAD_BYTES: usize = 16 << 10;
+
+/// How many headers a request may have.
+const HEADERS: usize = 64;
+
+/// How long to wait when no connection can be accepted: one that closes makes room.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
 /// What is asked when somebody asks.
 #[derive(Clone)]
@@ -35,15 +61,46 @@ pub struct Shared {
 
 /// Serves `/healthz`, `/readyz` and `/metrics` until the process ends.
 pub async fn serve(listen: SocketAddr, shared: Shared) -> anyhow::Result<()> {
-    let listener = tokio::net::TcpListener::bind(listen)
-        .await
-        .with_context(|| format!("--http-listen {listen} cannot be used"))?;
+    let listener =
+        TcpListener::bind(listen).await.with_context(|| format!("--http-listen {listen} cannot be used"))?;
+    accept(listener, shared).await;
+    Ok(())
+}
+
+async fn accept(listener: TcpListener, shared: Shared) {
     let app = Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_text))
         .with_state(shared);
-    axum::serve(listener, app).await.context("the HTTP server ended")
+    let room = Strangers::room_for(CONNECTIONS);
+    loop {
+        match listener.accept().await {
+            Ok((tcp, _)) => drop(tokio::spawn(converse(tcp, app.clone(), room.enter()))),
+            Err(error) => {
+                tracing::warn!(%error, "accepting a connection to the HTTP port");
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+            }
+        }
+    }
+}
+
+/// Answers one connection's requests until it ends, for long enough, or until its place is needed.
+async fn converse(tcp: TcpStream, app: Router, stranger: Stranger) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_buf_size(HEAD_BYTES)
+        .max_headers(HEADERS)
+        .serve_connection(TokioIo::new(tcp), TowerToHyperService::new(app));
+    tokio::select! {
+        ended = tokio::time::timeout(CONNECTION, connection) => {
+            if let Ok(Err(error)) = ended {
+                tracing::debug!(%error, "a connection to the HTTP port");
+            }
+        }
+        () = stranger.sent_away() => {}
+    }
 }
 
 /// Alive: the engine handles events. Losing the arbiter or the API server is no reason to be restarted.
@@ -88,6 +145,9 @@ async fn metrics_text(State(shared): State<Shared>) -> Response {
             .into_response(),
     }
 }
+
+#[cfg(test)]
+mod hostile;
 
 #[cfg(test)]
 mod tests {

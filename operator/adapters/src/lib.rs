@@ -4,9 +4,12 @@ pub mod arbiter;
 pub mod boottime;
 pub mod dns;
 pub mod finding;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod git;
 pub mod guards;
 mod http1;
 pub mod kube;
 pub mod postgres;
 pub mod site;
+pub mod strangers;

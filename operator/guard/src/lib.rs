@@ -10,6 +10,8 @@ mod clock;
 mod clone;
 mod config;
 mod control;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod install;
 mod journal;
 mod link;

@@ -6,13 +6,18 @@ use std::time::Duration;
 use bascule_core::guard::wire::{FromGuard, FromOperator, Hello, MAX_FRAME};
 use futures::{SinkExt, StreamExt};
 use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_util::bytes::Bytes;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use crate::tls;
+
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 
 /// How long connecting, the handshake and one write may take.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -72,7 +77,7 @@ impl Link {
         }
     }
 
-    async fn connect(&self, turn: usize) -> Result<Conversation, String> {
+    async fn connect(&self, turn: usize) -> Result<Conversation<TlsStream<TcpStream>>, String> {
         let at = &self.operator;
         let addresses: Vec<_> = match tokio::time::timeout(DEADLINE, tokio::net::lookup_host(at)).await {
             Ok(Ok(found)) => found.collect(),
@@ -95,16 +100,23 @@ impl Link {
             Ok(Err(e)) => return Err(format!("{at} ({address}): {e}")),
             Err(_) => return Err(format!("{at} ({address}): no connection within {DEADLINE:?}")),
         };
-        let codec = LengthDelimitedCodec::builder().max_frame_length(MAX_FRAME).new_codec();
-        let mut framed = Framed::new(tls, codec);
+        let mut framed = framed(tls);
         write(&mut framed, &FromGuard::Hello(self.hello.clone())).await?;
         Ok(framed)
     }
 }
 
-type Conversation = Framed<tokio_rustls::client::TlsStream<TcpStream>, LengthDelimitedCodec>;
+type Conversation<S> = Framed<S, LengthDelimitedCodec>;
 
-async fn write(framed: &mut Conversation, message: &FromGuard) -> Result<(), String> {
+/// What is said over a stream, in frames of at most [`MAX_FRAME`] bytes.
+fn framed<S: AsyncRead + AsyncWrite>(stream: S) -> Conversation<S> {
+    Framed::new(stream, LengthDelimitedCodec::builder().max_frame_length(MAX_FRAME).new_codec())
+}
+
+async fn write<S: AsyncRead + AsyncWrite + Unpin>(
+    framed: &mut Conversation<S>,
+    message: &FromGuard,
+) -> Result<(), String> {
     let bytes = serde_json::to_vec(message).map_err(|e| e.to_string())?;
     match tokio::time::timeout(DEADLINE, framed.send(Bytes::from(bytes))).await {
         Ok(Ok(())) => Ok(()),
@@ -114,8 +126,8 @@ async fn write(framed: &mut Conversation, message: &FromGuard) -> Result<(), Str
 }
 
 /// Speaks and listens until one side ends it; says why it ended.
-async fn converse(
-    mut framed: Conversation,
+async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
+    mut framed: Conversation<S>,
     say: &mut mpsc::Receiver<FromGuard>,
     heard: &mpsc::Sender<FromLink>,
 ) -> String {

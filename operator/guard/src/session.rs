@@ -8,6 +8,9 @@ use bascule_core::position::{Lsn, Timeline};
 use bascule_core::time::Millis;
 use tokio_postgres::{Client, NoTls};
 
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
+
 /// How long one statement may take unless it says otherwise.
 const STATEMENT: Duration = Duration::from_secs(5);
 

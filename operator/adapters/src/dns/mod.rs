@@ -10,6 +10,8 @@
 //! could not be opened proves that nothing was sent.
 
 mod apply;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod mark;
 mod observe;
 mod port;

@@ -42,10 +42,10 @@ impl From<String> for ReadError {
 }
 
 /// One RRset as a server has it.
-struct RrSet {
-    authoritative: bool,
-    records: Vec<Record>,
-    alias: Option<String>,
+pub(super) struct RrSet {
+    pub(super) authoritative: bool,
+    pub(super) records: Vec<Record>,
+    pub(super) alias: Option<String>,
 }
 
 async fn rrset(
@@ -56,17 +56,23 @@ async fn rrset(
     deadline: Instant,
 ) -> Result<RrSet, ReadError> {
     let reply = ask(server, &question(name, kind), signer, deadline).await.map_err(|e| e.to_string())?;
+    usable(&reply, signer.is_some())?;
+    Ok(sort(&reply, name, kind))
+}
+
+/// Whether anything can be learned from an answer.
+pub(super) fn usable(reply: &Reply, signed: bool) -> Result<(), ReadError> {
     if !matches!(reply.rcode(), ResponseCode::NoError | ResponseCode::NXDomain) {
         let why = format!("it answered {}", reply.rcode_text());
         return Err(ReadError { why, rejects_key: reply.rejects_key() });
     }
-    if signer.is_some() && !reply.authentic {
+    if signed && !reply.authentic {
         return Err("its answer is not signed with our key".to_owned().into());
     }
-    Ok(sort(&reply, name, kind))
+    Ok(())
 }
 
-fn sort(reply: &Reply, name: &Name, kind: RecordType) -> RrSet {
+pub(super) fn sort(reply: &Reply, name: &Name, kind: RecordType) -> RrSet {
     let own = || reply.message.answers.iter().filter(|r| r.name == *name);
     RrSet {
         authoritative: reply.message.authoritative,
@@ -155,7 +161,7 @@ pub(super) async fn basis(
     })
 }
 
-fn addresses(a: &[Record], aaaa: &[Record]) -> BTreeSet<IpAddr> {
+pub(super) fn addresses(a: &[Record], aaaa: &[Record]) -> BTreeSet<IpAddr> {
     let one = |record: &Record| match &record.data {
         RData::A(a) => Some(IpAddr::V4(a.0)),
         RData::AAAA(a) => Some(IpAddr::V6(a.0)),
@@ -164,7 +170,7 @@ fn addresses(a: &[Record], aaaa: &[Record]) -> BTreeSet<IpAddr> {
     a.iter().chain(aaaa).filter_map(one).collect()
 }
 
-fn mark(records: &[Record]) -> MarkFound {
+pub(super) fn mark(records: &[Record]) -> MarkFound {
     let texts: Vec<String> = records
         .iter()
         .filter_map(|r| match &r.data {

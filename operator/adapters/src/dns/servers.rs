@@ -11,7 +11,7 @@ use hickory_proto::rr::{Name, RData, RecordType};
 use tokio::time::{Instant, timeout_at};
 
 use super::target::DnsTarget;
-use super::wire::{ask, question};
+use super::wire::{Reply, ask, question};
 use bascule_core::observation::Fact;
 
 /// A name server. It may have several addresses; it has answered when one of them has.
@@ -67,26 +67,34 @@ async fn ns_from(target: &DnsTarget, server: SocketAddr, deadline: Instant) -> R
     if !reply.message.authoritative {
         return Err("it is not an authority for the zone".to_owned());
     }
-    let glue = |name: &Name| -> Vec<IpAddr> {
-        let records = reply.message.additionals.iter().filter(|r| r.name == *name);
-        records.filter_map(|r| address(&r.data)).collect()
-    };
     let mut servers = Vec::new();
-    for record in reply.message.answers.iter().filter(|r| r.name == target.zone) {
-        let RData::NS(ns) = &record.data else { continue };
-        let mut addresses = glue(&ns.0);
+    for (name, mut addresses) in named(&reply, &target.zone) {
         if addresses.is_empty() {
-            addresses = resolve(target, server, &ns.0, deadline).await;
+            addresses = resolve(target, server, &name, deadline).await;
         }
         // IPv4 first: a host without IPv6 then finds the server at its first try.
         addresses.sort_unstable();
         addresses.dedup();
         servers.push(Server {
-            name: Some(ns.0.to_string()),
+            name: Some(name.to_string()),
             addresses: addresses.into_iter().map(|ip| SocketAddr::new(ip, target.ns_port)).collect(),
         });
     }
     if servers.is_empty() { Err("it has no NS records for the zone".to_owned()) } else { Ok(servers) }
+}
+
+/// The zone's NS records, each with the addresses that the same answer tells.
+pub(super) fn named(reply: &Reply, zone: &Name) -> Vec<(Name, Vec<IpAddr>)> {
+    let glue = |name: &Name| -> Vec<IpAddr> {
+        let records = reply.message.additionals.iter().filter(|r| r.name == *name);
+        records.filter_map(|r| address(&r.data)).collect()
+    };
+    let own = reply.message.answers.iter().filter(|r| r.name == *zone);
+    own.filter_map(|record| match &record.data {
+        RData::NS(ns) => Some((ns.0.clone(), glue(&ns.0))),
+        _ => None,
+    })
+    .collect()
 }
 
 /// A name server's addresses: from the zone itself when the name lies in it, else from the system's resolver.

@@ -236,14 +236,14 @@ pub(super) async fn over(
 }
 
 /// What makes a datagram or frame the answer to one question.
-struct Check {
-    id: u16,
+pub(super) struct Check {
+    pub(super) id: u16,
     op_code: OpCode,
     queries: Vec<Query>,
     verifier: Option<TSigVerifier>,
 }
 
-fn seal(mut message: Message, signer: Option<&TSigner>) -> Result<(Vec<u8>, Check), String> {
+pub(super) fn seal(mut message: Message, signer: Option<&TSigner>) -> Result<(Vec<u8>, Check), String> {
     let verifier = match signer {
         None => None,
         Some(signer) => {
@@ -256,7 +256,7 @@ fn seal(mut message: Message, signer: Option<&TSigner>) -> Result<(Vec<u8>, Chec
 }
 
 impl Check {
-    fn open(&mut self, bytes: &[u8]) -> Result<Reply, String> {
+    pub(super) fn open(&mut self, bytes: &[u8]) -> Result<Reply, String> {
         let message = Message::from_vec(bytes).map_err(|e| format!("not a DNS message: {e}"))?;
         if message.message_type != MessageType::Response
             || message.id != self.id

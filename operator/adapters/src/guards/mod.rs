@@ -4,6 +4,8 @@
 //! reason that its own log shows too.
 
 mod disks;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod session;
 mod tls;
 
@@ -19,11 +21,15 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use crate::strangers::Strangers;
+
 pub use disks::Disks;
 pub use tls::{TlsError, certificate_name};
 
 /// How many guards may be connected at once.
 const MAX_SESSIONS: usize = 2048;
+/// How many connections may be open at once whose guard has not greeted yet.
+const MAX_STRANGERS: usize = 256;
 /// How many messages may wait for one guard. It reads all the time: one that lets them pile up is broken.
 const MAX_WAITING: usize = 32;
 /// How many events may wait for the engine; then the guards' questions wait in their sockets.
@@ -82,6 +88,8 @@ struct Shared {
     events: mpsc::Sender<GuardEvent>,
     certificates: PathBuf,
     disks: Disks,
+    /// Room for guards that have greeted.
+    room: Arc<Semaphore>,
 }
 
 impl Shared {
@@ -115,8 +123,13 @@ impl GuardListener {
         let listener = TcpListener::bind(address).await.map_err(wrong)?;
         let address = listener.local_addr().map_err(wrong)?;
         let (events, received) = mpsc::channel(MAX_EVENTS);
-        let shared =
-            Arc::new(Shared { table: Mutex::default(), events, certificates, disks: Disks::default() });
+        let shared = Arc::new(Shared {
+            table: Mutex::default(),
+            events,
+            certificates,
+            disks: Disks::default(),
+            room: Arc::new(Semaphore::new(MAX_SESSIONS)),
+        });
         tokio::spawn(accept(listener, shared.clone(), stop));
         Ok((Self { shared, address }, received))
     }
@@ -162,7 +175,7 @@ impl Guards for GuardListener {
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>, stop: CancellationToken) {
-    let room = Arc::new(Semaphore::new(MAX_SESSIONS));
+    let strangers = Strangers::room_for(MAX_STRANGERS);
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
@@ -178,16 +191,11 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, stop: CancellationTo
                 continue;
             }
         };
-        let Ok(permit) = room.clone().try_acquire_owned() else {
-            tracing::warn!(%peer, "{MAX_SESSIONS} guards are connected: no room for another");
-            continue;
-        };
-        let (shared, stop) = (shared.clone(), stop.child_token());
+        let (shared, stop, stranger) = (shared.clone(), stop.child_token(), strangers.enter());
         tokio::spawn(async move {
-            if let Err(why) = session::run(tcp, &shared, stop).await {
+            if let Err(why) = session::run(tcp, stranger, &shared, stop).await {
                 tracing::warn!(%peer, %why, "a guard's connection was not accepted");
             }
-            drop(permit);
         });
     }
 }

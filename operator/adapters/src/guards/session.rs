@@ -7,6 +7,7 @@ use bascule_core::guard::wire::{FromGuard, FromOperator, Hello, MAX_FRAME, PROTO
 use bascule_engine::ports::{GuardEvent, GuardSession};
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -15,21 +16,40 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 use tokio_util::sync::CancellationToken;
 
-use super::{Entry, GuardKey, MAX_WAITING, Shared, tls};
+use super::{Entry, GuardKey, MAX_SESSIONS, MAX_WAITING, Shared, tls};
 use crate::boottime;
+use crate::strangers::Stranger;
 
 /// How long the handshake and the first message may take, and one write.
 const DEADLINE: Duration = Duration::from_secs(2);
 /// Without a question for this long the guard counts as gone: it asks several times a second.
 const SILENT: Duration = Duration::from_secs(15);
 
-type Conversation = Framed<TlsStream<TcpStream>, LengthDelimitedCodec>;
+type Conversation<S> = Framed<S, LengthDelimitedCodec>;
+
+/// What is said over a stream, in frames of at most [`MAX_FRAME`] bytes.
+pub(super) fn framed<S: AsyncRead + AsyncWrite>(stream: S) -> Conversation<S> {
+    Framed::new(stream, LengthDelimitedCodec::builder().max_frame_length(MAX_FRAME).new_codec())
+}
 
 /// Runs one connection. An error is one that ended before the guard was known.
-pub(super) async fn run(tcp: TcpStream, shared: &Arc<Shared>, stop: CancellationToken) -> Result<(), String> {
-    let (mut framed, hello) = timeout(DEADLINE * 2, welcome(tcp, shared))
-        .await
-        .map_err(|_| "no greeting within the time for it".to_owned())??;
+pub(super) async fn run(
+    tcp: TcpStream,
+    stranger: Stranger,
+    shared: &Arc<Shared>,
+    stop: CancellationToken,
+) -> Result<(), String> {
+    let greeted = tokio::select! {
+        greeted = timeout(DEADLINE * 2, welcome(tcp, shared)) => greeted,
+        () = stranger.sent_away() => return Err("no greeting before so many others came".to_owned()),
+    };
+    let (mut framed, hello) = greeted.map_err(|_| "no greeting within the time for it".to_owned())??;
+    drop(stranger);
+    let Ok(_room) = shared.room.clone().try_acquire_owned() else {
+        let reason = format!("{MAX_SESSIONS} guards are connected: no room for another");
+        let _ = write(&mut framed, &FromOperator::Refuse { reason: reason.clone() }).await;
+        return Err(reason);
+    };
     let key = GuardKey::from(&hello);
     let (say, mut saying) = mpsc::channel(MAX_WAITING);
     let (end, ended) = (stop, CancellationToken::new());
@@ -54,12 +74,16 @@ pub(super) async fn run(tcp: TcpStream, shared: &Arc<Shared>, stop: Cancellation
     Ok(())
 }
 
-async fn welcome(tcp: TcpStream, shared: &Shared) -> Result<(Conversation, Hello), String> {
+async fn welcome(
+    tcp: TcpStream,
+    shared: &Shared,
+) -> Result<(Conversation<TlsStream<TcpStream>>, Hello), String> {
     tcp.set_nodelay(true).map_err(|e| e.to_string())?;
+    // Whoever only connects costs no reading of certificates.
+    tcp.readable().await.map_err(|e| e.to_string())?;
     let config = tls::server(&shared.certificates).map_err(|e| e.to_string())?;
     let tls = TlsAcceptor::from(config).accept(tcp).await.map_err(|e| format!("handshake: {e}"))?;
-    let codec = LengthDelimitedCodec::builder().max_frame_length(MAX_FRAME).new_codec();
-    let mut framed = Framed::new(tls, codec);
+    let mut framed = framed(tls);
     let reason = match read(&mut framed).await? {
         FromGuard::Hello(hello) if hello.protocol != PROTOCOL => {
             format!("the guard speaks version {}, this operator speaks {PROTOCOL}", hello.protocol)
@@ -110,8 +134,8 @@ async fn register(
 }
 
 /// Reads and writes until one side ends it; says why.
-async fn converse(
-    framed: &mut Conversation,
+pub(super) async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
+    framed: &mut Conversation<S>,
     saying: &mut mpsc::Receiver<FromOperator>,
     shared: &Shared,
     (session, key): (GuardSession, &GuardKey),
@@ -161,7 +185,9 @@ async fn converse(
     }
 }
 
-async fn read(framed: &mut Conversation) -> Result<FromGuard, String> {
+pub(super) async fn read<S: AsyncRead + AsyncWrite + Unpin>(
+    framed: &mut Conversation<S>,
+) -> Result<FromGuard, String> {
     match framed.next().await {
         Some(Ok(bytes)) => {
             serde_json::from_slice(&bytes).map_err(|e| format!("it said something unintelligible: {e}"))
@@ -171,7 +197,10 @@ async fn read(framed: &mut Conversation) -> Result<FromGuard, String> {
     }
 }
 
-async fn write(framed: &mut Conversation, message: &FromOperator) -> Result<(), String> {
+async fn write<S: AsyncRead + AsyncWrite + Unpin>(
+    framed: &mut Conversation<S>,
+    message: &FromOperator,
+) -> Result<(), String> {
     let bytes = serde_json::to_vec(message).map_err(|e| e.to_string())?;
     match timeout(DEADLINE, framed.send(Bytes::from(bytes))).await {
         Ok(Ok(())) => Ok(()),

@@ -5,13 +5,17 @@ use std::fmt;
 use std::io;
 
 use secrecy::ExposeSecret;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::tls::{MakeTlsConnect, TlsConnect, TlsStream};
 use tokio_postgres::{Client, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::bounded::Bounded;
 use super::target::{PostgresTarget, Tls};
 
 /// What kind of trouble keeps a session from being opened: each kind is a different person's work.
@@ -140,36 +144,53 @@ impl Session {
             .password(target.password.expose_secret())
             .dbname(&target.dbname)
             .application_name("bascule")
-            .connect_timeout(left)
             // The server gives up too, but later than we do: a statement that it ends is then always one whose
             // answer nobody waits for. Names are looked up among the server's own objects only.
             .options(format!(
                 "-c search_path=pg_catalog -c statement_timeout={0} -c lock_timeout={0}",
                 left.as_millis().saturating_mul(2).clamp(2_000, 60_000)
             ));
+        let host = target.host.as_str();
         let opening = async {
-            match &target.tls {
+            let unreachable = |e: io::Error| ConnectError {
+                kind: ConnectErrorKind::Unreachable,
+                message: format!("{host}:{}: error connecting to server: {e}", target.port),
+            };
+            let tcp = TcpStream::connect((host, target.port)).await.map_err(unreachable)?;
+            tcp.set_nodelay(true).map_err(unreachable)?;
+            let stream = Bounded::new(tcp);
+            let opened = match &target.tls {
                 Tls::Off => {
                     config.ssl_mode(SslMode::Disable);
-                    let (client, connection) = config.connect(NoTls).await?;
-                    Ok((client, tokio::spawn(drive(connection))))
+                    Self::over(stream, &config, NoTls).await
                 }
                 Tls::Verified(tls) => {
                     config.ssl_mode(SslMode::Require);
-                    let tls = MakeRustlsConnect::new(tls.as_ref().clone());
-                    let (client, connection) = config.connect(tls).await?;
-                    Ok((client, tokio::spawn(drive(connection))))
+                    let mut tls = MakeRustlsConnect::new(tls.as_ref().clone());
+                    let tls = MakeTlsConnect::<Bounded<TcpStream>>::make_tls_connect(&mut tls, host);
+                    let tls = tls.map_err(|e| ConnectError {
+                        kind: ConnectErrorKind::Tls,
+                        message: format!("{host}:{}: {e}", target.port),
+                    })?;
+                    Self::over(stream, &config, tls).await
                 }
-            }
+            };
+            opened.map_err(|e| ConnectError::new(target, &e))
         };
-        match timeout_at(deadline, opening).await {
-            Err(_) => {
-                let message = format!("{}:{}: no session in time", target.host, target.port);
-                Err(ConnectError::timeout(&message))
-            }
-            Ok(Err(error)) => Err(ConnectError::new(target, &error)),
-            Ok(Ok((client, driver))) => Ok(Self { client, driver }),
-        }
+        timeout_at(deadline, opening).await.unwrap_or_else(|_| {
+            let message = format!("{}:{}: no session in time", target.host, target.port);
+            Err(ConnectError::timeout(&message))
+        })
+    }
+
+    /// Opens a session over a stream that is connected.
+    pub(super) async fn over<S, T>(stream: S, config: &Config, tls: T) -> Result<Self, tokio_postgres::Error>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        T: TlsConnect<S, Stream: TlsStream + Send + 'static>,
+    {
+        let (client, connection) = config.connect_raw(stream, tls).await?;
+        Ok(Self { client, driver: tokio::spawn(drive(connection)) })
     }
 }
 

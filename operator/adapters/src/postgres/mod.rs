@@ -3,8 +3,11 @@
 //! Every call has a deadline and returns within it, whether or not the server answers; a connection that missed a
 //! deadline is closed and never used again. Nothing here promotes, stops or reconfigures: that is the guard's.
 
+mod bounded;
 mod connect;
 mod facts;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod grants;
 mod port;
 mod preflight;

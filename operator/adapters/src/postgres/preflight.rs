@@ -70,7 +70,7 @@ impl Postgres {
     }
 }
 
-async fn examine(session: &Session, role: ExpectedRole, limits: &Thresholds) -> Vec<Finding> {
+pub(super) async fn examine(session: &Session, role: ExpectedRole, limits: &Thresholds) -> Vec<Finding> {
     let server = async {
         let fail = |e: tokio_postgres::Error| describe(&e);
         let row = session.client.query_typed_one(SERVER, &[]).await.map_err(fail)?;

@@ -81,7 +81,7 @@ async fn identity(session: &Session) -> Result<SystemId, String> {
     row.try_get::<_, i64>(0).map(|id| SystemId(id.cast_unsigned())).map_err(|e| describe(&e))
 }
 
-async fn commit(session: &Session) -> Result<Lsn, WriteCheck> {
+pub(super) async fn commit(session: &Session) -> Result<Lsn, WriteCheck> {
     let messages = session.client.simple_query(COMMIT).await.map_err(|error| {
         let why = describe(&error);
         match error.as_db_error().map(tokio_postgres::error::DbError::code) {

@@ -1,0 +1,52 @@
+//! What comes from outside, given to the code that reads it in production: no panic, bounded memory and time, and
+//! every refusal in words.
+//!
+//! | target | whose words | read by |
+//! |---|---|---|
+//! | `intake` | a file of a git revision | `bascule_engine::intake::read` |
+//! | `record` | a record or a site's facts in the arbiter | `Versioned::parse`, then the operator's brain at both sites |
+//! | `from_guard` | a guard, to its operator | the operator's session, then its brain |
+//! | `from_operator` | an operator, to its guard | the guard's link, then its rules |
+//! | `dns` | a name server | the checks of an answer, then what is read out of it |
+//! | `postgres` | a PostgreSQL server | everything that the operator and the guard ask |
+//! | `scenario` | a file for `bascule simulate` | `bascule_sim::scenario::file` |
+//!
+//! `cargo fuzz run TARGET` searches; the tests below play what is kept in `corpus/` on the stable toolchain.
+
+use std::future::Future;
+
+pub mod dns;
+pub mod from_guard;
+pub mod from_operator;
+pub mod intake;
+mod operator;
+pub mod postgres;
+pub mod record;
+pub mod scenario;
+
+/// The longest line of words about something that was refused, in characters: what is longer reaches nobody.
+const LONGEST: usize = 2000;
+
+/// Checks that words can be shown to a person: there are some, they are not endless, and they do not write on the
+/// terminal or log by themselves.
+fn in_words(why: &str) {
+    assert!(!why.trim().is_empty(), "a refusal without words");
+    let length = why.chars().count();
+    assert!(length <= LONGEST, "a refusal of {length} characters: {why:.200}");
+    assert!(!why.contains(['\n', '\r', '\u{1b}']), "a refusal with line breaks or escapes: {why:?}");
+}
+
+/// Runs something that waits, on this thread.
+fn wait<T>(work: impl Future<Output = T>) -> T {
+    use tokio::runtime::{Builder, Runtime};
+    thread_local! {
+        static RUNTIME: std::io::Result<Runtime> = Builder::new_current_thread().enable_all().build();
+    }
+    RUNTIME.with(|runtime| match runtime {
+        Ok(runtime) => runtime.block_on(work),
+        Err(why) => unreachable!("no runtime on this machine: {why}"),
+    })
+}
+
+#[cfg(test)]
+mod tests;
