@@ -11,7 +11,8 @@ use crate::{in_words, wait};
 const WELCOME: &[u8] = &[b'R', 0, 0, 0, 8, 0, 0, 0, 0, b'Z', 0, 0, 0, 5, b'I'];
 
 /// Answers with `bytes`. The first byte says whether they begin with the greeting; then follow pieces, each with its
-/// length in two bytes before it, and one piece is sent whenever the client has said something.
+/// length in two bytes before it, and one piece is sent whenever the client has said something, or
+/// has nothing to say.
 ///
 /// # Panics
 /// When what is refused is not said in words.
@@ -45,15 +46,30 @@ fn server(bytes: &[u8]) -> DuplexStream {
     let mut pieces = pieces(bytes);
     pieces.reverse();
     tokio::spawn(async move {
-        let mut heard = [0; 4096];
         while let Some(piece) = pieces.pop() {
-            match server.read(&mut heard).await {
-                Ok(n) if n > 0 && server.write_all(&piece).await.is_ok() => {}
-                _ => return,
+            hear(&mut server).await;
+            if server.write_all(&piece).await.is_err() {
+                return;
             }
         }
+        hear(&mut server).await;
     });
     client
+}
+
+/// Hears what the client says, or that it says nothing: on one thread whoever has something to say has said it after so
+/// many turns.
+async fn hear(server: &mut DuplexStream) {
+    const TURNS: usize = 32;
+    let mut heard = [0; 4096];
+    for _ in 0..TURNS {
+        let read = std::pin::pin!(server.read(&mut heard));
+        tokio::select! {
+            biased;
+            _ = read => return,
+            () = tokio::task::yield_now() => {}
+        }
+    }
 }
 
 fn pieces(bytes: &[u8]) -> Vec<Vec<u8>> {

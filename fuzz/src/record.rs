@@ -16,7 +16,7 @@ use crate::operator::Operator;
 pub fn run(bytes: &[u8]) {
     let stored = Versioned { value: bytes.to_vec(), revision: Revision(1) };
     match stored.parse::<Record>() {
-        Err(why) => in_words(&why.to_string()),
+        Err(why) => in_words(&why),
         Ok(record) => {
             for site in [0, 1] {
                 let mut found = Operator::new(site, Some(record.clone()));
@@ -31,7 +31,7 @@ pub fn run(bytes: &[u8]) {
         }
     }
     match stored.parse::<SiteFacts>() {
-        Err(why) => in_words(&why.to_string()),
+        Err(why) => in_words(&why),
         Ok(facts) => {
             for site in [0, 1] {
                 let mut heard = Operator::new(site, None);

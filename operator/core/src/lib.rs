@@ -12,6 +12,7 @@ pub mod facts;
 pub mod gate_codes;
 pub mod guard;
 pub mod journal;
+pub mod legible;
 pub mod loss;
 pub mod memory;
 pub mod moves;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bascule_core::guard::wire::{FromGuard, FromOperator, Hello, MAX_FRAME};
+use bascule_core::legible::legible;
 use futures::{SinkExt, StreamExt};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -149,13 +150,15 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
                     Err(_) => return format!("the operator was silent for {SILENT:?}"),
                 };
                 match serde_json::from_slice(&bytes) {
-                    Ok(FromOperator::Refuse { reason }) => return format!("the operator refused this guard: {reason}"),
+                    Ok(FromOperator::Refuse { reason }) => {
+                        return legible(&format!("the operator refused this guard: {reason}"));
+                    },
                     Ok(message) => {
                         if heard.send(FromLink::Said(Box::new(message))).await.is_err() {
                             return "the guard ends".to_owned();
                         }
                     }
-                    Err(e) => return format!("the operator said something unknown: {e}"),
+                    Err(e) => return legible(&format!("the operator said something unknown: {e}")),
                 }
             }
         }
@@ -171,5 +174,5 @@ pub(crate) fn in_full(e: &dyn std::error::Error) -> String {
         text.push_str(&e.to_string());
         cause = e.source();
     }
-    text
+    legible(&text)
 }

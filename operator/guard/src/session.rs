@@ -65,9 +65,10 @@ impl Session {
     ) -> Result<Self, SessionError> {
         let mut config = tokio_postgres::Config::new();
         config.host_path(dir).port(port).user(superuser).dbname("postgres").application_name("bascule guard");
-        // A user's own defaults must not get in the way of the guard's statements.
+        // A user's own defaults must not get in the way of the guard's statements, and nobody's function of the same name
+        // may be called with a superuser's rights: names are the server's own.
         config.options(
-            "-c default_transaction_read_only=off -c synchronous_commit=local -c statement_timeout=0",
+            "-c search_path=pg_catalog -c default_transaction_read_only=off -c synchronous_commit=local -c statement_timeout=0",
         );
         let connect = tokio::time::timeout(within, config.connect(NoTls)).await;
         let (client, connection) = connect.map_err(|_| SessionError::TooSlow(within))??;
@@ -92,29 +93,32 @@ impl Session {
     /// Looks at the server once.
     pub(crate) async fn read(&self) -> Result<Reading, SessionError> {
         let row = self.timed(STATEMENT, self.client.query_one(READ, &[])).await?;
-        let lsn = |i: usize| row.get::<_, Option<&str>>(i).and_then(|s| s.parse::<Lsn>().ok());
-        let own =
-            row.get::<_, Option<&str>>(4).and_then(|hex| u32::from_str_radix(hex, 16).ok()).map(Timeline);
-        let received =
-            row.get::<_, Option<i32>>(6).and_then(|t| u32::try_from(t).ok()).filter(|t| *t > 0).map(Timeline);
-        let upstream = row.get::<_, Option<String>>(5).map(|status| UpstreamView {
-            status,
-            timeline: received,
-            reported_end: lsn(7),
-            message_age: row.get::<_, Option<f64>>(8).map(|ms| Millis(ms.max(0.0) as u64)),
-        });
-        let confirmed = row.get::<_, Vec<String>>(9).into_iter().filter_map(|text| {
+        let text = |i: usize| row.try_get::<_, Option<&str>>(i);
+        let lsn = |i: usize| text(i).map(|s| s.and_then(|s| s.parse::<Lsn>().ok()));
+        let own = text(4)?.and_then(|hex| u32::from_str_radix(hex, 16).ok()).map(Timeline);
+        let received = row.try_get::<_, Option<i32>>(6)?.and_then(|t| u32::try_from(t).ok());
+        let received = received.filter(|t| *t > 0).map(Timeline);
+        let upstream = match text(5)? {
+            None => None,
+            Some(status) => Some(UpstreamView {
+                status: status.to_owned(),
+                timeline: received,
+                reported_end: lsn(7)?,
+                message_age: row.try_get::<_, Option<f64>>(8)?.map(|ms| Millis(ms.max(0.0) as u64)),
+            }),
+        };
+        let confirmed = row.try_get::<_, Vec<String>>(9)?.into_iter().filter_map(|text| {
             let (slot, lsn) = text.split_once(' ')?;
             Some((slot.to_owned(), lsn.parse().ok()?))
         });
         Ok(Reading {
-            in_recovery: row.get(0),
+            in_recovery: row.try_get(0)?,
             confirmed: confirmed.collect(),
             positions: Positions {
                 timeline: own.or(received),
-                flush: lsn(1),
-                receive: lsn(2),
-                replay: lsn(3),
+                flush: lsn(1)?,
+                receive: lsn(2)?,
+                replay: lsn(3)?,
                 upstream,
                 age: Millis(0),
             },
@@ -123,20 +127,24 @@ impl Session {
 
     /// Whether it still replays.
     pub(crate) async fn in_recovery(&self) -> Result<bool, SessionError> {
-        Ok(self.timed(STATEMENT, self.client.query_one("SELECT pg_is_in_recovery()", &[])).await?.get(0))
+        Ok(self
+            .timed(STATEMENT, self.client.query_one("SELECT pg_is_in_recovery()", &[]))
+            .await?
+            .try_get(0)?)
     }
 
     /// A number that changes with every reload: a new session that sees another one was let in by new rules.
     pub(crate) async fn loaded(&self) -> Result<String, SessionError> {
         let row =
             self.timed(STATEMENT, self.client.query_one("SELECT pg_conf_load_time()::text", &[])).await?;
-        Ok(row.get(0))
+        Ok(row.try_get(0)?)
     }
 
     /// The first mistake in the `hba_file` as it lies on the disk.
     pub(crate) async fn hba_mistake(&self) -> Result<Option<String>, SessionError> {
         let sql = "SELECT line_number::text || ': ' || error FROM pg_hba_file_rules WHERE error IS NOT NULL LIMIT 1";
-        Ok(self.timed(STATEMENT, self.client.query_opt(sql, &[])).await?.map(|row| row.get(0)))
+        let row = self.timed(STATEMENT, self.client.query_opt(sql, &[])).await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
 
     /// Ends every client's session but this one, the guard's other ones too: a name or an address can be claimed by
@@ -144,13 +152,13 @@ impl Session {
     pub(crate) async fn end_sessions(&self) -> Result<i64, SessionError> {
         let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE \
             backend_type = 'client backend' AND pid <> pg_backend_pid()";
-        Ok(self.timed(STATEMENT, self.client.query_one(sql, &[])).await?.get(0))
+        Ok(self.timed(STATEMENT, self.client.query_one(sql, &[])).await?.try_get(0)?)
     }
 
     /// The process ids the server itself knows: a child that is not among them is still being let in.
     pub(crate) async fn known_pids(&self) -> Result<Vec<i32>, SessionError> {
         let rows = self.timed(STATEMENT, self.client.query("SELECT pid FROM pg_stat_activity", &[])).await?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
+        Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
     }
 
     /// Runs a `CHECKPOINT`.
@@ -183,25 +191,25 @@ impl Session {
             current_setting('wal_keep_size') = '0', current_setting('restore_command') <> ''";
         let row = self.timed(STATEMENT, self.client.query_one(sql, &[])).await?;
         let mut notes = Vec::new();
-        if row.get::<_, bool>(0) {
+        if row.try_get::<_, bool>(0)? {
             notes.push(
                 "max_slot_wal_keep_size is -1: a standby that stays away fills the disk; set a bound"
                     .to_owned(),
             );
         }
-        if !row.get::<_, bool>(1) {
+        if !row.try_get::<_, bool>(1)? {
             notes.push(
                 "neither data checksums nor wal_log_hints is on: pg_rewind will refuse this copy after a failover"
                     .to_owned(),
             );
         }
-        if row.get::<_, bool>(2) {
+        if row.try_get::<_, bool>(2)? {
             notes.push(
                 "wal_keep_size is 0: a checkpoint after a lost contact may remove the WAL that pg_rewind needs later"
                     .to_owned(),
             );
         }
-        if row.get::<_, bool>(3) {
+        if row.try_get::<_, bool>(3)? {
             notes.push(
                 "restore_command is set: a promotion takes its history from the archive, where the guard's mark is missing, and cannot be told from another one at the same position"
                     .to_owned(),

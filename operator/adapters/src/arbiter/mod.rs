@@ -25,6 +25,7 @@ mod watch;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bascule_core::legible::legible;
 use bascule_core::name::{PolicyKey, SiteName};
 use etcd_client::{Certificate, ConnectOptions, TlsOptions};
 use secrecy::{ExposeSecret, SecretSlice};
@@ -106,8 +107,11 @@ pub struct Versioned {
 
 impl Versioned {
     /// The value as JSON of type `T`.
-    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_slice(&self.value)
+    ///
+    /// # Errors
+    /// What is wrong with it, in a line that can be shown.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, String> {
+        serde_json::from_slice(&self.value).map_err(|e| legible(&e.to_string()))
     }
 }
 

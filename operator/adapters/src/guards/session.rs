@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bascule_core::guard::wire::{FromGuard, FromOperator, Hello, MAX_FRAME, PROTOCOL};
+use bascule_core::legible::legible;
 use bascule_engine::ports::{GuardEvent, GuardSession};
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
@@ -189,9 +190,8 @@ pub(super) async fn read<S: AsyncRead + AsyncWrite + Unpin>(
     framed: &mut Conversation<S>,
 ) -> Result<FromGuard, String> {
     match framed.next().await {
-        Some(Ok(bytes)) => {
-            serde_json::from_slice(&bytes).map_err(|e| format!("it said something unintelligible: {e}"))
-        }
+        Some(Ok(bytes)) => serde_json::from_slice(&bytes)
+            .map_err(|e| legible(&format!("it said something unintelligible: {e}"))),
         Some(Err(e)) => Err(format!("its connection: {e}")),
         None => Err("it closed the connection".to_owned()),
     }

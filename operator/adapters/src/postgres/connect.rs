@@ -4,6 +4,7 @@ use std::error::Error as _;
 use std::fmt;
 use std::io;
 
+use bascule_core::legible::legible;
 use secrecy::ExposeSecret;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -103,6 +104,11 @@ fn kind(error: &tokio_postgres::Error) -> ConnectErrorKind {
 
 /// An error with its causes in one line, and the server's code when it has one.
 pub(super) fn describe(error: &tokio_postgres::Error) -> String {
+    // The words are the server's, or what called itself one.
+    legible(&words(error))
+}
+
+fn words(error: &tokio_postgres::Error) -> String {
     if let Some(db) = error.as_db_error() {
         let hint = db.hint().or(db.detail()).map_or_else(String::new, |h| format!(" ({h})"));
         return format!("{}{hint} [SQLSTATE {}]", db.message(), db.code().code());

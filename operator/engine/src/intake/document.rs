@@ -22,13 +22,7 @@ impl Document {
     /// Something that is wrong with a field, at the field's place.
     pub fn problem(&self, field: &str, reason: impl Into<String>) -> Problem {
         let place = self.inner.place_of(field);
-        Problem {
-            file: self.file.clone(),
-            line: Some(place.line),
-            column: Some(place.column),
-            field: Some(field.to_owned()).filter(|field| !field.is_empty()),
-            reason: reason.into(),
-        }
+        Problem::new(&self.file, Some((place.line, place.column)), field, &reason.into())
     }
 }
 
@@ -40,13 +34,8 @@ pub fn one(file: &File<'_>, schema: &Value, limits: &Limits) -> Result<Document,
     let mut found = documents(file, limits)?;
     let (Some(inner), true) = (found.pop(), found.is_empty()) else {
         let count = if found.is_empty() { "nothing" } else { "more than one document" };
-        return Err(vec![Problem {
-            file: file.path.to_owned(),
-            line: None,
-            column: None,
-            field: None,
-            reason: format!("found {count}, expected one document"),
-        }]);
+        let reason = format!("found {count}, expected one document");
+        return Err(vec![Problem::new(file.path, None, "", &reason)]);
     };
     let document = Document { file: file.path.to_owned(), inner };
     let mut findings = Findings::default();

@@ -22,6 +22,7 @@ mod yaml;
 
 use std::fmt;
 
+use bascule_core::legible::legible;
 use bascule_crds::SourceError;
 
 /// One thing that is wrong with an object, wherever it came from.
@@ -63,6 +64,19 @@ pub struct Problem {
     pub field: Option<String>,
     /// What was found, what was expected, what to do.
     pub reason: String,
+}
+
+impl Problem {
+    /// Something that is wrong at a place of a file, or with the file as a whole. What outsiders wrote is made legible.
+    pub(crate) fn new(file: &str, place: Option<(u32, u32)>, field: &str, reason: &str) -> Self {
+        Self {
+            file: legible(file),
+            line: place.map(|(line, _)| line),
+            column: place.map(|(_, column)| column),
+            field: Some(legible(field)).filter(|field| !field.is_empty()),
+            reason: legible(reason),
+        }
+    }
 }
 
 impl fmt::Display for Problem {
@@ -109,7 +123,8 @@ struct Findings(Vec<Finding>);
 
 impl Findings {
     fn add(&mut self, field: impl Into<String>, reason: impl fmt::Display) {
-        self.0.push(Finding { field: field.into(), reason: reason.to_string() });
+        // They quote what was found, which can be as long as a file.
+        self.0.push(Finding { field: field.into(), reason: legible(&reason.to_string()) });
     }
 
     /// The value, or nothing after noting why not.

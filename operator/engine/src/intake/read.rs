@@ -155,26 +155,14 @@ impl Reader<'_> {
         }
         self.problems.extend(findings.0.into_iter().map(|finding| {
             let place = document.place_of(&finding.field);
-            Problem {
-                file: file.to_owned(),
-                line: Some(place.line),
-                column: Some(place.column),
-                field: Some(finding.field).filter(|field| !field.is_empty()),
-                reason: finding.reason,
-            }
+            Problem::new(file, Some((place.line, place.column)), &finding.field, &finding.reason)
         }));
     }
 }
 
 /// The documents of a file, if it can be read at all.
 pub(super) fn documents(file: &File<'_>, limits: &Limits) -> Result<Vec<Document>, Vec<Problem>> {
-    let whole = |reason: String| Problem {
-        file: file.path.to_owned(),
-        line: None,
-        column: None,
-        field: None,
-        reason,
-    };
+    let whole = |reason: String| Problem::new(file.path, None, "", &reason);
     if file.bytes.len() > limits.file_bytes {
         let reason = format!(
             "found {} bytes, expected at most {}: split the file",
@@ -190,12 +178,9 @@ pub(super) fn documents(file: &File<'_>, limits: &Limits) -> Result<Vec<Document
         vec![problem]
     })?;
     yaml::documents(text, limits).map_err(|objections| {
-        let problem = |objection: yaml::Objection| Problem {
-            file: file.path.to_owned(),
-            line: objection.place.map(|place| place.line),
-            column: objection.place.map(|place| place.column),
-            field: Some(objection.field).filter(|field| !field.is_empty()),
-            reason: objection.reason,
+        let problem = |objection: yaml::Objection| {
+            let place = objection.place.map(|place| (place.line, place.column));
+            Problem::new(file.path, place, &objection.field, &objection.reason)
         };
         objections.into_iter().map(problem).collect()
     })

@@ -63,6 +63,10 @@ impl Document {
     }
 }
 
+/// The longest path of a field, in bytes. The path of every value is kept: without a bound, a long key above a long list
+/// takes as much memory as both lengths multiplied.
+const PATH_LIMIT: usize = 1024;
+
 /// The path of `key` inside the object at `path`.
 pub(super) fn field(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
@@ -99,8 +103,9 @@ pub(super) fn documents(text: &str, limits: &Limits) -> Result<Vec<Document>, Ve
         serde_saphyr::from_multiple_with_options::<Spanned<Node>>(text, options).map_err(|error| {
             let message = error.to_string();
             // The place has fields of its own.
-            let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
-            let reason = format!("cannot be read as YAML: {message}");
+            let message = message.split_once(" at line ").map_or(message.as_str(), |(message, _)| message);
+            let reason =
+                format!("cannot be read as YAML: {message}: correct the file there, or write it simpler");
             vec![Objection { place: error.location().map(Place::from), field: String::new(), reason }]
         })?;
     let mut walk = Walk { text, objections: Vec::new(), places: BTreeMap::new() };
@@ -308,6 +313,11 @@ impl Walk<'_> {
                 continue;
             };
             let at = field(path, name);
+            if at.len() > PATH_LIMIT {
+                let length = at.len();
+                self.object_to(key, path, format!("found a key whose path has {length} bytes, expected at most {PATH_LIMIT}: use shorter keys"));
+                continue;
+            }
             if !written.starts_with(['"', '\'']) && ambiguous(name) {
                 self.object_to(
                     key,
