@@ -1,7 +1,8 @@
 //! Repositories made with git itself.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
@@ -46,6 +47,20 @@ impl Repository {
         self.git(&["commit", "-q", "-m", "change the shop\n\nmore"]);
         self.git(&["push", "-q", "-f", "origin", "main"]);
         self.git(&["rev-parse", "HEAD"])
+    }
+
+    /// Makes `main` of the origin what a stream of `git fast-import` says: objects that no work tree could hold.
+    pub(crate) fn import(&self, stream: &[u8]) {
+        let mut child = Command::new("git")
+            .current_dir(self.root().join("origin.git"))
+            .args(["fast-import", "--quiet", "--force"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(stream).unwrap();
+        drop(stdin);
+        assert!(child.wait().unwrap().success());
     }
 
     pub(crate) fn git(&self, args: &[&str]) -> String {

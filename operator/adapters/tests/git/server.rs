@@ -23,6 +23,8 @@ pub(crate) struct Server {
 pub(crate) enum Answer {
     /// The repositories below a directory, to who sends this `Authorization`; to everybody if there is none.
     Repositories(PathBuf, Option<&'static str>),
+    /// The same to everybody, but what answers the question for a pack is damaged on the way.
+    Damaged(PathBuf, fn(&mut Vec<u8>)),
     /// A redirect to another address.
     Redirect(String),
 }
@@ -113,6 +115,14 @@ where
         Answer::Repositories(root, _) => {
             backend(root, &method, &target, header("content-type").unwrap_or_default(), body).await
         }
+        Answer::Damaged(root, damage) => {
+            let kind = header("content-type").unwrap_or_default();
+            let mut response = backend(root, &method, &target, kind, body).await;
+            if method == "POST" {
+                damage(&mut response);
+            }
+            response
+        }
     };
     stream.write_all(&response).await?;
     stream.shutdown().await
@@ -177,4 +187,59 @@ pub(crate) async fn bad_server(trickle: bool) -> SocketAddr {
         }
     });
     address
+}
+
+/// A server without TLS that never stops talking: of references, or of how far it is with a pack. Its address.
+pub(crate) async fn endless_server(references: bool) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                // The client hangs up when it has had enough.
+                let _ = talk(tcp, references).await;
+            });
+        }
+    });
+    address
+}
+
+async fn talk(tcp: TcpStream, references: bool) -> std::io::Result<()> {
+    const ID: &str = "1111111111111111111111111111111111111111";
+    let mut tcp = BufReader::new(tcp);
+    loop {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            if tcp.read_line(&mut head).await? == 0 {
+                return Ok(());
+            }
+        }
+        let kind = |kind: &str| {
+            format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-{kind}\r\nTransfer-Encoding: chunked\r\n\r\n"
+            )
+        };
+        let line = |text: String| format!("{:04x}{text}", text.len() + 4);
+        let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
+        if head.starts_with("POST") {
+            tcp.write_all(kind("result").as_bytes()).await?;
+            tcp.write_all(chunk("0008NAK\n").as_bytes()).await?;
+            let progress = line(format!("\u{2}{}\n", "counting ".repeat(1000)));
+            loop {
+                tcp.write_all(chunk(&progress).as_bytes()).await?;
+            }
+        }
+        tcp.write_all(kind("advertisement").as_bytes()).await?;
+        tcp.write_all(chunk("001e# service=git-upload-pack\n0000").as_bytes()).await?;
+        let main = line(format!("{ID} refs/heads/main\0side-band-64k ofs-delta\n"));
+        tcp.write_all(chunk(&main).as_bytes()).await?;
+        for number in 0_u64.. {
+            if !references {
+                break;
+            }
+            tcp.write_all(chunk(&line(format!("{ID} refs/heads/b{number:020}\n"))).as_bytes()).await?;
+        }
+        tcp.write_all(chunk("0000").as_bytes()).await?;
+        tcp.write_all(b"0\r\n\r\n").await?;
+    }
 }
