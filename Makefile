@@ -7,7 +7,7 @@ CARGO ?= cargo
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 # Where what is built once is kept, outside the checkout.
 CACHE := $(or $(BASCULE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/bascule-sandbox)
-CRATES := bascule-core bascule-crds bascule-engine bascule-adapters bascule-guard bascule-sim bascule bascule-image bascule-charts bascule-e2e
+CRATES := bascule-core bascule-crds bascule-engine bascule-adapters bascule-guard bascule-sim bascule bascule-image bascule-charts bascule-e2e bascule-fuzz
 # Programs that run in containers and sites are linked statically.
 TARGET := $(shell uname -m)-unknown-linux-gnu
 STATIC := RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked --target $(TARGET)
@@ -18,7 +18,7 @@ SERVERS = $(CACHE)/servers-$(shell cat e2e/servers/go.mod e2e/servers/go.sum | s
 HELM = $(CACHE)/helm-$(shell cat e2e/helm/go.mod e2e/helm/go.sum | sha256sum | cut -c1-12)/helm
 TEST_ENV = KUBEBUILDER_ASSETS="$(SERVERS)" BASCULE_ETCD="$(SERVERS)/etcd" BASCULE_HELM="$(HELM)"
 
-.PHONY: help demo sandbox binaries image test test-unit stories test-world test-client test-story e2e-nodes test-scenarios test-torture torture sim sim-all sim-explore mutants mutants-core sim-small bench-sim lint deny crds chart test-chart chart-golden bench prepare packages
+.PHONY: help demo sandbox binaries image test test-unit stories test-world test-client test-story e2e-nodes test-scenarios test-torture torture sim sim-all sim-explore mutants mutants-core sim-small bench-sim fuzz lint deny crds chart test-chart chart-golden bench prepare packages
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -111,6 +111,20 @@ mutants-core: ## Every small change of the core, one at a time: its tests must n
 	PATH="$(MUTANTS_TOOL)/bin:$$PATH" PROPTEST_CASES=48 PROPTEST_RNG_SEED=20261122 \
 	  $(CARGO) mutants -p bascule-core -o $(CARGO_TARGET_DIR)/mutants-core $(MUTANTS)
 
+# Every target, or those of FUZZ="intake dns". What a search finds is kept in target/fuzz; `cargo fuzz cmin` shrinks it.
+FUZZ ?= $(shell awk -F '"' '/^\[\[bin/ { getline; print $$2 }' fuzz/Cargo.toml)
+FUZZ_SECONDS ?= 60
+# Coverage works on the stable toolchain; a sanitizer, which needs a nightly one, would watch C that nobody feeds here.
+CARGO_FUZZ = CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_STRIP=none \
+  PATH="$(CACHE)/cargo-fuzz/bin:$$PATH" $(CARGO) fuzz
+
+fuzz: packages ## Search for bad input that hurts, FUZZ_SECONDS=60 for each target; FUZZ="intake dns" chooses
+	@test -x "$(CACHE)/cargo-fuzz/bin/cargo-fuzz" || env -u CARGO_TARGET_DIR $(CARGO) install --locked --root "$(CACHE)/cargo-fuzz" cargo-fuzz@0.13.2
+	$(CARGO_FUZZ) build -s none --target-dir "$(CARGO_TARGET_DIR)/fuzz"
+	@for t in $(FUZZ); do mkdir -p "$(CARGO_TARGET_DIR)/fuzz/corpus/$$t"; \
+	  $(CARGO_FUZZ) run -s none --target-dir "$(CARGO_TARGET_DIR)/fuzz" $$t "$(CARGO_TARGET_DIR)/fuzz/corpus/$$t" fuzz/corpus/$$t -- \
+	    -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=512 -max_len=65536 -print_final_stats=1; done
+
 bench-sim: binaries ## How many scenarios the simulator plays in a CPU-minute; writes target/bench/sim.json
 	mkdir -p target/bench
 	$(SIM) bench target/bench/sim.json
@@ -119,7 +133,7 @@ prepare: packages ## Install and build what the tests and the sandbox need, cach
 	$(CARGO) run --locked -q -p bascule-e2e --bin bascule-sandbox -- prepare --no-binaries
 
 packages: ## Install the Debian packages that building needs (needs root where one is missing)
-	@missing=""; for p in protobuf-compiler libprotobuf-dev pkg-config perl make gcc libc6-dev git curl ca-certificates; do \
+	@missing=""; for p in protobuf-compiler libprotobuf-dev pkg-config perl make gcc g++ libc6-dev git curl ca-certificates; do \
 	  dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
 	if [ -n "$$missing" ]; then echo "installing:$$missing"; export DEBIAN_FRONTEND=noninteractive; \
 	  $(SUDO) apt-get update -q; $(SUDO) apt-get install -y -q --no-install-recommends $$missing; fi

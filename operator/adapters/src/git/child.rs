@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use git2::{ErrorClass, ErrorCode, Oid, Repository};
 use rustix::fs::{FlockOperation, flock};
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sha2::{Digest, Sha256};
 
 use super::http::Stopped;
@@ -86,7 +86,9 @@ fn answer(request: &Request) -> Result<Fetch, GitError> {
 
 /// Bounds what a hostile repository can make this process use.
 fn limit_self(request: &Request) -> Result<(), GitError> {
-    let set = |resource, limit| {
+    let set = |resource, limit: u64| {
+        // A machine that allows less keeps its word: only root may raise that.
+        let limit = getrlimit(resource).maximum.map_or(limit, |most| most.min(limit));
         setrlimit(resource, Rlimit { current: Some(limit), maximum: Some(limit) })
             .map_err(|e| GitError::Child { why: format!("cannot limit itself: {e}") })
     };

@@ -103,7 +103,13 @@ impl<'r> Remote<'r> {
         // libgit2 quotes the URL in some messages; it has no password (that was refused), and its user goes here.
         let why = e.message().replace(&self.address.url, "the URL");
         // The rest may be the server's own words.
-        let why = why.trim().replace(char::is_control, " ");
+        let mut why = why.trim().replace(char::is_control, " ");
+        // What libgit2 makes of the lines by which a server tells where its history ends.
+        if why.contains("invalid packet line") {
+            why.push_str(
+                ": if the repository there is a shallow clone, complete it with git fetch --unshallow",
+            );
+        }
         let error = match (e.code(), e.class()) {
             (ErrorCode::Auth, _) => GitError::AuthFailed { host, why },
             (ErrorCode::Certificate, _) => GitError::HostKey { host, why },

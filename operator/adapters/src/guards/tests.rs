@@ -276,3 +276,46 @@ async fn what_a_guard_tells_of_its_disk_is_known_while_it_is_connected() {
     let GuardEvent::Gone { .. } = w.event().await else { panic!() };
     assert_eq!(disks.system(&policy, &database), None);
 }
+
+/// Waits until the other side has closed the connection.
+async fn closed(tcp: &mut TcpStream) {
+    use tokio::io::AsyncReadExt;
+    let mut heard = Vec::new();
+    // A reset is an end, too.
+    let _ = tokio::time::timeout(PATIENCE, tcp.read_to_end(&mut heard)).await.expect("an end");
+}
+
+#[tokio::test]
+async fn a_crowd_that_says_nothing_keeps_no_guard_out_and_the_oldest_of_it_goes_at_once() {
+    let mut world = world().await;
+    let started = std::time::Instant::now();
+    let mut crowd = Vec::new();
+    for _ in 0..2 * MAX_STRANGERS {
+        crowd.push(TcpStream::connect(world.listener.address()).await.unwrap());
+    }
+    let _guard = world.guard("guard").await;
+    assert!(matches!(world.event().await, GuardEvent::Connected { .. }));
+    for tcp in &mut crowd[..MAX_STRANGERS] {
+        closed(tcp).await;
+    }
+    // Before the time for a greeting was over: they went because others came.
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn what_is_no_tls_ends_its_own_connection_and_no_other() {
+    use tokio::io::AsyncWriteExt;
+    let mut world = world().await;
+    let _guard = world.guard("guard").await;
+    assert!(matches!(world.event().await, GuardEvent::Connected { .. }));
+    let noise = vec![0x5a; 1 << 20];
+    let long_record = [[0x16, 3, 1, 0xff, 0xff].as_slice(), &noise].concat();
+    for bytes in [b"GET / HTTP/1.1\r\n\r\n".as_slice(), &noise, &long_record, &[0x16, 3, 1, 0, 5, 1], &[0]] {
+        let mut tcp = TcpStream::connect(world.listener.address()).await.unwrap();
+        // It may have closed already.
+        let _ = tcp.write_all(bytes).await;
+        closed(&mut tcp).await;
+    }
+    assert!(world.events.try_recv().is_err(), "the guard that is connected stays");
+    let _another = world.guard("wildcard").await;
+}

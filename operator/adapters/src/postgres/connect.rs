@@ -7,7 +7,7 @@ use std::io;
 use bascule_core::legible::legible;
 use secrecy::ExposeSecret;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::config::SslMode;
@@ -162,6 +162,14 @@ impl Session {
                 kind: ConnectErrorKind::Unreachable,
                 message: format!("{host}:{}: error connecting to server: {e}", target.port),
             };
+            if host.starts_with('/') {
+                let socket = format!("{host}/.s.PGSQL.{}", target.port);
+                let stream = Bounded::new(UnixStream::connect(socket).await.map_err(unreachable)?);
+                let mode = if matches!(target.tls, Tls::Off) { SslMode::Disable } else { SslMode::Require };
+                config.ssl_mode(mode);
+                let opened = Self::over(stream, &config, NoTls).await;
+                return opened.map_err(|e| ConnectError::new(target, &e));
+            }
             let tcp = TcpStream::connect((host, target.port)).await.map_err(unreachable)?;
             tcp.set_nodelay(true).map_err(unreachable)?;
             let stream = Bounded::new(tcp);

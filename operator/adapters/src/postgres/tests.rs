@@ -580,3 +580,40 @@ impl Ca {
         (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }
 }
+
+#[tokio::test]
+async fn what_calls_itself_a_server_and_never_stops_sending_is_left_at_the_limit() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    // It lets everybody in, then answers every question with rows without an end.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(async move {
+        let (mut tcp, _) = listener.accept().await.unwrap();
+        let mut heard = [0; 4096];
+        let _ = tcp.read(&mut heard).await.unwrap();
+        tcp.write_all(b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I").await.unwrap();
+        let _ = tcp.read(&mut heard).await.unwrap();
+        tcp.write_all(b"1\0\0\0\x042\0\0\0\x04T\0\0\0\x06\0\0").await.unwrap();
+        let rows = b"D\0\0\0\x06\0\0".repeat(4096);
+        let mut sent = 0;
+        while tcp.write_all(&rows).await.is_ok() {
+            sent += rows.len();
+        }
+        sent
+    });
+    let target = PostgresTarget {
+        host: "127.0.0.1".to_owned(),
+        port,
+        user: "bascule".to_owned(),
+        password: "secret".into(),
+        secret: "main-bascule".to_owned(),
+        dbname: "postgres".to_owned(),
+        tls: Tls::Off,
+    };
+    let facts = Postgres::new(target).facts(Duration::from_secs(20)).await;
+    let Fact::Unknown { reason } = facts.in_recovery else { panic!("{facts:?}") };
+    assert!(reason.contains("it sent more than 16777216 bytes in one session"), "{reason}");
+    // What the sockets hold comes on top.
+    let sent = server.await.unwrap();
+    assert!(sent < 64 << 20, "{sent} bytes were taken");
+}

@@ -2,7 +2,6 @@
 //! little memory, and the cache serves the next fetch.
 
 use std::ffi::OsString;
-use std::fmt::Write as _;
 
 use bascule_core::name::Namespace;
 use bascule_engine::intake::read::{self, File};
@@ -84,12 +83,12 @@ async fn a_directory_that_is_larger_than_directories_are_is_refused_by_its_name(
 }
 
 #[tokio::test]
-async fn fifty_megabytes_and_half_a_gigabyte_of_nothing_are_refused_by_name_and_ignored_elsewhere() {
+async fn fifty_megabytes_of_noise_and_a_hundred_of_nothing_are_refused_by_name_and_ignored_elsewhere() {
     use std::io::Read;
     let mut noise = vec![0; 50 << 20];
     std::fs::File::open("/dev/urandom").unwrap().read_exact(&mut noise).unwrap();
     // Compressed by a thousand: what is downloaded says nothing about what it becomes.
-    let zeros = vec![0; 512 << 20];
+    let zeros = vec![0; 100 << 20];
     let repo = Repository::with(&[("a.yaml", "a")]);
     repo.import(&commit([
         ("noise/big.yaml".to_owned(), noise.as_slice()),
@@ -105,7 +104,7 @@ async fn fifty_megabytes_and_half_a_gigabyte_of_nothing_are_refused_by_name_and_
         panic!("what is not read may have any size")
     };
     assert_eq!(paths(&revision), ["other/shop.yaml"]);
-    for (path, bytes) in [("noise", 50 << 20), ("zeros", 512 << 20)] {
+    for (path, bytes) in [("noise", 50 << 20), ("zeros", 100 << 20)] {
         let error = fetch_small(&below(path, asked.clone())).await.unwrap_err().to_string();
         let expected =
             format!("the size of {path}/big.yaml ({bytes} bytes) exceeds the limit of 1048576 bytes");
@@ -173,7 +172,7 @@ async fn whatever_a_file_holds_it_is_taken_whole_or_refused_with_its_name_and_pl
         level('c', 'd'),
         level('d', 'e')
     );
-    let tall = format!("{}: [{}]\n", "k".repeat(120_000), vec!["x"; 40_000].join(","));
+    let tall = format!("? {}\n: [{}]\n", "k".repeat(120_000), vec!["x"; 40_000].join(","));
     let cases: [(&str, Vec<u8>, Result<usize, &str>); 13] = [
         ("plain", mv("a").into(), Ok(1)),
         ("line ends of another system", mv("a").replace('\n', "\r\n").into(), Ok(1)),
@@ -197,7 +196,7 @@ async fn whatever_a_file_holds_it_is_taken_whole_or_refused_with_its_name_and_pl
         (
             "a long key above a long list",
             tall.into(),
-            Err("x.yaml:1:1: found a key whose path has 120000 bytes"),
+            Err("x.yaml:1:3: found a key whose path has 120000 bytes"),
         ),
         (
             "a large file",
@@ -243,6 +242,8 @@ async fn a_branch_that_is_deleted_is_not_found_and_found_again_when_it_is_back()
     let cache = TempDir::new().unwrap();
     let asked = request(repo.url(), &cache);
     let first = fetched(&asked).await;
+    let origin = repo.root().join("origin.git");
+    repo.git(&["-C", origin.to_str().unwrap(), "config", "receive.denyDeleteCurrent", "ignore"]);
     repo.git(&["push", "-q", "origin", ":main"]);
     let again = Request { unless: Some(first.commit.clone()), last_accepted: Some(first.commit), ..asked };
     let error = fetch(&again).await.unwrap_err();
@@ -274,25 +275,17 @@ async fn a_tag_of_something_that_is_no_commit_is_refused() {
 }
 
 #[tokio::test]
-async fn a_repository_that_has_only_the_end_of_its_history_is_read_over_https() {
+async fn a_repository_that_has_only_the_end_of_its_history_is_refused_with_the_way_out() {
     let repo = Repository::with(&[("a.yaml", "1")]);
-    let first = repo.git(&["rev-parse", "HEAD"]);
     repo.commit(&[("a.yaml", "2")]);
     let url = repo.url();
     let into = repo.root().join("shallow.git");
     repo.git(&["clone", "-q", "--bare", "--depth", "1", &url, into.to_str().unwrap()]);
     let server = Server::start(Answer::Repositories(repo.root().to_owned(), None)).await;
     let cache = TempDir::new().unwrap();
-    let asked = Request {
-        ca: Some(server.ca.clone()),
-        last_accepted: Some(first),
-        ..request(server.url("shallow.git"), &cache)
-    };
-    match fetch(&asked).await {
-        Ok(Fetch::Fetched(revision)) => assert_eq!(revision.files[0].bytes, b"2"),
-        Ok(Fetch::Unchanged) => panic!("it was never fetched"),
-        Err(error) => assert!(!error.to_string().is_empty(), "{error}"),
-    }
+    let asked = Request { ca: Some(server.ca.clone()), ..request(server.url("shallow.git"), &cache) };
+    let error = fetch(&asked).await.unwrap_err();
+    assert!(error.to_string().contains("git fetch --unshallow"), "{error}");
 }
 
 #[tokio::test]
@@ -300,9 +293,10 @@ async fn a_pack_that_is_damaged_on_the_way_is_refused_and_leaves_the_cache_as_it
     let repo = Repository::with(&[("a.yaml", "1")]);
     let damages: [(&str, fn(&mut Vec<u8>)); 3] = [
         ("torn", |answer| answer.truncate(answer.len() - 40)),
-        ("a bit flipped in the middle", |answer| {
-            let middle = answer.len() - 60;
-            answer[middle] ^= 0x10;
+        ("a flipped bit", |answer| {
+            // Behind the pack's head: version and number of objects.
+            let pack = answer.windows(4).position(|w| w == b"PACK").unwrap();
+            answer[pack + 20] ^= 0x10;
         }),
         ("nothing but the head", |answer| {
             let end = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
@@ -366,17 +360,4 @@ async fn a_server_that_never_stops_talking_is_left_at_the_limit() {
         let error = fetch_small(&asked).await.unwrap_err();
         assert!(matches!(&error, GitError::TooLarge { what: w, .. } if w == what), "{what}: {error:?}");
     }
-}
-
-#[tokio::test]
-async fn a_child_that_meets_its_limit_says_so() {
-    let repo = Repository::with(&[("a.yaml", "1")]);
-    let cache = TempDir::new().unwrap();
-    let mut asked = request(repo.url(), &cache);
-    // Longer than any line that a child reads.
-    let mut ca = String::new();
-    write!(ca, "{:>1$}", "x", 9 << 20).unwrap();
-    asked.ca = Some(ca);
-    let error = fetch(&asked).await.unwrap_err();
-    assert!(matches!(error, GitError::Child { .. } | GitError::Request { .. }), "{error:?}");
 }

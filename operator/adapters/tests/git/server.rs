@@ -233,11 +233,14 @@ async fn talk(tcp: TcpStream, references: bool) -> std::io::Result<()> {
         tcp.write_all(chunk("001e# service=git-upload-pack\n0000").as_bytes()).await?;
         let main = line(format!("{ID} refs/heads/main\0side-band-64k ofs-delta\n"));
         tcp.write_all(chunk(&main).as_bytes()).await?;
-        for number in 0_u64.. {
-            if !references {
-                break;
+        let mut number = 0_u64;
+        while references {
+            let mut many = String::new();
+            for _ in 0..1000 {
+                number += 1;
+                many.push_str(&line(format!("{ID} refs/heads/b{number:020}\n")));
             }
-            tcp.write_all(chunk(&line(format!("{ID} refs/heads/b{number:020}\n"))).as_bytes()).await?;
+            tcp.write_all(chunk(&many).as_bytes()).await?;
         }
         tcp.write_all(chunk("0000").as_bytes()).await?;
         tcp.write_all(b"0\r\n\r\n").await?;

@@ -157,3 +157,13 @@ fn a_field_is_found_by_its_path_and_a_missing_one_by_what_is_around_it() {
     assert_eq!(at("spec.sites[7]"), (4, 5));
     assert_eq!(at("metadata.name"), (2, 1));
 }
+
+#[test]
+fn a_long_key_above_a_long_list_is_refused_before_its_path_is_kept_for_each_entry() {
+    let text = format!("? {}\n: [{}]\n", "k".repeat(2000), ["x"; 1000].join(","));
+    let wrong = read(&text).unwrap_err();
+    assert_eq!(
+        wrong,
+        ["1:3 : found a key whose path has 2000 bytes, expected at most 1024: use shorter keys"]
+    );
+}
