@@ -81,7 +81,8 @@ fn change(bytes: &[u8], other: &[u8], chance: &mut Chance) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     for _ in 0..=chance.below(4) {
         let at = chance.below(bytes.len() + 1);
-        let length = chance.below(1 << chance.below(8)).min(bytes.len() - at);
+        let most = 1 << chance.below(8);
+        let length = chance.below(most).min(bytes.len() - at);
         match chance.below(7) {
             0 if at < bytes.len() => bytes[at] ^= 1 << chance.below(8),
             1 if at < bytes.len() => bytes[at] = [0, 0x7f, 0x80, 0xff, b'\n', b'"', b'{'][chance.below(7)],
@@ -118,8 +119,9 @@ fn change_a_frame(bytes: &[u8], chance: &mut Chance) -> Vec<u8> {
         rest = next;
     }
     let chosen = chance.below(frames.len());
-    let changed = change(&frames[chosen], &[], chance);
-    frames[chosen] = changed;
+    if let Some(frame) = frames.get_mut(chosen) {
+        *frame = change(frame, &[], chance);
+    }
     let mut all = Vec::new();
     for frame in frames {
         all.extend_from_slice(&u32::try_from(frame.len()).unwrap().to_be_bytes());

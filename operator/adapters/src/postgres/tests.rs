@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use bascule_core::observation::Fact;
 use bascule_core::outcome::Outcome;
 use bascule_core::plan::{Answer, Gate};
 use bascule_core::position::{Lsn, SystemId, Timeline};
@@ -10,8 +11,8 @@ use secrecy::SecretString;
 
 use super::server::{GOOD, PASSWORD, Server};
 use super::{
-    ConnectErrorKind, Expected, ExpectedRole, Facts, Postgres, ROLE_SQL, ReplayPause, Thresholds, Tls,
-    WriteCheck, grants,
+    ConnectErrorKind, Expected, ExpectedRole, Facts, Postgres, PostgresTarget, ROLE_SQL, ReplayPause,
+    Thresholds, Tls, WriteCheck, grants,
 };
 use crate::finding::{Finding, Severity};
 
@@ -27,7 +28,7 @@ fn limits() -> Thresholds {
     }
 }
 
-fn known<T: Clone>(fact: &bascule_core::observation::Fact<T>) -> T {
+fn known<T: Clone>(fact: &Fact<T>) -> T {
     fact.value().unwrap_or_else(|| panic!("not known")).clone()
 }
 
@@ -611,7 +612,7 @@ async fn what_calls_itself_a_server_and_never_stops_sending_is_left_at_the_limit
         tls: Tls::Off,
     };
     let facts = Postgres::new(target).facts(Duration::from_secs(20)).await;
-    let Fact::Unknown { reason } = facts.in_recovery else { panic!("{facts:?}") };
+    let Fact::Unknown { reason } = &facts.in_recovery else { panic!("{facts:?}") };
     assert!(reason.contains("it sent more than 16777216 bytes in one session"), "{reason}");
     // What the sockets hold comes on top.
     let sent = server.await.unwrap();
