@@ -118,6 +118,8 @@ FUZZ_SECONDS ?= 60
 CARGO_FUZZ = CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_STRIP=none \
   PATH="$(CACHE)/cargo-fuzz/bin:$$PATH" $(CARGO) fuzz
 
+# libFuzzer is C++.
+fuzz: MORE_PACKAGES := g++
 fuzz: packages ## Search for bad input that hurts, FUZZ_SECONDS=60 for each target; FUZZ="intake dns" chooses
 	@test -x "$(CACHE)/cargo-fuzz/bin/cargo-fuzz" || env -u CARGO_TARGET_DIR $(CARGO) install --locked --root "$(CACHE)/cargo-fuzz" cargo-fuzz@0.13.2
 	$(CARGO_FUZZ) build -s none --target-dir "$(CARGO_TARGET_DIR)/fuzz"
@@ -133,7 +135,7 @@ prepare: packages ## Install and build what the tests and the sandbox need, cach
 	$(CARGO) run --locked -q -p bascule-e2e --bin bascule-sandbox -- prepare --no-binaries
 
 packages: ## Install the Debian packages that building needs (needs root where one is missing)
-	@missing=""; for p in protobuf-compiler libprotobuf-dev pkg-config perl make gcc g++ libc6-dev git curl ca-certificates; do \
+	@missing=""; for p in protobuf-compiler libprotobuf-dev pkg-config perl make gcc libc6-dev git curl ca-certificates $(MORE_PACKAGES); do \
 	  dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
 	if [ -n "$$missing" ]; then echo "installing:$$missing"; export DEBIAN_FRONTEND=noninteractive; \
 	  $(SUDO) apt-get update -q; $(SUDO) apt-get install -y -q --no-install-recommends $$missing; fi

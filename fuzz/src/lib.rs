@@ -14,6 +14,8 @@
 //! `cargo fuzz run TARGET` searches; the tests below play what is kept in `corpus/` on the stable toolchain.
 
 use std::future::Future;
+use std::path::Path;
+use std::process::ExitCode;
 
 pub mod dns;
 pub mod from_guard;
@@ -46,6 +48,29 @@ fn wait<T>(work: impl Future<Output = T>) -> T {
         Ok(runtime) => runtime.block_on(work),
         Err(why) => unreachable!("no runtime on this machine: {why}"),
     })
+}
+
+/// Plays the files that the program was given, as a target without libFuzzer. It ends as the first bad input makes it
+/// end: with a panic.
+pub fn play(run: fn(&[u8])) -> ExitCode {
+    let mut played = 0;
+    for file in std::env::args_os().skip(1) {
+        let file = Path::new(&file);
+        match std::fs::read(file) {
+            Ok(bytes) => run(&bytes),
+            Err(why) => {
+                eprintln!("{}: {why}", file.display());
+                return ExitCode::FAILURE;
+            }
+        }
+        played += 1;
+    }
+    if played == 0 {
+        eprintln!("expected the files to play; to search for others: make fuzz");
+        return ExitCode::FAILURE;
+    }
+    println!("{played} inputs, and nothing wrong");
+    ExitCode::SUCCESS
 }
 
 #[cfg(test)]
