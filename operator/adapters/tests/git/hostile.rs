@@ -49,7 +49,8 @@ fn below(path: &str, request: Request) -> Request {
 #[tokio::test]
 async fn a_hundred_thousand_files_are_refused_where_they_are_read_and_ignored_elsewhere() {
     let repo = Repository::with(&[("a.yaml", "a")]);
-    let flat = (0..100_000).map(|i| (format!("flat/{i}.yaml"), &b"x"[..]));
+    // One directory takes git itself a time that grows with the square of its files.
+    let flat = (0..25_000).map(|i| (format!("flat/{i}.yaml"), &b"x"[..]));
     let nested = (0..100_000).map(|i| (format!("nested/{}/{i}.txt", i / 100), &b"x"[..]));
     let own = [("sites/shop.yaml".to_owned(), &b"shop"[..])];
     repo.import(&commit(flat.chain(nested).chain(own)));

@@ -53,6 +53,8 @@ impl Repository {
     pub(crate) fn import(&self, stream: &[u8]) {
         let mut child = Command::new("git")
             .current_dir(self.root().join("origin.git"))
+            // Large files as they come: to press and compare them well would take longer than the tests.
+            .args(["-c", "pack.compression=1", "-c", "core.bigFileThreshold=1m"])
             .args(["fast-import", "--quiet", "--force"])
             .stdin(Stdio::piped())
             .spawn()

@@ -22,22 +22,26 @@ pub(super) fn check(path: &str, value: &Value, schema: &Value, findings: &mut Fi
     }
 }
 
+/// A type of the schema, for a person who writes YAML.
+fn words(kind: &str) -> &str {
+    match kind {
+        "object" => "fields (key: value)",
+        "array" => "a list",
+        "string" => "text",
+        "integer" => "a whole number",
+        "boolean" => "true or false",
+        other => other,
+    }
+}
+
 fn mismatch(expected: &str, found: &Value) -> String {
-    let words = |kind: &str| match kind {
-        "object" => "fields (key: value)".to_owned(),
-        "array" => "a list".to_owned(),
-        "string" => "text".to_owned(),
-        "integer" => "a whole number".to_owned(),
-        "boolean" => "true or false".to_owned(),
-        other => other.to_owned(),
-    };
     let shown = match found {
         Value::Null => "nothing".to_owned(),
         Value::Bool(value) => format!("the truth value {value}"),
         Value::Number(number) => format!("the number {number}"),
         Value::String(text) => format!("the text '{text}'"),
-        Value::Array(_) => words("array"),
-        Value::Object(_) => words("object"),
+        Value::Array(_) => words("array").to_owned(),
+        Value::Object(_) => words("object").to_owned(),
     };
     let way_out = match (expected, found) {
         ("string", Value::Bool(_)) => format!("; quote it: \"{found}\""),
@@ -80,7 +84,8 @@ fn check_object(path: &str, object: &Map<String, Value>, schema: &Value, finding
     }
     for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         if !object.contains_key(name) {
-            findings.add(field(path, name), "is missing");
+            let expected = schema["properties"][name]["type"].as_str().map_or("a value", words);
+            findings.add(field(path, name), format!("is missing, expected {expected}"));
         }
     }
 }
@@ -115,7 +120,7 @@ fn check_list(path: &str, list: &[Value], schema: &Value, findings: &mut Finding
         {
             findings.add(
                 format!("{path}[{i}]"),
-                format!("Duplicate value: {identity} stands earlier in the list"),
+                format!("Duplicate value: {identity} stands earlier in the list: remove one of the two"),
             );
         }
     }

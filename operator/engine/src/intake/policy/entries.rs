@@ -36,7 +36,10 @@ impl Convert<'_> {
             let value = convert(self, &at, entry);
             let Some(key) = key else { continue };
             if named.contains(&key) {
-                self.findings.add(&at, format!("Duplicate value: {key} stands earlier in the list"));
+                self.findings.add(
+                    &at,
+                    format!("Duplicate value: {key} stands earlier in the list: remove one of the two"),
+                );
                 continue;
             }
             named.push(key.clone());
@@ -64,7 +67,10 @@ impl Convert<'_> {
             let value = convert(self, &at, entry);
             let Some(site) = site else { continue };
             if named.contains(&site) {
-                self.findings.add(&at, format!("Duplicate value: {site} stands earlier in the list"));
+                self.findings.add(
+                    &at,
+                    format!("Duplicate value: {site} stands earlier in the list: remove one of the two"),
+                );
                 continue;
             }
             named.push(site.clone());
@@ -367,7 +373,10 @@ impl Convert<'_> {
             let at = format!("{at}[{i}]");
             let Some(value) = self.findings.check(&at, parse(text)) else { continue };
             if values.contains(&value) {
-                self.findings.add(at, format!("Duplicate value: \"{text}\" stands earlier in the list"));
+                self.findings.add(
+                    at,
+                    format!("Duplicate value: \"{text}\" stands earlier in the list: remove one of the two"),
+                );
             } else {
                 values.push(value);
             }

@@ -101,7 +101,7 @@ fn site_names(sites: &[api::Site], findings: &mut Findings) -> Vec<SiteName> {
         if names.contains(&name) {
             findings.add(
                 format!("spec.sites[{i}]"),
-                format!("Duplicate value: {name} stands earlier in the list"),
+                format!("Duplicate value: {name} stands earlier in the list: remove one of the two"),
             );
         } else {
             names.push(name);
