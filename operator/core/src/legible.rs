@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn what_writes_on_a_terminal_is_written_out() {
-        assert_eq!(legible("a\r\n\u{1b}[31mb\u{202e}\u{2028}\n"), "a\\r\\n\\u{1b}[31mb\\u{202e}\\u{2028}");
+        assert_eq!(legible("a\r\n\u{1b}[31mb\u{2028}\u{202e}\n"), "a\\r\\n\\u{1b}[31mb\\u{2028}\\u{202e}");
     }
 
     #[test]

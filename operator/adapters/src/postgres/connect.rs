@@ -3,6 +3,7 @@
 use std::error::Error as _;
 use std::fmt;
 use std::io;
+use std::sync::{Arc, OnceLock};
 
 use bascule_core::legible::legible;
 use secrecy::ExposeSecret;
@@ -130,6 +131,8 @@ fn words(error: &tokio_postgres::Error) -> String {
 pub(super) struct Session {
     pub(super) client: Client,
     driver: JoinHandle<()>,
+    /// Why it has ended, once it has by a mistake.
+    ended: Arc<OnceLock<String>>,
 }
 
 impl Drop for Session {
@@ -204,13 +207,29 @@ impl Session {
         T: TlsConnect<S, Stream: TlsStream + Send + 'static>,
     {
         let (client, connection) = config.connect_raw(stream, tls).await?;
-        Ok(Self { client, driver: tokio::spawn(drive(connection)) })
+        let ended = Arc::default();
+        let driver = tokio::spawn(drive(connection, Arc::clone(&ended)));
+        Ok(Self { client, driver, ended })
+    }
+
+    /// Why a question got no answer: a question whose session ended under it knows only that it did.
+    pub(super) fn why(&self, error: &tokio_postgres::Error) -> String {
+        match self.ended.get() {
+            Some(ended) if error.is_closed() => ended.clone(),
+            _ => describe(error),
+        }
     }
 }
 
-/// Moves the session's bytes until it is closed. Its error is also what the waiting question gets.
-async fn drive(connection: impl Future<Output = Result<(), tokio_postgres::Error>> + Send) {
-    if let Err(error) = connection.await {
-        tracing::debug!(error = %describe(&error), "session ended");
+/// Moves the session's bytes until it is closed.
+async fn drive(
+    connection: impl Future<Output = Result<(), tokio_postgres::Error>> + Send,
+    ended: Arc<OnceLock<String>>,
+) {
+    // It is dropped at the end: whoever waits for an answer hears of the end when the reason is there.
+    let mut connection = std::pin::pin!(connection);
+    if let Err(error) = connection.as_mut().await {
+        let why = ended.get_or_init(|| describe(&error));
+        tracing::debug!(error = %why, "session ended");
     }
 }

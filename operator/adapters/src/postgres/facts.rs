@@ -217,7 +217,7 @@ pub(super) async fn read(session: &Session, start: Instant, deadline: Instant) -
     let q = |sql: &'static str| async move {
         match timeout_at(deadline, session.client.query_typed(sql, &[])).await {
             Err(_) => Err("no answer in time".to_owned()),
-            Ok(Err(e)) => Err(describe(&e)),
+            Ok(Err(e)) => Err(session.why(&e)),
             Ok(Ok(rows)) => Ok(rows),
         }
     };

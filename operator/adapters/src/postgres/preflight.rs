@@ -5,7 +5,7 @@ use std::time::Duration;
 use bascule_core::blocker::{CONNECT_NOT_READY, CONNECT_TIMEOUT, CONNECT_UNREACHABLE};
 use tokio::time::{Instant, timeout_at};
 
-use super::connect::{ConnectErrorKind, Session, describe};
+use super::connect::{ConnectErrorKind, Session};
 use super::facts::{self, Facts, TESTED_MAJOR_VERSIONS};
 use super::grants;
 use super::settings::Settings;
@@ -72,7 +72,7 @@ impl Postgres {
 
 pub(super) async fn examine(session: &Session, role: ExpectedRole, limits: &Thresholds) -> Vec<Finding> {
     let server = async {
-        let fail = |e: tokio_postgres::Error| describe(&e);
+        let fail = |e: tokio_postgres::Error| session.why(&e);
         let row = session.client.query_typed_one(SERVER, &[]).await.map_err(fail)?;
         let read =
             || Ok((row.try_get::<_, i32>(0)?, row.try_get::<_, String>(1)?, row.try_get::<_, bool>(2)?));

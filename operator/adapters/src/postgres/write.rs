@@ -77,13 +77,13 @@ impl Postgres {
 }
 
 async fn identity(session: &Session) -> Result<SystemId, String> {
-    let row = session.client.query_typed_one(SYSTEM, &[]).await.map_err(|e| describe(&e))?;
+    let row = session.client.query_typed_one(SYSTEM, &[]).await.map_err(|e| session.why(&e))?;
     row.try_get::<_, i64>(0).map(|id| SystemId(id.cast_unsigned())).map_err(|e| describe(&e))
 }
 
 pub(super) async fn commit(session: &Session) -> Result<Lsn, WriteCheck> {
     let messages = session.client.simple_query(COMMIT).await.map_err(|error| {
-        let why = describe(&error);
+        let why = session.why(&error);
         match error.as_db_error().map(tokio_postgres::error::DbError::code) {
             // The server ended the session: perhaps between the commit and its answer.
             None => WriteCheck::Unknown { why },
@@ -107,7 +107,7 @@ pub(super) async fn commit(session: &Session) -> Result<Lsn, WriteCheck> {
         return Err(WriteCheck::Refused { why });
     }
     let row = session.client.query_typed_one(OUTCOME, &[(&id, Type::TEXT)]).await;
-    let row = row.map_err(|e| WriteCheck::Unknown { why: describe(&e) })?;
+    let row = row.map_err(|e| WriteCheck::Unknown { why: session.why(&e) })?;
     let read = || -> Result<_, tokio_postgres::Error> {
         Ok((row.try_get::<_, Option<String>>(0)?, row.try_get::<_, PgLsn>(1)?))
     };
