@@ -115,7 +115,8 @@ mutants-core: ## Every small change of the core, one at a time: its tests must n
 FUZZ ?= $(shell awk -F '"' '/^\[\[bin/ { getline; print $$2 }' fuzz/Cargo.toml)
 FUZZ_SECONDS ?= 60
 # Coverage works on the stable toolchain; a sanitizer, which needs a nightly one, would watch C that nobody feeds here.
-CARGO_FUZZ = CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_STRIP=none \
+# Little optimisation: three hundred crates are built for it.
+CARGO_FUZZ = CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_STRIP=none \
   PATH="$(CACHE)/cargo-fuzz/bin:$$PATH" $(CARGO) fuzz
 
 # libFuzzer is C++.

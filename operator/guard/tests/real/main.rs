@@ -9,6 +9,7 @@
 mod fallback;
 mod fence;
 mod journal;
+mod names;
 mod rejoin;
 mod roles;
 mod timing;
