@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::loss::LossBound;
 use crate::moves::{MoveHash, Verdict};
@@ -16,6 +17,20 @@ use crate::time::Millis;
 /// The layout of the record that this version writes.
 pub const SCHEMA: u32 = 1;
 
+/// The highest epoch, serial or generation that is read. Nobody counts this far one by one: whatever is higher was
+/// written by mistake, and counting on from it would begin at zero again.
+const HIGHEST: u64 = u64::MAX >> 1;
+
+fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let found = u64::deserialize(deserializer)?;
+    if found > HIGHEST {
+        return Err(D::Error::custom(format!(
+            "found the count {found}, expected at most {HIGHEST}: this record was not written by Bascule; restore it"
+        )));
+    }
+    Ok(found)
+}
+
 /// How many transitions the record remembers.
 pub const HISTORY: usize = 10;
 
@@ -26,10 +41,13 @@ pub struct Record {
     /// The layout it was written in. A reader that meets a newer one holds, keeps fencing, and changes nothing.
     pub schema: u32,
     /// The arbiter's generation: raised by a person when records are made anew.
+    #[serde(deserialize_with = "count")]
     pub generation: u64,
     /// The fencing token: +1 with each change of the active site.
+    #[serde(deserialize_with = "count")]
     pub epoch: u64,
     /// +1 with every change of the record.
+    #[serde(deserialize_with = "count")]
     pub serial: u64,
     /// The site that may write.
     pub active: SiteName,
@@ -365,6 +383,18 @@ mod tests {
         let r = sample();
         let text = serde_json::to_string(&r).unwrap();
         assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), r);
+    }
+
+    #[test]
+    fn a_record_whose_counts_could_begin_at_zero_again_is_no_record() {
+        for count in ["generation", "epoch", "serial"] {
+            let mut json = serde_json::to_value(sample()).unwrap();
+            json[count] = HIGHEST.into();
+            assert!(serde_json::from_value::<Record>(json.clone()).is_ok());
+            json[count] = (HIGHEST + 1).into();
+            let why = serde_json::from_value::<Record>(json).unwrap_err().to_string();
+            assert!(why.contains("expected at most 9223372036854775807"), "{why}");
+        }
     }
 
     #[test]
