@@ -19,12 +19,15 @@ pub(crate) struct Server {
     posts: Arc<AtomicUsize>,
 }
 
+/// What happens to an answer on its way.
+pub(crate) type Damage = fn(&mut Vec<u8>);
+
 #[derive(Clone)]
 pub(crate) enum Answer {
     /// The repositories below a directory, to who sends this `Authorization`; to everybody if there is none.
     Repositories(PathBuf, Option<&'static str>),
     /// The same to everybody, but what answers the question for a pack is damaged on the way.
-    Damaged(PathBuf, fn(&mut Vec<u8>)),
+    Damaged(PathBuf, Damage),
     /// A redirect to another address.
     Redirect(String),
 }
@@ -234,13 +237,15 @@ async fn talk(tcp: TcpStream, references: bool) -> std::io::Result<()> {
         let main = line(format!("{ID} refs/heads/main\0side-band-64k ofs-delta\n"));
         tcp.write_all(chunk(&main).as_bytes()).await?;
         let mut number = 0_u64;
-        while references {
-            let mut many = String::new();
-            for _ in 0..1000 {
-                number += 1;
-                many.push_str(&line(format!("{ID} refs/heads/b{number:020}\n")));
+        if references {
+            loop {
+                let mut many = String::new();
+                for _ in 0..1000 {
+                    number += 1;
+                    many.push_str(&line(format!("{ID} refs/heads/b{number:020}\n")));
+                }
+                tcp.write_all(chunk(&many).as_bytes()).await?;
             }
-            tcp.write_all(chunk(&many).as_bytes()).await?;
         }
         tcp.write_all(chunk("0000").as_bytes()).await?;
         tcp.write_all(b"0\r\n\r\n").await?;

@@ -6,7 +6,7 @@ use crate::roles::serves;
 use crate::world::World;
 
 /// Far above what a guard needs to connect again.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_function_that_somebody_called_as_the_server_calls_its_own_is_not_run_by_the_guard() {
