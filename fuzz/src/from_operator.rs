@@ -93,12 +93,11 @@ impl Guard {
         let server = |state| Some(Event::Server { state, died: None });
         match action {
             Action::Kill | Action::Stop { .. } => server(ServerState::Down),
-            Action::StartPrimary => server(ServerState::Primary { open: false }),
+            Action::StartPrimary | Action::Promote { .. } => server(ServerState::Primary { open: false }),
             Action::StartOrphan | Action::Join { .. } | Action::Close => {
                 server(ServerState::Standby { open: false })
             }
             Action::Clone { .. } => Some(Event::Failed),
-            Action::Promote { .. } => server(ServerState::Primary { open: false }),
             Action::Open { .. } => server(ServerState::Primary { open: true }),
             Action::OpenStandby => server(ServerState::Standby { open: true }),
             Action::Checkpoint { serial } => Some(Event::CheckpointFailed { serial: *serial }),

@@ -18,8 +18,8 @@ const WELCOME: &[u8] = &[b'R', 0, 0, 0, 8, 0, 0, 0, 0, b'Z', 0, 0, 0, 5, b'I'];
 /// When what is refused is not said in words.
 pub fn run(bytes: &[u8]) {
     let (told, asked) = wait(async {
-        let told = operator::postgres_asked(server(bytes)).await;
-        (told, guard::postgres_asked(server(bytes)).await)
+        let told = Box::pin(operator::postgres_asked(server(bytes))).await;
+        (told, Box::pin(guard::postgres_asked(server(bytes))).await)
     });
     match told {
         Err(why) => in_words(&why),
