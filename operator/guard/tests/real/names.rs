@@ -29,11 +29,11 @@ async fn a_function_that_somebody_called_as_the_server_calls_its_own_is_not_run_
     assert_eq!(a.sql("SELECT pg_is_in_recovery()").await, ["t"]);
     assert_eq!(a.sql("SELECT who FROM trap.ran").await, ["postgres"]);
     a.sql("TRUNCATE trap.ran").await;
+    let since = a.sql("SELECT clock_timestamp()").await.remove(0);
     let own = "application_name = 'bascule guard'";
     let ended =
         a.sql(&format!("SELECT pg_terminate_backend(pid), pid FROM pg_stat_activity WHERE {own}")).await;
     assert!(!ended.is_empty(), "the guard has a session");
-    let since = a.sql("SELECT clock_timestamp()").await.remove(0);
     let asked = format!(
         "SELECT count(*) FROM pg_stat_activity WHERE {own} AND backend_start > '{since}' \
             AND state = 'idle' AND query LIKE '%pg_is_in_recovery()%'"
