@@ -130,8 +130,11 @@ fn block(out: &mut String, text: &str) {
 /// A value as code, between more backticks than are in it.
 fn code(text: &str) -> String {
     let text = one_line(text);
+    if text.is_empty() {
+        return "` `".to_owned();
+    }
     let fence = "`".repeat(longest(&text) + 1);
-    let pad = if text.starts_with('`') || text.ends_with('`') || text.is_empty() { " " } else { "" };
+    let pad = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
     format!("{fence}{pad}{text}{pad}{fence}")
 }
 
