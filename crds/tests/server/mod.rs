@@ -67,8 +67,10 @@ fn programs() -> PathBuf {
     })
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// Three ports that differ: each is held until all are found.
+fn free_ports() -> [u16; 3] {
+    let held = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    held.map(|listener| listener.local_addr().unwrap().port())
 }
 
 fn start(program: &Path, log: &Path, arguments: &[String]) -> Child {
@@ -89,7 +91,7 @@ impl ApiServer {
         let programs = programs();
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name).display().to_string();
-        let (client_port, peer_port, api_port) = (free_port(), free_port(), free_port());
+        let [client_port, peer_port, api_port] = free_ports();
         let key = rcgen::KeyPair::generate().unwrap();
         fs::write(at("sa.key"), key.serialize_pem()).unwrap();
         fs::write(at("sa.pub"), key.public_key_pem()).unwrap();
