@@ -11,7 +11,7 @@ use crate::record::{Cause, MeasuredLoss, Record};
 /// A divergence belongs to that transition when it was written on the timeline just before this site's: each promotion
 /// begins a new one.
 pub(super) fn loss(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
-    if plan.transition.is_some() || plan.lock || !s.lease_alive() || s.claim.current().is_none() {
+    if plan.lock {
         return;
     }
     let Some(last) = record.history.first() else { return };

@@ -178,3 +178,21 @@ pub struct Memory {
     /// The role of an unmanaged database, kept without asking.
     pub unmanaged: Option<Role>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_of_the_server_has_words_and_one_that_waits_for_nothing_has_none() {
+        let words = |action: Action| action.words().unwrap();
+        assert_eq!(words(Action::StartPrimary), "start as a primary, closed");
+        assert_eq!(words(Action::Promote { close: false }), "promote");
+        assert_eq!(words(Action::Promote { close: true }), "close and promote");
+        assert_eq!(words(Action::Close), "close: keep clients out and end their sessions");
+        assert_eq!(
+            [Action::Kill, Action::RemoveTrigger, Action::Exit].map(|a| a.words()),
+            [None, None, None]
+        );
+    }
+}

@@ -6,10 +6,10 @@ use bascule_core::plan::Answer;
 use bascule_core::record::Phase;
 
 use super::expect::{again_in, answer, gate, goes_to, stays};
-use crate::world::given::{Given, Lease, Seen};
+use crate::world::given::{Given, Lease, Seen, database};
 use crate::world::record::{in_phase, steady};
 use crate::world::reports::{dead, orphan, primary};
-use crate::world::site;
+use crate::world::{item, site};
 
 /// Paris is back, its database down, and lyon has said nothing since.
 fn back(ms: u64) -> Given {
@@ -99,6 +99,18 @@ fn a_guard_that_has_not_reported_is_waited_for_until_nothing_of_it_can_run_any_m
     stays(&plan);
     assert_eq!(answer(&plan, "claim/guard"), Answer::NotYet);
     assert_eq!(goes_to(&heard(1_250).plan()), Some(Phase::Steady));
+}
+
+#[test]
+fn every_database_s_guard_is_waited_for() {
+    let mut given = back(50).facts("lyon", |_| {}).policy(|p| {
+        p.databases.insert(item("second"), crate::world::policy::database(&["paris", "lyon"]));
+    });
+    let plan = given.plan();
+    stays(&plan);
+    assert!(gate(&plan, "claim/guard").found.starts_with("the guard of second has not reported"));
+    given.seen.databases.insert(item("second"), database(dead(10)));
+    assert_eq!(goes_to(&given.plan()), Some(Phase::Steady));
 }
 
 #[test]

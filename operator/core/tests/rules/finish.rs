@@ -323,6 +323,14 @@ fn a_site_that_came_back_and_whose_database_died_locks_it_before_it_gets_anythin
 }
 
 #[test]
+fn a_site_that_came_back_gets_nothing_back_while_its_guards_are_ordered_to_lock() {
+    let given = Given::at("paris").record(in_phase(Phase::Returning)).report(primary(10)).locking();
+    let plan = given.traffic_at("paris", 1, 10).stamped(Stamp::StableSince, 61_000).plan();
+    assert!(plan.lock);
+    stays(&plan);
+}
+
+#[test]
 fn a_re_claim_forgets_a_target_only_of_what_is_over() {
     let reclaimed = |record: Record| {
         let given = Given::at("paris").record(record).lease(Lease::Regained);

@@ -24,5 +24,6 @@ mod project;
 mod properties;
 mod release;
 mod take;
+mod wire;
 mod withdraw;
 mod wrong;

@@ -169,9 +169,14 @@ fn a_target_whose_receiver_ended_before_the_stop_says_that_it_can_never_prove() 
     let positions = unknown.positions.as_mut().unwrap();
     (positions.receive, positions.replay) = (None, None);
     assert_eq!(said(unknown), None);
-    let mut old = cut(4096);
-    old.positions.as_mut().unwrap().age = Millis(1_500);
-    assert_eq!(said(old), None, "it was read before the source had stopped");
+    let old = |ms| {
+        let mut old = cut(4096);
+        old.positions.as_mut().unwrap().age = Millis(ms);
+        said(old)
+    };
+    assert_eq!(old(1_001), None, "it was read before the source had stopped");
+    assert_eq!(old(1_000), None, "it may have been");
+    assert_eq!(old(999), Some(10));
 }
 
 #[test]

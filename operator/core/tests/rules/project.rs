@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use bascule_core::guard::wire::Behind;
+use bascule_core::facts::SiteFacts;
+use bascule_core::guard::wire::{Behind, Disk};
 use bascule_core::loss::LossBound;
 use bascule_core::moves::MoveHash;
 use bascule_core::observation::{Fact, FlagValue, PodsAsked, ReplicasSeen};
 use bascule_core::plan::{Answer, Gate};
-use bascule_core::policy::{After, Policy};
+use bascule_core::policy::{After, FenceClass, Policy};
 use bascule_core::position::Lsn;
 use bascule_core::project::{Lag, Report, SiteRole, project, size};
-use bascule_core::record::{Cause, HoldUntil, MeasuredLoss, Phase, PhaseTime};
+use bascule_core::record::{Cause, HoldUntil, MeasuredLoss, Phase, PhaseTime, Record};
 use bascule_core::time::Millis;
 use rstest::rstest;
 
@@ -146,7 +147,50 @@ fn reads_behind() -> Given {
     given
 }
 
-/// A finding that stands in nobody's way.
+/// Lyon serves reads, and nobody knows what it would lose.
+fn reads_unjudged() -> Given {
+    let mut given = reads();
+    given.record.as_mut().unwrap().transition.as_mut().unwrap().loss_bound = Some(LossBound::UNKNOWN);
+    given.seen.databases.get_mut(&item("main")).unwrap().last_contact = None;
+    given
+}
+
+fn not_looked(me: &str) -> Given {
+    let mut given = Given::at(me).record(steady());
+    given.observed = 0;
+    given
+}
+
+fn never(policy: &mut Policy) {
+    policy.failover.promote_after = After::Never;
+}
+
+/// Paris writes; lyon and milan say what they say.
+fn third(given: Given, lyon: fn(&mut SiteFacts), milan: fn(&mut SiteFacts)) -> Given {
+    let given = given.policy(|p| *p = crate::world::policy::policy_in(&["paris", "lyon", "milan"]));
+    given.record(steady()).facts("lyon", lyon).facts("milan", milan)
+}
+
+fn cut(facts: &mut SiteFacts) {
+    facts.lag_bytes.clear();
+    facts.not_streaming.insert(item("main"), "it receives nothing from its primary".to_owned());
+}
+
+fn unheard(facts: &mut SiteFacts) {
+    facts.lag_bytes.clear();
+}
+
+fn blocked(facts: &mut SiteFacts) {
+    facts.blockers.push(Gate::new("x", Answer::No, "a", "b"));
+}
+
+fn starts_as_a_standby(facts: &mut SiteFacts) {
+    for disk in facts.disks.values_mut() {
+        let Disk::Cluster(cluster) = disk else { panic!("a cluster lies there") };
+        cluster.standby_signal = true;
+    }
+}
+
 /// A database whose node dies is offered while it may still be taken.
 fn in_time(policy: &mut Policy) {
     policy.failover.restart_grace = Duration::from_secs(28);
@@ -159,6 +203,7 @@ fn too_late(policy: &mut Policy) {
     policy.failover.restart_grace += Duration::from_millis(1);
 }
 
+/// A finding that stands in nobody's way.
 fn advised() -> Given {
     let mut given = Given::at("lyon").record(steady()).policy(in_time);
     let found = Gate::new("database/main/WalSenderTimeout", Answer::Yes, "wal_sender_timeout: 60 s", "4 s");
@@ -231,6 +276,38 @@ fn condition(r: &Report, kind: &str) -> (Option<bool>, String) {
 #[case::agrees(Given::at("paris").record(steady()), "ArbiterAgrees", Some(true), "Agrees")]
 #[case::contended({ let mut g = Given::at("paris").record(steady()); g.seen.workloads.get_mut(&item("web")).unwrap().blockers =
     Fact::now(vec![crate::take::contended("replicas")]); g }, "Contended", Some(true), "OwnedByAnother")]
+#[case::the_arbiter_agrees_though_the_loss_is_refused(reads_behind(), "ArbiterAgrees", Some(true), "Agrees")]
+#[case::what_another_site_s_disk_says_stops_no_primary(Given::at("lyon").record(steady()).facts("paris", starts_as_a_standby), "ReplicationHealthy", Some(true), "Streaming")]
+#[case::nothing_to_replicate(Given::at("paris").record(steady()).policy(|p| p.databases.clear()), "ReplicationHealthy", Some(true), "NoDatabase")]
+#[case::nothing_to_lose(Given::at("paris").record(steady()).policy(|p| p.databases.clear()), "FailoverPossible", Some(true), "SiteCanTake")]
+#[case::nothing_to_hand_over(Given::at("paris").record(steady()).policy(|p| p.databases.clear()), "SwitchoverPossible", Some(true), "Ready")]
+#[case::sites_that_cannot_for_different_reasons(
+    third(Given::at("paris"), cut, blocked),
+    "FailoverPossible",
+    Some(false),
+    "NoSiteCanTake"
+)]
+#[case::sites_that_cannot_for_one_reason(
+    third(Given::at("paris"), cut, cut),
+    "FailoverPossible",
+    Some(false),
+    "NotStreaming"
+)]
+#[case::a_site_that_cannot_and_one_that_may_be_able_to(
+    third(Given::at("paris"), cut, unheard),
+    "FailoverPossible",
+    None,
+    "NotKnown"
+)]
+#[case::a_lost_site_s_replica_that_only_a_person_promotes(reads_behind().policy(never), "FailoverPossible", Some(true), "SiteCanTake")]
+#[case::a_lost_site_s_replica_of_which_nothing_is_known(
+    reads_unjudged(),
+    "FailoverPossible",
+    None,
+    "LossUnknown"
+)]
+#[case::a_source_not_looked_at(not_looked("lyon"), "SwitchoverPossible", None, "SourceNotKnownToLive")]
+#[case::a_source_that_lives_beside_a_silent_site(third(Given::at("paris"), |_| {}, |_| {}).silent("milan", 60_000), "SwitchoverPossible", Some(true), "Ready")]
 fn a_condition_has_a_stable_reason(
     #[case] given: Given,
     #[case] kind: &str,
@@ -246,6 +323,87 @@ fn what_is_true_only_sometimes_is_absent_otherwise() {
     for kind in ["Reconciling", "Stalled", "Contended", "Advice"] {
         assert!(!r.conditions.iter().any(|c| c.kind == kind), "{kind}");
     }
+}
+
+/// What is advised to paris.
+fn advice(record: Record, change: impl FnOnce(&mut Policy)) -> Option<String> {
+    let r = told(&Given::at("paris").record(record).policy(change));
+    r.conditions.into_iter().find(|c| c.kind == "Advice").map(|c| c.message)
+}
+
+#[test]
+fn whoever_is_promoted_by_a_person_alone_is_offered_nothing_too_late() {
+    assert!(advice(steady(), too_late).is_some());
+    let by_hand = |p: &mut Policy| {
+        too_late(p);
+        never(p);
+    };
+    assert_eq!(advice(steady(), by_hand), None);
+    assert_eq!(advice(never_fences(steady()), too_late), None);
+    let empty = |p: &mut Policy| {
+        too_late(p);
+        p.databases.clear();
+    };
+    assert_eq!(advice(steady(), empty), None);
+}
+
+#[test]
+fn a_dead_node_that_is_given_up_too_late_has_a_way_out_as_long_as_any_grace_is_left() {
+    let out = |ms: u64| {
+        let seconds = Duration::from_millis(ms);
+        advice(steady(), |p| p.failover.max_data_loss.seconds = seconds).unwrap()
+    };
+    let ends = |said: String, end: &str| assert!(said.ends_with(end), "{said}");
+    ends(out(30_000), "; with a restartGrace of at most 28 s it could be taken");
+    ends(out(2_001), "; with a restartGrace of at most 1 ms it could be taken");
+    ends(out(2_000), "; no restartGrace helps while maxDataLoss.time is not above 2 s");
+    ends(out(1_999), "; no restartGrace helps while maxDataLoss.time is not above 2 s");
+}
+
+#[rstest]
+#[case::by_itself(Given::at("paris").record(steady()), "lyon can take over")]
+#[case::by_a_person(Given::at("paris").record(steady()).policy(never), "lyon can take over by a Move of type Failover")]
+#[case::by_a_person_who_knows(
+    Given::at("paris").record(never_fences(steady())),
+    "lyon can take over by a Move of type Failover with sourceStopped"
+)]
+fn who_can_take_over_is_told_with_what_it_takes(#[case] given: Given, #[case] expected: &str) {
+    let r = told(&given);
+    let c = r.conditions.iter().find(|c| c.kind == "FailoverPossible").unwrap();
+    assert_eq!(c.message, expected);
+}
+
+#[test]
+fn what_is_not_known_of_a_database_and_nothing_else_makes_ready_unknown() {
+    let ready = |name: &str, answer| {
+        let given = Given::at("paris").record(steady());
+        given.look(|s| {
+            let mut plan = bascule_core::decide::decide(s);
+            plan.gates.push(Gate::new(name, answer, "x", "y"));
+            project(s, &plan).ready
+        })
+    };
+    assert_eq!(ready("database/main/guard", Answer::Unknown), None);
+    assert_eq!(ready("database/main/guard", Answer::NotYet), Some(true));
+    assert_eq!(ready("marks", Answer::Unknown), Some(true));
+}
+
+#[rstest]
+#[case(FenceClass::Gate, "nothing known")]
+#[case(FenceClass::Guard, "a guard frozen alone while its server runs; ")]
+#[case(FenceClass::External, "what the other operator's documentation says")]
+#[case(FenceClass::Advisory, "clients that do not cooperate; ")]
+fn what_the_active_site_s_fence_does_not_cover_is_told(#[case] class: FenceClass, #[case] expected: &str) {
+    let mut record = steady();
+    record.promise.fence_class = class;
+    let said = told(&Given::at("paris").record(record)).fence.unwrap().does_not_cover;
+    assert!(said.starts_with(expected), "{said}");
+}
+
+#[test]
+fn only_an_advisory_fence_stops_nobody() {
+    use FenceClass::{Advisory, External, Gate, Guard};
+    assert_eq!([Gate, Guard, External, Advisory].map(FenceClass::fences), [true, true, true, false]);
 }
 
 #[test]
@@ -271,6 +429,8 @@ fn a_silent_site_s_role_is_unknown_and_its_own_words_have_an_age() {
     assert_eq!(r.sites[0].age_ms, Some(60_000));
     assert_eq!(r.sites[1].role, SiteRole::Standby);
     assert_eq!(r.lag.words(), "Unknown", "without its primary a replica does not know how far it is behind");
+    let r = told(&Given::at("paris").record(steady()).facts("paris", |_| {}));
+    assert_eq!(r.sites[0].age_ms, None, "what a site says of itself it says now");
 }
 
 #[test]
@@ -374,6 +534,12 @@ fn what_a_promotion_would_need_is_shown_all_year_with_its_age() {
     assert!(silent.gates.iter().any(|g| g.name == "veto" && g.age_ms.is_some()), "{:#?}", silent.gates);
     let active = told(&Given::at("paris").record(steady()));
     assert!(!active.gates.iter().any(|g| g.name == "loss"), "the active site is not promoted");
+    let mut back = Given::at("lyon").record(steady());
+    back.seen.high_water = gone_back().seen.high_water;
+    assert!(!told(&back).gates.iter().any(|g| g.name == "loss"), "nothing follows from an older record");
+    let refused = Given::at("lyon").record(steady()).report(orphan(10)).silent("paris", 5_000);
+    let refused = told(&refused.policy(|p| p.failover.serve_reads_after = After::Never));
+    assert!(refused.stalled && refused.gates.iter().any(|g| g.name == "loss"), "{:#?}", refused.gates);
 }
 
 #[test]
@@ -496,6 +662,9 @@ fn a_hold_is_told_until_its_very_moment() {
         told(&Given::at("paris").record(record)).held_until.is_some()
     };
     assert_eq!([1, 0, -1].map(held), [true, false, false]);
+    let mut given = hold(reads());
+    given.record.as_mut().unwrap().hold.as_mut().unwrap().until = wall();
+    assert!(!told(&given).sentence.contains("Held"), "{}", told(&given).sentence);
 }
 
 /// Paris is asked by an arbiter that holds less than was seen.
@@ -562,6 +731,10 @@ fn what_another_manager_owns_is_told_and_nothing_else_is() {
 
 #[rstest]
 #[case::active(Given::at("paris").record(steady()), "paris is active (epoch 1)")]
+#[case::active_and_waiting(
+    Given::at("paris").record(steady()).report(dead(10)).silent("lyon", 60_000),
+    "paris is active (epoch 1); database: main died: killed by signal 9 (needed: a running primary)"
+)]
 #[case::another_site_active(Given::at("lyon").record(steady()), "paris is active (epoch 1)")]
 #[case::another_site_active_and_this_one_blocked(
     Given::at("lyon").record(steady()).report(waiting(true)),

@@ -760,6 +760,7 @@ fn reads_judged(bound: Option<LossBound>) -> Record {
 #[case::from_reads_that_were_judged(without_contact(silent(reads_judged(Some(small_loss())))), vec![])]
 #[case::from_reads_that_were_not(without_contact(silent(reads_judged(None))), vec![Rule::Loss])]
 #[case::from_reads_that_were_judged_by_half(without_contact(silent(reads_judged(Some(LossBound { unseen: None, ..small_loss() })))), vec![Rule::Loss])]
+#[case::with_more_known_than_was_judged_by_half(silent(reads_judged(Some(LossBound { unseen: None, ..small_loss() }))), vec![])]
 #[case::from_a_handover_by_its_position(without_contact(silent(in_phase(Phase::Handover))), vec![])]
 #[case::from_a_handover_without_one(without_contact(silent(Record { positions: [].into(), ..in_phase(Phase::Handover) })), vec![Rule::Loss])]
 #[case::by_a_position_from_before(without_contact(silent(Record { positions: in_phase(Phase::Handover).positions, ..steady() })), vec![Rule::Loss])]
