@@ -100,7 +100,7 @@ fn truly(world: &World, key: &PolicyKey, since: (usize, Vec<usize>, usize)) -> D
         assert!(op.intents.len() < 64, "the oldest may be missing");
         let site = world.sites[op.site].name.to_string();
         for what in op.intents.iter().skip(before).filter(|what| is_step(what)) {
-            steps.entry(site.clone()).or_default().push(what.clone());
+            steps.entry(site.clone()).or_default().push(without_serial(what));
         }
     }
     for line in &world.transcript.lines()[lines..] {
@@ -118,6 +118,13 @@ fn is_step(what: &str) -> bool {
         .any(|words| what.starts_with(words))
 }
 
+/// A step without the record's serial. A plan does not tell it: whether addresses that are right already are marked
+/// before a promotion ends or just after it depends on when they were looked at last.
+fn without_serial(words: &str) -> String {
+    let Some((before, after)) = words.split_once(", serial ") else { return words.to_owned() };
+    format!("{before}{}", after.trim_start_matches(|c: char| c.is_ascii_digit()))
+}
+
 fn written(r: &bascule_core::record::Record) -> Written {
     (r.phase.to_string(), r.active.to_string(), r.epoch, r.serial)
 }
@@ -131,7 +138,7 @@ fn told(rehearsed: &Rehearsed) -> Done {
         match &deed.what {
             Doing::Record { after, .. } if deed.end == End::Done => records.push(written(after)),
             Doing::Record { .. } | Doing::Lock => {}
-            Doing::Step { step, .. } => steps.entry(site).or_default().push(step.words()),
+            Doing::Step { step, .. } => steps.entry(site).or_default().push(without_serial(&step.words())),
             // The journal has no line for these two.
             Doing::Guard { words, .. } if words == "checkpoint" || words == "stop" => {}
             Doing::Guard { words, .. } => guards.entry(site).or_default().push(words.clone()),
@@ -291,7 +298,7 @@ fn addresses_that_change_are_published_only_where_the_role_is() {
         next
     };
     let (_, truth) = same(settled(&policy), &policy, &becomes(addressed(paris())));
-    assert_eq!(truth.steps["paris"], ["point public at paris (epoch 1, serial 1)"]);
+    assert_eq!(truth.steps["paris"], ["point public at paris (epoch 1)"]);
     let (_, truth) = same(settled(&policy), &policy, &becomes(addressed(lyon())));
     assert!(truth.steps.is_empty(), "{truth:?}");
 }
