@@ -91,6 +91,9 @@ fn reachable(s: &Situation<'_>, sites: &[SiteRow]) -> Condition {
             format!("{} has said nothing about this policy yet", row.name),
         );
     }
+    if others().next().is_none() {
+        return one(kind, None, "SitesUnknown", "which other sites there are is not known");
+    }
     one(kind, Some(true), "AllLive", "every site renews its lease")
 }
 
@@ -109,6 +112,9 @@ fn replication(s: &Situation<'_>, record: &Record, policy: Option<&Policy>, site
         let message =
             format!("the database of {}, which is active, does not run as a primary", record.active);
         return one(kind, Some(false), "NoPrimary", message);
+    }
+    if followers().next().is_none() {
+        return one(kind, None, "SitesUnknown", "which other sites there are is not known");
     }
     match followers().find(|r| {
         (r.streaming.is_none() || r.lag.bytes.is_none()) && !forgets("an unknown lag is not healthy")

@@ -220,6 +220,14 @@ fn condition(r: &Report, kind: &str) -> (Option<bool>, String) {
     (c.status, c.reason.clone())
 }
 
+/// Started anew, with a policy that cannot be read.
+fn knows_no_site() -> Given {
+    let mut given = Given::at("paris").record(steady());
+    given.policy = crate::world::given::Seen::NotListed;
+    given.seen.sites.clear();
+    given
+}
+
 #[rstest]
 #[case::ready(Given::at("paris").record(steady()), "Ready", Some(true), "Steady")]
 #[case::cut_off(Given::at("paris").record(steady()).lease(Lease::Lapsed), "Ready", Some(false), "ActiveSiteSilent")]
@@ -239,6 +247,8 @@ fn condition(r: &Report, kind: &str) -> (Option<bool>, String) {
 #[case::reachable(Given::at("paris").record(steady()), "SitesReachable", Some(true), "AllLive")]
 #[case::silent(Given::at("paris").record(steady()).silent("lyon", 60_000), "SitesReachable", Some(false), "SiteSilent")]
 #[case::streaming(Given::at("paris").record(steady()), "ReplicationHealthy", Some(true), "Streaming")]
+#[case::no_other_site_is_known(knows_no_site(), "ReplicationHealthy", None, "SitesUnknown")]
+#[case::no_other_site_is_known_to_live(knows_no_site(), "SitesReachable", None, "SitesUnknown")]
 #[case::lag_unknown(Given::at("paris").record(steady()).facts("lyon", |f| f.lag_bytes.clear()), "ReplicationHealthy", None, "LagUnknown")]
 #[case::a_silent_site_s_lag(Given::at("paris").record(steady()).silent("lyon", 60_000), "ReplicationHealthy", None, "LagUnknown")]
 #[case::a_stopped_primary_s_replica(Given::at("paris").record(steady()).report(dead(10)), "ReplicationHealthy", Some(false), "NoPrimary")]
