@@ -35,7 +35,7 @@ const CONNECTIONS: usize = 64;
 const HEAD: Duration = Duration::from_secs(5);
 
 /// How long a connection may last: whoever scrapes makes another one. Longer than the slowest answer.
-const CONNECTION: Duration = Duration::from_secs(60);
+const CONNECTION: Duration = Duration::from_mins(1);
 
 /// The largest head of a request, in bytes.
 const HEAD_BYTES: usize = 16 << 10;

@@ -86,7 +86,7 @@ fn one_act(act: &Act, out: &mut String) {
     }
     if !act.steps.is_empty() {
         folded(out, &text::count(act.steps.len(), "step", "steps"), |out| {
-            block(out, &text::steps(&act.steps))
+            block(out, &text::steps(&act.steps));
         });
     }
     if !act.objects.is_empty() {
