@@ -38,7 +38,9 @@ enum Stage {
 /// Why this copy cannot follow.
 #[derive(Debug)]
 pub(crate) enum CannotFollow {
-    /// It may work later: the upstream does not answer, or is not ready.
+    /// The upstream does not answer at all.
+    Silent(String),
+    /// It may work later: the upstream is not ready, or fell silent in between.
     Later(String),
     /// A person has to act.
     Never {
@@ -119,7 +121,11 @@ impl Rejoin<'_> {
     pub(crate) async fn standing(&self) -> Result<Standing, CannotFollow> {
         let replication = self.conninfo(&[("replication", "true")])?;
         // Asked before its timeline: what it answers then is not older than its promotion.
-        let recovers = self.ask(&replication, "SHOW in_hot_standby").await?;
+        let recovers = self.ask(&replication, "SHOW in_hot_standby").await;
+        let recovers = recovers.map_err(|e| match is_silence(&e) {
+            true => CannotFollow::Silent(e.to_string()),
+            false => CannotFollow::Later(e.to_string()),
+        })?;
         let identity = self.ask(&replication, "IDENTIFY_SYSTEM").await?;
         let mut words = identity.trim().split('|');
         let system = words.next().and_then(|w| w.parse().ok()).map(SystemId);
@@ -399,6 +405,15 @@ fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
+/// Whether nobody answered: a server that refuses says why, and will perhaps not refuse another time.
+fn is_silence(e: &ToolError) -> bool {
+    match e {
+        ToolError::TooSlow { .. } => true,
+        ToolError::Failed { said, .. } => !said.contains("FATAL:") && was_cut(e),
+        ToolError::NotStarted { .. } => false,
+    }
+}
+
 /// Whether the tool was cut off from its source, or could not run, rather than refused: that may work another time.
 fn was_cut(e: &ToolError) -> bool {
     const SIGNS: [&str; 22] = [
@@ -666,6 +681,33 @@ mod tests {
         ];
         assert_eq!(later.iter().filter(|e| !was_cut(e)).collect::<Vec<_>>().len(), 0, "{later:?}");
         assert_eq!(never.iter().filter(|e| was_cut(e)).collect::<Vec<_>>().len(), 0, "{never:?}");
+    }
+
+    #[test]
+    fn a_server_that_refuses_is_not_silent() {
+        let said = |said: &str| ToolError::Failed {
+            tool: "psql".into(),
+            how: "it exited with status 2".into(),
+            said: said.into(),
+        };
+        let at = r#"psql: error: connection to server at "10.0.0.1", port 5432 failed: "#;
+        let silent = [
+            said(&format!("{at}Connection refused")),
+            said(&format!("{at}No route to host")),
+            said(&format!("{at}timeout expired")),
+            said(
+                r#"psql: error: could not translate host name "db.lyon" to address: Name or service not known"#,
+            ),
+            ToolError::TooSlow { tool: "psql".into(), after: QUESTION, what: "an answer" },
+        ];
+        let answered = [
+            said(&format!("{at}FATAL:  password authentication failed for user \"replicator\"")),
+            said(&format!("{at}FATAL:  the database system is starting up")),
+            said("ERROR:  syntax error"),
+            ToolError::NotStarted { tool: "psql".into(), reason: "no such file".into() },
+        ];
+        assert!(silent.iter().all(is_silence), "{silent:?}");
+        assert!(!answered.iter().any(is_silence), "{answered:?}");
     }
 
     #[test]

@@ -344,6 +344,10 @@ impl Supervisor {
             };
             let took = self.state.step_began.map(|began| clock::now().since(began));
             tracing::info!(?stopped, ?took, "the primary has stopped");
+            if let Some(seen) = self.state.last_primary.as_ref().filter(|_| stopped.clean) {
+                self.contact.stopped(&stopped, seen.at, clock::now());
+                self.write_contact();
+            }
             if let Err(e) = self.server.store.write(STOPPED, &stopped) {
                 self.trouble(&e);
             }

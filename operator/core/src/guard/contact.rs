@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::wire::{ContactLost, Positions};
+use super::wire::{ContactLost, Positions, Stopped};
 use crate::position::Timeline;
 use crate::time::{Boottime, Millis};
 
@@ -96,9 +96,30 @@ impl Contact {
             report_age: age.map(|age| Millis(age.0 + Millis::from(at.since(read)).0)),
             since: None,
         };
+        self.lose(evidence, at);
+        true
+    }
+
+    /// A primary has stopped cleanly: until then nobody else wrote, and its copy has all of it. Should another site take
+    /// the role and fall silent before this copy streams from it, only what was written there is missing here.
+    ///
+    /// `lived` is when it was last seen to run: another one may write from the moment of its stop, which is not later than
+    /// the moment at which the stop is noticed.
+    pub fn stopped(&mut self, stop: &Stopped, lived: Boottime, at: Boottime) {
+        let evidence = ContactLost {
+            timeline: Some(stop.timeline),
+            reported_end: Some(stop.checkpoint),
+            received: Some(stop.checkpoint),
+            report_age: Some(Millis::from(at.since(lived))),
+            since: None,
+        };
+        self.streaming = None;
+        self.lose(evidence, at);
+    }
+
+    fn lose(&mut self, evidence: ContactLost, at: Boottime) {
         let noticed = Millis::from(at.since_boot());
         self.lost = Some(Kept { evidence, machine: self.machine.clone(), noticed });
-        true
     }
 }
 
@@ -178,6 +199,26 @@ mod tests {
         assert_eq!(c.lost, first);
         assert!(c.take(&positions(Some("streaming"), 2000), Boottime::from_millis(9100)));
         assert_eq!(c.lost(Boottime::from_millis(9200)), None);
+    }
+
+    #[test]
+    fn a_primary_that_stopped_cleanly_lacks_only_what_was_written_since_it_was_last_seen_to_run() {
+        let mut c = contact();
+        let stop = Stopped {
+            serial: 7,
+            system_id: crate::position::SystemId(1),
+            timeline: Timeline(3),
+            checkpoint: Lsn(1000),
+            clean: true,
+        };
+        c.stopped(&stop, Boottime::from_millis(4800), Boottime::from_millis(5000));
+        let lost = c.lost(Boottime::from_millis(6000)).unwrap();
+        assert_eq!((lost.reported_end, lost.received), (Some(Lsn(1000)), Some(Lsn(1000))));
+        assert_eq!((lost.report_age, lost.since), (Some(Millis(200)), Some(Millis(1000))));
+        assert!(!c.take(&positions(None, 0), Boottime::from_millis(7000)), "a receiver that hears nobody");
+        assert!(c.is_lost());
+        assert!(c.take(&positions(Some("streaming"), 2000), Boottime::from_millis(8000)));
+        assert!(!c.is_lost());
     }
 
     #[test]

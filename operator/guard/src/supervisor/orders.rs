@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bascule_core::guard::action::Action;
-use bascule_core::guard::wire::{Ask, Cluster, Disk, FromGuard, ServerState, Upstream};
+use bascule_core::guard::wire::{Ask, Cluster, ClusterState, Disk, FromGuard, ServerState, Upstream};
 use bascule_core::time::Boottime;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -241,7 +241,7 @@ impl Supervisor {
                 Ok(Joined::Unasked(why)) => {
                     tracing::info!(%why, "starting the standby without its upstream's word");
                 }
-                Err(CannotFollow::Later(reason)) => {
+                Err(CannotFollow::Silent(reason) | CannotFollow::Later(reason)) => {
                     return Ok(ServerState::Failed { reason, commands: Vec::new() });
                 }
                 Err(CannotFollow::Never { reason, commands }) => {
@@ -330,7 +330,8 @@ enum Joined {
     Follows,
     /// It was brought back to the upstream's history, and is to be looked at anew.
     Rewound,
-    /// The upstream did not say; a copy that never left recovery has nothing of its own, and serves reads without it.
+    /// The upstream did not say. A copy that never left recovery has nothing of its own; a primary that was shut down
+    /// cleanly loses nothing that a rewind needs by running as a standby. Both serve reads without it, and can be promoted.
     Unasked(String),
 }
 
@@ -352,7 +353,14 @@ async fn rejoin(
                 return Ok(Joined::Follows);
             }
             // What was found before its upstream fell silent still holds.
-            Err(CannotFollow::Later(why)) if cluster.standby_signal && !server.strayed() => {
+            Err(CannotFollow::Silent(why) | CannotFollow::Later(why))
+                if cluster.standby_signal && !server.strayed() =>
+            {
+                return Ok(Joined::Unasked(why));
+            }
+            Err(CannotFollow::Silent(why))
+                if cluster.state == ClusterState::ShutDown && !server.strayed() =>
+            {
                 return Ok(Joined::Unasked(why));
             }
             Err(e) => return Err(e),

@@ -15,6 +15,7 @@ const GUARD: &[&str] = &[
     "a_server_that_stands_still_is_killed_at_the_deadline_all_the_same",
     "a_standby_that_a_superuser_promotes_is_ended_and_comes_back_as_a_standby",
     "two_promotions_to_the_same_timeline_are_told_apart_and_the_second_is_not_overwritten",
+    "a_primary_that_stopped_cleanly_runs_as_a_standby_though_its_upstream_is_gone",
     "an_empty_replica_waits_for_an_upstream_that_is_away_and_is_cloned_when_it_is_there",
 ];
 

@@ -245,6 +245,31 @@ async fn two_promotions_to_the_same_timeline_are_told_apart_and_the_second_is_no
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_stopped_cleanly_runs_as_a_standby_though_its_upstream_is_gone() {
+    play(&[
+        PAIR,
+        &[
+            Do::Order(A, Wants::Lock, 3, 1),
+            Do::Until(A, Sees::Locked(3)),
+            Do::Until(B, Sees::ReplayedTheStop),
+            Do::KillGuard(B),
+            Do::Order(A, Wants::Follow, 4, 2),
+            Do::Until(A, Sees::ContactLost),
+            Do::Until(A, Sees::Standby),
+            Do::Rows(A, 3),
+            Do::Order(A, Wants::Serve, 5, 3),
+            Do::Until(A, Sees::Open),
+            Do::Insert(A, 1),
+            Do::Order(B, Wants::Follow, 6, 3),
+            Do::Start(B),
+            Do::Until(B, Sees::Streams),
+            Do::Rows(B, 4),
+        ],
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_empty_replica_waits_for_an_upstream_that_is_away_and_is_cloned_when_it_is_there() {
     play(&[&[
         Do::Start(B),

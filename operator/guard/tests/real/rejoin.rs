@@ -136,6 +136,46 @@ async fn a_copy_that_is_known_to_have_diverged_is_never_started_before_it_is_sav
     healed(&a, &b).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_stopped_cleanly_runs_without_its_upstream_and_knows_that_it_has_all_until_its_stop() {
+    let world = World::new().await;
+    let (a, mut b) = pair(&world).await;
+    a.sql("INSERT INTO t(n) VALUES (1)").await;
+    a.lock(3);
+    let stopped = a.until("locked", |r| r.locked == Some(3)).await.stopped.unwrap();
+    let replayed = |r: &Report| r.positions.as_ref().is_some_and(|p| p.replay > Some(stopped.checkpoint));
+    b.until("everything replayed", replayed).await;
+    b.signal(Signal::SIGKILL);
+    b.ended().await;
+    a.follow(5, &b);
+    let told = a.until("a standby", |r| r.state == ServerState::Standby { open: true }).await;
+    let known = told.contact_lost.unwrap();
+    assert_eq!(known.reported_end, Some(stopped.checkpoint));
+    assert_eq!(known.received, Some(stopped.checkpoint));
+    assert!(known.since.is_some() && known.report_age.is_some_and(|age| age.0 < 5_000), "{known:?}");
+    a.serve(6, 3);
+    a.until("the primary again", serves).await;
+    a.sql("INSERT INTO t(n) VALUES (2)").await;
+    b.follow(7, &a);
+    b.start();
+    b.until("following", |r| follows(r) && r.diverged.is_none()).await;
+    assert_eq!(a.sql("SELECT count(*) FROM t").await, ["2"]);
+}
+
+/// A primary that was killed may have what nobody has received: it waits for whoever can tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_primary_is_not_started_as_a_standby_while_its_upstream_is_gone() {
+    let world = World::new().await;
+    let (mut a, b) = split(&world).await;
+    b.lock(5);
+    b.until("gone", |r| r.locked == Some(5)).await;
+    a.follow(6, &b);
+    a.start();
+    let told = a.until("refused", |r| refusal(r).is_some()).await;
+    assert!(told.contact_lost.is_none(), "{told:?}");
+    assert_eq!(a.processes(), Vec::<i32>::new());
+}
+
 fn history(node: &Node, comments: bool) -> Vec<String> {
     let text = std::fs::read_to_string(node.root.join("data/pg_wal/00000002.history")).unwrap();
     let wanted = |line: &&str| line.starts_with('#') == comments && !line.trim().is_empty();

@@ -54,8 +54,8 @@ impl World {
         self.judge.known.acked.get(&(app, site)).copied()
     }
 
-    /// A copy has heard its primary.
-    pub(crate) fn heard_primary(&mut self, db: usize) {
+    /// A copy has heard its primary, or was the primary until it stopped with everything it had.
+    pub(crate) fn learns_its_lag(&mut self, db: usize) {
         if !self.knows_its_lag(db) {
             self.judge.known.heard.push((self.now, db, true));
         }

@@ -586,13 +586,19 @@ impl Database {
         if std::mem::take(&mut self.guard.was_primary)
             && let Disk::Cluster(c) = &found
         {
-            self.beside.stopped = Some(Stopped {
+            let stopped = Stopped {
                 serial: self.guard.rules.memory().high_water.serial,
                 system_id: c.system_id,
                 timeline: c.timeline,
                 checkpoint: c.checkpoint,
                 clean: c.state == ClusterState::ShutDown,
-            });
+            };
+            if let Some((_, lived)) = self.guard.last_primary.as_ref().filter(|_| stopped.clean) {
+                let (lived, at) = (*lived, self.machine.boottime(now));
+                self.guard.contact.stopped(&stopped, lived, at);
+                self.beside.contact = self.guard.contact.kept().cloned();
+            }
+            self.beside.stopped = Some(stopped);
         }
         self.abort();
         self.guard.received = Received::default();

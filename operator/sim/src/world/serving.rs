@@ -546,7 +546,8 @@ impl World {
             StepEnd::Is(ServerState::Failed { reason: reason.to_owned(), commands: Vec::new() })
         };
         let Some(theirs) = theirs else {
-            if ours.standby_signal && !it.guard.strayed {
+            let whole = ours.standby_signal || ours.control == ClusterState::ShutDown;
+            if whole && !it.guard.strayed {
                 self.goes_on(db, Step::Standby(upstream), Duration::from_millis(1));
             } else {
                 self.step_ends(db, later("the upstream does not answer"));
@@ -808,6 +809,7 @@ impl World {
                 dir.checkpoint(What::Shutdown, id);
                 dir.control = ClusterState::ShutDown;
             }
+            self.learns_its_lag(db);
             self.pump(db);
         } else if self.databases[db].server.run == Run::Stopping
             && let Some(dir) = &mut self.databases[db].server.dir

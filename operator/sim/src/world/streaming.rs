@@ -56,7 +56,7 @@ impl World {
         server.stream.sent = own;
         server.stream.heard = now;
         server.stream.reported = theirs.wal.end();
-        self.heard_primary(db);
+        self.learns_its_lag(db);
         self.later(KEEPALIVE, Happening::Receiver(db, number));
         self.monitor_soon(db);
         self.pump(peer);
@@ -112,7 +112,7 @@ impl World {
         it.server.stream.heard = now;
         it.server.stream.reported = it.server.stream.reported.max(reported);
         let upto = dir.wal.records.len();
-        self.heard_primary(db);
+        self.learns_its_lag(db);
         self.replay_later(db, upto);
     }
 
