@@ -108,6 +108,7 @@ fn serves_reads(case: &Case<'_>, record: &Record) -> bool {
     record.phase == Phase::ReadOnly
         && record.target.as_ref() == Some(case.s.me)
         && case.s.claim.current().is_some()
+        && !case.s.claim.must_read(case.s.holder)
 }
 
 /// Whether a write was verified in every database in this hold: seen now, or noted since the record is as it is.

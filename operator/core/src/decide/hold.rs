@@ -21,6 +21,7 @@ pub(super) fn decide(s: &Situation<'_>, policy: &Policy, record: &Record, plan: 
             keep_promise(s, policy, record, plan);
             measure::loss(s, policy, record, plan);
             finish::closed(s, policy, plan);
+            overtake_marks(s, policy, record, plan);
         }
         Phase::Requested => planned::prepare_to_stop(s, policy, record, plan),
         Phase::Handover => planned::wait_for_target(s, policy, record, plan),
@@ -152,6 +153,24 @@ fn manage_again(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut 
         next.promise = s.promise(policy);
         next::propose(s, plan, next, "the policy is managed again");
     }
+}
+
+/// Raises the serial while a name points elsewhere by a mark of this epoch that this record cannot overtake. Another
+/// history of the arbiter left that mark; in one history no two sites are sent users by the same serial.
+fn overtake_marks(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
+    let ahead = policy.traffic.keys().find_map(|name| {
+        let at = s.seen.traffic.get(name)?.at.value()?;
+        let elsewhere = at.site.as_ref().is_some_and(|site| site != s.me);
+        (elsewhere && at.epoch == record.epoch && at.serial >= record.serial).then_some((name, at))
+    });
+    let Some((name, at)) = ahead.filter(|_| s.grants() && !plan.lock) else { return };
+    let why = format!(
+        "{name} points at {} by serial {}, which serial {} does not overtake",
+        at.site.as_ref().map_or("nobody", AsRef::as_ref),
+        at.serial,
+        record.serial
+    );
+    next::propose(s, plan, next::phase(s, record, Phase::Steady), why);
 }
 
 /// Brings the recorded promise up to the installation's timing. Grants and guards obey the smaller of the recorded and

@@ -50,8 +50,9 @@ pub(super) fn take_up(s: &Situation<'_>, policy: &Policy, record: &Record, plan:
         return;
     }
     flags(s, policy, record, plan);
-    // A site that has lost its lease touches nothing but its own read-only flags.
-    if s.lease_alive() {
+    // A site that has lost its lease touches nothing but its own read-only flags; nor does one that is back and has not
+    // read since what it may have missed.
+    if s.lease_alive() && !s.claim.must_read(s.holder) {
         sizes(s, policy, record, plan);
         traffic(s, policy, record, plan);
     }
@@ -238,7 +239,8 @@ fn not_serving(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut P
 
 fn traffic(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     let wanted = wants_traffic(s, policy, record) || forgets("only the serving site draws traffic");
-    if !wanted || forgets("traffic follows the role") {
+    let returning = record.phase == Phase::Returning && record.active == *s.me && s.grants();
+    if !(wanted || returning) || forgets("traffic follows the role") {
         return;
     }
     let elsewhere = |t: &TrafficView| t.at.value().is_some_and(|at| at.site.as_ref() != Some(s.me));
@@ -252,11 +254,13 @@ fn traffic(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan)
     for (name, t) in &policy.traffic {
         let Some(at) = s.seen.traffic.get(name).and_then(|t| t.at.value()) else { continue };
         let newer = (at.epoch, at.serial) > (record.epoch, record.serial);
-        // Addresses that are right already are marked with the new epoch all the same: an update that an earlier holder
-        // sent, and that comes late, goes by the mark which it found.
-        let stale = record.active == *s.me && at.epoch < record.epoch;
         let elsewhere = at.site.as_ref() != Some(s.me);
-        if (elsewhere || stale) && !newer && t.dns.addresses.contains_key(s.me) {
+        // Addresses that are right already are marked anew all the same when somebody else has served since: an update
+        // that was sent for him, and that comes late, goes by the mark which it found.
+        let stale = record.active == *s.me && at.epoch < record.epoch;
+        let before_it_returned = returning && !elsewhere && at.serial < record.serial;
+        let due = wanted && (elsewhere || stale) || before_it_returned;
+        if due && !newer && t.dns.addresses.contains_key(s.me) {
             plan.steps.push(Step::PointTraffic {
                 traffic: name.clone(),
                 site: s.me.clone(),

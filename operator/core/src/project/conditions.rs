@@ -108,10 +108,18 @@ fn replication(s: &Situation<'_>, record: &Record, policy: Option<&Policy>, site
     }
     // What a replica has said last may be older than the stop of the server that it follows.
     let mine = sites.iter().find(|r| r.name == record.active && r.name == *s.me);
-    if mine.is_some_and(|r| !matches!(r.role, SiteRole::Primary | SiteRole::Unknown)) {
-        let message =
-            format!("the database of {}, which is active, does not run as a primary", record.active);
-        return one(kind, Some(false), "NoPrimary", message);
+    match mine.map(|r| &r.role) {
+        Some(SiteRole::Primary) | None => {}
+        Some(SiteRole::Unknown) => {
+            let message =
+                format!("whether the database of {}, which is active, runs is not known", record.active);
+            return one(kind, None, "PrimaryUnknown", message);
+        }
+        Some(_) => {
+            let message =
+                format!("the database of {}, which is active, does not run as a primary", record.active);
+            return one(kind, Some(false), "NoPrimary", message);
+        }
     }
     if followers().next().is_none() {
         return one(kind, None, "SitesUnknown", "which other sites there are is not known");

@@ -79,6 +79,47 @@ fn addresses_that_are_right_already_are_marked_with_the_new_epoch(
     assert_eq!(points_traffic(&plan), marks);
 }
 
+#[rstest]
+#[case::marked_before_reads_were_served_elsewhere(1, 8, true)]
+#[case::marked_since(1, 10, false)]
+#[case::by_a_newer_record(1, 11, false)]
+fn a_site_that_has_its_role_back_marks_addresses_that_are_right_anew(
+    #[case] epoch: u64,
+    #[case] serial: u64,
+    #[case] marks: bool,
+) {
+    let given =
+        Given::at("paris").record(in_phase(Phase::Returning)).traffic_at("paris", epoch, serial).for_ms(100);
+    assert_eq!(points_traffic(&given.plan()), marks);
+}
+
+#[test]
+fn a_site_that_is_back_moves_nothing_by_the_record_from_before_it_was_away() {
+    let mut reads =
+        Given::at("lyon").record(in_phase(Phase::ReadOnly)).silent("paris", 60_000).traffic_at("paris", 1, 1);
+    reads.seen.workloads.get_mut(&item("web")).unwrap().replicas =
+        Fact::now(ReplicasSeen { wanted: 0, ready: 1 });
+    let (there, back) = (reads.plan(), reads.lease(Lease::Regained).plan());
+    assert!(points_traffic(&there) && scaled(&there).is_some());
+    assert!(!points_traffic(&back) && scaled(&back).is_none(), "{back:?}");
+}
+
+#[rstest]
+#[case::older(1, 9, None)]
+#[case::the_same(1, 10, Some(11))]
+#[case::newer(1, 12, Some(11))]
+#[case::of_another_epoch(2, 1, None)]
+fn a_mark_for_another_site_that_the_record_cannot_overtake_is_overtaken_by_a_higher_serial(
+    #[case] epoch: u64,
+    #[case] serial: u64,
+    #[case] next: Option<u64>,
+) {
+    let given = Given::at("paris").record(steady()).traffic_at("lyon", epoch, serial);
+    let change = given.plan().transition;
+    assert_eq!(change.as_ref().map(|c| c.next.serial), next, "{change:?}");
+    assert!(change.is_none_or(|c| c.next.phase == Phase::Steady && c.next.active == site("paris")));
+}
+
 #[test]
 fn a_site_that_serves_reads_marks_no_addresses_that_are_right_already() {
     let mut record = in_phase(Phase::ReadOnly);
