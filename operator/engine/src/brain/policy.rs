@@ -105,6 +105,8 @@ pub(super) struct State {
     /// When the same is shown again, for the ages in it.
     pub(super) show_again_at: Option<Boottime>,
     pub(super) publishing: bool,
+    /// The last showing failed: this site's API server was away, or refused it.
+    unpublished: bool,
     /// The entry among the brain's wakes: [`State::next_tick`] as it was after the last change.
     pub(super) wakes_at: Option<Boottime>,
 }
@@ -368,14 +370,28 @@ impl State {
         }
     }
 
-    pub(super) fn published(&mut self, outcome: &Outcome, now: Boottime) {
+    /// The state was shown to people, or not; returns whether it is the first time since it failed: this site's API server
+    /// is there again. What failed while it was away says nothing about now.
+    pub(super) fn published(&mut self, outcome: &Outcome, now: Boottime) -> bool {
         self.publishing = false;
         if !outcome.is_done() {
             self.shown = None;
         }
+        let back = std::mem::replace(&mut self.unpublished, !outcome.is_done()) && outcome.is_done();
+        if back {
+            for (lane, state) in &mut self.lanes {
+                if matches!((lane, state.failures), (Lane::Flag(_) | Lane::Scale(_), 1..)) {
+                    (state.failures, state.not_before) = (0, None);
+                }
+            }
+            for name in self.policy.iter().flat_map(|p| p.workloads.keys()) {
+                self.looks.now(&Look::Workload(name.clone()));
+            }
+        }
         self.shown_at = Some(now);
         self.show_at = Some(now + SHOW_EVERY);
         self.show_again_at = Some(now + SHOW_AGAIN);
+        back
     }
 
     /// A grant was given to the guard process `boot`, or that process has said that it is down and ends.
