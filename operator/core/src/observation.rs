@@ -80,9 +80,9 @@ pub struct Observation {
     /// The highest of them that this process and its guards have seen, or that another site has said: what is not written
     /// down yet, or cannot be.
     pub seen_marks: Marks,
-    /// Whether `high_water` was read before this site came back, and is being read again: another process of this site may
-    /// have raised it since.
-    pub high_water_is_old: bool,
+    /// Since when `high_water` is being read again, if it is: this site came back, or its watch of the arbiter broke, as it
+    /// does when an arbiter is restored. Another process of this site may have raised it since it was read.
+    pub high_water_old_since: Option<Boottime>,
     /// What a person should know that stands in nobody's way, as gates that are passed.
     pub advice: Vec<Gate>,
 }

@@ -28,12 +28,8 @@ pub(super) fn is_believed(s: &Situation<'_>, record: &Record, plan: &mut Plan) -
         return true;
     }
     let unread = more_is_known(s, record);
-    let gates: Vec<Gate> = unread
-        .into_iter()
-        .chain(own_marks(s, back))
-        .chain(guards(s, back))
-        .chain(sites(s, record, back))
-        .collect();
+    let gates: Vec<Gate> =
+        unread.into_iter().chain(own_marks(s)).chain(guards(s, back)).chain(sites(s, record, back)).collect();
     let believed = gates.is_empty();
     if !believed {
         plan.again(s.now + s.timing().p());
@@ -62,15 +58,15 @@ fn more_is_known(s: &Situation<'_>, record: &Record) -> Option<Gate> {
     ))
 }
 
-/// This site's marks as they are written down: another process of this site may have raised them while this one was away.
-/// An API server that cannot be read costs the time until a death is acted upon and no more.
-fn own_marks(s: &Situation<'_>, back: Duration) -> Option<Gate> {
-    let wanted = s.timing().r();
-    (s.seen.high_water_is_old && back < wanted).then(|| {
+/// This site's marks as they are written down: another process of this site may have raised them while this one was away,
+/// or had not looked. An API server that cannot be read costs the time until a death is acted upon and no more.
+fn own_marks(s: &Situation<'_>) -> Option<Gate> {
+    let (wanted, asked) = (s.timing().r(), s.now.since(s.seen.high_water_old_since?));
+    (asked < wanted).then(|| {
         Gate::new(
             "claim/marks",
             Answer::NotYet,
-            format!("this site's high-water marks are being read; it is back since {}", human(back)),
+            format!("this site's high-water marks are being read for {}", human(asked)),
             format!("the marks as they are written down now, or {} without them", human(wanted)),
         )
     })

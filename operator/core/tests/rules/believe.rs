@@ -3,10 +3,11 @@
 use bascule_core::guard::wire::{HighWater, ServerState};
 use bascule_core::observation::{Fact, Marks};
 use bascule_core::plan::Answer;
+use bascule_core::policy::After;
 use bascule_core::record::Phase;
 
 use super::expect::{again_in, answer, gate, goes_to, stays};
-use crate::world::given::{Given, Lease, Seen, database};
+use crate::world::given::{Given, Lease, Seen, database, moment};
 use crate::world::record::{in_phase, steady};
 use crate::world::reports::{dead, orphan, primary};
 use crate::world::{item, site};
@@ -83,13 +84,26 @@ fn somebody_who_has_seen_more_than_the_record_has_it_read_once_more() {
 fn marks_that_were_read_before_the_site_came_back_are_read_again_for_r_at_most() {
     let old = |ms| {
         let mut given = back(ms).facts("lyon", |_| {});
-        given.seen.high_water_is_old = true;
+        given.seen.high_water_old_since = Some(moment(ms));
         given.plan()
     };
     let plan = old(1_200);
     stays(&plan);
     assert_eq!(answer(&plan, "claim/marks"), Answer::NotYet);
     assert_eq!(goes_to(&old(1_250)), Some(Phase::Steady));
+}
+
+#[test]
+fn marks_are_read_again_before_a_role_is_taken_when_the_watch_of_the_arbiter_broke() {
+    let takes = |since| {
+        let mut given = Given::at("lyon").record(steady()).silent("paris", 60_000);
+        given = given.policy(|p| p.failover.promote_after = After::Elapsed(std::time::Duration::ZERO));
+        given.seen.high_water_old_since = since;
+        given.plan()
+    };
+    assert_eq!(goes_to(&takes(None)), Some(Phase::Promoting));
+    assert_eq!(goes_to(&takes(Some(moment(1_200)))), None);
+    assert_eq!(goes_to(&takes(Some(moment(1_250)))), Some(Phase::Promoting));
 }
 
 #[test]

@@ -383,7 +383,7 @@ impl Sim {
                 .collect(),
             high_water: Fact::now(me.marks),
             seen_marks: me.marks,
-            high_water_is_old: false,
+            high_water_old_since: None,
             advice: vec![],
         }
     }

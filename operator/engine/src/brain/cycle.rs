@@ -75,7 +75,7 @@ impl Brain {
         // A mark is raised after a change was seen. An arbiter may go back in time in between, and what this process and
         // the guards have seen counts as much as what was written down.
         state.seen.seen_marks = state.highest_seen(now);
-        state.seen.high_water_is_old = self.marks_are_old;
+        state.seen.high_water_old_since = self.marks_old_since;
         if state.show_again_at.is_some_and(|t| now >= t) {
             state.shown = None;
         }

@@ -72,8 +72,8 @@ pub struct Brain {
     marks: Fact<BTreeMap<PolicyKey, Marks>>,
     /// How many readings of the marks are under way.
     marks_asked: u32,
-    /// Whether the marks have not been read since this site came back.
-    marks_are_old: bool,
+    /// Since when the marks are being read again: this site came back, or its watch of the arbiter broke.
+    marks_old_since: Option<Boottime>,
     next_renewal: Boottime,
     next_lease_read: Boottime,
     list_at: Option<Boottime>,
@@ -104,7 +104,7 @@ impl Brain {
             arbiter_listed: false,
             marks: Fact::unknown("this site's high-water marks have not been read yet"),
             marks_asked: 0,
-            marks_are_old: true,
+            marks_old_since: Some(now),
             next_renewal: now,
             next_lease_read: now,
             list_at: Some(now),
@@ -254,8 +254,10 @@ impl Brain {
             }
             Event::Done { policy, step, outcome } => self.done(policy, &step, &outcome, now),
             Event::Published { policy, outcome } => {
-                if let Some(state) = self.policies.get_mut(&policy) {
-                    state.published(&outcome, now);
+                if let Some(state) = self.policies.get_mut(&policy)
+                    && state.published(&outcome, now)
+                {
+                    self.dirty.insert(policy.clone());
                 }
                 self.set_wake(&policy);
             }
@@ -269,7 +271,7 @@ impl Brain {
                 self.take_news(news, None);
                 if self.holder.renewed(sent, now) {
                     self.note_site("this site's lease was regained after a gap; every role is re-claimed");
-                    self.marks_are_old = true;
+                    self.marks_old_since = Some(now);
                     self.read_marks_at = Some(now);
                     for (key, state) in &mut self.policies {
                         state.want_read(now);
@@ -400,7 +402,12 @@ impl Brain {
                 self.take_news(news, None);
             }
             Ok(listed) => {
-                self.arbiter_listed = true;
+                if std::mem::replace(&mut self.arbiter_listed, true) {
+                    // What broke the watch may have been a restored arbiter: what another process of this site knows of it
+                    // by now is written down.
+                    self.marks_old_since.get_or_insert(now);
+                    self.read_marks_at = Some(now);
+                }
                 self.listed_at = Some(now);
                 let news = self.troubles.went_well(Call::List, now);
                 self.take_news(news, None);
@@ -554,7 +561,7 @@ impl Brain {
             Ok(marks) => {
                 self.marks = Fact::now(marks);
                 // An answer to an earlier question says nothing of what was written since.
-                self.marks_are_old &= self.marks_asked > 0;
+                self.marks_old_since = self.marks_old_since.filter(|_| self.marks_asked > 0);
                 self.dirty.extend(self.policies.keys().cloned());
             }
             Err(reason) => {
