@@ -3,14 +3,15 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 use super::{Scene, Stage};
 use crate::kept::keep_logs;
 use crate::progress::seconds;
-use crate::shop::PolicyText;
+use crate::shop::{PolicyText, Shop};
+use crate::world::{Place, World};
 
 /// A scenario's work.
 pub type Play = for<'s, 'a> fn(&'s mut Scene<'a>) -> Pin<Box<dyn Future<Output = Result<()>> + 's>>;
@@ -96,6 +97,32 @@ struct Failure {
 /// How many lines of a failed scenario's transcript the summary repeats.
 const LINES_REPEATED: usize = 12;
 
+/// How many lines of each site's journals it adds.
+const JOURNAL_LINES: usize = 16;
+
+/// How long a site may take to say what it sees.
+const LAST_WORD: Duration = Duration::from_secs(5);
+
+/// What each site says of the policy now, and what it did last.
+async fn last_words(world: &World) -> String {
+    let shop = Shop::of(world);
+    let mut words = Vec::new();
+    for site in Place::SITES {
+        match tokio::time::timeout(LAST_WORD, shop.view(site)).await {
+            Ok(Ok(view)) => {
+                words.push(format!("  {site} says: {}: {}", view.phase(), view.message()));
+                words.extend(view.blocking().iter().map(|gate| format!("    in the way: {gate}")));
+            }
+            Ok(Err(e)) => words.push(format!("  {site} says nothing: {e:#}")),
+            Err(_) => words.push(format!("  {site} says nothing within {}", seconds(LAST_WORD))),
+        }
+        let journal = shop.journals(site);
+        let last = journal.iter().skip(journal.len().saturating_sub(JOURNAL_LINES));
+        words.extend(last.map(|line| format!("    {line}")));
+    }
+    words.join("\n")
+}
+
 async fn play_all(chosen: &[&Scenario]) -> Result<Vec<Failure>> {
     let mut stage: Option<Stage> = None;
     let mut failed = Vec::new();
@@ -114,13 +141,15 @@ async fn play_all(chosen: &[&Scenario]) -> Result<Vec<Failure>> {
             }
             Err((error, transcript)) => {
                 println!("scenario {} ... FAILED ({})", scenario.name, seconds(begin.elapsed()));
-                println!("{transcript}\n  error: {error:#}");
+                let words = last_words(ready.world()).await;
+                println!("{transcript}\n{words}\n  error: {error:#}");
                 match keep_logs(ready.world(), scenario.name) {
                     Ok(folder) => println!("  logs are kept in {}", folder.display()),
                     Err(e) => println!("  logs could not be kept: {e:#}"),
                 }
                 let lines: Vec<&str> = transcript.lines().collect();
-                let last_seen = lines[lines.len().saturating_sub(LINES_REPEATED)..].join("\n");
+                let repeated = lines[lines.len().saturating_sub(LINES_REPEATED)..].join("\n");
+                let last_seen = format!("{repeated}\n{words}");
                 failed.push(Failure { scenario: scenario.name, error: format!("{error:#}"), last_seen });
                 ready.down()?;
             }

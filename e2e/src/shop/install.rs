@@ -94,8 +94,17 @@ impl Shop<'_> {
         self.world().git().remove("no policy any more", &[&policy::path()])
     }
 
+    /// A Move never changes: one whose name was used before would be refused, and whoever waits for it waits in vain.
+    fn is_new(&self, text: &super::MoveText) -> Result<()> {
+        let path = text.path();
+        let found = self.world().git().git(&["ls-files", "--", &path])?;
+        anyhow::ensure!(found.trim().is_empty(), "{path} was committed before: give this Move another name");
+        Ok(())
+    }
+
     /// Commits a Move; answers the commit.
     pub fn commit_move(&self, text: &super::MoveText) -> Result<String> {
+        self.is_new(text)?;
         let to = if text.from == text.to { String::new() } else { format!(" to {}", text.to) };
         let message = format!("{}{to}: {}", text.kind, text.reason);
         self.world().git().commit(&message, &[(&text.path(), &text.yaml())])
@@ -103,6 +112,7 @@ impl Shop<'_> {
 
     /// Commits several Moves in one commit; answers it.
     pub fn commit_moves(&self, message: &str, texts: &[super::MoveText]) -> Result<String> {
+        texts.iter().try_for_each(|text| self.is_new(text))?;
         let files: Vec<(String, String)> = texts.iter().map(|t| (t.path(), t.yaml())).collect();
         let files: Vec<(&str, &str)> =
             files.iter().map(|(path, yaml)| (path.as_str(), yaml.as_str())).collect();

@@ -62,7 +62,7 @@ async fn a_killed_server_is_offered_and_the_standby_takes_it(s: &mut Scene<'_>) 
 }
 
 async fn a_server_that_dies_within_the_cooldown_is_started_where_it_is(s: &mut Scene<'_>) -> Result<()> {
-    s.switch_over("there").await?;
+    s.switch_over("before-it-dies").await?;
     s.shop.steady(s.standby, Duration::from_secs(40)).await?;
     let (epoch, killed) = (s.epoch().await?, Stamp::now());
     s.kill_server(s.standby).await?;
