@@ -336,6 +336,33 @@ impl Fault {
 /// The deadline of a call to an API server.
 const CALL: Duration = Duration::from_secs(5);
 
+/// What travels over connections.
+const CONNECTED: [Traffic; 3] = [Traffic::Arbiter, Traffic::Replication, Traffic::Git];
+
+/// How long a connection goes on carrying what is new when nothing comes back: until TCP waits for the first thing that
+/// was not acknowledged. Of a message each 250 ms, two arrived at a real one, the later 0.44 s after the cut.
+const UNACKNOWLEDGED: Duration = Duration::from_millis(500);
+
+/// A site whose lines pass one way only.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct OneWay {
+    /// How many faults cut that way now.
+    on: u32,
+    /// Counts cuts.
+    number: u32,
+    /// Its connections carry nothing the other way either.
+    dead: bool,
+}
+
+/// The fault that cuts the other way.
+const fn opposite(fault: Fault) -> Fault {
+    match fault {
+        Fault::Mute(s) => Fault::DeafSite(s),
+        Fault::DeafSite(s) => Fault::Mute(s),
+        other => other,
+    }
+}
+
 /// Half a period of a flapping line.
 const FLAP: Duration = Duration::from_millis(900);
 
@@ -404,6 +431,26 @@ impl World {
     fn cut_both(&mut self, a: Place, b: Place, what: &[Traffic], on: bool) {
         self.cut(a, b, what, on);
         self.cut(b, a, what, on);
+    }
+
+    /// What leaves a mute site, or would reach a deaf one.
+    fn cut_one_way(&mut self, fault: Fault, what: &[Traffic], on: bool) {
+        for place in (0..self.net.places()).map(Place) {
+            match fault {
+                Fault::Mute(s) => self.cut(Place(s), place, what, on),
+                Fault::DeafSite(s) => self.cut(place, Place(s), what, on),
+                _ => {}
+            }
+        }
+    }
+
+    /// A connection whose answers are lost carries nothing new any more.
+    pub(crate) fn line_dies(&mut self, fault: Fault, number: u32) {
+        let Some(cuts) = self.one_way.get_mut(&fault) else { return };
+        if cuts.number == number && cuts.on > 0 && !cuts.dead {
+            cuts.dead = true;
+            self.cut_one_way(opposite(fault), &CONNECTED, true);
+        }
     }
 
     fn isolate(&mut self, site: usize, on: bool) {
@@ -573,23 +620,29 @@ impl World {
                 }
             }
             Fault::Isolated(s) => self.isolate(s, on),
-            Fault::Mute(s) => {
-                for place in 0..self.net.places() {
-                    self.cut(Place(s), Place(place), &Traffic::ALL, on);
-                }
-            }
-            Fault::DeafSite(s) => {
-                for place in 0..self.net.places() {
-                    self.cut(Place(place), Place(s), &Traffic::ALL, on);
+            Fault::Mute(_) | Fault::DeafSite(_) => {
+                self.cut_one_way(fault, &Traffic::ALL, on);
+                if on {
+                    let cuts = self.one_way.entry(fault).or_default();
+                    cuts.on += 1;
+                    if cuts.on == 1 {
+                        cuts.number += 1;
+                        let number = cuts.number;
+                        self.later(UNACKNOWLEDGED, Happening::LineDies(fault, number));
+                    }
+                } else if let Some(cuts) = self.one_way.get_mut(&fault) {
+                    cuts.on = cuts.on.saturating_sub(1);
+                    if cuts.on == 0 && std::mem::take(&mut cuts.dead) {
+                        self.cut_one_way(opposite(fault), &CONNECTED, false);
+                    }
                 }
             }
             Fault::Flapping(s) => {
-                self.isolate(s, on);
                 if on {
-                    let ends = self.now + Duration::from_secs(8);
-                    self.flaps.insert(s, ends);
+                    self.flaps.entry(s).or_default().0 = self.now + Duration::from_secs(8);
                     self.later(FLAP, Happening::Flap(s, false));
                 }
+                self.flap_to(s, on);
             }
             Fault::Grey(s) => {
                 let usual = self.latency;
@@ -792,13 +845,20 @@ impl World {
     }
 
     pub(crate) fn flap(&mut self, site: usize, cut: bool) {
-        let goes_on = self.flaps.get(&site).is_some_and(|ends| self.now < *ends);
-        self.isolate(site, cut && goes_on);
+        let goes_on = self.flaps.get(&site).is_some_and(|(ends, _)| self.now < *ends);
+        self.flap_to(site, cut && goes_on);
         if goes_on {
             self.later(FLAP, Happening::Flap(site, !cut));
         } else {
             self.flaps.remove(&site);
             self.judge.disturbed.once(self.now);
+        }
+    }
+
+    fn flap_to(&mut self, site: usize, cut: bool) {
+        let Some((_, is)) = self.flaps.get_mut(&site) else { return };
+        if std::mem::replace(is, cut) != cut {
+            self.isolate(site, cut);
         }
     }
 

@@ -10,7 +10,7 @@ use bascule_sim::fault::required_rows;
 use bascule_sim::flow::Flow;
 use bascule_sim::judge::Sometimes;
 use bascule_sim::sample;
-use bascule_sim::search::{Base, Begins, Case, Failure, Found, explore, menu, pairs, shrink, singles};
+use bascule_sim::search::{Base, Begins, Case, Failure, Found, explore, pairs, shrink, singles, whole_menu};
 use bascule_sim::small;
 
 const USAGE: &str = "bascule-sim singles [FLOW…] | pairs [everywhere [SHARE/OF]] [FLOW…] | explore SECONDS [NUMBER [CASES]] | corpus FILE | replay CASE | bench FILE | small [WORD…]
@@ -358,7 +358,7 @@ fn bench(args: &[String]) -> Result<bool, String> {
         "cpu_seconds": cpu_seconds,
         "wall_seconds": began.elapsed().as_secs_f64(),
         "threads": threads(),
-        "faults_tried_at_each_boundary": menu().len(),
+        "faults_tried_at_each_boundary": whole_menu().len(),
         "median_events": all.events.get(median(all.events.len())),
         "median_client_writes": all.writes.get(median(all.writes.len())),
         "failures": all.failures.len(),

@@ -247,7 +247,11 @@ impl World {
 /// Whether a fault takes the active site away and leaves everything else as it is.
 const fn takes_away(fault: Fault, active: usize) -> bool {
     match fault {
-        Fault::SiteLost(s) | Fault::Isolated(s) | Fault::ArbiterCut(s) => s == active,
+        Fault::SiteLost(s)
+        | Fault::Isolated(s)
+        | Fault::ArbiterCut(s)
+        | Fault::Mute(s)
+        | Fault::DeafSite(s) => s == active,
         _ => false,
     }
 }

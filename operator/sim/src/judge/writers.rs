@@ -43,7 +43,6 @@ pub const fn spares_the_writer(fault: Fault, active: usize) -> bool {
         | Fault::MarksFrozen(_)
         | Fault::OldWord(_)
         | Fault::GuardLinkCut(_)
-        | Fault::PodCut(_)
         | Fault::PolicyDeleted(_)
         | Fault::PolicyInvalid(_)
         | Fault::PolicyEdited(_)
@@ -86,6 +85,8 @@ pub const fn spares_the_writer(fault: Fault, active: usize) -> bool {
         | Fault::Isolated(s)
         | Fault::Flapping(s)
         | Fault::Grey(s) => s != active,
+        // An operator that reaches neither the guard nor its server cannot tell them from what went with a dead node.
+        Fault::PodCut(s) => s != active,
         // A site that cannot ask the arbiter has lost two of its three places.
         Fault::ArbiterCut(s) => s != active,
         // An arbiter that goes back in time is refused, which stops who has to re-claim; a step of the guard's own that

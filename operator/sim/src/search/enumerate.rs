@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::case::{Base, Case, Injected};
-use super::menu::menu;
+use super::menu::{menu, whole_menu};
 use crate::fault::When;
 use crate::flow::Flow;
 use crate::judge::{Invariant, Limit, Sometimes, Violation};
@@ -97,7 +97,7 @@ pub fn singles(base: &Base, part: usize, parts: usize) -> Found {
         return found;
     }
     for (n, (when, (fault, lasts))) in
-        points(base).flat_map(|w| menu().into_iter().map(move |f| (w.clone(), f))).enumerate()
+        points(base).flat_map(|w| whole_menu().into_iter().map(move |f| (w.clone(), f))).enumerate()
     {
         if n % parts == part && !(matches!(when, When::At(_)) && fault.fate().is_some()) {
             found.plays(base, &[Injected { when, fault, lasts }]);

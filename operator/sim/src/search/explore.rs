@@ -4,7 +4,7 @@ use bascule_core::policy::Policy;
 
 use super::case::{Base, Case, Injected};
 use super::enumerate::{Failure, Found, worst};
-use super::menu::menu;
+use super::menu::whole_menu;
 use crate::fault::When;
 use crate::flow::Flow;
 use crate::judge::Invariant;
@@ -17,7 +17,7 @@ const CASES: u64 = 24;
 pub fn explore(policy: &Policy, number: u64, mut goes_on: impl FnMut() -> bool) -> Found {
     let mut found = Found::default();
     let mut chance = Chance::of(number, "explore");
-    let menu = menu();
+    let menu = whole_menu();
     // A thousand policies take as long as ten thousand cases.
     let flows: Vec<Flow> = Flow::ALL.into_iter().filter(|flow| *flow != Flow::Fleet).collect();
     while goes_on() {

@@ -1,4 +1,5 @@
-//! Which faults are tried at a boundary, and for how long each lasts.
+//! Which faults are tried at a boundary, and for how long each lasts: a few seconds, and for the singles and the random
+//! schedules also so long that everything which waits has come to its end.
 
 use crate::fault::Fault;
 use crate::world::Fate;
@@ -8,7 +9,14 @@ const fn ms(n: u64) -> Option<u64> {
     Some(n)
 }
 
-/// Everything that is tried at each boundary of a world with two sites.
+/// Everything that is tried alone at each boundary of a world with two sites, and drawn from for random schedules.
+pub fn whole_menu() -> Vec<(Fault, Option<u64>)> {
+    let mut all = menu();
+    all.extend(long_menu());
+    all
+}
+
+/// What is tried in pairs.
 pub fn menu() -> Vec<(Fault, Option<u64>)> {
     let fates = [
         Fate::DieBefore,
@@ -90,6 +98,40 @@ pub fn menu() -> Vec<(Fault, Option<u64>)> {
         (Fault::GitDown, ms(4000)),
         (Fault::DnsRefuses, ms(4000)),
         (Fault::DnsStuck, ms(6000)),
+    ]);
+    all
+}
+
+/// Faults that outlast every wait of the rules but a person's, and those that take away what a guard and its operator have
+/// of each other.
+fn long_menu() -> Vec<(Fault, Option<u64>)> {
+    let mut all = Vec::new();
+    for s in [0, 1] {
+        all.extend([
+            (Fault::SiteLost(s), ms(15_000)),
+            (Fault::SiteLost(s), ms(40_000)),
+            (Fault::Isolated(s), ms(15_000)),
+            (Fault::ArbiterCut(s), ms(15_000)),
+            (Fault::Mute(s), ms(15_000)),
+            (Fault::DeafSite(s), ms(15_000)),
+            (Fault::OperatorFrozen(s), ms(15_000)),
+            (Fault::PodFrozen(s), ms(15_000)),
+            (Fault::SiteFrozen(s), ms(15_000)),
+            (Fault::GuardLinkCut(s), ms(20_000)),
+            (Fault::PodCut(s), ms(8000)),
+            (Fault::NodeLost(s), ms(15_000)),
+            (Fault::ApiGone(s), ms(20_000)),
+            (Fault::ApiSilent(s), ms(15_000)),
+            (Fault::PromotionFails(s), ms(15_000)),
+            (Fault::DiskFull(s), ms(20_000)),
+            (Fault::PodsNeverStart(s), ms(20_000)),
+        ]);
+    }
+    all.extend([
+        (Fault::ThirdLost, ms(20_000)),
+        (Fault::WitnessLost, ms(20_000)),
+        (Fault::SitesCut, ms(20_000)),
+        (Fault::DnsRefuses, ms(20_000)),
     ]);
     all
 }

@@ -11,7 +11,7 @@ mod same_end;
 pub use self::case::{Base, Case, Injected, Verdict};
 pub use self::enumerate::{Begins, Coverage, Failure, Found, pairs, singles};
 pub use self::explore::{explore, shrink};
-pub use self::menu::menu;
+pub use self::menu::whole_menu;
 #[cfg(feature = "mutants")]
 pub use self::mutants::Mutant;
 pub use self::same_end::End;

@@ -138,6 +138,7 @@ impl World {
             asked_of: BTreeMap::new(),
             last_arrival: BTreeMap::new(),
             flaps: BTreeMap::new(),
+            one_way: BTreeMap::new(),
             disturbed: Moment(0),
             frozen_leader: None,
             latency: plan.latency,

@@ -15,6 +15,7 @@ use super::database::{GuardInput, Step as ServerStep};
 use super::dns::{Basis, Pointed};
 use super::operator::Input;
 use super::postgres::{Rec, Token};
+use crate::fault::Fault;
 use crate::time::Moment;
 
 /// Something that is going to happen.
@@ -108,6 +109,8 @@ pub enum Happening {
     Objects(usize, u32, Box<Objects>),
     /// A line comes or goes.
     Flap(usize, bool),
+    /// The connections over a line that passes one way carry nothing more.
+    LineDies(Fault, u32),
     /// An operator lists the objects.
     ListObjects(usize, u32),
     /// A planned fault begins.
@@ -219,6 +222,7 @@ impl World {
             Happening::Pull(site) => self.pull(site),
             Happening::Objects(op, life, objects) => self.objects_told(op, life, &objects),
             Happening::Flap(site, cut) => self.flap(site, cut),
+            Happening::LineDies(fault, number) => self.line_dies(fault, number),
             Happening::ListObjects(op, life) => self.list_objects(op, life),
             Happening::Fault(at) => self.fault_begins(at),
             Happening::Over(at) => self.fault_ends(at),

@@ -43,7 +43,7 @@ use self::happening::Queued;
 use self::net::{Net, Place};
 use self::operator::Operator;
 use self::trial::Trial;
-use crate::fault::Planned;
+use crate::fault::{Fault, OneWay, Planned};
 use crate::judge::Judge;
 use crate::random::Chance;
 use crate::time::{Machine, Moment};
@@ -120,8 +120,10 @@ pub struct World {
     asked_of: BTreeMap<u64, Vec<usize>>,
     /// When the last records that were sent to a replica arrive.
     last_arrival: BTreeMap<usize, Moment>,
-    /// Sites whose lines come and go, and until when.
-    pub(crate) flaps: BTreeMap<usize, Moment>,
+    /// Sites whose lines come and go: until when, and whether they are cut now.
+    pub(crate) flaps: BTreeMap<usize, (Moment, bool)>,
+    /// Sites that hear nothing, or are not heard.
+    pub(crate) one_way: BTreeMap<Fault, OneWay>,
     /// When a fault last began or ended.
     pub(crate) disturbed: Moment,
     /// The member that was frozen as the leader.

@@ -26,16 +26,16 @@ impl Traffic {
     /// Every kind.
     pub const ALL: [Self; 4] = [Self::Arbiter, Self::Replication, Self::Clients, Self::Git];
 
-    const fn bit(self) -> u8 {
-        1 << self as u8
+    const fn at(self) -> usize {
+        self as usize
     }
 }
 
 /// One direction of a line.
 #[derive(Clone, Copy, Debug)]
 struct Line {
-    /// The kinds of traffic that do not pass.
-    cut: u8,
+    /// How many cuts keep each kind of traffic from passing.
+    cut: [u8; Traffic::ALL.len()],
     latency: Duration,
     jitter: Duration,
     /// How many messages in a thousand are lost.
@@ -52,11 +52,11 @@ pub struct Net {
 impl Net {
     /// A net of so many places, each pair with this latency one way.
     pub fn new(places: usize, latency: Duration, seed: u64) -> Self {
-        let line = Line { cut: 0, latency, jitter: latency / 4, loss: 0 };
+        let line = Line { cut: [0; 4], latency, jitter: latency / 4, loss: 0 };
         let mut lines = vec![vec![line; places]; places];
         for (i, from) in lines.iter_mut().enumerate() {
             from[i] = Line {
-                cut: 0,
+                cut: [0; 4],
                 latency: Duration::from_micros(150),
                 jitter: Duration::from_micros(50),
                 loss: 0,
@@ -67,7 +67,7 @@ impl Net {
 
     /// Whether a message would pass now.
     pub fn passes(&self, from: Place, to: Place, what: Traffic) -> bool {
-        self.lines[from.0][to.0].cut & what.bit() == 0
+        self.lines[from.0][to.0].cut[what.at()] == 0
     }
 
     /// Whether messages pass both ways.
@@ -78,20 +78,21 @@ impl Net {
     /// How long a message travels; `None`: it is lost.
     pub fn travel(&mut self, from: Place, to: Place, what: Traffic) -> Option<Duration> {
         let line = self.lines[from.0][to.0];
-        if line.cut & what.bit() != 0 || self.chance.permille(line.loss) {
+        if line.cut[what.at()] > 0 || self.chance.permille(line.loss) {
             return None;
         }
         Some(line.latency + Duration::from_micros(self.chance.below(micros(line.jitter) + 1)))
     }
 
-    /// Cuts or heals one direction for these kinds.
+    /// Cuts or heals one direction for these kinds; what several have cut passes when the last of them has healed it.
     pub fn cut(&mut self, from: Place, to: Place, what: &[Traffic], cut: bool) {
         if from == to {
             return;
         }
-        let bits = what.iter().fold(0, |bits, t| bits | t.bit());
-        let line = &mut self.lines[from.0][to.0];
-        line.cut = if cut { line.cut | bits } else { line.cut & !bits };
+        for kind in what {
+            let cuts = &mut self.lines[from.0][to.0].cut[kind.at()];
+            *cuts = if cut { cuts.saturating_add(1) } else { cuts.saturating_sub(1) };
+        }
     }
 
     /// Makes one direction slow or lossy.
