@@ -8,7 +8,7 @@ use bascule_core::record::Phase;
 use rstest::rstest;
 
 use crate::expect::{gate, goes_to, points_traffic};
-use crate::world::given::Given;
+use crate::world::given::{Given, Lease};
 use crate::world::record::{in_phase, steady};
 use crate::world::reports::primary;
 use crate::world::{item, site};
