@@ -3,7 +3,6 @@
 use bascule_core::guard::wire::{HighWater, ServerState};
 use bascule_core::observation::{Fact, Marks};
 use bascule_core::plan::Answer;
-use bascule_core::policy::After;
 use bascule_core::record::Phase;
 
 use super::expect::{again_in, answer, gate, goes_to, stays};
@@ -97,13 +96,12 @@ fn marks_that_were_read_before_the_site_came_back_are_read_again_for_r_at_most()
 fn marks_are_read_again_before_a_role_is_taken_when_the_watch_of_the_arbiter_broke() {
     let takes = |since| {
         let mut given = Given::at("lyon").record(steady()).silent("paris", 60_000);
-        given = given.policy(|p| p.failover.promote_after = After::Elapsed(std::time::Duration::ZERO));
         given.seen.high_water_old_since = since;
         given.plan()
     };
-    assert_eq!(goes_to(&takes(None)), Some(Phase::Promoting));
+    assert_eq!(goes_to(&takes(None)), Some(Phase::ReadOnly));
     assert_eq!(goes_to(&takes(Some(moment(1_200)))), None);
-    assert_eq!(goes_to(&takes(Some(moment(1_250)))), Some(Phase::Promoting));
+    assert_eq!(goes_to(&takes(Some(moment(1_250)))), Some(Phase::ReadOnly));
 }
 
 #[test]

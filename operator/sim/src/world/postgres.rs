@@ -218,9 +218,9 @@ impl Run {
         matches!(self, Self::Primary { .. })
     }
 
-    /// Whether it answers replicas.
+    /// Whether it answers replicas: one that leaves recovery does all the while.
     pub const fn feeds(self) -> bool {
-        matches!(self, Self::Primary { .. } | Self::Standby { .. })
+        matches!(self, Self::Primary { .. } | Self::Standby { .. } | Self::Promoting)
     }
 }
 
