@@ -334,12 +334,15 @@ pub(crate) fn said_behind<'a>(s: &'a Situation<'_>, record: &Record, name: &Item
     s.seen.sites.get(&record.active)?.value()?.behind.get(name)?.get(s.me)
 }
 
-/// What this replica has received of the history that `stop` is on.
+/// What this replica has received of the history that `stop` is on. One whose server was started since it heard its
+/// primary for the last time does not know on which timeline it received; its guard has kept that, and how much it was.
 fn received_of(report: Option<&Report>, stop: &Position) -> Option<Lsn> {
-    let report = report?;
-    let same = matches!(&report.disk, Disk::Cluster(c) if c.system_id == stop.system_id);
-    let p = report.positions.as_ref().filter(|p| same && p.timeline == Some(stop.timeline))?;
-    p.receive.max(p.replay)
+    let report = report.filter(|r| matches!(&r.disk, Disk::Cluster(c) if c.system_id == stop.system_id))?;
+    match report.positions.as_ref().and_then(|p| Some((p.timeline?, p))) {
+        Some((timeline, p)) if timeline == stop.timeline => p.receive.max(p.replay),
+        Some(_) => None,
+        None => report.contact_lost.as_ref().filter(|c| c.timeline == Some(stop.timeline))?.received,
+    }
 }
 
 /// Takes the role: `Promoting` with the next epoch.

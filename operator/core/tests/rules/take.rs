@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use bascule_core::guard::wire::Behind;
+use bascule_core::guard::wire::{Behind, ContactLost};
 use bascule_core::loss::LossBound;
 use bascule_core::moves::MoveEnd;
 use bascule_core::observation::{Fact, ReplicasSeen};
 use bascule_core::plan::{Answer, DatabaseRole, Gate, Step};
 use bascule_core::policy::{After, Replicas};
-use bascule_core::position::Timeline;
+use bascule_core::position::{Lsn, Timeline};
 use bascule_core::record::{Cause, Phase, PhaseTime, Record};
 use bascule_core::time::Millis;
 use rstest::rstest;
@@ -223,6 +223,29 @@ fn a_take_from_handover_judges_loss_by_the_exact_position() {
     let plan = given.report(elsewhere).plan();
     assert_eq!(next(&plan).phase, Phase::ReadOnly, "a position on another timeline compares with nothing");
     assert_eq!(next(&plan).transition.as_ref().unwrap().loss_bound, Some(LossBound::UNKNOWN));
+}
+
+#[rstest]
+#[case::of_that_history(Some(Timeline(1)), Some(0x28))]
+#[case::of_another_history(Some(Timeline(2)), None)]
+#[case::of_none_that_is_known(None, None)]
+fn a_replica_that_was_started_since_has_what_its_guard_has_kept(
+    #[case] timeline: Option<Timeline>,
+    #[case] missing: Option<u64>,
+) {
+    let mut started = orphan(10);
+    let positions = started.positions.as_mut().unwrap();
+    (positions.timeline, positions.receive) = (None, None);
+    started.contact_lost = Some(ContactLost {
+        timeline,
+        reported_end: Some(Lsn(0x300_0000)),
+        received: Some(Lsn(0x300_0000)),
+        report_age: Some(Millis(50)),
+        since: Some(Millis(2_000)),
+    });
+    let plan = lost_at_once(in_phase(Phase::Handover)).report(started).plan();
+    let bound = next(&plan).transition.as_ref().unwrap().loss_bound.unwrap();
+    assert_eq!((bound.bytes, bound.unseen), (missing, missing.map(|_| Millis(0))));
 }
 
 #[test]

@@ -29,6 +29,8 @@ const SETTLES: Duration = Duration::from_secs(4);
 const LATE: Duration = Duration::from_secs(4);
 /// How long a record may stay in a phase that is not steady, or a world unsettled, before somebody must say for whom.
 const SILENT_ABOUT: Duration = Duration::from_secs(6);
+/// How long the writing of a change takes at most, with its next try.
+const WRITING: Duration = Duration::from_secs(1);
 /// While nothing moves, name servers and workloads are looked at every fifteen seconds.
 const QUIET_LOOK: Duration = Duration::from_secs(15);
 
@@ -41,6 +43,8 @@ pub(crate) struct Statuses {
     shows: BTreeMap<usize, Moment>,
     /// Since when something is not as it should be, and what.
     amiss: BTreeMap<PolicyKey, (Moment, Amiss)>,
+    /// When a status last said what is waited for.
+    named: BTreeMap<PolicyKey, Moment>,
     /// When each site last said facts of each policy.
     said: BTreeMap<(PolicyKey, SiteName), Moment>,
     /// When an operator last listed what others had said.
@@ -303,7 +307,12 @@ impl World {
         let named = witnesses
             .iter()
             .any(|op| self.operators[*op].shown.get(policy).is_some_and(|shown| names(shown, &amiss)));
-        if !named {
+        if named {
+            self.judge.statuses.named.insert(policy.clone(), now);
+        }
+        // While a change is being written a status says that, and no more.
+        let last = self.judge.statuses.named.get(policy);
+        if last.is_none_or(|t| now.since(*t) >= WRITING) {
             let what = format!("{amiss:?} since {since:?}, and no status says what is waited for");
             self.judge.breaks(now, Invariant::L6, what);
         }
