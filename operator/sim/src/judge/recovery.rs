@@ -54,6 +54,28 @@ impl Disturbances {
         began > ended
     }
 
+    /// Whether a site's API server could not be heard at any time in the last `window`.
+    pub(crate) fn api_was_away_since(&self, site: usize, now: Moment, window: Duration) -> bool {
+        let of_it = |fault: &Fault| {
+            let api = matches!(
+                fault,
+                Fault::ApiGone(_)
+                    | Fault::ApiSilent(_)
+                    | Fault::ApiBusy(_)
+                    | Fault::ApiSlow(_)
+                    | Fault::ApiDeaf(_)
+                    | Fault::ApiForbidden(_)
+            );
+            api && fault.site() == Some(site)
+        };
+        let past = || self.0.iter().filter(|(at, _)| *at <= now);
+        let began = past().filter(|(_, c)| matches!(c, Change::Begins(f) if of_it(f))).count();
+        let ended = past()
+            .filter(|(at, c)| matches!(c, Change::Ends(f) if of_it(f)) && now.since(*at) >= window)
+            .count();
+        began > ended
+    }
+
     /// When the world was last disturbed, until `now`: what will end later was noted when it began.
     pub(crate) fn last(&self, now: Moment) -> Option<Moment> {
         self.0.iter().map(|(at, _)| *at).filter(|at| *at <= now).max()
@@ -187,7 +209,10 @@ impl World {
             let own: Duration = phases.iter().map(|p| patience(policy, p)).sum();
             return Some(take(self) + COMES_BACK + own);
         }
-        if !on.iter().all(|f| away(f) || harmless(f))
+        // Nobody takes the role of a policy that nobody manages.
+        let unmanaged = phases.contains(&Phase::Unmanaged);
+        if unmanaged
+            || !on.iter().all(|f| away(f) || harmless(f))
             || self.is_held_back(policy, begins)
             || !self.knows_enough(policy, active, ends)
         {

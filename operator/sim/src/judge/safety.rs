@@ -19,6 +19,9 @@ use crate::world::postgres::{Run, Token, What};
 /// Two clocks may run apart by so much in a hundred: silence that was measured on one is a little shorter in truth.
 const RATE: u32 = 2;
 
+/// How long a call to an API server may take that was sent before it could be heard again.
+const MARKS_CALL: Duration = Duration::from_secs(6);
+
 impl Judge {
     /// A server has committed.
     pub(crate) fn commits(&mut self, now: Moment, token: Token, database: usize, _site: usize, epoch: u64) {
@@ -132,7 +135,9 @@ impl World {
         } else {
             self.judge.highest.get(policy).copied()
         };
-        if let Some(highest) = highest.filter(|h| *h >= marks) {
+        if highest.is_some_and(|h| h >= marks) && self.cannot_hear_its_own(by) {
+            self.judge.believes();
+        } else if let Some(highest) = highest.filter(|h| *h >= marks) {
             let what = format!(
                 "the record of {policy} fell from {highest:?} to {marks:?} (generation, epoch, serial)"
             );
@@ -172,6 +177,15 @@ impl World {
         if next.active != before.active {
             self.judge_take(by, policy, before, next);
         }
+    }
+
+    /// Of two operators of one site the guard speaks to one. The other knows what the site has seen from its marks alone, and
+    /// waits no longer than `R` for an API server that does not answer.
+    fn cannot_hear_its_own(&self, by: Caller) -> bool {
+        let site = self.site_of_caller(by);
+        self.judge.gone_back.is_some()
+            && self.judge.disturbed.two_operators_since(self.now, self.timing.l())
+            && self.judge.disturbed.api_was_away_since(site, self.now, MARKS_CALL)
     }
 
     fn site_of_caller(&self, by: Caller) -> usize {
