@@ -40,6 +40,8 @@ enum Stage {
 pub(crate) enum CannotFollow {
     /// The upstream does not answer at all.
     Silent(String),
+    /// The upstream is a standby itself: where its own history will begin is not known yet.
+    Undecided(String),
     /// It may work later: the upstream is not ready, or fell silent in between.
     Later(String),
     /// A person has to act.
@@ -141,7 +143,7 @@ impl Rejoin<'_> {
         }
         // A copy that was a primary may have more than the upstream has: only its promotion shows where it ends.
         if !self.cluster.standby_signal && recovers.trim() != "off" {
-            return Err(CannotFollow::Later(
+            return Err(CannotFollow::Undecided(
                 "the upstream is itself a standby still: where its own history will begin is not known yet"
                     .to_owned(),
             ));

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bascule_core::guard::lineage::marked;
-use bascule_core::guard::wire::{Disk, Upstream};
+use bascule_core::guard::wire::{Disk, Stopped, Upstream};
 use bascule_core::position::Timeline;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -19,9 +19,12 @@ use crate::access::Access;
 use crate::children::{Child, children_of, describe};
 use crate::clock;
 use crate::session::{Session, SessionError};
-use crate::store::{OPENED, Store, StoreError, sync_dir, write_atomically};
+use crate::store::{OPENED, STOPPED, Store, StoreError, sync_dir, write_atomically};
 use crate::tool::{Patience, ToolError, Tools, conninfo, write_passfile};
 use crate::watch::{NoLeave, Watch};
+
+/// What is in the file of a timeline's number that is left free.
+const LEFT_FREE: &str = "# bascule: this number is left free, for another copy may have taken it\n";
 
 /// How often a file or the server is looked at again while a step waits for it.
 const LOOK: Duration = Duration::from_millis(1);
@@ -272,6 +275,7 @@ impl Server {
             .map_err(|e| StepError::file(&self.access.ident(), e))?;
         self.remove_trigger()?;
         self.forget_strangers(&settings)?;
+        self.take_number_back()?;
         let mut command = self.user_command();
         let option = |command: &mut Command, name: &str, value: &str| {
             command.arg("-c").arg(format!("{name}={value}"));
@@ -431,7 +435,7 @@ impl Server {
     /// Keeps clients out of a standby that may be promoted next, and does all of that which can be done before.
     pub(crate) async fn close_standby(&self) -> Result<(), StepError> {
         self.close().await?;
-        self.mark_promotion()
+        self.mark_promotion().map(|_| ())
     }
 
     /// Ends backends that were forked under the old rules and are not sessions yet: the server does not list them,
@@ -458,7 +462,8 @@ impl Server {
         if close {
             self.close().await?;
         }
-        self.mark_promotion()?;
+        let reached = self.mark_promotion()?;
+        self.leave_a_number(reached)?;
         let session = self.kept_session().await?;
         let (child, _) = self.running().ok_or(StepError::NotRunning)?;
         let trigger = self.data.join("promote");
@@ -477,7 +482,9 @@ impl Server {
     /// Marks the history that is about to be left, so that the new one can be told from another copy's of the same
     /// number. Which timeline it will be is the server's choice: every one that it can be is marked. What was marked
     /// when it was closed is not written again: clients wait for a promotion.
-    fn mark_promotion(&self) -> Result<(), StepError> {
+    ///
+    /// Answers the timeline that is left.
+    fn mark_promotion(&self) -> Result<Timeline, StepError> {
         let (child, _) = self.running().ok_or(StepError::NotRunning)?;
         let reached = match crate::control::read(&self.data, false) {
             Disk::Cluster(cluster) => cluster.timeline,
@@ -516,6 +523,41 @@ impl Server {
             }
         }
         *self.marked() = Some((child.pid(), token));
+        Ok(reached)
+    }
+
+    /// A copy that was a primary until its own stop, and has received nothing of a later timeline since, does not know
+    /// whether somebody else has left that timeline meanwhile: the next number may be taken. A file of that number, which
+    /// is nobody's history, makes the server choose the one after it, and then `pg_rewind` can tell the two apart.
+    fn leave_a_number(&self, reached: Timeline) -> Result<(), StepError> {
+        let stopped: Option<Stopped> = self.store.read(STOPPED)?;
+        if stopped.is_none_or(|stop| stop.timeline != reached) {
+            return Ok(());
+        }
+        let free = self.data.join(format!("pg_wal/{:08X}.history", reached.0.saturating_add(1)));
+        if free.exists() {
+            return Ok(());
+        }
+        write_atomically(&free, LEFT_FREE.as_bytes()).map_err(|e| StepError::file(&free, e))
+    }
+
+    /// Takes a number that was left free for a promotion that never came back again: a standby would take it for a history
+    /// that it has left, and not start.
+    fn take_number_back(&self) -> Result<(), StepError> {
+        let wal = self.data.join("pg_wal");
+        let file = |e| StepError::file(&wal, e);
+        let mut newest = None;
+        for entry in std::fs::read_dir(&wal).map_err(file)? {
+            let path = entry.map_err(file)?.path();
+            let number = path.file_name().and_then(|n| n.to_str()?.strip_suffix(".history"));
+            let number = number.and_then(|hex| u32::from_str_radix(hex, 16).ok());
+            newest = newest.max(number.map(|n| (n, path)));
+        }
+        let Some((_, path)) = newest else { return Ok(()) };
+        let text = std::fs::read(&path).map_err(|e| StepError::file(&path, e))?;
+        if text.starts_with(LEFT_FREE.as_bytes()) {
+            std::fs::remove_file(&path).map_err(|e| StepError::file(&path, e))?;
+        }
         Ok(())
     }
 

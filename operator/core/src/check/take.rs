@@ -144,6 +144,11 @@ fn delivers_nothing(case: &Case<'_>, found: &mut Found) {
         let Some(report) = report else { continue };
         let upstream = report.positions.as_ref().and_then(|p| Some((p.age, p.upstream.as_ref()?)));
         let Some((read, upstream)) = upstream.filter(|(_, u)| u.streams()) else { continue };
+        let of_its_own = report.stopped.as_ref().filter(|own| own.clean).map(|own| own.timeline);
+        if of_its_own.is_some() && upstream.timeline == of_its_own {
+            // Whoever sends that has never been promoted since this copy was the primary.
+            continue;
+        }
         let since = case.s.seen.databases.get(name).and_then(|d| d.guard.age()).unwrap_or_default();
         let old = upstream.message_age.is_some_and(|m| m.duration() + read.duration() + since >= limit);
         found.want(old, Rule::Evidence, || {

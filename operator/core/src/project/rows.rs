@@ -132,7 +132,7 @@ fn follows(s: &Situation<'_>, record: Option<&Record>, name: &SiteName, facts: &
     if databases.is_empty() {
         return Follows::UNKNOWN;
     }
-    if name == s.me { own(s, record, &databases) } else { said(s, name, facts, &databases) }
+    if name == s.me { own(s, record, &databases) } else { said(s, record, name, facts, &databases) }
 }
 
 fn own(s: &Situation<'_>, record: Option<&Record>, databases: &[&ItemName]) -> Follows {
@@ -173,9 +173,19 @@ fn own(s: &Situation<'_>, record: Option<&Record>, databases: &[&ItemName]) -> F
 }
 
 /// What another site said last. It says so at once when the order of magnitude changes or is no longer known, so that
-/// while it lives its word is as old as its last sign of life; a silent site's word says nothing about now.
-fn said(s: &Situation<'_>, name: &SiteName, facts: &Fact<&SiteFacts>, databases: &[&ItemName]) -> Follows {
+/// while it lives its word is as old as its last sign of life; a silent site's word says nothing about now. Nor does what
+/// it said in an earlier hold: it followed somebody else then.
+fn said(
+    s: &Situation<'_>,
+    record: Option<&Record>,
+    name: &SiteName,
+    facts: &Fact<&SiteFacts>,
+    databases: &[&ItemName],
+) -> Follows {
     let Fact::Known { value, age } = facts else { return Follows::UNKNOWN };
+    if record.zip(value.marks).is_some_and(|(r, marks)| marks.epoch < r.epoch) {
+        return Follows::UNKNOWN;
+    }
     let lives = s.lives(name) == Some(true);
     let age = if lives { s.silent_for(name).map_or(*age, |silent| silent.min(*age)) } else { *age };
     // A primary knows of a lag that the replica cannot know of while the line is slow.

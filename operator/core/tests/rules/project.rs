@@ -252,6 +252,7 @@ fn knows_no_site() -> Given {
 #[case::lag_unknown(Given::at("paris").record(steady()).facts("lyon", |f| f.lag_bytes.clear()), "ReplicationHealthy", None, "LagUnknown")]
 #[case::a_silent_site_s_lag(Given::at("paris").record(steady()).silent("lyon", 60_000), "ReplicationHealthy", None, "LagUnknown")]
 #[case::a_stopped_primary_s_replica(Given::at("paris").record(steady()).report(dead(10)), "ReplicationHealthy", Some(false), "NoPrimary")]
+#[case::what_was_said_in_an_earlier_hold(Given::at("paris").record(steady()).facts("lyon", |f| f.marks = Some(bascule_core::observation::Marks { generation: 0, epoch: 0, serial: 9 })), "ReplicationHealthy", None, "LagUnknown")]
 #[case::a_primary_s_replica_whose_guard_says_nothing(Given::at("paris").record(steady()).guard_unknown(), "ReplicationHealthy", None, "PrimaryUnknown")]
 #[case::cut_off_replica(Given::at("lyon").record(steady()).report(orphan(10)), "ReplicationHealthy", Some(false), "NotStreaming")]
 #[case::cut_off_replica_elsewhere(link_cut(), "ReplicationHealthy", Some(false), "NotStreaming")]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bascule_core::guard::wire::{Behind, ContactLost};
+use bascule_core::guard::wire::{Behind, ContactLost, Stopped};
 use bascule_core::loss::LossBound;
 use bascule_core::moves::MoveEnd;
 use bascule_core::observation::{Fact, ReplicasSeen};
@@ -17,7 +17,7 @@ use crate::expect::{again_in, answer, gate, goes_to, measured, next, points_traf
 use crate::world::given::{Given, Lease, View};
 use crate::world::policy::{database, policy_in, switchover};
 use crate::world::record::{doing, finished, in_phase, never_fences, small_loss, steady};
-use crate::world::reports::{orphan, proof, replica, waiting};
+use crate::world::reports::{locked, orphan, proof, replica, waiting};
 use crate::world::{item, site};
 
 /// As the workloads' adapter says it.
@@ -462,6 +462,21 @@ fn a_message_is_as_old_as_it_was_and_what_its_report_and_the_guard_s_word_have_a
     assert_eq!(goes_to(&receives(195)), Some(Phase::Promoting));
     stays(&receives(194));
     assert_eq!(gate(&receives(194), "veto").age_ms, Some(404));
+}
+
+#[rstest]
+#[case::its_own(Timeline(1), true, Some(Phase::Promoting))]
+#[case::its_own_that_it_may_have_lost_the_end_of(Timeline(1), false, None)]
+#[case::another_one(Timeline(2), true, None)]
+fn who_sends_the_log_of_a_timeline_that_only_this_copy_wrote_is_no_writer(
+    #[case] timeline: Timeline,
+    #[case] clean: bool,
+    #[case] goes: Option<Phase>,
+) {
+    let mut r = replica(10);
+    r.stopped = locked(10).stopped.map(|stop| Stopped { timeline: Timeline(1), clean, ..stop });
+    r.positions.as_mut().unwrap().upstream.as_mut().unwrap().timeline = Some(timeline);
+    assert_eq!(goes_to(&reads_served().report(r).plan()), goes);
 }
 
 #[test]

@@ -437,7 +437,7 @@ impl Sim {
                 site: name.clone(),
                 question: 1,
                 answers: self.sites.iter().map(|s| (s.name.clone(), 1)).collect(),
-                marks: Some(bascule_core::observation::Marks::default()),
+                marks: Some(self.sites[i].marks),
                 spec_hash: Some(self.policy.spec_hash.clone()),
                 revision: None,
                 blockers: plan.blockers.clone(),

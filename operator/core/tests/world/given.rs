@@ -128,7 +128,9 @@ impl Given {
         self.seen.traffic.insert(item("public"), public(&record.active, record.epoch, 1));
         let others: Vec<SiteName> = self.sites().into_iter().filter(|s| *s != self.me).collect();
         for other in others {
-            self.seen.sites.insert(other.clone(), Fact::now(facts(&other)));
+            let mut said = facts(&other);
+            said.marks = Some(Marks { generation: 0, epoch: record.epoch, serial: record.serial });
+            self.seen.sites.insert(other.clone(), Fact::now(said));
         }
         self.seen.high_water = Fact::now(Marks { generation: 0, epoch: record.epoch, serial: record.serial });
         self.record = Some(record);
@@ -196,6 +198,9 @@ impl Given {
 
     pub fn facts(mut self, name: &str, change: impl FnOnce(&mut SiteFacts)) -> Self {
         let mut f = facts(&site(name));
+        if let Some(r) = &self.record {
+            f.marks = Some(Marks { generation: 0, epoch: r.epoch, serial: r.serial });
+        }
         change(&mut f);
         self.seen.sites.insert(site(name), Fact::now(f));
         self

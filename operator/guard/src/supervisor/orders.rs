@@ -241,7 +241,11 @@ impl Supervisor {
                 Ok(Joined::Unasked(why)) => {
                     tracing::info!(%why, "starting the standby without its upstream's word");
                 }
-                Err(CannotFollow::Silent(reason) | CannotFollow::Later(reason)) => {
+                Err(
+                    CannotFollow::Silent(reason)
+                    | CannotFollow::Undecided(reason)
+                    | CannotFollow::Later(reason),
+                ) => {
                     return Ok(ServerState::Failed { reason, commands: Vec::new() });
                 }
                 Err(CannotFollow::Never { reason, commands }) => {
@@ -358,7 +362,7 @@ async fn rejoin(
             {
                 return Ok(Joined::Unasked(why));
             }
-            Err(CannotFollow::Silent(why))
+            Err(CannotFollow::Silent(why) | CannotFollow::Undecided(why))
                 if cluster.state == ClusterState::ShutDown && !server.strayed() =>
             {
                 return Ok(Joined::Unasked(why));

@@ -14,8 +14,9 @@ const GUARD: &[&str] = &[
     "a_guard_that_stood_still_past_its_deadline_kills_its_server_when_it_goes_on",
     "a_server_that_stands_still_is_killed_at_the_deadline_all_the_same",
     "a_standby_that_a_superuser_promotes_is_ended_and_comes_back_as_a_standby",
-    "two_promotions_to_the_same_timeline_are_told_apart_and_the_second_is_not_overwritten",
+    "of_two_promotions_that_leave_one_timeline_the_second_takes_another_number_and_the_first_is_rewound",
     "a_primary_that_stopped_cleanly_runs_as_a_standby_though_its_upstream_is_gone",
+    "a_primary_that_stopped_cleanly_runs_beside_a_standby_and_follows_it_once_that_is_promoted",
     "an_empty_replica_waits_for_an_upstream_that_is_away_and_is_cloned_when_it_is_there",
 ];
 

@@ -217,7 +217,8 @@ async fn a_standby_that_a_superuser_promotes_is_ended_and_comes_back_as_a_standb
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_promotions_to_the_same_timeline_are_told_apart_and_the_second_is_not_overwritten() {
+async fn of_two_promotions_that_leave_one_timeline_the_second_takes_another_number_and_the_first_is_rewound()
+{
     play(&[
         PAIR,
         &[
@@ -236,9 +237,8 @@ async fn two_promotions_to_the_same_timeline_are_told_apart_and_the_second_is_no
             Do::Insert(A, 1),
             Do::Order(B, Wants::Follow, 7, 3),
             Do::Start(B),
-            Do::Until(B, Sees::Failed),
-            Do::Still(B),
-            Do::Insert(B, 1),
+            Do::Until(B, Sees::Rewound(7)),
+            Do::Rows(B, 4),
         ],
     ])
     .await;
@@ -264,6 +264,28 @@ async fn a_primary_that_stopped_cleanly_runs_as_a_standby_though_its_upstream_is
             Do::Start(B),
             Do::Until(B, Sees::Streams),
             Do::Rows(B, 4),
+        ],
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_stopped_cleanly_runs_beside_a_standby_and_follows_it_once_that_is_promoted() {
+    play(&[
+        PAIR,
+        &[
+            Do::Order(A, Wants::Lock, 3, 1),
+            Do::Until(A, Sees::Locked(3)),
+            Do::Until(B, Sees::ReplayedTheStop),
+            Do::Order(B, Wants::ServeWithoutGrant, 4, 2),
+            Do::Order(A, Wants::Follow, 4, 2),
+            Do::Until(A, Sees::Standby),
+            Do::Rows(A, 3),
+            Do::Order(B, Wants::Serve, 5, 2),
+            Do::Until(B, Sees::Open),
+            Do::Insert(B, 2),
+            Do::Until(A, Sees::Streams),
+            Do::Rows(A, 5),
         ],
     ])
     .await;

@@ -198,7 +198,8 @@ async fn two_promotions_to_the_same_timeline_at_the_same_position_are_told_apart
     }
     b.signal(Signal::SIGKILL);
     b.ended().await;
-    // The old site has nothing of that, and is promoted too.
+    // The old site has nothing of that, and is promoted too, by a guard that does not know where it was stopped.
+    std::fs::remove_file(a.root.join("bascule/stopped.json")).unwrap();
     std::fs::write(a.root.join("data/standby.signal"), "").unwrap();
     let seen = |r: &Report| matches!(&r.disk, Disk::Cluster(c) if c.standby_signal);
     a.until("a standby on the disk", seen).await;

@@ -214,7 +214,7 @@ impl World {
         if unmanaged
             || !on.iter().all(|f| away(f) || harmless(f))
             || self.is_held_back(policy, begins)
-            || !self.knows_enough(policy, active, ends)
+            || !self.knows_enough(policy, active, begins, ends)
         {
             return None;
         }
@@ -260,12 +260,17 @@ impl World {
         cooldown || last.is_some_and(|r| r.hold.is_some())
     }
 
-    /// Whether another site's copy knows how far it was behind: one that has heard nothing since its machine started
-    /// cannot be promoted by itself.
-    fn knows_enough(&self, policy: &Policy, active: usize, at: Moment) -> bool {
+    /// Whether another site's copy knows how far it was behind, and that it is no more than is allowed: one that has heard
+    /// nothing since its machine started, or for too long before the outage, cannot be promoted by itself.
+    fn knows_enough(&self, policy: &Policy, active: usize, begins: Moment, at: Moment) -> bool {
         let others =
             self.databases.iter().enumerate().filter(|(_, d)| d.policy == policy.key && d.site != active);
-        others.into_iter().all(|(db, _)| self.knew_its_lag(db, at))
+        let stops = self.timing.r() + self.timing.f() + self.timing.p() + self.timing.tq();
+        let allowed = policy.failover.max_data_loss.seconds.saturating_sub(stops);
+        others.into_iter().all(|(db, _)| {
+            let last = self.last_knew_its_lag(db, at);
+            self.knew_its_lag(db, at) && last.is_some_and(|t| begins.since(t) <= allowed)
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a set of runs must have met, so that it is known to have looked at what is dangerous; and what is seen for it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bascule_core::name::PolicyKey;
 use bascule_core::record::Phase;
@@ -30,11 +31,16 @@ impl Sometimes {
     ];
 }
 
+/// How exactly it is noted when a copy heard its primary.
+const HEARD_AGAIN: Duration = Duration::from_millis(100);
+
 /// What has been seen so far.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Known {
     /// From when each copy has known, or not known, how far it was behind: in order.
     heard: Vec<(Moment, usize, bool)>,
+    /// When each copy heard its primary.
+    last: BTreeMap<usize, Vec<Moment>>,
     /// Policies whose risk was judged and recorded while the copy knew it.
     judged: BTreeSet<PolicyKey>,
     /// When a write of each policy was last acknowledged by each site.
@@ -59,6 +65,15 @@ impl World {
         if !self.knows_its_lag(db) {
             self.judge.known.heard.push((self.now, db, true));
         }
+        let known = self.judge.known.last.entry(db).or_default();
+        if known.last().is_none_or(|t| self.now.since(*t) >= HEARD_AGAIN) {
+            known.push(self.now);
+        }
+    }
+
+    /// When a copy had last learned it at that moment.
+    pub(crate) fn last_knew_its_lag(&self, db: usize, at: Moment) -> Option<Moment> {
+        self.judge.known.last.get(&db)?.iter().rev().find(|t| **t <= at).copied()
     }
 
     /// A machine starts: what a copy wrote down is dated by a clock that begins anew.

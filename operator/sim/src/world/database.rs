@@ -419,7 +419,8 @@ impl Database {
         let mut positions = self.positions(now)?;
         let in_recovery = !self.server.run.is_primary();
         self.guard.received.complete(in_recovery, &mut positions);
-        if self.server.run == Run::Promoting {
+        // It may still be closing, with its receiver on its way out.
+        if self.server.run == Run::Promoting || *self.guard.rules.server() == ServerState::Promoting {
             return tick(false);
         }
         let at = self.clock(now);

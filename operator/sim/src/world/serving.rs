@@ -545,9 +545,9 @@ impl World {
         let later = |reason: &str| {
             StepEnd::Is(ServerState::Failed { reason: reason.to_owned(), commands: Vec::new() })
         };
+        let stopped = ours.control == ClusterState::ShutDown;
         let Some(theirs) = theirs else {
-            let whole = ours.standby_signal || ours.control == ClusterState::ShutDown;
-            if whole && !it.guard.strayed {
+            if (ours.standby_signal || stopped) && !it.guard.strayed {
                 self.goes_on(db, Step::Standby(upstream), Duration::from_millis(1));
             } else {
                 self.step_ends(db, later("the upstream does not answer"));
@@ -555,6 +555,10 @@ impl World {
             return;
         };
         if !ours.standby_signal && !primary {
+            if stopped && !it.guard.strayed {
+                self.goes_on(db, Step::Standby(upstream), Duration::from_millis(1));
+                return;
+            }
             self.step_ends(db, later("the upstream is itself a standby still"));
             return;
         }
@@ -662,7 +666,9 @@ impl World {
                 let it = &mut self.databases[db];
                 if let Some(dir) = &mut it.server.dir {
                     let newest = dir.wal.timeline;
-                    dir.wal.fork(newest + 1, mark, id);
+                    // The guard leaves a number free when somebody else may have taken the next.
+                    let stopped = it.beside.stopped.as_ref().is_some_and(|s| s.timeline.0 == newest);
+                    dir.wal.fork(newest + 1 + u32::from(stopped), mark, id);
                     dir.replayed = dir.wal.records.len();
                     dir.standby_signal = false;
                     dir.control = ClusterState::InProduction;

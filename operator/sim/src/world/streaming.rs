@@ -35,6 +35,9 @@ impl World {
         let Some(peer) = it.server.follows else { return };
         let theirs = if it.server.frozen { None } else { self.feed_of(db, peer) };
         let ours = self.databases[db].server.dir.as_ref();
+        // The slots of its replicas are made when it opens, and stay.
+        let has_slot = self.databases[peer].beside.opened.is_some();
+        let theirs = theirs.filter(|_| has_slot);
         let fits = theirs.as_ref().zip(ours).is_some_and(|(theirs, ours)| ours.wal.streams_from(&theirs.wal));
         if !fits {
             self.stream_soon(db, RETRY);
