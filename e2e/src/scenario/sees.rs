@@ -79,6 +79,11 @@ impl Scene<'_> {
         Ok(write)
     }
 
+    /// A site may acknowledge writes from now on, or none: it is not waited for.
+    pub fn may_write(&mut self, site: Place) {
+        self.writers.push(site.name().to_owned());
+    }
+
     /// Since a moment there was a time without a write, at least so long.
     pub fn writes_paused(&self, since: Stamp, at_least: Duration) -> Result<()> {
         let gap = self.client.history().longest_gap(Kind::Write, since, Stamp::now()).length();

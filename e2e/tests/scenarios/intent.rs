@@ -14,6 +14,7 @@ pub(crate) fn all() -> Vec<Scenario> {
     scenarios![
         PolicyText::at_once;
         a_switchover_loses_nothing,
+        the_target_of_a_switchover_dies_as_it_takes_the_role_and_its_source_writes_again,
         the_same_move_applied_again_or_reverted_does_nothing,
         of_two_moves_at_once_one_acts_and_the_other_is_stale,
         a_git_server_that_is_gone_changes_nothing,
@@ -31,6 +32,22 @@ async fn a_switchover_loses_nothing(s: &mut Scene<'_>) -> Result<()> {
     s.flag_becomes(s.standby, "0").await?;
     s.switch_over("and-back").await?;
     Ok(())
+}
+
+/// The source has stopped cleanly and knows so: it runs as a standby though nobody answers, and is promoted. Whether the
+/// target was promoted before it died is left to chance; when it was, it is rewound, and nobody has to act.
+async fn the_target_of_a_switchover_dies_as_it_takes_the_role_and_its_source_writes_again(
+    s: &mut Scene<'_>,
+) -> Result<()> {
+    s.loss_is_allowed();
+    let epoch = s.epoch().await?;
+    s.commit_switchover("into-a-dying-site").await?;
+    s.records(s.standby, "Promoting", epoch + 1).await?;
+    s.may_write(s.standby);
+    s.kill(s.standby)?;
+    s.writes_move_to(s.active).await?;
+    s.writes_go_on_for(A_WHILE).await?;
+    s.boot(s.standby).await
 }
 
 async fn the_same_move_applied_again_or_reverted_does_nothing(s: &mut Scene<'_>) -> Result<()> {

@@ -52,7 +52,7 @@ fn hold(mut given: Given) -> Given {
 #[case::quiet_from_the_other_side(Given::at("lyon").record(steady()), "paris writes (epoch 1); lyon follows, 0 B behind.")]
 #[case::said_a_while_ago_by_a_site_that_lives(
     { let mut g = Given::at("paris").record(steady());
-      let mut f = crate::world::given::facts(&site("lyon")); f.lag_bytes.insert(item("main"), 1_258_291);
+      let mut f = crate::world::given::facts(&site("lyon")); f.lag_bytes.insert(item("main"), 1_258_291); f.marks = None;
       g.seen.sites.insert(site("lyon"), Fact::Known { value: f, age: Duration::from_secs(7) }); g },
     "paris writes (epoch 1); lyon follows, 1.2 MiB behind.")]
 #[case::lag_unknown(Given::at("paris").record(steady()).facts("lyon", |f| f.lag_bytes.clear()),

@@ -41,6 +41,9 @@ pub(crate) struct Known {
     heard: Vec<(Moment, usize, bool)>,
     /// When each copy heard its primary.
     last: BTreeMap<usize, Vec<Moment>>,
+    /// When a copy ceased to be one: a person promoted it, or it was a primary that was killed. It is none until it hears
+    /// its primary again.
+    ceased: Vec<(Moment, usize)>,
     /// Policies whose risk was judged and recorded while the copy knew it.
     judged: BTreeSet<PolicyKey>,
     /// When a write of each policy was last acknowledged by each site.
@@ -71,9 +74,16 @@ impl World {
         }
     }
 
-    /// When a copy had last learned it at that moment.
+    /// When a copy had last learned it at that moment; `None`: never, or it has ceased to be a copy since.
     pub(crate) fn last_knew_its_lag(&self, db: usize, at: Moment) -> Option<Moment> {
-        self.judge.known.last.get(&db)?.iter().rev().find(|t| **t <= at).copied()
+        let last = self.judge.known.last.get(&db)?.iter().rev().find(|t| **t <= at).copied()?;
+        let since = |(t, d): &(Moment, usize)| *d == db && *t >= last && *t <= at;
+        (!self.judge.known.ceased.iter().any(since)).then_some(last)
+    }
+
+    /// A copy ceases to be one.
+    pub(crate) fn is_no_copy(&mut self, db: usize) {
+        self.judge.known.ceased.push((self.now, db));
     }
 
     /// A machine starts: what a copy wrote down is dated by a clock that begins anew.

@@ -260,13 +260,11 @@ impl World {
         }
         it.server.follows = None;
         it.server.stream.on = false;
-        // It waits for its upstream before it is a copy again.
-        self.forgets_its_lag(db);
-        let it = &mut self.databases[db];
         it.server.stream.number += 1;
         it.server.run = postgres::Run::Primary { open };
         self.checkpoint(db, None, serving::AFTER_START);
         self.judge.excuse(db);
+        self.is_no_copy(db);
         self.monitor_soon(db);
     }
 

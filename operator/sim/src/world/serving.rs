@@ -829,6 +829,11 @@ impl World {
 
     /// Nothing of the server runs any more.
     pub(crate) fn server_is_gone(&mut self, db: usize, why: &str) {
+        // What a primary that was killed has of its own, only its upstream can tell.
+        let may_have_more = |dir: &DataDir| !dir.standby_signal && dir.control != ClusterState::ShutDown;
+        if self.databases[db].server.dir.as_ref().is_some_and(may_have_more) {
+            self.is_no_copy(db);
+        }
         self.judge.unexcuse(db);
         if self.databases[db].server.run.takes_writers() {
             self.judge.ends.ended(self.now, db);
