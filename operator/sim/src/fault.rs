@@ -489,9 +489,13 @@ impl World {
                 if on {
                     let op = self.add_operator(s);
                     self.operator_starts(op);
-                } else if let Some(op) = self.operators_of(s).pop().filter(|_| self.operators_of(s).len() > 1)
-                {
-                    self.operator_dies(op);
+                } else {
+                    let mut installed = self.operators_of(s);
+                    installed.retain(|op| !self.operators[*op].removed);
+                    if let Some(op) = installed.pop().filter(|_| !installed.is_empty()) {
+                        self.operator_dies(op);
+                        self.operators[op].removed = true;
+                    }
                 }
             }
             Fault::OperatorFrozen(s) => {

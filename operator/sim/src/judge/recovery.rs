@@ -46,12 +46,7 @@ impl Disturbances {
 
     /// Whether a site had two operators at any time in the last `window`.
     pub(crate) fn two_operators_since(&self, now: Moment, window: Duration) -> bool {
-        let doubled = |change: &Change| matches!(change, Change::Begins(Fault::SecondOperator(_)));
-        let single = |change: &Change| matches!(change, Change::Ends(Fault::SecondOperator(_)));
-        let past = || self.0.iter().filter(|(at, _)| *at <= now);
-        let began = past().filter(|(_, c)| doubled(c)).count();
-        let ended = past().filter(|(at, c)| single(c) && now.since(*at) >= window).count();
-        began > ended
+        self.was_on(|fault| matches!(fault, Fault::SecondOperator(_)), now, window)
     }
 
     /// Whether a site's API server could not be heard at any time in the last `window`.
@@ -68,12 +63,28 @@ impl Disturbances {
             );
             api && fault.site() == Some(site)
         };
+        self.was_on(of_it, now, window)
+    }
+
+    /// Whether a fault like that was on at any time in the last `window`.
+    fn was_on(&self, is: impl Fn(&Fault) -> bool, now: Moment, window: Duration) -> bool {
         let past = || self.0.iter().filter(|(at, _)| *at <= now);
-        let began = past().filter(|(_, c)| matches!(c, Change::Begins(f) if of_it(f))).count();
-        let ended = past()
-            .filter(|(at, c)| matches!(c, Change::Ends(f) if of_it(f)) && now.since(*at) >= window)
-            .count();
+        let began = past().filter(|(_, c)| matches!(c, Change::Begins(f) if is(f))).count();
+        let over = |at: &Moment| now.since(*at) >= window;
+        let ended = past().filter(|(at, c)| matches!(c, Change::Ends(f) if is(f)) && over(at)).count();
         began > ended
+    }
+
+    /// Whether a site's database stood still at any time in the last `window`.
+    fn stood_still_since(&self, site: usize, now: Moment, window: Duration) -> bool {
+        let of_it = |fault: &Fault| {
+            let still = matches!(
+                fault,
+                Fault::SiteFrozen(_) | Fault::PodFrozen(_) | Fault::ServerFrozen(_) | Fault::GuardFrozen(_)
+            );
+            still && fault.site() == Some(site)
+        };
+        self.was_on(of_it, now, window)
     }
 
     /// When the world was last disturbed, until `now`: what will end later was noted when it began.
@@ -267,9 +278,11 @@ impl World {
             self.databases.iter().enumerate().filter(|(_, d)| d.policy == policy.key && d.site != active);
         let stops = self.timing.r() + self.timing.f() + self.timing.p() + self.timing.tq();
         let allowed = policy.failover.max_data_loss.seconds.saturating_sub(stops);
-        others.into_iter().all(|(db, _)| {
+        others.into_iter().all(|(db, d)| {
+            // What waited for a copy that stood still was old when it came.
+            let stood_still = self.judge.disturbed.stood_still_since(d.site, begins, allowed);
             let last = self.last_knew_its_lag(db, at);
-            self.knew_its_lag(db, at) && last.is_some_and(|t| begins.since(t) <= allowed)
+            !stood_still && self.knew_its_lag(db, at) && last.is_some_and(|t| begins.since(t) <= allowed)
         })
     }
 }

@@ -176,6 +176,7 @@ impl World {
             site,
             life: 0,
             up: false,
+            removed: false,
             frozen: false,
             inbox: VecDeque::new(),
             brain,
@@ -203,7 +204,8 @@ impl World {
 
     pub(crate) fn operator_starts(&mut self, op: usize) {
         let site = self.operators[op].site;
-        if self.operators[op].up || !self.sites[site].up {
+        let it = &self.operators[op];
+        if it.up || it.removed || !self.sites[site].up {
             return;
         }
         let number = self.next_number();

@@ -91,6 +91,8 @@ pub struct Operator {
     pub life: u32,
     /// It runs.
     pub up: bool,
+    /// It is not installed any more: it never starts again.
+    pub removed: bool,
     /// It stands still.
     pub frozen: bool,
     /// What came while it stood still.

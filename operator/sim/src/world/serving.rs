@@ -1053,6 +1053,10 @@ impl World {
         if let Some((session, _, _)) = self.databases[db].guard.session {
             self.cut_session(session);
         }
+        // What it had heard and not lost yet was written down nowhere.
+        if !self.databases[db].guard.contact.is_lost() {
+            self.is_no_copy(db);
+        }
         let it = &mut self.databases[db];
         it.guard.up = false;
         it.guard.number += 1;
