@@ -124,9 +124,9 @@ impl Rejoin<'_> {
         let replication = self.conninfo(&[("replication", "true")])?;
         // Asked before its timeline: what it answers then is not older than its promotion.
         let recovers = self.ask(&replication, "SHOW in_hot_standby").await;
-        let recovers = recovers.map_err(|e| match is_silence(&e) {
-            true => CannotFollow::Silent(e.to_string()),
-            false => CannotFollow::Later(e.to_string()),
+        let recovers = recovers.map_err(|e| {
+            let kind = if is_silence(&e) { CannotFollow::Silent } else { CannotFollow::Later };
+            kind(e.to_string())
         })?;
         let identity = self.ask(&replication, "IDENTIFY_SYSTEM").await?;
         let mut words = identity.trim().split('|');
