@@ -18,7 +18,7 @@ SERVERS = $(CACHE)/servers-$(shell cat e2e/servers/go.mod e2e/servers/go.sum | s
 HELM = $(CACHE)/helm-$(shell cat e2e/helm/go.mod e2e/helm/go.sum | sha256sum | cut -c1-12)/helm
 TEST_ENV = KUBEBUILDER_ASSETS="$(SERVERS)" BASCULE_ETCD="$(SERVERS)/etcd" BASCULE_HELM="$(HELM)"
 
-.PHONY: help demo sandbox binaries image test test-unit stories test-world test-client test-story e2e-nodes test-scenarios test-torture torture sim sim-all sim-explore mutants mutants-core sim-small bench-sim fuzz lint deny crds chart test-chart chart-golden bench prepare packages
+.PHONY: help demo sandbox binaries image test test-unit stories test-world test-client test-story e2e-nodes test-scenarios test-torture torture sim sim-all sim-explore mutants mutants-core sim-small bench-sim fuzz lint deny crds chart test-chart chart-golden bench bench-page prepare packages
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -163,5 +163,8 @@ test-chart: ## What the real helm makes of the chart, and says of values that ar
 chart-golden: ## Write charts/tests/golden anew: what helm renders and refuses, compared by the tests
 	$(TEST_ENV) BASCULE_GOLDEN=write $(CARGO) test --locked -q -p bascule-charts --test helm
 
-bench: binaries ## Measure failovers and write target/bench/failover.json (needs root)
-	$(BINARIES) $(SUDO) $(STATIC_BIN)/bascule-bench
+bench: binaries ## Measure failovers beside Patroni and by hand (needs root): BENCH="planned patroni-planned" chooses, BENCH_N=30 samples, BENCH_MINUTES=60; goes on where docs/benchmarks.jsonl ends
+	$(SUDO) env $(BINARIES) $(STATIC_BIN)/bascule-bench -n $(or $(BENCH_N),30) -m $(or $(BENCH_MINUTES),60) $(BENCH)
+
+bench-page: ## Write docs/benchmarks.md from docs/benchmarks.jsonl
+	$(CARGO) run --locked -q -p bascule-e2e --bin bascule-bench -- --page

@@ -1,7 +1,21 @@
-//! What `make bench` measures: how long nobody could write, and how soon an event has its first effect.
+//! What `make bench` measures: how long nobody can write while the active site changes, for Bascule, for its peer Patroni
+//! and by hand, in one run and by one client; and how soon an event has its first effect.
+//!
+//! Every measurement is one line of `docs/benchmarks.jsonl`; `docs/benchmarks.md` is made from that file alone.
 
-mod measure;
-mod report;
+mod bascule;
+mod by_hand;
+mod client;
+mod effect;
+mod machine;
+mod page;
+mod patroni;
+mod run;
+mod sample;
+mod series;
+mod sql;
 
-pub use measure::{database_killed, event_to_effect, kill_site, planned, prepare};
-pub use report::{Figure, Report};
+pub use page::page;
+pub use run::{Wanted, run};
+pub use sample::{Sample, append, read};
+pub use series::{Act, Series, System};

@@ -20,7 +20,7 @@ pub(super) const UID: u32 = 999;
 const ROLE_SQL: &str = include_str!("../../../operator/adapters/src/postgres/sql/bascule-role.sql");
 
 /// What preflight advises, for a server whose dead link must be seen within two seconds.
-const SETTINGS: [&str; 13] = [
+pub(crate) const SETTINGS: [&str; 13] = [
     "listen_addresses=*",
     "wal_level=replica",
     "wal_log_hints=on",
@@ -58,7 +58,7 @@ mv new {DATA}
 }
 
 /// Roles of the application, of its administrator, and of replication. `pg_rewind` reads the source's files with the latter.
-fn application_sql() -> String {
+pub(crate) fn application_sql() -> String {
     format!(
         "CREATE ROLE {APP} LOGIN PASSWORD '{APP_PASSWORD}';
 CREATE ROLE {DBA} SUPERUSER LOGIN PASSWORD '{DBA_PASSWORD}';
@@ -72,7 +72,8 @@ CREATE DATABASE {APP} OWNER {APP};
     )
 }
 
-fn table_sql() -> String {
+/// The application's table.
+pub(crate) fn table_sql() -> String {
     format!(
         "CREATE TABLE rows (id bigserial PRIMARY KEY, token text UNIQUE NOT NULL, site text NOT NULL,
   at timestamptz NOT NULL DEFAULT clock_timestamp());

@@ -15,6 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 
+pub(crate) use database::{SETTINGS, application_sql, table_sql};
 pub use install::{INSTALL, SECRETS};
 pub use policy::{MoveText, PolicyText};
 pub use view::{Seen, View};
@@ -41,13 +42,13 @@ pub const WEB: &str = "web";
 pub const FOLDER: &str = "shop";
 
 /// The application's own database and role.
-const APP: &str = "shop";
-const APP_PASSWORD: &str = "the-shop-s-own";
+pub(crate) const APP: &str = "shop";
+pub(crate) const APP_PASSWORD: &str = "the-shop-s-own";
 /// The person who may do everything at the database, and does.
 const DBA: &str = "dba";
 const DBA_PASSWORD: &str = "anything-goes";
 const OPERATOR_PASSWORD: &str = "only-facts";
-const REPLICATION_PASSWORD: &str = "copy-me";
+pub(crate) const REPLICATION_PASSWORD: &str = "copy-me";
 
 /// How long the final count of rows may take, with every attempt that fails.
 const ROWS: Duration = Duration::from_mins(1);

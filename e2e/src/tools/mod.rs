@@ -44,6 +44,11 @@ impl Tools {
             .unwrap_or_else(|| self.servers.join(name))
     }
 
+    /// Patroni, the peer of the measurements, from Debian: only `make bench` asks for it.
+    pub fn ensure_peer(progress: &Progress) -> Result<()> {
+        packages::ensure_peer(progress)
+    }
+
     /// The real helm, built when there is none yet: only the chart's tests ask for it.
     pub fn helm(progress: &Progress) -> Result<PathBuf> {
         servers::ensure_helm(progress)

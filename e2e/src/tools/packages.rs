@@ -38,9 +38,26 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// Kernel modules, where the kernel has them as modules at all.
 const MODULES: [&str; 6] = ["overlay", "br_netfilter", "nf_tables", "nft_masq", "veth", "sch_htb"];
 
+/// What only `make bench` asks for: the peer that Bascule is measured beside, with its client of etcd.
+const PEER: [(&str, &str); 2] =
+    [("patroni", "/usr/bin/patroni"), ("python3-etcd", "/usr/lib/python3/dist-packages/etcd/__init__.py")];
+
 pub(super) fn ensure(progress: &Progress) -> Result<()> {
+    install(progress, &NEEDED)?;
+    for module in MODULES {
+        // On a kernel that has it built in there is nothing to load, and modprobe may say so with an error.
+        let _ = Command::new("/usr/sbin/modprobe").args(["-q", module]).stderr(Stdio::null()).status();
+    }
+    Ok(())
+}
+
+pub(super) fn ensure_peer(progress: &Progress) -> Result<()> {
+    install(progress, &PEER)
+}
+
+fn install(progress: &Progress, needed: &[(&str, &str)]) -> Result<()> {
     let missing: Vec<_> =
-        NEEDED.iter().filter(|(_, file)| !Path::new(file).exists()).map(|(package, _)| *package).collect();
+        needed.iter().filter(|(_, file)| !Path::new(file).exists()).map(|(package, _)| *package).collect();
     if !missing.is_empty() {
         ensure!(
             Path::new("/usr/bin/apt-get").exists(),
@@ -54,13 +71,9 @@ pub(super) fn ensure(progress: &Progress) -> Result<()> {
             args.extend(&missing);
             apt(&args, note)
         })?;
-        if let Some((package, file)) = NEEDED.iter().find(|(_, file)| !Path::new(file).exists()) {
+        if let Some((package, file)) = needed.iter().find(|(_, file)| !Path::new(file).exists()) {
             bail!("package {package} was installed, but {file} is not there: is this Debian 12?");
         }
-    }
-    for module in MODULES {
-        // On a kernel that has it built in there is nothing to load, and modprobe may say so with an error.
-        let _ = Command::new("/usr/sbin/modprobe").args(["-q", module]).stderr(Stdio::null()).status();
     }
     Ok(())
 }

@@ -29,6 +29,7 @@ pub mod dns;
 mod faults;
 pub mod git;
 pub mod git_server;
+pub mod guest;
 mod network;
 mod operator;
 mod parts;

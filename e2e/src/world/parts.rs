@@ -31,6 +31,8 @@ pub(super) enum Group {
     Dns,
     /// The Bascule operator.
     Operator,
+    /// What is no part of the sandbox.
+    Guest,
 }
 
 impl Group {
@@ -42,6 +44,7 @@ impl Group {
             Group::Arbiter => "arbiter",
             Group::Dns => "dns",
             Group::Operator => "operator",
+            Group::Guest => "guest",
         }
     }
 }

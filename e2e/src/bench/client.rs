@@ -1,0 +1,165 @@
+//! The one client of every series, and what it saw of a change.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::machine::{Ticks, load};
+use super::sample::rounded;
+use crate::client::{Client, ClientOptions, Database, History, Kind, Row, Stamp, Target};
+use crate::world::Place;
+
+/// How long a write may take to come back.
+pub(super) const BACK: Duration = Duration::from_mins(2);
+/// How long the client may take until it writes at all.
+const BEGINS: Duration = Duration::from_secs(30);
+/// Workers that write.
+const WRITERS: usize = 4;
+
+/// Sessions straight to both databases, so that neither DNS nor a proxy is part of the figure.
+pub(super) async fn writes(databases: Vec<Database>, at: Place) -> Result<Client> {
+    let options = ClientOptions {
+        target: Target::Databases(databases),
+        writers: WRITERS,
+        readers: 0,
+        pace: Duration::from_millis(2),
+        // As a pool would: thousands of refused connections a second would only measure the machine.
+        retry: Duration::from_millis(20),
+    };
+    let client = Client::start(&options);
+    client.all_work_at(Kind::Write, at.name(), Stamp::now(), BEGINS).await?;
+    Ok(client)
+}
+
+/// The moment of an event, and the machine then.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Before {
+    at: Stamp,
+    ticks: Option<Ticks>,
+    load: Option<f64>,
+}
+
+impl Before {
+    /// Now.
+    pub(super) fn now() -> Self {
+        let (load, ticks) = (load(), Ticks::now().ok());
+        Self { at: Stamp::now(), ticks, load }
+    }
+
+    /// The same look at the machine, but the event is now.
+    pub(super) fn event_is_now(self) -> Self {
+        Self { at: Stamp::now(), ..self }
+    }
+
+    /// Milliseconds from the event until now.
+    pub(super) fn elapsed_ms(self) -> f64 {
+        rounded(Stamp::now().since(self.at).as_secs_f64() * 1000.0)
+    }
+}
+
+/// What the client saw.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    /// Milliseconds from the event to the first write afterwards.
+    pub(super) ms: f64,
+    /// Milliseconds from the last write before to the first write after.
+    pub(super) pause: f64,
+    /// The site of the first write afterwards.
+    pub(super) at: Place,
+    /// Everything the client did.
+    pub(super) history: History,
+    /// Used and stolen percent of the machine meanwhile.
+    pub(super) shares: Option<(f64, f64)>,
+    /// Its load before.
+    pub(super) load: Option<f64>,
+}
+
+/// What one change was like.
+pub(super) struct Change {
+    /// What the client saw.
+    pub(super) seen: Seen,
+    /// How long each phase took.
+    pub(super) phases: BTreeMap<String, f64>,
+    /// Acknowledged writes that are gone.
+    pub(super) lost: usize,
+    /// Whether both sites wrote at the same time.
+    pub(super) two_writers: bool,
+}
+
+/// Nobody could write until the deadline: a measurement as well, and a bad one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NoWrite(pub(super) String);
+
+impl fmt::Display for NoWrite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NoWrite {}
+
+#[allow(clippy::needless_pass_by_value, reason = "it stands where an error is passed on")]
+fn no_write(error: anyhow::Error) -> anyhow::Error {
+    NoWrite(format!("{error:#}")).into()
+}
+
+/// Waits for the first write at the other site.
+pub(super) async fn moved(client: Client, before: Before, from: Place, to: Place) -> Result<Seen> {
+    let first = client.works_at(Kind::Write, to.name(), before.at, BACK).await.map_err(no_write)?;
+    let shares = shares(before);
+    let history = client.stop().await;
+    let last = history.last_at(Kind::Write, from.name(), first.end).context("no write at the old site")?;
+    let (ms, pause) = (between(before.at, first.end), between(last.end, first.end));
+    Ok(Seen { ms, pause, at: to, history, shares, load: before.load })
+}
+
+/// Waits until every worker writes again, wherever: a server that was killed may come back where it was. The pause is the
+/// longest time without a write.
+pub(super) async fn back(client: Client, before: Before) -> Result<Seen> {
+    // Sessions may outlive the server's first process for a moment: until one fails, nothing has happened yet.
+    let failed = client
+        .wait_for("a write that fails", BACK, |a| a.kind == Kind::Write && a.end >= before.at && !a.worked())
+        .await
+        .map_err(no_write)?;
+    for worker in 0..WRITERS {
+        client
+            .wait_for("a write of every worker", BACK, |a| {
+                a.kind == Kind::Write && a.worker == worker && a.start >= failed.end && a.worked()
+            })
+            .await
+            .map_err(no_write)?;
+    }
+    let shares = shares(before);
+    let history = client.stop().await;
+    // A little more than from the event on: the last write before it belongs to the pause.
+    let from = Stamp(before.at.0.saturating_sub(1_000_000_000));
+    let gap = history.longest_gap(Kind::Write, from, Stamp::now());
+    let first = history.acked().find(|a| a.end == gap.to).and_then(|a| a.site()).and_then(|s| s.parse().ok());
+    let at = first.context("no write has ended the pause")?;
+    let (ms, pause) = (between(before.at, gap.to), between(gap.from, gap.to));
+    Ok(Seen { ms, pause, at, history, shares, load: before.load })
+}
+
+impl Seen {
+    /// Acknowledged writes that are not among these rows.
+    pub(super) fn lost(&self, rows: &[Row]) -> usize {
+        self.history.lost(rows).len()
+    }
+
+    /// Whether both sites wrote at the same time.
+    pub(super) fn two_writers(&self, from: Place) -> bool {
+        let order = [from.name(), self.at.name()];
+        let order = if from == self.at { &order[..1] } else { &order[..] };
+        self.history.one_writer_at_a_time(order).is_err()
+    }
+}
+
+fn shares(before: Before) -> Option<(f64, f64)> {
+    Ticks::now().ok()?.since(before.ticks?)
+}
+
+fn between(from: Stamp, to: Stamp) -> f64 {
+    rounded(to.since(from).as_secs_f64() * 1000.0)
+}

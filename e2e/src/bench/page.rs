@@ -1,0 +1,245 @@
+//! `docs/benchmarks.md`, made from the samples and from nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+
+use super::sample::Sample;
+use super::series::{Act, Series, System};
+
+const HEAD: &str = include_str!("head.md");
+
+/// The systems in the order of the tables.
+const SYSTEMS: [System; 4] = [System::Bascule, System::Patroni, System::PatroniTuned, System::ByHand];
+
+/// The acts with their headlines.
+const ACTS: [(Act, &str, &str); 3] = [
+    (
+        Act::Planned,
+        "A planned change",
+        "Event: the Move is merged in git (Bascule, which asks git each second); the request to Patroni's API is sent; \
+         the fast stop is ordered by hand, after a checkpoint.",
+    ),
+    (
+        Act::DatabaseKilled,
+        "The server is killed, its site lives",
+        "Event: SIGKILL to the server's first process. Patroni starts it again where it was, as its defaults say; Bascule \
+         gives the other site the writes.",
+    ),
+    (
+        Act::SiteKilled,
+        "A site loses its power",
+        "Event: the cable is dead and every process gone. The client itself waits 2 s for a server that does not answer \
+         any more: that is most of the floor.",
+    ),
+];
+
+/// Numbers of a series, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Summary {
+    n: usize,
+    p50: f64,
+    p90: f64,
+    p99: f64,
+    min: f64,
+    max: f64,
+}
+
+impl Summary {
+    /// Each of them is one of the measurements; `None` without any.
+    fn of(mut raw: Vec<f64>) -> Option<Self> {
+        raw.sort_by(f64::total_cmp);
+        let at = |share: f64| {
+            let rank = (share * raw.len() as f64).ceil() as usize;
+            raw.get(rank.saturating_sub(1)).copied()
+        };
+        let (min, max) = (*raw.first()?, *raw.last()?);
+        Some(Self { n: raw.len(), p50: at(0.5)?, p90: at(0.9)?, p99: at(0.99)?, min, max })
+    }
+
+    fn cells(&self) -> String {
+        let Self { n, p50, p90, p99, min, max } = *self;
+        let times = [p50, p90, p99, min, max].map(ms).join(" | ");
+        format!("{n} | {times}")
+    }
+}
+
+/// Whole milliseconds where a tenth is noise.
+fn ms(ms: f64) -> String {
+    if ms < 100.0 { format!("{ms:.1}") } else { format!("{ms:.0}") }
+}
+
+fn ratio(mine: f64, other: f64) -> String {
+    if other > 0.0 { format!("{:.2}", mine / other) } else { "–".to_owned() }
+}
+
+/// The whole page.
+pub fn page(samples: &[Sample]) -> String {
+    let mut text = HEAD.to_owned();
+    made_on(&mut text, samples);
+    for (act, headline, event) in ACTS {
+        let _ = write!(text, "\n## {headline}\n\n{event}\n");
+        table(&mut text, samples, act, "Event to first write, ms", |s| Some(s.ms));
+        table(&mut text, samples, act, "Pause, last write before to first write after, ms", |s| s.pause);
+        what_else(&mut text, samples, act);
+        phases(&mut text, samples, act);
+    }
+    effect(&mut text, samples);
+    text
+}
+
+fn of_series(samples: &[Sample], series: Series) -> impl Iterator<Item = &Sample> {
+    samples.iter().filter(move |s| s.series == series.name)
+}
+
+/// Samples of an act by a system.
+fn of_act(samples: &[Sample], act: Act, system: System) -> Vec<&Sample> {
+    let series = Series::all().iter().find(|s| s.act == act && s.system == system);
+    series.map(|series| of_series(samples, *series).collect()).unwrap_or_default()
+}
+
+fn made_on(text: &mut String, samples: &[Sample]) {
+    let machines: BTreeSet<&str> = samples.iter().map(|s| s.machine.as_str()).collect();
+    for machine in machines {
+        let of_it: Vec<_> = samples.iter().filter(|s| s.machine == machine).collect();
+        let mut commits: BTreeMap<&str, usize> = BTreeMap::new();
+        for sample in &of_it {
+            *commits.entry(&sample.commit).or_default() += 1;
+        }
+        let commits: Vec<_> = commits.iter().map(|(commit, n)| format!("`{commit}` ({n})")).collect();
+        let days: BTreeSet<&str> = of_it.iter().filter_map(|s| s.at.get(..10)).collect();
+        let day = match (days.first(), days.last()) {
+            (Some(first), Some(last)) if first != last => format!("{first} to {last}"),
+            (first, _) => first.copied().unwrap_or_default().to_owned(),
+        };
+        let (commits, n) = (commits.join(", "), of_it.len());
+        let _ = writeln!(text, "\n- {machine}: {n} samples, {day}, commits (samples) {commits}");
+    }
+}
+
+fn table(
+    text: &mut String,
+    samples: &[Sample],
+    act: Act,
+    headline: &str,
+    number: impl Fn(&Sample) -> Option<f64>,
+) {
+    let summary = |system| {
+        Summary::of(of_act(samples, act, system).into_iter().filter_map(&number).collect::<Vec<_>>())
+    };
+    let (bascule, floor) = (summary(System::Bascule), summary(System::ByHand));
+    let _ = write!(
+        text,
+        "\n{headline}\n\n| | n | p50 | p90 | p99 | min | max | p50 / floor | p50 / Bascule |\n\
+         |---|--:|--:|--:|--:|--:|--:|--:|--:|\n"
+    );
+    for system in SYSTEMS {
+        let Some(found) = summary(system) else {
+            let _ = writeln!(text, "| {} | 0 | | | | | | | |", system.words());
+            continue;
+        };
+        let to = |other: Option<Summary>| other.map_or_else(|| "–".to_owned(), |o| ratio(found.p50, o.p50));
+        let _ =
+            writeln!(text, "| {} | {} | {} | {} |", system.words(), found.cells(), to(floor), to(bascule));
+    }
+}
+
+/// What a time alone does not say.
+fn what_else(text: &mut String, samples: &[Sample], act: Act) {
+    text.push('\n');
+    for system in SYSTEMS {
+        let found = of_act(samples, act, system);
+        if found.is_empty() {
+            continue;
+        }
+        let lost: usize = found.iter().map(|s| s.lost).sum();
+        let with_loss = found.iter().filter(|s| s.lost > 0).count();
+        let two = found.iter().filter(|s| s.two_writers).count();
+        let failed = found.iter().filter(|s| s.failed.is_some()).count();
+        let mean = |number: fn(&Sample) -> Option<f64>| {
+            let numbers: Vec<f64> = found.iter().filter_map(|s| number(s)).collect();
+            numbers.iter().sum::<f64>() / numbers.len().max(1) as f64
+        };
+        let _ = writeln!(
+            text,
+            "- {}: {lost} acknowledged rows lost, in {with_loss} of {}; two writers at once in {two}; no write within the \
+             deadline in {failed}; processor time used meanwhile {:.0} % on average, taken away by the host {:.0} %.",
+            system.words(),
+            found.len(),
+            mean(|s| s.busy),
+            mean(|s| s.steal),
+        );
+    }
+}
+
+/// How long each phase took, of those systems that say so.
+fn phases(text: &mut String, samples: &[Sample], act: Act) {
+    let mut begun = false;
+    for system in [System::Bascule, System::ByHand] {
+        let found = of_act(samples, act, system);
+        let mut phases: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+        for sample in found {
+            for (phase, ms) in &sample.phases {
+                phases.entry(phase).or_default().push(*ms);
+            }
+        }
+        let mut rows: Vec<_> =
+            phases.into_iter().filter_map(|(phase, raw)| Some((phase, Summary::of(raw)?))).collect();
+        // The largest first: it is the next to be shortened.
+        rows.sort_by(|a, b| b.1.p50.total_cmp(&a.1.p50).then(a.0.cmp(b.0)));
+        if !rows.is_empty() && !begun {
+            text.push_str(
+                "\nPhases, ms\n\n| | phase | n | p50 | p90 | p99 | min | max |\n|---|---|--:|--:|--:|--:|--:|--:|\n",
+            );
+            begun = true;
+        }
+        for (phase, summary) in rows {
+            let _ = writeln!(text, "| {} | {phase} | {} |", system.words(), summary.cells());
+        }
+    }
+}
+
+fn effect(text: &mut String, samples: &[Sample]) {
+    text.push_str("\n## From an event to its first effect\n\n");
+    text.push_str(
+        "Event: a Move that moves nothing is sent to the API server, whose own time is part of the figure. Effect: the \
+         changed record, as a watch of the arbiter sees it. No peer has the same.\n",
+    );
+    text.push_str("\n| | n | p50 | p90 | p99 | min | max |\n|---|--:|--:|--:|--:|--:|--:|\n");
+    match Summary::of(of_act(samples, Act::Effect, System::Bascule).iter().map(|s| s.ms).collect()) {
+        Some(summary) => {
+            let _ = writeln!(text, "| Bascule | {} |", summary.cells());
+        }
+        None => text.push_str("| Bascule | 0 | | | | | |\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::read;
+    use super::*;
+
+    #[test]
+    fn the_page_says_what_the_samples_say() {
+        let docs = crate::tools::workspace().unwrap().join("docs");
+        let samples = read(&docs.join("benchmarks.jsonl")).unwrap();
+        let written = std::fs::read_to_string(docs.join("benchmarks.md")).unwrap();
+        assert!(page(&samples) == written, "docs/benchmarks.md is not what `make bench-page` writes");
+    }
+
+    #[test]
+    fn every_sample_belongs_to_a_series() {
+        let docs = crate::tools::workspace().unwrap().join("docs");
+        for sample in read(&docs.join("benchmarks.jsonl")).unwrap() {
+            Series::named(&sample.series).unwrap();
+        }
+    }
+
+    #[test]
+    fn percentiles_are_measurements_and_the_largest_of_few_is_the_99th() {
+        let found = Summary::of((1..=30).rev().map(f64::from).collect()).unwrap();
+        assert_eq!(found, Summary { n: 30, p50: 15.0, p90: 27.0, p99: 30.0, min: 1.0, max: 30.0 });
+        let many = Summary::of((1..=200).map(f64::from).collect()).unwrap();
+        assert_eq!((many.p50, many.p99), (100.0, 198.0));
+        assert_eq!(Summary::of(Vec::new()), None);
+    }
+}
