@@ -1,8 +1,10 @@
 //! What was measured on: the machine in words, how busy it was meanwhile, and the commit.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use tokio::time::interval_at;
 
 use crate::command::run;
 
@@ -34,6 +36,36 @@ impl Ticks {
         let percent = |ticks: u64| ticks as f64 * 100.0 / total as f64;
         let used = total.saturating_sub(self.idle.saturating_sub(earlier.idle));
         Some((percent(used).round(), percent(self.steal.saturating_sub(earlier.steal)).round()))
+    }
+}
+
+/// How much of the machine may be in use for a sample to begin, in percent: the sandbox at rest takes a part of it.
+const QUIET: f64 = 50.0;
+/// Over which time that is looked at.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Waits until the machine has nothing else to do; `false` when it had not until the deadline. Asked before a sample and
+/// never after it, so that no sample is chosen by what it measured.
+pub(super) async fn quiet(deadline: Duration, tell: impl Fn(&str)) -> Result<bool> {
+    let begin = Instant::now();
+    let mut last = Ticks::now()?;
+    let mut told = false;
+    let mut looks = interval_at(tokio::time::Instant::now() + LOOK, LOOK);
+    loop {
+        looks.tick().await;
+        let now = Ticks::now()?;
+        let busy = now.since(last).map_or(100.0, |(busy, _)| busy);
+        last = now;
+        if busy <= QUIET {
+            return Ok(true);
+        }
+        if begin.elapsed() >= deadline {
+            return Ok(false);
+        }
+        if !told {
+            tell(&format!("{busy} % of the machine are in use: waiting until it is quiet"));
+            told = true;
+        }
     }
 }
 

@@ -285,6 +285,8 @@ fn configuration(site: Place) -> Result<Value> {
             "data_dir": format!("{GUEST_HOME}/data"),
             "bin_dir": "/usr/lib/postgresql/15/bin",
             "pgpass": format!("{GUEST_HOME}/pgpass"),
+            // A spread checkpoint would only delay the beginning.
+            "basebackup": [{ "checkpoint": "fast" }],
             "pg_hba": HBA.map(|line| line.replace("host replication replication", "host replication replicator")),
             "authentication": {
                 "superuser": { "username": sql::SUPERUSER, "password": sql::SUPERUSER_PASSWORD },

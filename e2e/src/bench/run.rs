@@ -52,7 +52,9 @@ pub async fn run(world: &World, wanted: &Wanted) -> Result<()> {
             if *count >= wanted.n {
                 continue;
             }
-            if begin.elapsed() >= wanted.time {
+            let left = wanted.time.saturating_sub(begin.elapsed());
+            let tell = |what: &str| world.progress().done(what);
+            if left.is_zero() || !machine::quiet(left, tell).await? {
                 world.progress().done("the time is over; the same command goes on where it ended");
                 return Ok(());
             }
