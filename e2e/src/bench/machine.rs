@@ -27,10 +27,12 @@ impl Ticks {
         let line = text.lines().find_map(|line| line.strip_prefix("cpu "))?;
         // user, nice, system, idle, iowait, irq, softirq, steal; guest time is in user time already.
         let ticks: Vec<u64> = line.split_whitespace().take(8).filter_map(|n| n.parse().ok()).collect();
-        Some(Self { total: ticks.iter().sum(), idle: ticks.get(3)? + ticks.get(4)?, steal: *ticks.get(7)? })
+        // What was nice gives way at once: it is as good as idle.
+        let idle = ticks.get(1)? + ticks.get(3)? + ticks.get(4)?;
+        Some(Self { total: ticks.iter().sum(), idle, steal: *ticks.get(7)? })
     }
 
-    /// Percent that were used, and that were taken away, from an earlier moment to this one.
+    /// Percent that were used by anything that is not nice, and that were taken away, from an earlier moment to this one.
     pub(super) fn since(self, earlier: Self) -> Option<(f64, f64)> {
         let total = self.total.checked_sub(earlier.total).filter(|t| *t > 0)?;
         let percent = |ticks: u64| ticks as f64 * 100.0 / total as f64;
@@ -39,34 +41,26 @@ impl Ticks {
     }
 }
 
-/// How much of the machine may be in use for a sample to begin, in percent: the sandbox at rest takes a part of it.
+/// How much of a quiet machine is in use, in percent: the sandbox at rest takes a part of it.
 const QUIET: f64 = 50.0;
 /// Over which time that is looked at.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// Waits until the machine has nothing else to do; `false` when it had not until the deadline. Asked before a sample and
-/// never after it, so that no sample is chosen by what it measured.
-pub(super) async fn quiet(deadline: Duration, tell: impl Fn(&str)) -> Result<bool> {
+/// Waits until the machine has nothing else to do, no longer than the deadline. Asked before a sample and never after it, so
+/// that no sample is chosen by what it measured.
+pub(super) async fn quiet(deadline: Duration) -> Result<()> {
     let begin = Instant::now();
     let mut last = Ticks::now()?;
-    let mut told = false;
     let mut looks = interval_at(tokio::time::Instant::now() + LOOK, LOOK);
-    loop {
+    while begin.elapsed() < deadline {
         looks.tick().await;
         let now = Ticks::now()?;
-        let busy = now.since(last).map_or(100.0, |(busy, _)| busy);
+        if now.since(last).is_some_and(|(busy, _)| busy <= QUIET) {
+            return Ok(());
+        }
         last = now;
-        if busy <= QUIET {
-            return Ok(true);
-        }
-        if begin.elapsed() >= deadline {
-            return Ok(false);
-        }
-        if !told {
-            tell(&format!("{busy} % of the machine are in use: waiting until it is quiet"));
-            told = true;
-        }
     }
+    Ok(())
 }
 
 /// Load of the last minute.
@@ -107,8 +101,8 @@ mod tests {
 
     #[test]
     fn used_and_stolen_time_are_shares_of_the_time_between_two_looks() {
-        let before = Ticks::of("cpu  100 0 100 800 0 0 0 0 0 0\ncpu0 1 1").unwrap();
-        let after = Ticks::of("cpu  140 0 110 830 10 0 0 10 0 0\n").unwrap();
+        let before = Ticks::of("cpu  100 20 100 780 0 0 0 0 0 0\ncpu0 1 1").unwrap();
+        let after = Ticks::of("cpu  140 30 110 800 10 0 0 10 0 0\n").unwrap();
         assert_eq!(after.since(before), Some((60.0, 10.0)));
         assert_eq!(before.since(after), None);
     }

@@ -16,6 +16,12 @@ use super::sample::{Sample, append, read, rounded};
 use super::series::{Act, Series, System};
 use crate::world::{OperatorOptions, Place, World};
 
+/// How much more processor time the places get than other work on the machine: all of them alike.
+const PREFERRED: u32 = 16;
+
+/// How long a sample waits for a quiet machine.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// What shall be measured.
 #[derive(Clone, Debug)]
 pub struct Wanted {
@@ -53,11 +59,11 @@ pub async fn run(world: &World, wanted: &Wanted) -> Result<()> {
                 continue;
             }
             let left = wanted.time.saturating_sub(begin.elapsed());
-            let tell = |what: &str| world.progress().done(what);
-            if left.is_zero() || !machine::quiet(left, tell).await? {
+            if left.is_zero() {
                 world.progress().done("the time is over; the same command goes on where it ended");
                 return Ok(());
             }
+            machine::quiet(PATIENCE).await?;
             for sample in Box::pin(bench.samples(*series)).await? {
                 append(&wanted.file, &sample)?;
                 *count += 1;
@@ -95,6 +101,9 @@ impl<'a> Bench<'a> {
     /// Starts what these series need; Bascule is there in each of them, at rest while another one is measured.
     async fn start(world: &'a World, series: &[(Series, usize)]) -> Result<Self> {
         let progress = world.progress();
+        for place in Place::ALL {
+            world.prefer(place, PREFERRED)?;
+        }
         let any = |system: System| series.iter().any(|(s, _)| s.system == system);
         let bascule = Bascule::install(world).await?;
         progress.done("Bascule: a steady pair");
@@ -183,6 +192,7 @@ impl<'a> Bench<'a> {
             return Ok(());
         }
         self.world.boot(site).await?;
+        self.world.prefer(site, PREFERRED)?;
         self.world.start_operator(site, &OperatorOptions::default())?;
         if let Some(patroni) = &self.patroni {
             patroni.power_again(site)?;

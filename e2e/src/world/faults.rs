@@ -220,6 +220,12 @@ impl World {
         Ok(())
     }
 
+    /// Gives a place this many times the processor time of anything else on the machine, where they compete for it: for
+    /// measurements beside other work. Until the place loses its power.
+    pub fn prefer(&self, place: Place, times: u32) -> Result<()> {
+        Cgroups::detect()?.prefer(&place.link(), times)
+    }
+
     /// Stops a part of a place in mid-air; every process of it stands still when this returns.
     pub fn freeze(&self, place: Place, scope: Scope) -> Result<()> {
         Cgroups::detect()?.freeze(&scope.cgroup(place)?)
