@@ -133,8 +133,9 @@ pub(super) async fn back(client: Client, before: Before) -> Result<Seen> {
     }
     let shares = shares(before);
     let history = client.stop().await;
-    // A little more than from the event on: the last write before it belongs to the pause.
-    let from = Stamp(before.at.0.saturating_sub(1_000_000_000));
+    // The last write before the event belongs to the pause, and nothing before it.
+    let last = history.acked().map(|a| a.end).filter(|end| *end <= before.at).max();
+    let from = last.context("no write before the event")?;
     let gap = history.longest_gap(Kind::Write, from, Stamp::now());
     let first = history.acked().find(|a| a.end == gap.to).and_then(|a| a.site()).and_then(|s| s.parse().ok());
     let at = first.context("no write has ended the pause")?;
