@@ -45,10 +45,9 @@ impl<'a> ByHand<'a> {
             "set -eu
 rm -rf data
 echo {password} > password
-{BIN}/initdb -D data --no-sync -U {user} -E UTF8 --locale=C.UTF-8 --auth-local=trust --auth-host=scram-sha-256 \
+{BIN}/initdb -D data -U {user} -E UTF8 --locale=C.UTF-8 --auth-local=trust --auth-host=scram-sha-256 \
              --pwfile=password > /dev/null
-printf '%s\\n' {hba} > data/pg_hba.conf
-sync",
+printf '%s\\n' {hba} > data/pg_hba.conf",
             password = sql::SUPERUSER_PASSWORD,
             user = sql::SUPERUSER,
             hba = HBA.map(|line| format!("'{line}'")).join(" "),
