@@ -19,6 +19,8 @@ use crate::world::{Place, World};
 /// Where they listen.
 const PORT: u16 = 5533;
 const NAME: &str = "by-hand";
+/// What makes a server's files.
+const MAKING: &str = "by-hand-files";
 const USER: &str = "postgres";
 const BIN: &str = "/usr/lib/postgresql/15/bin";
 /// How long a server may take to start, to end, or to be copied.
@@ -70,8 +72,8 @@ printf '%s\\n' {hba} > data/pg_hba.conf",
     fn shell(&self, site: Place, script: &str) -> Result<()> {
         let folder = self.folder(site)?;
         let argv = ["sh", "-c", script].map(str::to_owned);
-        let work = || self.world.run_guest_as(site, &folder, USER, &argv, SERVER);
-        tokio::task::block_in_place(work).map(|_| ())
+        let work = || self.world.run_guest_as(site, MAKING, &folder, USER, &argv, SERVER);
+        tokio::task::block_in_place(work)
     }
 
     fn start_server(&self, site: Place) -> Result<()> {

@@ -2,15 +2,14 @@
 //! their power with the place, and keep what they have written.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 
 use super::parts::{Group, Part};
 use super::{Place, World, control};
-use crate::command::{finish, run};
+use crate::command::{run, tail};
 use crate::init::Ended;
 
 /// Where a guest that runs as a user sees its folder: the run's own folder may be closed to that user.
@@ -56,20 +55,24 @@ impl World {
         self.start_guest(place, name, &entered(folder, user, argv))
     }
 
-    /// Runs a program to its end in the same way; answers what it wrote to standard output.
+    /// Runs a program to its end in the same way, as a part of its own: with the place's share of the processor.
     pub fn run_guest_as(
         &self,
         place: Place,
+        name: &str,
         folder: &Path,
         user: &str,
         argv: &[String],
         deadline: Duration,
-    ) -> Result<String> {
-        let entered = entered(folder, user, argv);
-        let (program, args) = entered.split_first().context("no program was named")?;
-        let mut command: Command = self.within(place, program)?;
-        command.args(args);
-        finish(command, None, deadline)
+    ) -> Result<()> {
+        self.start_guest_as(place, name, folder, user, argv)?;
+        match self.guest_ended(place, name, deadline)? {
+            Ended::Exited(0) => Ok(()),
+            ended => {
+                let log = std::fs::read_to_string(self.run().log(place, name)).unwrap_or_default();
+                bail!("{name} in {place} ended ({ended:?}): {}", tail(log.trim(), 1500))
+            }
+        }
     }
 
     /// Sends a signal to a guest's first process.
