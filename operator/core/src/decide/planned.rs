@@ -11,10 +11,12 @@ use crate::guard::wire::{STREAMING, ServerState, UpstreamView};
 use crate::memory::Stamp;
 use crate::moves::MoveEnd;
 use crate::mutant::forgets;
+use crate::name::SiteName;
 use crate::observation::Fact;
 use crate::plan::{Answer, Gate, Plan, all_passed};
 use crate::policy::Policy;
 use crate::position::Position;
+use crate::project::size;
 use crate::record::{Phase, Record};
 use crate::time::{Millis, human};
 
@@ -40,19 +42,7 @@ pub(super) fn prepare_to_stop(s: &Situation<'_>, policy: &Policy, record: &Recor
     }
     plan.again(s.now + deadline.saturating_sub(passed));
 
-    let mut gates = vec![
-        Gate::when(
-            s.lives(&target) == Some(true),
-            Answer::NotYet,
-            "target",
-            s.silent_for(&target).map_or_else(
-                || format!("the lease of {target} was not read yet"),
-                |d| format!("{target} was last seen to renew {} ago", human(d)),
-            ),
-            "a living target",
-        ),
-        target_ready(s, policy, record, &target),
-    ];
+    let mut gates = vec![target_lives(s, &target), target_ready(s, policy, record, &target)];
     let denied = gates.iter().chain(&plan.blockers).find(|g| g.answer == Answer::No).cloned();
     if let Some(gate) = denied {
         plan.gates.append(&mut gates);
@@ -117,15 +107,30 @@ pub(super) fn prepare_to_stop(s: &Situation<'_>, policy: &Policy, record: &Recor
     next::propose(s, plan, next, format!("{} has stopped cleanly; {target} may prove and take", s.me));
 }
 
-/// What a switchover that ran out of time was waiting for.
+/// What a switchover that ran out of time was waiting for. A cause comes before what only waits for it: users become
+/// read-only no sooner than the target is ready, and a dead one never is.
 fn pending(s: &Situation<'_>, policy: &Policy, record: &Record, otherwise: &str) -> String {
-    if s.memory.at(Stamp::ReadOnlySeen).is_none() {
-        return posture::read_only_words(policy, s.seen);
+    let target = record.target.as_ref();
+    let gates = target.map(|t| [target_lives(s, t), target_ready(s, policy, record, t)]);
+    match gates.into_iter().flatten().find(|gate| !gate.passed()) {
+        Some(gate) => gate.words(),
+        None if s.memory.at(Stamp::ReadOnlySeen).is_none() => posture::read_only_words(policy, s.seen),
+        None => otherwise.to_owned(),
     }
-    match record.target.as_ref().map(|t| target_ready(s, policy, record, t)) {
-        Some(gate) if !gate.passed() => gate.words(),
-        _ => otherwise.to_owned(),
-    }
+}
+
+/// Whether the target lives.
+fn target_lives(s: &Situation<'_>, target: &SiteName) -> Gate {
+    Gate::when(
+        s.lives(target) == Some(true),
+        Answer::NotYet,
+        "target",
+        s.silent_for(target).map_or_else(
+            || format!("the lease of {target} was not read yet"),
+            |d| format!("{target} was last seen to renew {} ago", human(d)),
+        ),
+        "a living target",
+    )
 }
 
 /// Whether the target lives and has said that it is ready for this very record: only then do users have to wait.
@@ -137,7 +142,7 @@ pub(super) fn target_can_take(s: &Situation<'_>, policy: &Policy, record: &Recor
 }
 
 /// Whether the target has said that it is ready for this very record.
-fn target_ready(s: &Situation<'_>, policy: &Policy, record: &Record, target: &crate::name::SiteName) -> Gate {
+fn target_ready(s: &Situation<'_>, policy: &Policy, record: &Record, target: &SiteName) -> Gate {
     let needed = format!("{target} is ready for serial {}", record.serial);
     match s.facts(target) {
         Fact::Unknown { reason } => Gate::new("targetReady", Answer::Unknown, reason, needed),
@@ -209,9 +214,8 @@ pub(super) fn wait_for_target(s: &Situation<'_>, _policy: &Policy, record: &Reco
         ),
         "the target's take",
     ));
-    let lost = |t: &&crate::name::SiteName| {
-        s.facts(t).value().is_some_and(|facts| facts.cannot_prove == Some(record.serial))
-    };
+    let lost =
+        |t: &&SiteName| s.facts(t).value().is_some_and(|facts| facts.cannot_prove == Some(record.serial));
     if let Some(target) = record.target.as_ref().filter(lost) {
         let message =
             format!("{target} cannot get the end of the log any more: replication broke before the stop");
@@ -260,8 +264,8 @@ pub(super) fn get_ready(s: &Situation<'_>, policy: &Policy, record: &Record, pla
                 lag <= most,
                 Answer::NotYet,
                 &format!("database/{name}/lag"),
-                format!("{lag} bytes behind"),
-                format!("at most {most} bytes, so that the pause stays short"),
+                format!("{} behind", size(lag)),
+                format!("at most {}, so that the pause stays short", size(most)),
             ));
         }
     }

@@ -341,11 +341,17 @@ fn a_switchover_that_ran_out_of_time_says_what_it_was_waiting_for() {
         let plan = given.for_ms(120_000).plan();
         next(&plan).moves[0].message.clone()
     };
-    assert_eq!(said(requested()), "not ready within 2 m: web's flag is ReadWrite");
-    let read_only = requested().flag(FlagValue::ReadOnly);
+    assert_eq!(said(target_ready()), "not ready within 2 m: web's flag is ReadWrite");
+    // Users become read-only no sooner than the target is ready: their flag is no cause.
+    for given in [requested(), requested().flag(FlagValue::ReadOnly)] {
+        assert_eq!(
+            said(given),
+            "not ready within 2 m: targetReady: lyon gets ready (needed: lyon is ready for serial 10)"
+        );
+    }
     assert_eq!(
-        said(read_only),
-        "not ready within 2 m: targetReady: lyon gets ready (needed: lyon is ready for serial 10)"
+        said(target_ready().silent("lyon", 90_000)),
+        "not ready within 2 m: target: lyon was last seen to renew 89.7 s ago (needed: a living target)"
     );
     let said = said(target_ready().flag(FlagValue::ReadOnly).moved(switchover("next", "lyon")));
     assert!(said.starts_with("not ready within 2 m: ") && !said.contains("targetReady"), "{said}");
