@@ -12,6 +12,7 @@ use crate::name::SiteName;
 use crate::plan::{Answer, Gate, Plan, all_passed};
 use crate::policy::Policy;
 use crate::record::{Cause, HoldUntil, MoveInProgress, Phase, Record};
+use crate::time::human;
 
 /// What is done with one Move.
 enum Ruling {
@@ -201,10 +202,25 @@ fn rule_switchover(s: &Situation<'_>, record: &Record, mv: &Move, to: &SiteName)
     Ruling::Start
 }
 
-/// Why nobody takes a role from a site that lives, and what to do instead.
+/// Why a site that lives keeps its role, and what to do instead.
 fn lives_still(active: &SiteName) -> String {
+    format!("{active} is active and its lease lives, so {}", only_itself(active))
+}
+
+/// The same from afar: the site may be dead, and its lease not over yet.
+fn counts_as_alive(s: &Situation<'_>, record: &Record) -> String {
+    let active = &record.active;
     format!(
-        "{active} is active and its lease lives, so only {active} can give its role up: use Switchover; if its database is dead and it does not offer its role, its status says why, and a Failover is possible once its operator is stopped"
+        "{active} is active and its lease lives: it was last seen to change {} ago and counts as alive for {}; if {active} is dead, make a new Move with another name after that; if it lives, {}",
+        human(s.silent_for(active).unwrap_or_default()),
+        human(record.promise.lease.duration()),
+        only_itself(active)
+    )
+}
+
+fn only_itself(active: &SiteName) -> String {
+    format!(
+        "only {active} can give its role up: use Switchover; if its database is dead and it does not offer its role, its status says why, and a Failover is possible once its operator is stopped"
     )
 }
 
@@ -218,7 +234,7 @@ fn rule_failover(s: &Situation<'_>, record: &Record, mv: &Move, stopped: bool) -
         return Ruling::End(MoveEnd::Refused, message);
     }
     match s.lives(&record.active) {
-        Some(true) => Ruling::End(MoveEnd::Refused, lives_still(&record.active)),
+        Some(true) => Ruling::End(MoveEnd::Refused, counts_as_alive(s, record)),
         Some(false) => match mv.order.to().filter(|to| *to != s.me) {
             Some(to) => {
                 Ruling::Wait(gate(mv, Answer::NotYet, format!("{to} carries it out"), "the target's take"))

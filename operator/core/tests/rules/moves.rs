@@ -299,6 +299,17 @@ fn a_failover_from_a_site_that_lives_says_what_to_do_instead() {
 }
 
 #[test]
+fn a_failover_before_the_lease_of_a_dead_site_is_over_says_when_to_ask_again() {
+    let plan = Given::at("lyon").record(steady()).silent("paris", 1_000).moved(failover("m", "lyon")).plan();
+    let verdict = &next(&plan).moves[0];
+    assert_eq!(verdict.end, MoveEnd::Refused);
+    let said = &verdict.message;
+    assert!(said.contains("its lease lives: it was last seen to change "), "{said}");
+    assert!(said.contains(" ago and counts as alive for "), "{said}");
+    assert!(said.contains("if paris is dead, make a new Move with another name after that"), "{said}");
+}
+
+#[test]
 fn a_switchover_knows_how_large_the_active_site_runs_its_workloads_and_not_how_large_another_does() {
     let requested = |me| {
         let mut record = steady();
