@@ -8,6 +8,7 @@ use crate::guard::wire::Behind;
 use crate::mutant::forgets;
 use crate::policy::MaxDataLoss;
 use crate::position::Lsn;
+use crate::project::size;
 use crate::time::{Boottime, Millis, human};
 
 /// What a standby knew of its primary when contact was lost, kept beside the standby.
@@ -65,29 +66,46 @@ impl LossBound {
         self.bytes.is_some_and(|b| b <= max.bytes) && self.unseen.is_some_and(|s| s.duration() <= max.seconds)
     }
 
-    /// The bound in words: `4096 bytes known, 3.4 s unseen`.
+    /// The bound in words, after `at most`: `8 KiB and what was written in 18.8 s`.
     pub fn words(&self) -> String {
-        self.words_by(human)
+        self.words_by(size, human)
     }
 
     /// [`LossBound::words`] for people who compare it with `max`: exact where rounding would show both as the same.
     pub fn words_beside(&self, max: &MaxDataLoss) -> String {
-        let same = self.unseen.is_some_and(|s| human(s.duration()) == human(max.seconds));
-        if same && !self.within(max) {
-            return self.words_by(|d| format!("{} ms", d.as_millis()));
-        }
-        self.words()
+        let (bytes, time) = self.units_beside(max);
+        self.words_by(bytes, time)
     }
 
-    fn words_by(&self, time: impl Fn(Duration) -> String) -> String {
-        let bytes = self
-            .bytes
-            .map_or_else(|| "an unknown number of bytes".to_owned(), |b| format!("{b} bytes known"));
-        let unseen = self.unseen.map_or_else(
-            || "an unknown time unseen".to_owned(),
-            |s| format!("{} unseen", time(s.duration())),
-        );
-        format!("{bytes}, {unseen}")
+    /// What `max` allows, for people who compare it with [`LossBound::words_beside`].
+    pub fn allowed(&self, max: &MaxDataLoss) -> String {
+        let (bytes, time) = self.units_beside(max);
+        let max = Self { bytes: Some(max.bytes), unseen: Some(Millis::from(max.seconds)) };
+        format!("at most {}", max.words_by(bytes, time))
+    }
+
+    /// How both are told beside each other.
+    fn units_beside(&self, max: &MaxDataLoss) -> (fn(u64) -> String, fn(Duration) -> String) {
+        let exact_size = self.bytes.is_some_and(|b| b > max.bytes && size(b) == size(max.bytes));
+        let unseen = self.unseen.map(Millis::duration);
+        let exact_time = unseen.is_some_and(|s| s > max.seconds && human(s) == human(max.seconds));
+        (
+            if exact_size { |bytes| format!("{bytes} B") } else { size },
+            if exact_time { |time| format!("{} ms", time.as_millis()) } else { human },
+        )
+    }
+
+    fn words_by(&self, size: fn(u64) -> String, time: fn(Duration) -> String) -> String {
+        let unseen = self.unseen.map(|s| time(s.duration()));
+        match (self.bytes, unseen) {
+            (Some(0), Some(_)) if self.unseen == Some(Millis(0)) => "nothing".to_owned(),
+            (Some(bytes), Some(_)) if self.unseen == Some(Millis(0)) => size(bytes),
+            (bytes, unseen) => format!(
+                "{} and what was written in {}",
+                bytes.map_or_else(|| "an unknown number of bytes".to_owned(), size),
+                unseen.unwrap_or_else(|| "an unknown time".to_owned())
+            ),
+        }
     }
 }
 
@@ -154,10 +172,18 @@ mod tests {
     #[test]
     fn what_is_too_long_never_reads_as_what_is_allowed() {
         let bound = |ms| LossBound { bytes: Some(7), unseen: Some(Millis(ms)) };
-        assert_eq!(bound(5_000).words_beside(&MAX), "7 bytes known, 5 s unseen");
-        assert_eq!(bound(5_041).words_beside(&MAX), "7 bytes known, 5041 ms unseen");
-        assert_eq!(bound(6_041).words_beside(&MAX), "7 bytes known, 6 s unseen");
-        assert_eq!(bound(5_000).words(), "7 bytes known, 5 s unseen");
+        assert_eq!(bound(5_000).words_beside(&MAX), "7 B and what was written in 5 s");
+        assert_eq!(bound(5_041).words_beside(&MAX), "7 B and what was written in 5041 ms");
+        assert_eq!(bound(5_041).allowed(&MAX), "at most 1000 B and what was written in 5000 ms");
+        assert_eq!(bound(6_041).words_beside(&MAX), "7 B and what was written in 6 s");
+        assert_eq!(bound(6_041).allowed(&MAX), "at most 1000 B and what was written in 5 s");
+        assert_eq!(bound(5_000).words(), "7 B and what was written in 5 s");
+        let max = MaxDataLoss { bytes: 16 << 20, ..MAX };
+        let bound = |bytes| LossBound { bytes: Some(bytes), unseen: Some(Millis(0)) };
+        assert_eq!(bound((16 << 20) + 1).words_beside(&max), "16777217 B");
+        assert_eq!(bound((16 << 20) + 1).allowed(&max), "at most 16777216 B and what was written in 5 s");
+        assert_eq!(bound(17 << 20).words_beside(&max), "17 MiB");
+        assert_eq!(bound(17 << 20).allowed(&max), "at most 16 MiB and what was written in 5 s");
     }
 
     #[test]
@@ -202,7 +228,11 @@ mod tests {
     #[test]
     fn a_bound_is_told_with_its_numbers_and_says_what_is_unknown() {
         let bound = LossBound { bytes: Some(4_096), unseen: Some(Millis(3_400)) };
-        assert_eq!(bound.words(), "4096 bytes known, 3.4 s unseen");
-        assert_eq!(LossBound::UNKNOWN.words(), "an unknown number of bytes, an unknown time unseen");
+        assert_eq!(bound.words(), "4 KiB and what was written in 3.4 s");
+        assert_eq!(LossBound::NOTHING.words(), "nothing");
+        assert_eq!(
+            LossBound::UNKNOWN.words(),
+            "an unknown number of bytes and what was written in an unknown time"
+        );
     }
 }

@@ -275,7 +275,7 @@ pub(super) fn take(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &m
             if bound == LossBound::UNKNOWN { Answer::Unknown } else { Answer::No },
             "loss",
             bound.words_beside(max),
-            format!("at most {} bytes and {} unseen", max.bytes, human(max.seconds)),
+            bound.allowed(max),
         ));
     }
     let may = all_passed(&gates) && s.claim.current().is_some() && !forgets("an offered role is taken");

@@ -218,7 +218,7 @@ pub(super) fn promote_gates(
             } else {
                 bound.words_beside(max)
             },
-            format!("at most {} bytes and {} unseen", max.bytes, human(max.seconds)),
+            bound.allowed(max),
         )
         .aged(last_contact_age(s, policy)),
     );

@@ -325,7 +325,7 @@ fn a_switchover_knows_how_large_the_active_site_runs_its_workloads_and_not_how_l
 fn a_failover_that_is_refused_says_by_which_gate_and_one_that_waits_is_not_refused() {
     let plan = lost(steady()).contact(1 << 30, 5_200).moved(failover("m", "lyon")).plan();
     let said = &next(&plan).moves[0].message;
-    assert!(said.starts_with("loss: 1073741824 bytes known"), "{said}");
+    assert!(said.starts_with("loss: 1 GiB and what was written in "), "{said}");
     stays(&lost(steady()).report(crate::world::reports::waiting(true)).moved(failover("m", "lyon")).plan());
 }
 
