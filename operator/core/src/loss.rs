@@ -32,6 +32,9 @@ pub struct LossBound {
     pub unseen: Option<Millis>,
 }
 
+/// How a number of bytes and a time are told.
+type Units = (fn(u64) -> String, fn(Duration) -> String);
+
 impl LossBound {
     /// Nothing is known: everything may be lost.
     pub const UNKNOWN: Self = Self { bytes: None, unseen: None };
@@ -68,24 +71,33 @@ impl LossBound {
 
     /// The bound in words, after `at most`: `8 KiB and what was written in 18.8 s`.
     pub fn words(&self) -> String {
-        self.words_by(size, human)
+        self.words_by((size, human))
+    }
+
+    /// The bound as a part of a sentence: `loss at most: 8 KiB and what was written in 18.8 s`.
+    pub fn said(&self) -> String {
+        if *self == Self::NOTHING {
+            return "nothing is lost".to_owned();
+        }
+        format!("loss at most: {}", self.words())
     }
 
     /// [`LossBound::words`] for people who compare it with `max`: exact where rounding would show both as the same.
     pub fn words_beside(&self, max: &MaxDataLoss) -> String {
-        let (bytes, time) = self.units_beside(max);
-        self.words_by(bytes, time)
+        self.words_by(self.units_beside(max))
     }
 
     /// What `max` allows, for people who compare it with [`LossBound::words_beside`].
     pub fn allowed(&self, max: &MaxDataLoss) -> String {
-        let (bytes, time) = self.units_beside(max);
-        let max = Self { bytes: Some(max.bytes), unseen: Some(Millis::from(max.seconds)) };
-        format!("at most {}", max.words_by(bytes, time))
+        if max.bytes == 0 && max.seconds.is_zero() {
+            return "nothing".to_owned();
+        }
+        let (size, time) = self.units_beside(max);
+        format!("at most {} and what was written in {}", size(max.bytes), time(max.seconds))
     }
 
     /// How both are told beside each other.
-    fn units_beside(&self, max: &MaxDataLoss) -> (fn(u64) -> String, fn(Duration) -> String) {
+    fn units_beside(&self, max: &MaxDataLoss) -> Units {
         let exact_size = self.bytes.is_some_and(|b| b > max.bytes && size(b) == size(max.bytes));
         let unseen = self.unseen.map(Millis::duration);
         let exact_time = unseen.is_some_and(|s| s > max.seconds && human(s) == human(max.seconds));
@@ -95,7 +107,7 @@ impl LossBound {
         )
     }
 
-    fn words_by(&self, size: fn(u64) -> String, time: fn(Duration) -> String) -> String {
+    fn words_by(&self, (size, time): Units) -> String {
         let unseen = self.unseen.map(|s| time(s.duration()));
         match (self.bytes, unseen) {
             (Some(0), Some(_)) if self.unseen == Some(Millis(0)) => "nothing".to_owned(),
@@ -183,6 +195,9 @@ mod tests {
         assert_eq!(bound((16 << 20) + 1).words_beside(&max), "16777217 B");
         assert_eq!(bound((16 << 20) + 1).allowed(&max), "at most 16777216 B and what was written in 5 s");
         assert_eq!(bound(17 << 20).words_beside(&max), "17 MiB");
+        let no_time = MaxDataLoss { seconds: Duration::ZERO, ..max };
+        assert_eq!(bound(1).allowed(&no_time), "at most 16 MiB and what was written in 0 ms");
+        assert_eq!(bound(1).allowed(&MaxDataLoss { bytes: 0, ..no_time }), "nothing");
         assert_eq!(bound(17 << 20).allowed(&max), "at most 16 MiB and what was written in 5 s");
     }
 
@@ -229,7 +244,9 @@ mod tests {
     fn a_bound_is_told_with_its_numbers_and_says_what_is_unknown() {
         let bound = LossBound { bytes: Some(4_096), unseen: Some(Millis(3_400)) };
         assert_eq!(bound.words(), "4 KiB and what was written in 3.4 s");
+        assert_eq!(bound.said(), "loss at most: 4 KiB and what was written in 3.4 s");
         assert_eq!(LossBound::NOTHING.words(), "nothing");
+        assert_eq!(LossBound::NOTHING.said(), "nothing is lost");
         assert_eq!(
             LossBound::UNKNOWN.words(),
             "an unknown number of bytes and what was written in an unknown time"

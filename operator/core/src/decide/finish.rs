@@ -105,11 +105,10 @@ fn pause(s: &Situation<'_>, next: &mut Record, seen: Option<Boottime>, verified:
 }
 
 fn describe(t: &crate::record::Transition) -> String {
-    let loss = t
-        .loss_bound
-        .as_ref()
-        .map_or_else(|| "loss unknown".to_owned(), |l| format!("loss at most: {}", l.words()));
-    let pause = t.phases.iter().find(|p| p.name == "writePause").map(|p| format!(", write pause {}", p.took));
+    let loss = t.loss_bound.as_ref().map_or_else(|| "loss unknown".to_owned(), crate::loss::LossBound::said);
+    // Users notice more: they are read-only before it stops and until the names point at the new one.
+    let pause =
+        t.phases.iter().find(|p| p.name == "writePause").map(|p| format!(", database pause {}", p.took));
     format!(
         "the role moved from {} to {} (epoch {}){}; {loss}",
         t.from,

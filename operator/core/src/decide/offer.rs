@@ -297,7 +297,7 @@ pub(super) fn take(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &m
         (MoveEnd::BecameFailover, "the role was offered on the way")
     };
     next::judge_doing(s, &mut next, end, said);
-    next::propose(s, plan, next, format!("{} takes the offered role; loss at most: {}", s.me, bound.words()));
+    next::propose(s, plan, next, format!("{} takes the offered role; {}", s.me, bound.said()));
 }
 
 fn offered_loss(s: &Situation<'_>, policy: &Policy, record: &Record, offer: &Offer) -> LossBound {

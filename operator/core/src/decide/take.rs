@@ -374,12 +374,12 @@ pub(super) fn propose_take(
     }
     sizes_of(s, record, &mut next);
     let why = format!(
-        "{} takes the role of {} ({}{}); loss at most: {}",
+        "{} takes the role of {} ({}{}); {}",
         s.me,
         record.active,
         record.phase,
         if from_handover { ", with its exact position" } else { "" },
-        bound.words()
+        bound.said()
     );
     let unchanged_lease =
         Some((record.active.clone(), revision)).filter(|_| !forgets("a take compares the lease"));

@@ -264,10 +264,10 @@ fn the_write_pause_of_a_switchover_is_its_stop_its_proof_and_the_way_to_a_verifi
     };
     let (pause, why) = switched(Cause::Planned, &[("stop", 300), ("prove", 20)]);
     assert_eq!(pause, Some(300 + 20 + 400));
-    assert!(why.contains("write pause 720 ms"), "{why}");
+    assert!(why.contains("database pause 720 ms"), "{why}");
     let (pause, why) = switched(Cause::Planned, &[("stop", 300)]);
     assert_eq!(pause, None, "its proof was not measured");
-    assert!(!why.contains("write pause"), "{why}");
+    assert!(!why.contains("pause"), "{why}");
     assert_eq!(switched(Cause::SiteLost, &[("stop", 300), ("prove", 20)]).0, None);
 }
 
