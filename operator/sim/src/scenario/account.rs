@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bascule_core::moves::Move;
+use bascule_core::name::SiteName;
+use bascule_core::plan::{Answer, Gate};
 use bascule_core::policy::Policy;
-use bascule_core::project::size;
 use bascule_core::record::{Phase, Record, Transition};
 use serde::Serialize;
 
 use super::play::first_no;
-use super::{Scenario, What as Happens, length};
+use super::{Scenario, What as Happens};
 use crate::time::Moment;
 use crate::world::World;
 use crate::world::client::{Outcome, Write};
@@ -89,11 +91,10 @@ pub struct LossBound {
 }
 
 impl LossBound {
-    /// In words.
+    /// In the words of the gate.
     pub fn words(&self) -> String {
-        let bytes = self.bytes.map_or_else(|| "an unknown number of bytes".to_owned(), size);
-        let unseen = self.unseen.map_or_else(|| "an unknown time".to_owned(), length);
-        format!("{bytes} known to be missing, {unseen} of writes unseen")
+        let unseen = self.unseen.map(bascule_core::time::Millis::from);
+        bascule_core::loss::LossBound { bytes: self.bytes, unseen }.said()
     }
 }
 
@@ -169,40 +170,37 @@ impl Account {
             ..Self::default()
         };
         account.rows(world, policy, began);
-        account.outages = outages(world, scenario, began);
+        let longest = usual_gap(world, scenario);
+        account.outages = outages(world, longest, began);
         account.history(world, &changes, began);
         if let Some(record) = record {
             account.judged(record);
         }
         account.traffic(world, policy, record, began);
-        let open = |d: &&crate::world::database::Database| {
-            d.policy == *key && d.server.run.commits() && world.sites[d.site].up
-        };
-        account.writer = world.databases.iter().find(open).map(|d| d.site_name.to_string());
+        account.writer = writer(world, policy, longest.max(LAST_WRITE));
         for op in world.operators.iter().filter(|o| o.up && !o.frozen) {
             let site = &world.sites[op.site].name;
             let Some(shown) = op.shown.get(key) else { continue };
             account.says.push((site.to_string(), shown.report.sentence.clone()));
             let stands_by = record.is_none_or(|r| r.active != *site);
-            let asked = shown.report.ready != Some(true) || account.outages.iter().any(|o| o.to.is_none());
+            let asked = shown.report.ready != Some(true) || account.goes_on().is_some();
             if account.moves == 0
                 && asked
                 && stands_by
                 && let Some(gate) = first_no(&shown.report.gates)
             {
-                account.why_not.push(WhyNot {
-                    site: site.to_string(),
-                    gate: gate.name.clone(),
-                    answer: format!("{:?}", gate.answer),
-                    found: gate.found.clone(),
-                    needed: gate.needed.clone(),
-                });
+                account.why_not.push(why_not(site, gate, record));
             }
         }
         account.verdicts = verdicts(world, policy, scenario, record, &changes);
         account.forgotten(scenario, record, changes.last().map(|(_, _, r)| &**r));
         account.violations = world.judge.violations.iter().map(|v| (since(v.at), v.to_string())).collect();
         account
+    }
+
+    /// The outage that goes on, if nobody takes writes at the end. The last writes of a slow line are only on their way.
+    pub fn goes_on(&self) -> Option<&Outage> {
+        self.outages.last().filter(|o| o.to.is_none() && self.writer.is_none())
     }
 
     /// The longest outage.
@@ -374,9 +372,44 @@ pub(super) fn follows(world: &World, write: &Write) -> bool {
     outside || world.dns.servers.iter().all(|s| s.names.is_empty())
 }
 
-/// When nobody was told that a write is done, for longer than a client waits between two.
-fn outages(world: &World, scenario: &Scenario, began: Moment) -> Vec<Outage> {
-    let longest = scenario.writes_every * 3 + Duration::from_millis(100) + world.latency * 3;
+/// Why a site does not take the role. That the active site is not silent explains nothing to whoever waits for it: what
+/// does is that it lives and keeps its role.
+fn why_not(site: &SiteName, gate: &Gate, record: Option<&Record>) -> WhyNot {
+    let lives = (gate.name == "silence" && gate.answer == Answer::NotYet).then_some(record).flatten();
+    let (found, needed) = match lives {
+        Some(Record { active, .. }) => (
+            format!("{active} renews its lease and does not offer its role, so it is not lost"),
+            format!("its silence for {}, or its offer; a person can switch over", gate.needed),
+        ),
+        None => (gate.found.clone(), gate.needed.clone()),
+    };
+    let answer = format!("{:?}", gate.answer);
+    WhyNot { site: site.to_string(), gate: gate.name.clone(), answer, found, needed }
+}
+
+/// How long ago the last write may be where writes go on: on a line that loses packets not every one arrives.
+const LAST_WRITE: Duration = Duration::from_secs(3);
+
+/// How long a client may wait between two writes when all is well.
+fn usual_gap(world: &World, scenario: &Scenario) -> Duration {
+    scenario.writes_every * 3 + Duration::from_millis(100) + world.latency * 3
+}
+
+/// Who takes the writes of those who go where the traffic points: the site that acknowledged the last one, if that was
+/// within `recent` and its database still works. A primary that stands still elsewhere takes none.
+fn writer(world: &World, policy: &Policy, recent: Duration) -> Option<String> {
+    let mine = |w: &&Write| world.policies.get(w.app).is_some_and(|p| p.key == policy.key);
+    let acked = world.writes.iter().filter(|w| w.outcome == Outcome::Acked && follows(world, w)).filter(mine);
+    let last = acked.max_by_key(|w| w.ended)?;
+    let database = &world.databases[world.database_at(&policy.key, last.site)?];
+    let server = &database.server;
+    let works = server.run.commits() && !server.frozen && !server.faults.disk_full;
+    let is = works && world.sites[last.site].up && world.now.since(last.ended) <= recent;
+    is.then(|| database.site_name.to_string())
+}
+
+/// When nobody was told that a write is done, for longer than `longest`.
+fn outages(world: &World, longest: Duration, began: Moment) -> Vec<Outage> {
     let acked = world
         .writes
         .iter()
@@ -417,7 +450,7 @@ fn verdicts(
         Happens::Revert(mv) if merged.iter().all(|m| m.hash != mv.hash) => Some(&**mv),
         _ => None,
     });
-    let verdict = |mv: &bascule_core::moves::Move| {
+    let verdict = |mv: &Move| {
         let given = record.and_then(|r| r.verdict(&mv.hash));
         let before = || changes.iter().rev().find_map(|(_, _, r)| r.verdict(&mv.hash));
         let is_merged = merged.iter().any(|m| m.hash == mv.hash);
@@ -425,7 +458,7 @@ fn verdicts(
             (Some(v), _) if is_merged => (Some(v), v.message.clone()),
             (Some(v), _) => (Some(v), format!("{}; its merge was reverted, which undoes nothing", v.message)),
             (None, Some(v)) => (Some(v), format!("{}; the arbiter has forgotten it since", v.message)),
-            (None, None) if is_merged => (None, "it was not carried out while it was watched".to_owned()),
+            (None, None) if is_merged => (None, pending(world, policy, record, mv)),
             (None, None) => (None, "its merge was reverted before it was carried out".to_owned()),
         };
         Verdict {
@@ -436,4 +469,29 @@ fn verdicts(
         }
     };
     reverted.chain(merged).map(verdict).collect()
+}
+
+/// Why a Move that was merged has no verdict yet.
+fn pending(world: &World, policy: &Policy, record: Option<&Record>, mv: &Move) -> String {
+    let living = world.operators.iter().filter(|o| o.up && !o.frozen && world.sites[o.site].up);
+    let shown = living.filter_map(|o| Some((&world.sites[o.site].name, o.shown.get(&policy.key)?)));
+    let shown: Vec<_> = shown.collect();
+    if !shown.iter().any(|(_, s)| s.moves.iter().any(|m| m.hash == mv.hash)) {
+        return "no site has read it from git".to_owned();
+    }
+    let (own, to) = (format!("move/{}", mv.name), mv.order.to());
+    let by_name = |(site, s): &(&SiteName, &bascule_engine::ports::Shown)| {
+        s.report.gates.iter().find(|g| g.name == own).map(|g| (site.to_string(), g.clone()))
+    };
+    let began = record.is_some_and(|r| r.doing.as_ref().is_some_and(|d| d.hash == mv.hash));
+    // What is under way waits at its target or at the site that gives its role up.
+    let at_parties = |(site, s): &(&SiteName, &bascule_engine::ports::Shown)| {
+        let party = to == Some(site) || record.is_some_and(|r| r.active == **site);
+        first_no(&s.report.gates).filter(|_| began && party).map(|g| (site.to_string(), g.clone()))
+    };
+    match shown.iter().find_map(by_name).or_else(|| shown.iter().find_map(at_parties)) {
+        Some((site, gate)) => format!("{site} waits: {}", gate.words()),
+        None if began => "it was under way when it was not watched any longer".to_owned(),
+        None => "it was not carried out while it was watched".to_owned(),
+    }
 }

@@ -47,9 +47,14 @@ pub struct Played {
 }
 
 impl Played {
-    /// Whether every promise was held.
+    /// Whether no promise was broken.
     pub fn held(&self) -> bool {
         !self.promises.iter().any(Judgement::is_broken)
+    }
+
+    /// Whether nothing more happens before a person acts.
+    pub(super) fn is_stuck(&self) -> bool {
+        [NOTHING_LEFT, A_PERSON].contains(&self.ended)
     }
 }
 
@@ -63,6 +68,9 @@ pub struct NotSteady {
 
 /// Why it ended, when somebody wanted to see no more.
 const CUT_SHORT: &str = "--for has passed";
+/// Why it ended, when nothing moves any more.
+const NOTHING_LEFT: &str = "no operator sees anything left to do";
+const A_PERSON: &str = "nothing more happens before a person acts";
 /// How often somebody looks.
 const LOOK: Duration = Duration::from_millis(50);
 /// How long something must stand in the way to be told, when time alone may end it.
@@ -124,7 +132,12 @@ pub fn play(policy: &Policy, scenario: &Scenario, onlooker: &mut dyn Onlooker) -
     let Player { world, mut teller, .. } = player;
     let account = Account::of(&world, policy, scenario, began);
     teller.clients(&account);
-    let promises = promise::judge(policy, scenario, &account, ended == CUT_SHORT);
+    let end = match ended {
+        CUT_SHORT => promise::End::CutShort,
+        NOTHING_LEFT | A_PERSON => promise::End::Stuck,
+        _ => promise::End::Seen,
+    };
+    let promises = promise::judge(policy, scenario, &account, end);
     Ok(Played {
         policy: policy.key.to_string(),
         scenario: scenario.clone(),
@@ -471,10 +484,10 @@ impl Player<'_> {
         let shown: Vec<_> = living.filter_map(|o| o.shown.get(&self.policy.key)).collect();
         let content = |s: &bascule_engine::ports::Shown| s.report.ready == Some(true) || s.trouble.is_some();
         if shown.iter().all(|s| content(s)) {
-            return Some("no operator sees anything left to do");
+            return Some(NOTHING_LEFT);
         }
         let waits = shown.iter().all(|s| s.report.stalled || content(s));
-        waits.then_some("nothing more happens before a person acts")
+        waits.then_some(A_PERSON)
     }
 }
 

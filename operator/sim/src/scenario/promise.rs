@@ -16,6 +16,19 @@ pub enum Promised {
     Broken,
     /// Nothing of the kind is promised.
     Nothing,
+    /// It was not watched for long enough to tell.
+    Unknown,
+}
+
+/// How it stood when it was not watched any longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// More would have happened, and somebody wanted to see no more.
+    CutShort,
+    /// Nothing more happens before a person acts.
+    Stuck,
+    /// It was watched to its end, or for long enough.
+    Seen,
 }
 
 impl Promised {
@@ -25,6 +38,7 @@ impl Promised {
             Self::Held => "held",
             Self::Broken => "BROKEN",
             Self::Nothing => "not promised",
+            Self::Unknown => "not known",
         }
     }
 }
@@ -49,19 +63,14 @@ impl Judgement {
     }
 }
 
-/// Judges everything that the policy promises; `cut_short`: more would have happened.
-pub(super) fn judge(
-    policy: &Policy,
-    scenario: &Scenario,
-    account: &Account,
-    cut_short: bool,
-) -> Vec<Judgement> {
+/// Judges everything that the policy promises.
+pub(super) fn judge(policy: &Policy, scenario: &Scenario, account: &Account, end: End) -> Vec<Judgement> {
     let mut all = Vec::new();
     if !policy.databases.is_empty() {
         all.extend(losses(policy, scenario, account));
-        all.push(recovery(policy, scenario, account, cut_short));
+        all.push(recovery(policy, scenario, account, end));
     }
-    all.extend(switchovers(account));
+    all.extend(switchovers(account, end));
     all.push(invariants(account));
     all
 }
@@ -112,23 +121,31 @@ fn losses(policy: &Policy, scenario: &Scenario, account: &Account) -> [Judgement
 /// What it takes after all waiting is over: calls to the arbiter, a promotion, pods, the traffic.
 const OPENING: Duration = Duration::from_secs(2);
 
-fn recovery(policy: &Policy, scenario: &Scenario, account: &Account, cut_short: bool) -> Judgement {
+fn recovery(policy: &Policy, scenario: &Scenario, account: &Account, end: End) -> Judgement {
     const NAME: &str = "recovery";
-    let Some(outage) = account.longest_outage() else {
+    let Some(longest) = account.longest_outage() else {
         return held(NAME, true, "no write had to wait".to_owned(), "-".to_owned());
-    };
-    let measured = match outage.to {
-        Some(_) => format!("nobody could write for {}", length(outage.took)),
-        None => format!("nobody can write, {} after the last write", length(outage.took)),
     };
     let planned = account.verdicts.iter().any(|v| v.kind == "Switchover")
         && !scenario.events.iter().any(|e| matches!(e.what, What::Fault { .. }));
-    if planned {
+    let bound = if planned {
         let deadline = policy.failover.switchover_deadline;
-        let bound = format!("within switchoverDeadline, {}", length(deadline));
-        return held(NAME, outage.to.is_some() && outage.took <= deadline, measured, bound);
-    }
-    let (bound, terms) = match bound(policy, scenario, account) {
+        Ok((deadline, format!("within switchoverDeadline, {}", length(deadline))))
+    } else {
+        let terms = bound(policy, scenario, account);
+        terms.map(|(most, terms)| (most, format!("at most {} = {terms}", length(most))))
+    };
+    // One that is over and was too long is not mended by what came after it.
+    let too_long = bound.as_ref().is_ok_and(|(most, _)| longest.took > *most);
+    let outage = if too_long { longest } else { account.goes_on().unwrap_or(longest) };
+    let goes_on = account.goes_on() == Some(outage);
+    let measured = if goes_on {
+        let still = if end == End::Stuck { ", and it stays so" } else { "" };
+        format!("nobody can write, {} after the last write{still}", length(outage.took))
+    } else {
+        format!("nobody could write for {}", length(outage.took))
+    };
+    let (most, bound) = match bound {
         Ok(bound) => bound,
         Err(why) => {
             return Judgement { name: NAME, promised: Promised::Nothing, measured, bound: why };
@@ -138,13 +155,17 @@ fn recovery(policy: &Policy, scenario: &Scenario, account: &Account, cut_short: 
         .events
         .iter()
         .any(|e| matches!(&e.what, What::Move(mv) if matches!(mv.order, bascule_core::moves::Order::Hold)));
-    if held_by && (outage.to.is_none() || outage.took > bound) {
+    if held_by && (goes_on || outage.took > most) {
         let bound = "a Move of type Hold keeps the role where it is".to_owned();
         return Judgement { name: NAME, promised: Promised::Nothing, measured, bound };
     }
+    if goes_on && end == End::CutShort && outage.took <= most {
+        let needed = Duration::from_secs((outage.from + most).as_secs() + 1);
+        let bound = format!("{bound}; watched too short: --for {} or more tells", length(needed));
+        return Judgement { name: NAME, promised: Promised::Unknown, measured, bound };
+    }
     // One that nothing ends any more is too long, however long it was watched.
-    let ends = outage.to.is_some() || cut_short;
-    held(NAME, ends && outage.took <= bound, measured, format!("at most {} = {terms}", length(bound)))
+    held(NAME, !goes_on && outage.took <= most, measured, bound)
 }
 
 /// How long nobody may be able to write, and what it is made of; or why nothing is promised.
@@ -186,7 +207,7 @@ fn bound(policy: &Policy, scenario: &Scenario, account: &Account) -> Result<(Dur
         ));
     }
     let calls = timing.p() + timing.tq() * 5;
-    terms.push((calls, format!("p + 5 calls to the arbiter {}", length(calls))));
+    terms.push((calls, format!("a renewal (P) and 5 calls to the arbiter {}", length(calls))));
     let ttl = policy.traffic.values().map(|t| t.dns.ttl).max().unwrap_or_default();
     if !ttl.is_zero() {
         terms.push((ttl, format!("DNS ttl {}", length(ttl))));
@@ -200,7 +221,7 @@ fn rows(n: usize) -> String {
     if n == 1 { "1 row".to_owned() } else { format!("{n} rows") }
 }
 
-fn switchovers(account: &Account) -> Vec<Judgement> {
+fn switchovers(account: &Account, end: End) -> Vec<Judgement> {
     let planned = account.verdicts.iter().filter(|v| v.kind == "Switchover");
     let judge = |v: &super::Verdict| {
         let done = v.end.as_deref() == Some("Done");
@@ -212,7 +233,12 @@ fn switchovers(account: &Account) -> Vec<Judgement> {
             Some(end) => format!("{}: {end}, {}", v.name, v.message),
             None => format!("{}: {}", v.name, v.message),
         };
-        held("switchover", done && account.lost == 0, measured, "done, and nothing lost".to_owned())
+        let bound = "done, and nothing lost".to_owned();
+        if v.end.is_none() && end == End::CutShort {
+            let bound = format!("{bound}; watched too short");
+            return Judgement { name: "switchover", promised: Promised::Unknown, measured, bound };
+        }
+        held("switchover", done && account.lost == 0, measured, bound)
     };
     planned.map(judge).collect()
 }

@@ -65,11 +65,19 @@ impl Played {
 
     /// The last line: whether the policy kept its word.
     pub fn verdict(&self) -> String {
+        let not_known = |p: &&Judgement| p.promised == Promised::Unknown;
+        let not_known: Vec<&str> = self.promises.iter().filter(not_known).map(|p| p.name).collect();
         let verdict = match self.promises.iter().filter(|p| p.is_broken()).count() {
-            0 if self.account.outages.iter().any(|o| o.to.is_none()) => {
-                "every promise was held, and nobody can write: a person has to act".to_owned()
+            0 if !not_known.is_empty() => {
+                format!("no promise was broken, watched too short to know: {}", not_known.join(", "))
             }
-            0 => "every promise was held".to_owned(),
+            0 => match self.account.goes_on() {
+                Some(_) if self.is_stuck() => {
+                    "every promise was held, and nobody can write: a person has to act".to_owned()
+                }
+                Some(_) => "every promise was held, and nobody can write".to_owned(),
+                None => "every promise was held".to_owned(),
+            },
             1 => "1 promise was broken".to_owned(),
             n => format!("{n} promises were broken"),
         };
@@ -143,7 +151,7 @@ impl Played {
             ),
         );
         if let Some(bound) = &a.loss_bound {
-            row("loss gate", format!("judged by: {}", bound.words()));
+            row("loss gate", bound.words());
         }
         for (i, phase) in a.phases.iter().enumerate() {
             let goes_on = if phase.goes_on { ", and goes on" } else { "" };
@@ -213,6 +221,7 @@ impl Played {
             Promised::Held => "held",
             Promised::Broken => "broken",
             Promised::Nothing => "notPromised",
+            Promised::Unknown => "notKnown",
         };
         let events = self.scenario.events.iter().map(|e| {
             // The names are those of a scenario file, so that a program can write one from the answer.
@@ -298,7 +307,7 @@ fn measured_words(name: &str) -> &str {
         "verify" => "verifying a write",
         "traffic" => "pointing the names",
         "flagsOff" => "taking the read-only flags off",
-        "writePause" => "from stopped to open",
+        "writePause" => "the database's pause",
         other => other,
     }
 }
