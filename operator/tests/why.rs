@@ -166,6 +166,14 @@ async fn a_live_cluster_is_explained_and_so_is_everything_that_is_wrong() {
     fails(&file, &["shop", "--context", "tset"], &["has no context tset; did you mean test?"]);
     fails(&file, &["fop/shop/x"], &["NAME or NAMESPACE/NAME", "\"shop/x\" is not a name"]);
     fails(Path::new("/nowhere/config"), &[], &["kubeconfig /nowhere/config", "--kubeconfig FILE"]);
+    let broken = server.kubeconfig().with_file_name("broken");
+    std::fs::write(&broken, "users:\n- name: a\n  user:\n    token: s3cret: s3cret\n    password: s3cret\n")
+        .unwrap();
+    let files = format!("{}:{}", file.display(), broken.display());
+    for files in [broken.as_path(), Path::new(&files)] {
+        fails(files, &[], &[&format!("kubeconfig {} ", broken.display()), "line 4, column "]);
+        assert!(!bascule(files, &[]).err.contains("s3cret"), "{:?}", bascule(files, &[]));
+    }
     let none = changed(&server, "no-current", "current-context: test", "current-context: \"\"");
     fails(&none, &[], &["has no current context", "--context NAME; it has test"]);
     assert_eq!(bascule(&file, &["--bogus"]).code, 1, "2 says that something blocks");

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bascule_adapters::kube::Kube;
 use bascule_adapters::kube::failure::chain;
+use bascule_adapters::kube::kubeconfig::reason;
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
@@ -45,7 +46,7 @@ pub async fn connect(path: Option<&Path>, context: Option<&str>) -> Result<(Kube
             let options =
                 KubeConfigOptions { context: Some(context.clone()), ..KubeConfigOptions::default() };
             let config =
-                Config::from_custom_kubeconfig(file, &options).await.map_err(|e| unusable(chain(&e)))?;
+                Config::from_custom_kubeconfig(file, &options).await.map_err(|e| unusable(reason(&e)))?;
             (config, format!("context {context} of {from}"))
         }
         Err(_) if in_pod => {
@@ -53,7 +54,11 @@ pub async fn connect(path: Option<&Path>, context: Option<&str>) -> Result<(Kube
             let why = |e| Trouble::Kubeconfig { from: from.clone(), why: chain(&e) };
             (Config::incluster().map_err(why)?, from)
         }
-        Err(why) => return Err(unusable(chain(&why))),
+        Err(why) if path.is_none() => {
+            let from = faulty_one().unwrap_or_else(|| from.clone());
+            return Err(Trouble::Kubeconfig { from, why: reason(&why) });
+        }
+        Err(why) => return Err(unusable(reason(&why))),
     };
     let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
     let kube = Kube::from_config(config, None)
@@ -73,6 +78,14 @@ fn choose(file: &Kubeconfig, wanted: Option<&str>, from: &str) -> Result<String,
             contexts: contexts(),
         }),
     }
+}
+
+/// Of several files in KUBECONFIG the first that cannot be read as a kubeconfig.
+fn faulty_one() -> Option<String> {
+    let files: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("KUBECONFIG")?).collect();
+    let wrong = |file: &&PathBuf| file.exists() && Kubeconfig::read_from(file).is_err();
+    let file = files.iter().filter(|_| files.len() > 1).find(wrong)?;
+    Some(format!("kubeconfig {} (of KUBECONFIG)", file.display()))
 }
 
 /// Where kubectl looks, too.

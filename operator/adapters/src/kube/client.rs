@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::client::ClientBuilder;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::core::NamespaceResourceScope;
 use kube::{Client, Config, Resource};
 use tower::util::MapResponseLayer;
 
 use super::failure::{Failure, Subject};
 use super::heard::Heard;
+use super::kubeconfig;
 
 /// How long one call may take when the caller names nothing else.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(5);
@@ -46,13 +47,12 @@ pub enum Credentials {
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The kubeconfig cannot be used.
-    #[error("kubeconfig {path}: it cannot be used; check the file and its current context")]
+    #[error("kubeconfig {path}: it cannot be used; check the file and its current context: {reason}")]
     Kubeconfig {
         /// The file.
         path: String,
-        /// What is wrong with it.
-        #[source]
-        source: kube::config::KubeconfigError,
+        /// What is wrong with it, without anything that it says.
+        reason: String,
     },
     /// There is no service account to use.
     #[error(
@@ -100,7 +100,10 @@ impl Kube {
         let config = match credentials {
             Credentials::InCluster => Config::incluster().map_err(ConnectError::InCluster)?,
             Credentials::Kubeconfig { path, context } => {
-                let wrong = |source| ConnectError::Kubeconfig { path: path.display().to_string(), source };
+                let wrong = |error: KubeconfigError| ConnectError::Kubeconfig {
+                    path: path.display().to_string(),
+                    reason: kubeconfig::reason(&error),
+                };
                 let file = Kubeconfig::read_from(path).map_err(wrong)?;
                 let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
                 Config::from_custom_kubeconfig(file, &options).await.map_err(wrong)?

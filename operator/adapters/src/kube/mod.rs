@@ -12,6 +12,7 @@ pub mod event;
 pub mod failure;
 pub mod flag;
 pub mod heard;
+pub mod kubeconfig;
 pub mod marks;
 pub mod ownership;
 pub mod pods;
