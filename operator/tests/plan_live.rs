@@ -180,7 +180,7 @@ async fn what_the_cluster_knows_is_what_the_plan_begins_with() {
     // Requested 32, Handover 33, Promoting 34.
     assert_eq!(points["what"], "point public at paris (epoch 8, serial 34)", "{points}");
     let last = act["expected"]["lastHere"].as_str().unwrap();
-    assert_eq!(last, "epoch 7: 3.2 s in all, write pause 131 ms, finished 2026-11-20T10:00:00Z");
+    assert_eq!(last, "epoch 7: 3.2 s in all, database pause 131 ms, finished 2026-11-20T10:00:00Z");
     let unknown = policy["unknown"].to_string();
     assert!(!unknown.contains("current epoch"), "{unknown}");
     assert!(unknown.contains("the read-only flag of web at paris: unknown"), "no ConfigMap: {unknown}");

@@ -117,7 +117,7 @@ pub const ALL: &[GateCode] = &[
     ),
     moment(
         "serveReads",
-        "Wait, or decide now by a Move of type Failover (examples/move-failover.yaml); spec.failover.serveReads.after says how long.",
+        "Decide now by a Move of type Failover (examples/move-failover.yaml), or wait: it happens by itself after spec.failover.serveReads.after, unless that is Never.",
     ),
     moment(
         "promise",
@@ -130,7 +130,7 @@ pub const ALL: &[GateCode] = &[
     ),
     moment(
         "promote",
-        "Wait, or decide now by a Move of type Failover (examples/move-failover.yaml); spec.failover.promote.after says when it happens by itself.",
+        "Decide now by a Move of type Failover (examples/move-failover.yaml), or wait: it happens by itself after spec.failover.promote.after, unless that is Never.",
     ),
     state(
         "veto",
@@ -138,7 +138,7 @@ pub const ALL: &[GateCode] = &[
     ),
     state(
         "loss",
-        "Bring the lost site back, and nothing is lost; or accept what is at risk by a Move of type Failover with acceptDataLoss. For the next time: spec.failover.promote.maxDataLoss says how much may be lost.",
+        "When a site is lost: bring it back, and nothing is lost; or accept what is at risk by a Move of type Failover with acceptDataLoss. Before that: spec.failover.promote.maxDataLoss says how much may be lost.",
     ),
     state(
         "target",

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bascule_core::moves::{Move, Verdict};
+use bascule_core::plan::Step as Order;
 use bascule_core::policy::Policy;
 use bascule_core::record::{Cause, Phase};
 use bascule_core::time::Millis;
@@ -90,6 +91,7 @@ impl View<'_> {
     fn expected(&self, done: &Rehearsed) -> Expected {
         let row = done.transition.as_ref();
         let ttl = done.deeds.iter().filter_map(|(_, deed)| match &deed.what {
+            Doing::Step { before, after, .. } if before == after => None,
             Doing::Step { before: Was::Published(Some((_, old))), .. } => Some(Millis::from(old.ttl).0),
             _ => None,
         });
@@ -97,7 +99,7 @@ impl View<'_> {
             took_ms: Millis::from(done.took).0,
             write_pause_ms: row.and_then(|r| r.write_pause_ms),
             // Where a site is lost, users were read-only before anybody acted.
-            read_only_ms: row.filter(|_| !self.standing.silent).and_then(|r| r.read_only_ms),
+            read_only_ms: row.filter(|_| !self.standing.silent).and_then(|_| users_wait(done)),
             writes_after_ms: self.writes_after(done),
             dns_ttl_ms: ttl.max(),
             last_here: row.and_then(|r| self.last_here(r.transition.cause)),
@@ -130,10 +132,28 @@ impl View<'_> {
         let at = one.finished_at.as_ref().map(|t| format!(", finished {}", t.0)).unwrap_or_default();
         let last =
             status.last_transition.as_ref().filter(|t| t.cause == wanted && t.epoch == Some(one.epoch));
-        let pause = last.and_then(|t| t.write_pause_ms).map(|p| format!(", write pause {}", ms(p)));
+        let pause = last.and_then(|t| t.write_pause_ms).map(|p| format!(", database pause {}", ms(p)));
         let took = one.ms.map_or_else(|| "not measured".to_owned(), |t| format!("{} in all", ms(t)));
         Some(format!("epoch {}: {took}{}{at}", one.epoch, pause.unwrap_or_default()))
     }
+}
+
+/// For how long users cannot write: from the first read-only flag, or from the stop where there is none, until the last
+/// flag is off and the names point at the new site.
+fn users_wait(done: &Rehearsed) -> Option<u64> {
+    let steps = || done.deeds.iter().filter(|(_, deed)| !matches!(deed.end, End::Failed(_)));
+    let stops = |deed: &Deed| match &deed.what {
+        Doing::Step { step: Order::SetReadOnly { on, .. }, .. } => *on,
+        what => matches!(what, Doing::Lock),
+    };
+    let opens = |deed: &Deed| match &deed.what {
+        Doing::Step { step: Order::SetReadOnly { on, .. }, .. } => !*on,
+        Doing::Step { step, .. } => matches!(step, Order::PointTraffic { .. } | Order::VerifyWrite { .. }),
+        _ => false,
+    };
+    let from = steps().find(|(_, deed)| stops(deed)).map(|(at, _)| *at)?;
+    let until = steps().filter(|(_, deed)| opens(deed)).map(|(at, _)| *at).max()?;
+    Some(Millis::from(until.checked_sub(from)?).0)
 }
 
 /// An act that cannot be as it is assumed.

@@ -17,7 +17,7 @@ use super::act::{View, cannot_be};
 use super::state::{Before, Case};
 use super::told::{Act, Change, PolicyPlan};
 use super::unknown::not_asked;
-use super::{Asked, later, loosens, stands, words};
+use super::{Asked, blockers, later, loosens, stands, words};
 use crate::telling::Progress;
 
 /// The plan of one policy.
@@ -61,6 +61,9 @@ pub fn plan(case: &Case, before: &Before, asked: &Asked) -> anyhow::Result<Polic
         let Some(policy) = is.as_ref().or(was.as_ref()) else { continue };
         let view = View { case, policy, live, standing: &standing, told };
         acts.push(view.act(begins, changes, &done));
+        if changes && is.is_some() {
+            notes.extend(blockers::by_a_person(policy, &done));
+        }
         if done.goes_on {
             notes.push("It was not over when the rehearsal ended; what comes later depends on how it ends and is not planned.".to_owned());
             break;

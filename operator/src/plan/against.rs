@@ -54,7 +54,10 @@ impl Against {
 }
 
 /// The option that names two revisions.
-pub const GIT_OPTION: &str = "--git";
+const GIT_OPTION: &str = "--git";
+
+/// What each side of `--git` is.
+const A_REVISION: &str = "a git revision of the repository that holds FILE, such as main or HEAD~1";
 
 const EXPECTED: &str = "live, a file or directory, or a git revision such as main, HEAD~1 or git:main";
 
@@ -87,7 +90,9 @@ impl Given {
         // A file with Moves alone adds to what is there.
         let adds = after.has_only_moves() && !self.same_paths;
         let removes = if adds { Removes::Nothing } else { Removes::All };
-        Ok(Before { state, beside, removes, words: self.words, ..Before::default() })
+        let nothing = state.policies.is_empty() && state.moves.is_empty() && beside.is_empty();
+        let words = if nothing { format!("{}, in which there is no object", self.words) } else { self.words };
+        Ok(Before { state, beside, removes, words, ..Before::default() })
     }
 }
 
@@ -113,28 +118,28 @@ pub fn between(text: &str) -> anyhow::Result<(String, String)> {
     }
 }
 
-/// The same paths in a revision, which was said after `option`.
-pub fn revision(option: &str, revision: &str, paths: &[PathBuf]) -> anyhow::Result<Given> {
-    // Of two revisions, neither need be what lies there now.
-    let one_of_two = option == GIT_OPTION;
-    let option = || format!("{option} {revision}");
+/// The same paths in a revision; `between`: what was said after `--git`, of which it is one side.
+pub fn revision(revision: &str, between: Option<&str>, paths: &[PathBuf]) -> anyhow::Result<Given> {
+    let option = || match between {
+        Some(both) => format!("{GIT_OPTION} {both}"),
+        None => format!("--against {revision}"),
+    };
+    // Of two revisions, neither need be what lies there now, and neither can be anything else.
+    let (or_file, expected) = match between {
+        Some(_) => (format!("{revision}: found no revision of that name"), A_REVISION),
+        None => ("found no file or directory and no revision of that name".to_owned(), EXPECTED),
+    };
     let mut given = Given { same_paths: true, ..Given::default() };
     for path in paths {
         let path = absolute(path)?;
         let directory = if path.is_dir() { path.as_path() } else { path.parent().unwrap_or(&path) };
         let Some(repository) = Local::holding(directory).with_context(option)? else {
-            bail!(
-                "{}: found no file or directory of that name, and {} lies in no git repository; expected {EXPECTED}",
-                option(),
-                path.display()
-            );
+            let nor = if between.is_none() { "found no file or directory of that name, and " } else { "" };
+            bail!("{}: {nor}{} lies in no git repository; expected {expected}", option(), path.display());
         };
-        let commit = repository.commit(revision).with_context(|| {
-            format!(
-                "{}: found no file or directory and no revision of that name; expected {EXPECTED}",
-                option()
-            )
-        })?;
+        let commit = repository
+            .commit(revision)
+            .with_context(|| format!("{}: {or_file}; expected {expected}", option()))?;
         let id = commit.to_string();
         let is_id = revision.starts_with(&id) || id.starts_with(revision);
         given.words =
@@ -151,7 +156,7 @@ pub fn revision(option: &str, revision: &str, paths: &[PathBuf]) -> anyhow::Resu
             Ok(found.into_iter().map(named).collect())
         };
         let found = below(&path)?;
-        if found.is_empty() && !one_of_two && !path.exists() {
+        if found.is_empty() && between.is_none() && !path.exists() {
             bail!(
                 "FILE: found nothing at {}, neither now nor in {}; expected a file or directory that is there, or was and is deleted",
                 path.display(),

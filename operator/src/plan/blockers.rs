@@ -1,9 +1,10 @@
 //! What stands in the way of an act: the Moves that come to nothing, what a status names, what the rehearsal ran into.
 
 use bascule_core::gate_codes::{self, Kind as GateKind};
-use bascule_core::moves::{Move, MoveEnd, Verdict};
+use bascule_core::moves::{Move, MoveEnd, Order, Verdict};
 use bascule_core::name::SiteName;
 use bascule_core::plan::{Answer, Gate};
+use bascule_core::policy::{After, Policy};
 use bascule_core::record::Phase;
 use bascule_crds::conditions::READY;
 use bascule_sim::rehearsal::Rehearsed;
@@ -52,10 +53,14 @@ pub fn of(view: &View<'_>, done: &Rehearsed) -> Vec<Finding> {
     let asked = done.verdicts.iter().any(moves_role);
     for (site, gates) in view.standing.obstacles.iter().filter(|_| asked) {
         let meant = done.verdicts.iter().any(|(mv, _)| mv.order.to() == Some(site));
-        all.extend(gates.iter().filter(|_| meant).map(|g| from_gate(g, view.live, site)));
+        let failover = done.verdicts.iter().any(|(mv, _)| matches!(mv.order, Order::Failover { .. }));
+        all.extend(gates.iter().filter(|_| meant).map(|g| from_gate(g, view.live, site, failover)));
     }
     // A hold is in the way of what nobody asks for, and is no news where it was asked for.
-    let others = |(_, g): &&(SiteName, Gate)| !g.name.starts_with("move/") && g.name != "hold";
+    let asks_failover = waits_for_failover(done);
+    let others = |(_, g): &&(SiteName, Gate)| {
+        !g.name.starts_with("move/") && g.name != "hold" && (asks_failover || !about_failover(&g.name))
+    };
     for (site, gate) in done.waits.iter().filter(others) {
         let state = gate_codes::of(&gate.name).is_none_or(|c| c.kind == GateKind::State);
         let bad = matches!(gate.answer, Answer::No | Answer::Unknown);
@@ -65,7 +70,7 @@ pub fn of(view: &View<'_>, done: &Rehearsed) -> Vec<Finding> {
         let named = view.policy.has_site(site) || gate.name == "site";
         let under_way = done.before.is_none() || done.goes_on;
         if bad && named && (state || under_way) && !ours && !all.iter().any(|f| f.code == gate.name) {
-            all.push(from_gate(gate, None, site));
+            all.push(from_gate(gate, None, site, asks_failover));
         }
     }
     all
@@ -81,6 +86,35 @@ fn hides_the_rest(f: &Finding, live: &Live) -> bool {
         "condition/Ready" => live.explanation.conditions.iter().any(deaf),
         code => code.starts_with("status/"),
     }
+}
+
+/// The gates that only ask whether a lost site would be replaced by itself.
+fn about_failover(gate: &str) -> bool {
+    matches!(gate, "silence" | "serveReads" | "promise" | "cooldown" | "promote" | "loss")
+}
+
+/// Whether a failover was asked for and has no verdict yet: what keeps a site from taking over is then in the way.
+fn waits_for_failover(done: &Rehearsed) -> bool {
+    done.verdicts.iter().any(|(mv, verdict)| matches!(mv.order, Order::Failover { .. }) && verdict.is_none())
+}
+
+/// What would not happen by itself on the day a site is lost. It keeps nothing of the change from happening.
+pub fn by_a_person(policy: &Policy, done: &Rehearsed) -> Option<String> {
+    let f = &policy.failover;
+    let says_no = |name: &str| done.waits.iter().any(|(_, g)| g.name == name && g.answer == Answer::No);
+    if policy.databases.is_empty() || policy.suspend {
+        return None;
+    }
+    if f.promote_after == After::Never {
+        return Some(
+            "When the active site is lost, a person decides by a Move of type Failover: spec.failover.promote.after is Never."
+                .to_owned(),
+        );
+    }
+    says_no("loss").then(|| {
+        "When the active site is lost, a person decides by a Move of type Failover with acceptDataLoss: what would be at risk is more than spec.failover.promote.maxDataLoss allows."
+            .to_owned()
+    })
 }
 
 /// Whether nobody acts on the policy.
@@ -119,10 +153,13 @@ pub fn finding(code: &str, answer: Found, found: String, needed: &str, change: &
     }
 }
 
-fn from_gate(gate: &Gate, live: Option<&Live>, site: &SiteName) -> Finding {
+fn from_gate(gate: &Gate, live: Option<&Live>, site: &SiteName, asks_failover: bool) -> Finding {
     // A status names the same obstacle more closely than its row about the site.
     let closer = live.filter(|l| l.site().as_ref() == Some(site)).and_then(|l| {
-        let bad = |f: &&Finding| f.blocks && matches!(f.answer, Found::No | Found::Unknown);
+        let bad = |f: &&Finding| {
+            let says = f.blocks && matches!(f.answer, Found::No | Found::Unknown);
+            says && (asks_failover || !about_failover(&f.code))
+        };
         l.explanation.gates.iter().find(bad).cloned()
     });
     closer.unwrap_or_else(|| {

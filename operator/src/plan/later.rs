@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bascule_core::policy::Policy;
-use bascule_core::time::human;
+use bascule_core::time::{Millis, human};
 use bascule_sim::rehearsal::Standing;
-use bascule_sim::scenario::{Account, Scenario, play, word};
+use bascule_sim::scenario::{Account, Scenario, length, play, word};
 
 use super::Asked;
 use super::state::Case;
@@ -70,8 +70,10 @@ pub fn compare(
             (a, b) => a.is_some() != b.is_some(),
         };
         if differ {
-            let words = |d: Option<Duration>| d.map_or_else(|| "never by itself".to_owned(), human);
-            found.push(Later { what: (*what).to_owned(), old: words(a), new: words(b) });
+            let words = |d: Option<Duration>| d.map_or_else(|| "never by itself".to_owned(), length);
+            let ms = |d: Option<Duration>| d.map(|d| Millis::from(d).0);
+            let what = (*what).to_owned();
+            found.push(Later { what, old: words(a), new: words(b), old_ms: ms(a), new_ms: ms(b) });
         }
     }
     let site = standing.active.to_string();

@@ -166,16 +166,13 @@ pub async fn run(args: PlanArgs) -> anyhow::Result<ExitCode> {
     }
     let otherwise = args.namespace.as_deref().map(Namespace::try_from).transpose().context("--namespace")?;
     let loaded = match &between {
-        Some((_, head)) => against::revision(against::GIT_OPTION, head, &args.files)?.files,
+        Some((_, head)) => against::revision(head, args.git.as_deref(), &args.files)?.files,
         None => against::after(&args.files, &against)?,
     };
     let given = match &against {
         Against::Nothing | Against::Live => None,
         Against::Files(path) => Some(against::files(path)?),
-        Against::Revision(revision) => {
-            let option = if between.is_some() { against::GIT_OPTION } else { "--against" };
-            Some(against::revision(option, revision, &args.files)?)
-        }
+        Against::Revision(revision) => Some(against::revision(revision, args.git.as_deref(), &args.files)?),
     };
     let files: Vec<File<'_>> = loaded.iter().map(Loaded::as_file).collect();
     // Where FILE is empty or names no namespace, what it replaces may.
@@ -187,7 +184,7 @@ pub async fn run(args: PlanArgs) -> anyhow::Result<ExitCode> {
         Some(given) => given.before(&after, &namespace)?,
         None => before(&args, &against, &after, &namespace).await?,
     };
-    state::expect_something(&after, &before, files.len())?;
+    state::expect_something(&after, &before, &loaded)?;
     let (cases, unchanged) = state::cases(&after, &before)?;
     let policies =
         cases.iter().map(|case| acts::plan(case, &before, &asked)).collect::<anyhow::Result<Vec<_>>>()?;

@@ -11,6 +11,7 @@ use bascule_engine::intake::read::Revision;
 use serde_json::Value;
 
 use super::fields;
+use super::files::Loaded;
 use super::live::Live;
 use super::told::{Change, FieldChange};
 use crate::why::similar::nearest;
@@ -249,12 +250,16 @@ fn for_nobody(seen: &SeenMove, known: &[&str], before: &Before) -> anyhow::Error
 }
 
 /// Refuses what names nothing at all.
-pub fn expect_something(after: &State, before: &Before, files: usize) -> anyhow::Result<()> {
+pub fn expect_something(after: &State, before: &Before, files: &[Loaded]) -> anyhow::Result<()> {
     let nothing = after.policies.is_empty() && after.moves.is_empty();
     let gone = before.removes == Removes::All && !before.state.policies.is_empty();
     if nothing && !gone {
+        let found = match files {
+            [one] => one.path.clone(),
+            all => format!("{} files", all.len()),
+        };
         bail!(
-            "found no FailoverPolicy and no Move in {files} files, expected at least one; nor is there any in {}",
+            "found no FailoverPolicy and no Move in {found}, expected at least one; nor is there any in {}",
             before.words
         );
     }

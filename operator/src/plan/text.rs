@@ -13,7 +13,11 @@ const INDENT: &str = "             ";
 
 /// The whole plan.
 pub fn whole(plan: &Plan) -> String {
-    written(plan, "When it is merged:")
+    let mut text = written(plan, "When it is merged:");
+    if plan.changes {
+        text.push_str(&format!("\nHeld against {}.\n", plan.against));
+    }
+    text
 }
 
 /// The whole plan; `when` is what stands before what happens at once.
@@ -55,7 +59,7 @@ fn one(p: &PolicyPlan, out: &mut Out) {
     for act in &p.acts {
         one_act(p, act, out);
     }
-    if p.acts.iter().all(|a| a.steps.is_empty()) && p.acts.iter().all(|a| a.moves.is_empty()) {
+    if is_idle(p) {
         out.entry("Steps", idle_words(p));
     }
     if !p.let_go.is_empty() {
@@ -84,6 +88,11 @@ fn one(p: &PolicyPlan, out: &mut Out) {
         };
         out.entry("Not known", &format!("{head}{}", p.unknown.join("\n")));
     }
+}
+
+/// Whether nothing is done at any time.
+fn is_idle(p: &PolicyPlan) -> bool {
+    p.acts.iter().all(|a| a.steps.is_empty() && a.moves.is_empty())
 }
 
 const fn idle_words(p: &PolicyPlan) -> &'static str {
@@ -161,6 +170,8 @@ fn one_act(p: &PolicyPlan, act: &Act, out: &mut Out) {
     }
     if !act.steps.is_empty() {
         out.entry("Steps", &steps(&act.steps));
+    } else if act.moves.is_empty() && act.blockers.is_empty() && !is_idle(p) {
+        out.entry("Steps", idle_words(p));
     }
     if !act.objects.is_empty() {
         out.entry("Objects", &objects(&act.objects));
@@ -236,12 +247,9 @@ fn or_none(value: Option<&String>) -> String {
 pub(super) fn takes(e: &Expected) -> String {
     let ms = |ms: u64| human(Duration::from_millis(ms));
     let mut words = Vec::new();
-    if let Some(pause) = e.write_pause_ms {
-        words.push(format!("nobody can write for {}", ms(pause)));
-    }
-    if let Some(read_only) = e.read_only_ms {
-        words.push(format!("users are read-only for {}", ms(read_only)));
-    }
+    // What users notice comes first; the database's own pause is a part of it.
+    words.extend(e.read_only_ms.map(|wait| format!("users cannot write for {}", ms(wait))));
+    words.extend(e.write_pause_ms.map(|pause| format!("the database pauses for {} of it", ms(pause))));
     if let Some(after) = e.writes_after_ms {
         words.push(format!("users can write again after {}", ms(after)));
     }

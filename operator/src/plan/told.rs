@@ -198,9 +198,9 @@ pub struct Object {
 pub struct Expected {
     /// Until nothing more is done.
     pub took_ms: u64,
-    /// For how long nobody can write at the database.
+    /// For how long the database takes no writes: a part of what users wait.
     pub write_pause_ms: Option<u64>,
-    /// For how long users are read-only.
+    /// For how long users cannot write.
     pub read_only_ms: Option<u64>,
     /// When a site that was lost is replaced and users can write again.
     pub writes_after_ms: Option<u64>,
@@ -244,4 +244,8 @@ pub struct Later {
     pub old: String,
     /// As it will be.
     pub new: String,
+    /// As it was, in milliseconds; `null`: never by itself.
+    pub old_ms: Option<u64>,
+    /// As it will be, in milliseconds; `null`: never by itself.
+    pub new_ms: Option<u64>,
 }

@@ -99,6 +99,10 @@ fn effect(
             let name = new.as_ref().map_or_else(|| traffic.to_string(), |(_, p)| p.name.clone());
             let ttl = old.as_ref().map(|(_, p)| p.ttl) != new.as_ref().map(|(_, p)| p.ttl);
             let words = |of: Option<(SiteName, Published)>| of.map(|(site, p)| published(&site, &p, ttl));
+            // It is only marked with the new epoch.
+            if old == new {
+                return Step { kind: Kind::Traffic, object: format!("DNS {name}"), what, ..base };
+            }
             Step {
                 kind: Kind::Traffic,
                 object: format!("DNS {name}"),
@@ -214,10 +218,10 @@ pub fn unmeasured(words: &str, record: &Record) -> String {
     let Some(t) = transition else { return words.to_owned() };
     let mut text = words.to_owned();
     if let Some(bound) = &t.loss_bound {
-        text = text.replace(&format!("; loss at most: {}", bound.words()), "");
+        text = text.replace(&format!("; {}", bound.said()), "");
     }
     for pause in t.phases.iter().filter(|p| p.name == "writePause") {
-        text = text.replace(&format!(", write pause {}", human(pause.took.duration())), "");
+        text = text.replace(&format!(", database pause {}", human(pause.took.duration())), "");
     }
     text
 }

@@ -67,7 +67,11 @@ impl Local {
         let found = self.repository.revparse_single(revision).and_then(|o| o.peel_to_commit());
         found.map(|commit| Commit(commit.id())).map_err(|e| GitError::NotFound {
             what: format!("the revision {revision:?} in {}", self.top.display()),
-            hint: format!(" ({})", e.message()),
+            hint: if self.repository.is_shallow() {
+                ": the clone is shallow, so only its newest commits are there: fetch the rest with git fetch --unshallow (in a job: fetch-depth 0)".to_owned()
+            } else {
+                format!(" ({})", e.message())
+            },
         })
     }
 

@@ -85,7 +85,7 @@ impl Scenario {
 }
 
 /// A time as a story tells it: never rounded to minutes, for a story is compared with its own moments.
-fn length(d: Duration) -> String {
+pub fn length(d: Duration) -> String {
     let (h, m, s) = (d.as_secs() / 3600, d.as_secs() % 3600 / 60, d.as_secs() % 60);
     match (h, m, s) {
         _ if d < Duration::from_mins(2) => bascule_core::time::human(d),
