@@ -23,24 +23,37 @@ pub struct Progress {
     said: Instant,
     line: bool,
     terminal: bool,
+    /// How long nothing is said after the last word; in a file each word stays, so it doubles there.
+    pause: Duration,
+    last: String,
 }
 
 /// How long nothing is said, and how often something is said then.
 pub const SILENT_FOR: Duration = Duration::from_secs(2);
+/// How often something is said at least, where each word stays.
+const SELDOM: Duration = Duration::from_secs(60);
 
 impl Progress {
     /// Something about this begins.
     pub fn of(about: &str) -> Self {
         let now = Instant::now();
         let terminal = std::io::stderr().is_terminal();
-        Self { about: about.to_owned(), begun: now, said: now, line: false, terminal }
+        let (about, pause) = (about.to_owned(), SILENT_FOR / 2);
+        Self { about, begun: now, said: now, line: false, terminal, pause, last: String::new() }
     }
 
     /// It is as far as this.
     pub fn is_at(&mut self, what: &str) {
-        if self.begun.elapsed() < SILENT_FOR || (self.line && self.said.elapsed() < SILENT_FOR / 2) {
+        if self.begun.elapsed() < SILENT_FOR || (self.line && self.said.elapsed() < self.pause) {
             return;
         }
+        if self.last == what {
+            return;
+        }
+        if !self.terminal {
+            self.pause = (self.pause * 2).min(SELDOM);
+        }
+        what.clone_into(&mut self.last);
         self.said = Instant::now();
         self.line = true;
         let (start, end) = if self.terminal { ("\r\x1b[K", "") } else { ("", "\n") };

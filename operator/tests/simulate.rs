@@ -73,6 +73,13 @@ fn a_planned_switchover() {
 }
 
 #[test]
+fn a_policy_is_chosen_by_the_name_that_every_answer_prints() {
+    let by = |name| simulate(&["examples/shop.yaml", "--policy", name, "--fail", "link@1s+5s", "-o", "json"]);
+    assert_eq!(by("shop/shop"), by("shop"));
+    assert_eq!(by("shop/shop").code, 0);
+}
+
+#[test]
 fn a_cut_link_moves_nothing() {
     told("link-cut", &["examples/shop.yaml", "--fail", "link@5s+30s"], 0);
 }
@@ -347,6 +354,13 @@ fn what_is_wrong_is_said_so_that_it_can_be_mended() {
     fails(&["examples/source.yaml"], &["examples/source.yaml:3:7: kind: found PolicySource"]);
     fails(&["examples/pilot-light.yaml", "--move", "examples/move.yaml"], &["for no policy", "wiki"]);
     fails(&[shop, "--policy", "shpo"], &["--policy", "shop"]);
+    fails(&[shop, "--policy", "blog/shop"], &["--policy: found \"blog/shop\""]);
+    fails(
+        &[shop, "--writes-every", "3h"],
+        &["--writes-every: found 3 h, expected at most 5 s: outages are told by the writes"],
+    );
+    fails(&[shop, "--for", "-1s"], &["--for: found \"-1s\", expected a duration such as"]);
+    fails(&[shop, "--move", shop], &["found the file with the policy again, expected one with Moves"]);
     fails(&[], &["POLICY.yaml"]);
 }
 

@@ -166,6 +166,10 @@ async fn a_live_cluster_is_explained_and_so_is_everything_that_is_wrong() {
     fails(&file, &["shop", "--context", "tset"], &["has no context tset; did you mean test?"]);
     fails(&file, &["fop/shop/x"], &["NAME or NAMESPACE/NAME", "\"shop/x\" is not a name"]);
     fails(Path::new("/nowhere/config"), &[], &["kubeconfig /nowhere/config", "--kubeconfig FILE"]);
+    let nobody = file.with_file_name("nobody");
+    let text = "contexts: [{name: lyon, context: {cluster: c, user: nobody}}]\ncurrent-context: lyon\nclusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}]\n";
+    std::fs::write(&nobody, text).unwrap();
+    fails(&nobody, &[], &["context lyon names the user nobody, which is not in the file"]);
     let broken = server.kubeconfig().with_file_name("broken");
     std::fs::write(&broken, "users:\n- name: a\n  user:\n    token: s3cret: s3cret\n    password: s3cret\n")
         .unwrap();

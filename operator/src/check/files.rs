@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::bail;
 use bascule_core::name::Namespace;
 use bascule_engine::intake::read::{File, Limits, revision};
 use bascule_engine::intake::{moves, policy};
@@ -51,6 +52,13 @@ pub fn check(
             return Ok(report);
         }
     };
+    if revision.policies.is_empty() && revision.moves.is_empty() {
+        let found = match loaded.as_slice() {
+            [one] => one.path.clone(),
+            all => format!("{} files", all.len()),
+        };
+        bail!("found no FailoverPolicy and no Move in {found}, expected at least one");
+    }
     let mut all = Vec::new();
     for sourced in revision.policies.values() {
         // Intake has converted it already: it is valid.

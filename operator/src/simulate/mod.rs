@@ -9,15 +9,17 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use bascule_core::moves::Move;
-use bascule_core::name::PolicyKey;
+use bascule_core::name::{Namespace, PolicyKey};
 use bascule_core::policy::Policy;
 use bascule_core::time::human;
 use bascule_core::timing::Profile;
 use bascule_engine::intake::moves::{self, Target};
 use bascule_engine::intake::policy;
 use bascule_engine::intake::read::{File, Revision};
-use bascule_sim::scenario::file::{self, FASTEST_WRITES, Said};
-use bascule_sim::scenario::{Event, Scenario, USUAL_TIME, WRITES_EVERY, What, head, kind, play, word};
+use bascule_sim::scenario::file::{self, FASTEST_WRITES, SLOWEST_WRITES, Said};
+use bascule_sim::scenario::{
+    Event, Scenario, USUAL_TIME, WRITES_EVERY, What, head, kind, length, play, word,
+};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -53,7 +55,7 @@ Examples:
   bascule simulate shop.yaml --fail site=paris@10s+20s        and comes back after 20 seconds
   bascule simulate shop.yaml --fail link@5s+1m --fail database=paris@20s
   bascule simulate shop.yaml --switch-to lyon                 a planned switchover
-  bascule simulate shop.yaml --fail site=paris@5s --move failover.yaml@1m
+  bascule simulate shop.yaml --fail site=paris@5s --move failover.yaml@20s
   bascule simulate shop.yaml --why lyon@25s                   what lyon waits for 15 seconds later
   bascule simulate --list-faults";
 
@@ -65,7 +67,7 @@ pub struct SimulateArgs {
     pub file: Option<PathBuf>,
 
     /// Simulate only the policy with this name; left out: every policy of the file, each alone.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "[NAMESPACE/]NAME")]
     pub policy: Option<String>,
 
     /// Something goes wrong; may be repeated. For example site=paris@10s, link@5s+30s, git@0s+1m.
@@ -97,11 +99,11 @@ pub struct SimulateArgs {
     pub seed: Option<u64>,
 
     /// How long it is watched from the moment everything is steady; left out: until nothing more happens.
-    #[arg(long = "for", value_name = "DURATION")]
+    #[arg(long = "for", value_name = "DURATION", allow_hyphen_values = true)]
     pub lasts: Option<String>,
 
-    /// How often a client writes, at least 5ms. [default: 50ms]
-    #[arg(long, value_name = "DURATION")]
+    /// How often a client writes, 5ms to 5s. [default: 50ms]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     pub writes_every: Option<String>,
 
     /// How the answer is written.
@@ -183,10 +185,17 @@ fn cases(args: &SimulateArgs) -> anyhow::Result<Vec<Case>> {
             word::time("the time after @", time).map_err(|why| anyhow!("--move {text}: {why}"))?;
         }
         let bytes = read(path, "--move: a file with Moves")?;
+        if files.first().is_some_and(|(_, policy, _)| *policy == bytes) {
+            bail!(
+                "--move {text}: found the file with the policy again, expected one with Moves, such as examples/move.yaml"
+            );
+        }
         files.push((shown(path), bytes, at));
     }
-    let revision = intake(&files)?;
-    let policies = policies(&revision, args.policy.as_deref(), &files[0].0)?;
+    let (namespace, revision) = intake(&files)?;
+    let prefix = format!("{namespace}/");
+    let only = args.policy.as_deref().map(|only| only.strip_prefix(&prefix).unwrap_or(only));
+    let policies = policies(&revision, only, &files[0].0)?;
     let moves = all_moves(&revision, &files, &policies)?;
     let scenario = args
         .scenario
@@ -211,10 +220,11 @@ fn read(path: &Path, what: &str) -> anyhow::Result<Vec<u8>> {
 }
 
 /// The objects of all files, by the operator's own intake.
-fn intake(files: &[(String, Vec<u8>, Duration)]) -> anyhow::Result<Revision> {
+fn intake(files: &[(String, Vec<u8>, Duration)]) -> anyhow::Result<(Namespace, Revision)> {
     let given: Vec<File<'_>> = files.iter().map(|(path, bytes, _)| File { path, bytes }).collect();
     let namespace = given::namespace(&given, None, "simulate")?;
-    given::intake(&given, &namespace, "the objects cannot be used")
+    let revision = given::intake(&given, &namespace, "the objects cannot be used")?;
+    Ok((namespace, revision))
 }
 
 type Labels = std::collections::BTreeMap<String, String>;
@@ -317,6 +327,13 @@ fn scenario_for(
     let writes_every = time("--writes-every", &args.writes_every)?;
     if let Some(found) = writes_every.filter(|d| *d < FASTEST_WRITES) {
         bail!("--writes-every: found {}, expected at least {}", human(found), human(FASTEST_WRITES));
+    }
+    if let Some(found) = writes_every.filter(|d| *d > SLOWEST_WRITES) {
+        bail!(
+            "--writes-every: found {}, expected at most {}: outages are told by the writes",
+            length(found),
+            human(SLOWEST_WRITES)
+        );
     }
     let lasts = time("--for", &args.lasts)?.or(said.lasts);
     if let Some((late, end)) = lasts.and_then(|end| Some((why.iter().map(|q| q.at).max()?, end)))

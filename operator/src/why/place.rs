@@ -43,6 +43,10 @@ pub async fn connect(path: Option<&Path>, context: Option<&str>) -> Result<(Kube
     let (config, from) = match read {
         Ok(file) => {
             let context = choose(&file, context, &from)?;
+            if let Some(user) = missing_user(&file, &context) {
+                let why = format!("context {context} names the user {user}, which is not in the file");
+                return Err(unusable(why));
+            }
             let options =
                 KubeConfigOptions { context: Some(context.clone()), ..KubeConfigOptions::default() };
             let config =
@@ -78,6 +82,13 @@ fn choose(file: &Kubeconfig, wanted: Option<&str>, from: &str) -> Result<String,
             contexts: contexts(),
         }),
     }
+}
+
+/// The user that a context names and the file does not have. Taken for nobody, the API server would refuse everything.
+fn missing_user(file: &Kubeconfig, context: &str) -> Option<String> {
+    let context = file.contexts.iter().find(|c| c.name == context)?.context.as_ref()?;
+    let user = context.user.as_ref().filter(|user| !user.is_empty())?;
+    (!file.auth_infos.iter().any(|known| known.name == *user)).then(|| user.clone())
 }
 
 /// Of several files in KUBECONFIG the first that cannot be read as a kubeconfig.

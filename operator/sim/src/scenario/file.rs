@@ -10,13 +10,17 @@ use bascule_engine::intake::document::{Document, one};
 use bascule_engine::intake::read::{File, Limits};
 use serde_json::Value;
 
-use super::{Event, Question, What, word};
+use super::kind::About;
+use super::{Event, Question, What, length, word};
 
 /// The shape of a scenario file, as JSON Schema.
 pub const SCHEMA: &str = include_str!("schema.json");
 
 /// The shortest time between two writes: below it a run takes minutes.
 pub const FASTEST_WRITES: Duration = Duration::from_millis(5);
+
+/// The longest time between two writes: an outage is told by them, and of a longer one little is seen.
+pub const SLOWEST_WRITES: Duration = Duration::from_secs(5);
 
 /// What a file says; what it leaves out is the caller's to fill in.
 #[derive(Clone, Debug, Default)]
@@ -65,11 +69,19 @@ impl<'a> Reader<'a> {
         if writes_every.is_some_and(|d| d < FASTEST_WRITES) {
             self.wrong("writesEvery", "expected at least 5ms");
         }
+        if writes_every.is_some_and(|d| d > SLOWEST_WRITES) {
+            self.wrong("writesEvery", "expected at most 5s: outages are told by the writes");
+        }
         let list = value["events"].as_array().map_or(&[][..], Vec::as_slice);
         let events =
             list.iter().enumerate().filter_map(|(i, event)| self.event(event, &format!("events[{i}]")));
         let events: Vec<Event> = events.collect();
         self.reverted_after_merged(&events);
+        if let Some((late, end)) = events.iter().map(|e| e.at).max().zip(lasts).filter(|(at, end)| at >= end)
+        {
+            let (late, end) = (length(late), length(end));
+            self.wrong("for", format!("found {end}, expected more: something happens at {late}"));
+        }
         let list = value["why"].as_array().map_or(&[][..], Vec::as_slice);
         let why = list.iter().enumerate().filter_map(|(i, asked)| self.question(asked, &format!("why[{i}]")));
         let why = why.collect();
@@ -123,6 +135,15 @@ impl<'a> Reader<'a> {
                 let kind = self.check(&field, word::kind(name));
                 let site = text(value, "site");
                 let (kind, at) = kind.zip(at)?;
+                if kind.about == About::Site && site.is_none() {
+                    let names: Vec<&str> = self.sites.iter().map(SiteName::as_str).collect();
+                    let reason = format!(
+                        "{name} needs a site, expected a field site beside it with one of {}",
+                        names.join(", ")
+                    );
+                    self.wrong(&field, reason);
+                    return None;
+                }
                 let event = word::of_kind(kind, site, at, lasts, self.sites);
                 let wrong_site = site.is_some_and(|s| self.sites.iter().all(|known| known.as_str() != s));
                 let at_field = if wrong_site { format!("{path}.site") } else { field };
@@ -268,6 +289,22 @@ mod tests {
             wrong[0],
             "night.yaml:3:11: events[0].fial: unknown field 'fial', expected one of: at, fail, for, move, revert, site, switchTo"
         );
+        for (text, says) in [
+            (
+                "events:\n  - { at: 10s, fail: site }\n",
+                "night.yaml:2:22: events[0].fail: site needs a site, expected a field site beside it with one of paris, lyon",
+            ),
+            (
+                "for: 5s\nevents:\n  - { at: 10s, fail: link }\n",
+                "night.yaml:1:6: for: found 5 s, expected more: something happens at 10 s",
+            ),
+            (
+                "writesEvery: 3h\nevents:\n  - { at: 10s, fail: link }\n",
+                "night.yaml:1:14: writesEvery: expected at most 5s: outages are told by the writes",
+            ),
+        ] {
+            assert_eq!(parse(text).unwrap_err(), [says]);
+        }
         let wrong = parse("profile: galaxy\nevents: []\n").unwrap_err();
         assert!(
             wrong.iter().any(|w| w.contains("profile") && w.contains("metro, region, wan, conservative"))

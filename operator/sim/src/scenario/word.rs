@@ -176,7 +176,7 @@ pub fn time(what: &str, text: &str) -> Result<Duration, String> {
 
 /// `: did you mean X?`, when a name is near enough to a slip.
 fn meant<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> String {
-    let most = (wanted.chars().count() / 2).clamp(1, 3);
+    let most = (wanted.chars().count() / 3).clamp(1, 3);
     let near = names.map(|name| (distance(wanted, name), name)).filter(|(d, _)| *d <= most).min();
     near.map(|(_, name)| format!("; did you mean {name}?")).unwrap_or_default()
 }
@@ -249,6 +249,7 @@ mod tests {
             ("site=pairs@10s", vec!["\"pairs\"", "did you mean paris?", "paris, lyon"]),
             ("site=paris,lyon@10s", vec!["\"paris,lyon\"", "; name several one by one"]),
             ("site=berlin@10s", vec!["\"berlin\"", "expected a site of the policy (paris, lyon)"]),
+            ("site=madrid@10s", vec!["\"madrid\"", "expected a site of the policy (paris, lyon)"]),
             ("site@10s", vec!["site needs a site", "paris, lyon"]),
             ("link=paris@10s", vec!["link is about no single site"]),
             ("site=paris@soon", vec!["the time after @", "\"soon\"", "1m30s"]),
