@@ -44,6 +44,11 @@ fn codes(said: &Said) -> Vec<String> {
 
 #[test]
 fn files_are_checked_without_a_cluster() {
+    let empty = tempfile::NamedTempFile::new().unwrap();
+    let name = empty.path().display().to_string();
+    check(&[&name])
+        .fails(&[&format!("found no FailoverPolicy and no Move in {name}, expected at least one")]);
+
     let directory = tempfile::tempdir().unwrap();
     let found = |changes: &[(&str, &str, &str)], more: &[&str]| {
         let all = files(directory.path(), changes);

@@ -59,8 +59,8 @@ fn lasting(said: &Said) -> String {
                 ages = true;
             }
         }
-        if ages {
-            // A column is as wide as its ages.
+        if ages || words.contains(&"HEARD") {
+            // A column is as wide as its ages, under its name too.
             words.retain(|w| !w.is_empty());
         }
         words.join(" ")

@@ -80,6 +80,29 @@ fn a_policy_is_chosen_by_the_name_that_every_answer_prints() {
 }
 
 #[test]
+fn the_documented_scenario_is_played_to_a_good_end() {
+    let page = fs::read_to_string(repository().join("docs/simulate.md")).unwrap();
+    let text = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let scenario = written(directory.path(), "night.yaml", text);
+    let moves = "examples/move-failover.yaml";
+    let said = simulate(&["examples/shop.yaml", "--move", moves, "--scenario", &scenario]);
+    assert_eq!(said.code, 0, "{said:?}");
+    for words in [
+        "writes are acknowledged again, by lyon, 16 s after the last one",
+        "writes are acknowledged again, by paris, 2.7 s after the last one",
+        "none lost",
+        "shop/shop: every promise was held",
+    ] {
+        assert!(said.out.contains(words), "{words}: {}", said.out);
+    }
+    // The example of a Move in time is one, too.
+    let said =
+        simulate(&["examples/shop.yaml", "--fail", "site=paris@5s", "--move", &format!("{moves}@20s")]);
+    assert!(said.out.contains("2026-11-28-paris-lost (Failover): Done"), "{said:?}");
+}
+
+#[test]
 fn a_cut_link_moves_nothing() {
     told("link-cut", &["examples/shop.yaml", "--fail", "link@5s+30s"], 0);
 }
