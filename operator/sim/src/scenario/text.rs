@@ -41,6 +41,24 @@ pub fn head(policy: &Policy, scenario: &Scenario) -> String {
     out
 }
 
+/// How wide the sum of a run is: it is read in terminals, in files and in requests for changes.
+const WIDTH: usize = 100;
+
+/// A text in lines of at most so many characters, broken between words; a longer word has a line of its own.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(last) if last.chars().count() + 1 + word.chars().count() <= width => {
+                last.push(' ');
+                last.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 /// Adds a line.
 fn line(out: &mut String, what: std::fmt::Arguments<'_>) {
     // Writing to a String cannot fail.
@@ -107,7 +125,11 @@ impl Played {
     fn sum(&self, out: &mut String) {
         let a = &self.account;
         out.push('\n');
-        let mut row = |name: &str, text: String| line(out, format_args!("{name:<13} {text}"));
+        let mut row = |name: &str, text: String| {
+            for (i, part) in wrapped(&text, WIDTH - 14).iter().enumerate() {
+                line(out, format_args!("{:<13} {part}", if i == 0 { name } else { "" }));
+            }
+        };
         let moved = match (a.has_moved(), a.active == a.active_before) {
             (false, _) => format!("{}, as before", a.active),
             (true, false) => format!("{}, before it was {}", a.active, a.active_before),
@@ -198,18 +220,20 @@ impl Played {
         let width = |text: fn(&Judgement) -> &str| {
             self.promises.iter().map(|p| text(p).chars().count()).max().unwrap_or_default()
         };
-        let (names, measured) = (width(|p| p.name), width(|p| &p.measured).min(60));
+        let (names, measured) = (width(|p| p.name), width(|p| &p.measured).min(44));
         for p in &self.promises {
-            line(
-                out,
-                format_args!(
-                    "  {:<names$}  {:<12}  {:<measured$}  {}",
-                    p.name,
-                    p.promised.word(),
-                    p.measured,
-                    p.bound
-                ),
-            );
+            let head = format!("  {:<names$}  {:<12}  ", p.name, p.promised.word());
+            let short = format!("{head}{:<measured$}  {}", p.measured, p.bound);
+            if short.chars().count() <= WIDTH {
+                line(out, format_args!("{short}"));
+                continue;
+            }
+            // What does not fit beside what was measured stands below it.
+            let indent = head.chars().count();
+            let below = [&p.measured, &p.bound].map(|text| wrapped(text, WIDTH - indent)).concat();
+            for (i, part) in below.iter().enumerate() {
+                line(out, format_args!("{:<indent$}{part}", if i == 0 { &*head } else { "" }));
+            }
         }
     }
 
@@ -334,4 +358,17 @@ fn ms(d: Duration) -> u64 {
 /// A time of the story: seconds with milliseconds.
 fn clock(at: Duration) -> String {
     format!("{:>9.3} s", at.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::wrapped;
+
+    #[test]
+    fn a_long_text_is_broken_between_words_and_nowhere_else() {
+        assert_eq!(wrapped("a bc def", 4), ["a bc", "def"]);
+        assert_eq!(wrapped("abcdef g", 3), ["abcdef", "g"]);
+        assert_eq!(wrapped("short", 80), ["short"]);
+        assert_eq!(wrapped("", 80), [""]);
+    }
 }
