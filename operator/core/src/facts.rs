@@ -75,7 +75,8 @@ pub enum Following {
     Broken(String),
 }
 
-/// How the replica behind `report` follows; `None`: it is a primary, or nothing is known of its receiver.
+/// How the replica behind `report` follows; `None`: it is a primary, or nothing is known of its receiver or of a primary
+/// behind it.
 pub fn following(report: &Report) -> Option<Following> {
     match &report.state {
         ServerState::Standby { .. } => {}
@@ -90,6 +91,10 @@ pub fn following(report: &Report) -> Option<Following> {
     };
     if !upstream.streams() {
         return Some(Following::Broken(format!("its receiver is {}", upstream.status)));
+    }
+    if report.sends_its_own(upstream) {
+        // Its source is itself a standby: what the next primary writes is not known here yet.
+        return None;
     }
     let end = upstream.reported_end.max(positions.receive);
     Some(Following::Streaming {

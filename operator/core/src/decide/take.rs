@@ -247,8 +247,7 @@ pub(super) fn veto(s: &Situation<'_>, policy: &Policy) -> Vec<Gate> {
         let (Some(report), Some(seen)) = (view.guard.value(), view.guard.age()) else { continue };
         let Some(p) = &report.positions else { continue };
         let Some(upstream) = p.upstream.as_ref().filter(|u| u.streams()) else { continue };
-        // Only this copy ever wrote on the timeline on which it was a primary: what sends it is a standby too.
-        if report.stopped.as_ref().is_some_and(|own| own.clean && upstream.timeline == Some(own.timeline)) {
+        if report.sends_its_own(upstream) {
             continue;
         }
         let Some(message) = upstream.message_age else {

@@ -257,6 +257,14 @@ pub struct Report {
     pub notes: Vec<String>,
 }
 
+impl Report {
+    /// Whether `upstream` sends what this copy wrote itself until it stopped cleanly: only this copy ever wrote on that
+    /// timeline, and a server that is promoted leaves it, so that the sender is a standby too.
+    pub fn sends_its_own(&self, upstream: &UpstreamView) -> bool {
+        self.stopped.as_ref().is_some_and(|own| own.clean && upstream.timeline == Some(own.timeline))
+    }
+}
+
 /// What the server beside the guard is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "camelCase")]

@@ -187,7 +187,6 @@ impl World {
             reflector: Reflector::default(),
             shown: BTreeMap::new(),
             intents: VecDeque::new(),
-            stopped: None,
             chance: Chance::of(self.seed, &format!("operator {number}")),
             starts: 0,
             started: Moment(0),

@@ -113,8 +113,6 @@ pub struct Operator {
     pub shown: BTreeMap<PolicyKey, Shown>,
     /// What its journal says it was about to do.
     pub intents: VecDeque<String>,
-    /// Why it stopped for good.
-    pub stopped: Option<String>,
     /// Chance.
     pub chance: Chance,
     /// How often it was started.
@@ -129,6 +127,8 @@ pub struct Operator {
 
 /// How many intents of the journal the judge looks back on.
 const INTENTS: usize = 64;
+/// How soon a process that has ended by itself is started again: what a kubelet makes of it after some tries.
+const CRASH_LOOP: Duration = Duration::from_secs(10);
 /// How long a call to the own API server takes.
 const API: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(8));
 /// How long a look with its questions takes.
@@ -342,8 +342,10 @@ impl World {
                 self.transcript.journal(self.now, site, &entry);
             }
             Command::Stop { reason } => {
-                self.operators[op].stopped = Some(reason);
+                let site = self.sites[self.operators[op].site].name.clone();
+                self.transcript.fact(self.now, &site, &reason);
                 self.operator_dies(op);
+                self.later(CRASH_LOOP, Happening::OperatorStarts(op));
             }
         }
     }

@@ -191,13 +191,10 @@ impl World {
         }
     }
 
-    /// It is started again some time later, unless it stopped for good.
+    /// It is started again some time later.
     pub(crate) fn restart_operator(&mut self, op: usize) {
-        if self.operators[op].stopped.is_none() {
-            let wait =
-                self.operators[op].chance.between(Duration::from_millis(700), Duration::from_millis(2500));
-            self.later(wait, Happening::OperatorStarts(op));
-        }
+        let wait = self.operators[op].chance.between(Duration::from_millis(700), Duration::from_millis(2500));
+        self.later(wait, Happening::OperatorStarts(op));
     }
 
     /// A clock was set to another rate: the next tick is another moment.
