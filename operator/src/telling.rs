@@ -31,7 +31,7 @@ pub struct Progress {
 /// How long nothing is said, and how often something is said then.
 pub const SILENT_FOR: Duration = Duration::from_secs(2);
 /// How often something is said at least, where each word stays.
-const SELDOM: Duration = Duration::from_secs(60);
+const SELDOM: Duration = Duration::from_mins(1);
 
 impl Progress {
     /// Something about this begins.

@@ -13,11 +13,8 @@ const INDENT: &str = "             ";
 
 /// The whole plan.
 pub fn whole(plan: &Plan) -> String {
-    let mut text = written(plan, "When it is merged:");
-    if plan.changes {
-        text.push_str(&format!("\nHeld against {}.\n", plan.against));
-    }
-    text
+    let text = written(plan, "When it is merged:");
+    if plan.changes { format!("{text}\nHeld against {}.\n", plan.against) } else { text }
 }
 
 /// The whole plan; `when` is what stands before what happens at once.
