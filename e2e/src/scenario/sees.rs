@@ -123,9 +123,8 @@ impl Scene<'_> {
     pub async fn knows_of_a_loss(&self, site: Place, least: u64) -> Result<()> {
         let blocks = |v: &View| {
             let found = v.status.gates.iter().find(|g| g.name == "loss").context("it is not asked")?;
-            let words = found.message.split(" bytes known").next().unwrap_or_default();
-            let known = words.rsplit(' ').next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
-            let blocks = found.verdict == GateVerdict::Block && known >= least;
+            let known = bytes_told(&found.message).unwrap_or_default();
+            let blocks = found.verdict == GateVerdict::Block && known >= least as f64;
             ensure!(blocks, "it says: {}", found.message);
             Ok(found.message.clone())
         };
@@ -317,5 +316,30 @@ impl Scene<'_> {
             self.note(&format!("{site} refuses {commit:.8}: {named}"));
         }
         Ok(())
+    }
+}
+
+/// The bytes that a loss gate tells: `loss: 2 MiB and what was written in 71.8 s (needed: …`.
+fn bytes_told(message: &str) -> Option<f64> {
+    let (before, _) = message.split_once(" and what was written in ")?;
+    let mut words = before.rsplit(' ');
+    let unit = words.next()?;
+    let number: f64 = words.next()?.parse().ok()?;
+    let power = ["B", "KiB", "MiB", "GiB", "TiB"].iter().position(|u| *u == unit)?;
+    Some(number * 1024_f64.powi(i32::try_from(power).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes_told;
+
+    #[test]
+    fn the_bytes_of_a_loss_gate_are_read_with_their_unit() {
+        let told = |words: &str| {
+            bytes_told(&format!("loss: {words} (needed: at most 64 KiB and what was written in 2 s)"))
+        };
+        assert_eq!(told("1.5 MiB and what was written in 71.8 s"), Some(1.5 * 1024.0 * 1024.0));
+        assert_eq!(told("12 B and what was written in 2 s"), Some(12.0));
+        assert_eq!(told("an unknown number of bytes and what was written in an unknown time"), None);
     }
 }
