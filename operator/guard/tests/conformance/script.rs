@@ -41,7 +41,7 @@ pub(crate) enum Wants {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sees {
     Open,
-    /// A standby that reads and receives.
+    /// A standby that reads, receives, and has all that it was told of.
     Streams,
     /// A standby that lets clients read, whether it receives or not.
     Standby,
@@ -173,8 +173,12 @@ impl Desk {
 /// reported when the waiting began.
 pub(crate) fn shows(report: &Report, sees: Sees, other: Option<&Report>, before: &str) -> bool {
     // The first message of a stream comes a moment after its beginning, and only with it the primary's end is known.
-    let upstream = report.positions.as_ref().and_then(|p| p.upstream.as_ref());
-    let streams = upstream.is_some_and(|u| u.streams() && u.reported_end.is_some());
+    // What a clone's primary wrote meanwhile is on its way then: the last reading before a stop must not be of that moment.
+    let streams = report.positions.as_ref().is_some_and(|p| {
+        p.upstream
+            .as_ref()
+            .is_some_and(|u| u.streams() && u.reported_end.is_some() && p.held() >= u.reported_end)
+    });
     let standby = report.state == ServerState::Standby { open: true };
     match sees {
         Sees::Open => report.state == ServerState::Primary { open: true },
