@@ -188,12 +188,21 @@ fn said(
     }
     let lives = s.lives(name) == Some(true);
     let age = if lives { s.silent_for(name).map_or(*age, |silent| silent.min(*age)) } else { *age };
-    // A primary knows of a lag that the replica cannot know of while the line is slow.
-    let known_here = |n: &ItemName| {
+    // A primary knows of a lag that the replica cannot know of while the line is slow; and who is not connected to it does
+    // not follow it, whatever its operator said before it was cut off from its own cluster.
+    let primary = |n: &ItemName| {
         let report = s.seen.databases.get(n).and_then(|d| d.guard.value())?;
-        report.replicas.get(&slot_of(name)).map(|b| b.bytes)
+        (matches!(report.state, ServerState::Primary { .. }) && report.positions.is_some()).then_some(report)
     };
-    let lag_of = |n: &ItemName| known_here(n).max(Some(*value.lag_bytes.get(n)?));
+    let known_here = |n: &ItemName| primary(n)?.replicas.get(&slot_of(name)).map(|b| b.bytes);
+    let gone = |n: &ItemName| {
+        let counts = record.is_some_and(|r| r.active == *s.me) && !forgets("who is not connected does not follow");
+        counts && primary(n).is_some() && known_here(n).is_none()
+    };
+    let lag_of = |n: &ItemName| {
+        let said = *value.lag_bytes.get(n)?;
+        if gone(n) { None } else { known_here(n).max(Some(said)) }
+    };
     let bytes = worst(databases.iter().map(|n| lag_of(n)));
     let broken = databases.iter().find_map(|n| value.not_streaming.get_key_value(*n));
     let lag = Lag { bytes, age_ms: bytes.map(|_| Millis::from(age).0) };

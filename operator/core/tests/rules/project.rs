@@ -57,6 +57,8 @@ fn hold(mut given: Given) -> Given {
     "paris writes (epoch 1); lyon follows, 1.2 MiB behind.")]
 #[case::lag_unknown(Given::at("paris").record(steady()).facts("lyon", |f| f.lag_bytes.clear()),
     "paris writes (epoch 1); lyon lives, its lag is not known.")]
+#[case::not_connected_whatever_it_said_before(not_connected(),
+    "paris writes (epoch 1); lyon lives, its lag is not known.")]
 #[case::link_cut(
     link_cut(),
     "paris writes (epoch 1); lyon lives and does not stream (main: it receives nothing from its primary)."
@@ -119,8 +121,17 @@ fn link_cut() -> Given {
     })
 }
 
+/// Lyon says that it streams, and is not connected to paris' database.
+fn not_connected() -> Given {
+    let mut report = primary(10);
+    report.replicas.remove("bascule_lyon");
+    Given::at("paris").record(steady()).report(report)
+}
+
 fn lag(bytes: u64) -> Given {
-    Given::at("paris").record(steady()).facts("lyon", |f| {
+    let mut report = primary(10);
+    report.replicas.insert("bascule_lyon".to_owned(), Behind { bytes, time: None });
+    Given::at("paris").record(steady()).report(report).facts("lyon", |f| {
         f.lag_bytes.insert(item("main"), bytes);
     })
 }
@@ -250,6 +261,9 @@ fn knows_no_site() -> Given {
 #[case::no_other_site_is_known(knows_no_site(), "ReplicationHealthy", None, "SitesUnknown")]
 #[case::no_other_site_is_known_to_live(knows_no_site(), "SitesReachable", None, "SitesUnknown")]
 #[case::lag_unknown(Given::at("paris").record(steady()).facts("lyon", |f| f.lag_bytes.clear()), "ReplicationHealthy", None, "LagUnknown")]
+#[case::not_connected(not_connected(), "ReplicationHealthy", None, "LagUnknown")]
+#[case::failover_not_connected(not_connected(), "FailoverPossible", None, "LagUnknown")]
+#[case::switchover_not_connected(not_connected(), "SwitchoverPossible", None, "LagUnknown")]
 #[case::a_silent_site_s_lag(Given::at("paris").record(steady()).silent("lyon", 60_000), "ReplicationHealthy", None, "LagUnknown")]
 #[case::a_stopped_primary_s_replica(Given::at("paris").record(steady()).report(dead(10)), "ReplicationHealthy", Some(false), "NoPrimary")]
 #[case::what_was_said_in_an_earlier_hold(Given::at("paris").record(steady()).facts("lyon", |f| f.marks = Some(bascule_core::observation::Marks { generation: 0, epoch: 0, serial: 9 })), "ReplicationHealthy", None, "LagUnknown")]

@@ -1,7 +1,9 @@
 //! A database with its guard, which does at once what it is told, under the guard's rules of grants and locks.
 
+use std::collections::BTreeMap;
+
 use bascule_core::guard::wire::{
-    Cluster, ClusterState, Disk, HighWater, Positions, Report, ServerState, Stopped, UpstreamView,
+    Behind, Cluster, ClusterState, Disk, HighWater, Positions, Report, ServerState, Stopped, UpstreamView,
 };
 use bascule_core::plan::DatabaseRole;
 use bascule_core::position::{Lsn, SystemId, Timeline};
@@ -27,6 +29,8 @@ pub struct Database {
     pub streams: bool,
     /// The end of its primary's log, as last heard.
     pub upstream_end: u64,
+    /// Who is connected to it.
+    pub replicas: BTreeMap<String, Behind>,
     pub grant_until: Option<u64>,
     serial: u64,
     locked: Option<u64>,
@@ -55,6 +59,7 @@ impl Database {
             replays_until: None,
             streams: false,
             upstream_end: 0,
+            replicas: BTreeMap::new(),
             grant_until: None,
             serial: 0,
             locked: None,
@@ -233,7 +238,7 @@ impl Database {
                 }),
                 age: Millis(0),
             }),
-            replicas: std::collections::BTreeMap::new(),
+            replicas: self.replicas.clone(),
             stopped: self.stopped.clone(),
             checkpointed: self.checkpointed,
             opened_epoch: self.opened_epoch,

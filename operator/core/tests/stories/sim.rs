@@ -9,6 +9,7 @@ use bascule_core::ballot::silence::Observer;
 use bascule_core::check::check;
 use bascule_core::decide::{Installation, PolicySeen, Situation, decide, note};
 use bascule_core::facts::{SCHEMA, SiteFacts};
+use bascule_core::guard::wire::{Behind, slot_of};
 use bascule_core::loss::LastContact;
 use bascule_core::memory::Memory;
 use bascule_core::moves::Move;
@@ -22,7 +23,7 @@ use bascule_core::policy::Policy;
 use bascule_core::position::Lsn;
 use bascule_core::project::project;
 use bascule_core::record::Record;
-use bascule_core::time::Boottime;
+use bascule_core::time::{Boottime, Millis};
 use bascule_core::timing::Profile;
 use jiff::Timestamp;
 
@@ -327,6 +328,15 @@ impl Sim {
                     reported_at: ms(now),
                 });
             }
+        }
+        let connected: BTreeMap<String, Behind> = self
+            .sites
+            .iter()
+            .filter(|s| s.db.streams)
+            .map(|s| (slot_of(&s.name), Behind { bytes: 0, time: Some(Millis(0)) }))
+            .collect();
+        for s in &mut self.sites {
+            s.db.replicas = if s.db.writes() { connected.clone() } else { BTreeMap::new() };
         }
     }
 

@@ -1,7 +1,7 @@
 //! What guards report.
 
 use bascule_core::guard::wire::{
-    Cluster, ClusterState, Disk, HighWater, Positions, Report, ServerState, Stopped, UpstreamView,
+    Behind, Cluster, ClusterState, Disk, HighWater, Positions, Report, ServerState, Stopped, UpstreamView,
 };
 use bascule_core::position::{Lsn, SystemId, Timeline};
 use bascule_core::time::Millis;
@@ -42,7 +42,7 @@ fn report(serial: u64, state: ServerState, disk: Disk) -> Report {
     }
 }
 
-/// An open primary.
+/// An open primary, with the other site's replica connected, whichever that is.
 pub fn primary(serial: u64) -> Report {
     let mut r = report(
         serial,
@@ -50,6 +50,8 @@ pub fn primary(serial: u64) -> Report {
         cluster(ClusterState::InProduction, false, Lsn(0x200_0028)),
     );
     r.opened_epoch = Some(1);
+    let keeps_up = Behind { bytes: 0, time: Some(Millis(0)) };
+    r.replicas = ["bascule_paris", "bascule_lyon"].map(|slot| (slot.to_owned(), keeps_up)).into();
     r.positions = Some(Positions {
         timeline: Some(Timeline(1)),
         flush: Some(Lsn(0x2FF_0000)),
