@@ -1,4 +1,5 @@
-//! Health and metrics over HTTP, for whoever can reach the port: a kubelet, Prometheus, and those who mean harm.
+//! Health, metrics and the answer to a proxy's check over HTTP, for whoever can reach the port: a kubelet, Prometheus,
+//! `HAProxy`, and those who mean harm.
 //!
 //! Nobody is asked who he is, so everything is bounded: connections, headers, and the time of each of both. What is
 //! open here must not take the descriptors and the memory that the lease of this site hangs on.
@@ -10,17 +11,18 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bascule_adapters::strangers::{Stranger, Strangers};
-use bascule_engine::run::Pulse;
+use bascule_core::name::PolicyKey;
+use bascule_engine::run::{Asked, Pulse};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::metrics::{Metrics, Now};
 
@@ -29,7 +31,7 @@ use crate::metrics::{Metrics, Now};
 const HANGS: Duration = Duration::from_secs(30);
 
 /// How many connections may be open: one beyond them closes the oldest.
-const CONNECTIONS: usize = 64;
+pub const CONNECTIONS: usize = 64;
 
 /// How long a request's head may take, and how long a connection may wait for the next request.
 const HEAD: Duration = Duration::from_secs(5);
@@ -43,6 +45,9 @@ const HEAD_BYTES: usize = 16 << 10;
 /// How many headers a request may have.
 const HEADERS: usize = 64;
 
+/// How long a proxy's question may wait for the engine: the proxy's own patience is shorter still.
+const PROXY: Duration = Duration::from_secs(1);
+
 /// How long to wait when no connection can be accepted: one that closes makes room.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
@@ -51,6 +56,8 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 pub struct Shared {
     /// How the engine is doing.
     pub pulse: watch::Receiver<Pulse>,
+    /// Asks the engine whether a proxy may send writes here.
+    pub proxies: mpsc::Sender<Asked>,
     /// The operator's metrics.
     pub metrics: Arc<Metrics>,
     /// How many Events of Kubernetes were lost.
@@ -59,7 +66,7 @@ pub struct Shared {
     pub journal_lost: Arc<AtomicU64>,
 }
 
-/// Serves `/healthz`, `/readyz` and `/metrics` until the process ends.
+/// Serves `/healthz`, `/readyz`, `/metrics` and `/primary/NAMESPACE/POLICY` until the process ends.
 pub async fn serve(listen: SocketAddr, shared: Shared) -> anyhow::Result<()> {
     let listener =
         TcpListener::bind(listen).await.with_context(|| format!("--http-listen {listen} cannot be used"))?;
@@ -72,6 +79,8 @@ async fn accept(listener: TcpListener, shared: Shared) {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_text))
+        // Not every proxy asks by GET.
+        .route("/primary/{namespace}/{policy}", get(primary).options(primary))
         .with_state(shared);
     let room = Strangers::room_for(CONNECTIONS);
     loop {
@@ -130,6 +139,34 @@ async fn readyz(State(shared): State<Shared>) -> Response {
     }
 }
 
+/// Whether a proxy may send the writes of a policy's clients to this site now: 200, or 503 with the reason. An engine that
+/// does not answer says no.
+async fn primary(State(shared): State<Shared>, Path((namespace, name)): Path<(String, String)>) -> Response {
+    let policy = match PolicyKey::new(namespace, name) {
+        Ok(policy) => policy,
+        Err(why) => {
+            return (StatusCode::NOT_FOUND, format!("expected /primary/NAMESPACE/POLICY: {why}\n"))
+                .into_response();
+        }
+    };
+    takes_writes(&shared.proxies, policy, PROXY).await
+}
+
+async fn takes_writes(proxies: &mpsc::Sender<Asked>, policy: PolicyKey, within: Duration) -> Response {
+    let (answer, answered) = oneshot::channel();
+    let ask = async {
+        proxies.send(Asked { policy, answer }).await.ok()?;
+        answered.await.ok()
+    };
+    let why = match tokio::time::timeout(within, ask).await {
+        Ok(Some(Ok(()))) => return (StatusCode::OK, "takes writes\n").into_response(),
+        Ok(Some(Err(why))) => format!("takes no writes: {why}\n"),
+        Ok(None) => "the engine has ended\n".to_owned(),
+        Err(_) => format!("the engine has not answered within {within:?}\n"),
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
+}
+
 async fn metrics_text(State(shared): State<Shared>) -> Response {
     let now = Now {
         pulse: *shared.pulse.borrow(),
@@ -157,6 +194,7 @@ mod tests {
         let (sender, pulse) = watch::channel(pulse);
         let shared = Shared {
             pulse,
+            proxies: mpsc::channel(1).0,
             metrics: Arc::new(Metrics::new()),
             events_lost: Arc::default(),
             journal_lost: Arc::new(AtomicU64::new(2)),
@@ -215,5 +253,51 @@ mod tests {
         {
             assert!(text.lines().any(|l| l == line), "{line}: {text}");
         }
+    }
+
+    /// An engine that answers every proxy the same.
+    fn says(answer: Result<(), String>) -> Shared {
+        let (_, mut shared) = shared(Pulse::default());
+        let (proxies, mut asked) = mpsc::channel::<Asked>(1);
+        shared.proxies = proxies;
+        tokio::spawn(async move {
+            while let Some(ask) = asked.recv().await {
+                assert_eq!(ask.policy.to_string(), "shop/orders");
+                ask.answer.send(answer.clone()).unwrap();
+            }
+        });
+        shared
+    }
+
+    async fn asked_for(shared: Shared, namespace: &str, name: &str) -> (StatusCode, String) {
+        body(primary(State(shared), Path((namespace.to_owned(), name.to_owned()))).await).await
+    }
+
+    #[tokio::test]
+    async fn a_proxy_gets_200_while_writes_are_taken_and_503_with_the_reason_while_not() {
+        let (status, text) = asked_for(says(Ok(())), "shop", "orders").await;
+        assert_eq!((status, text.as_str()), (StatusCode::OK, "takes writes\n"));
+        let no = says(Err("lyon is active".to_owned()));
+        let (status, text) = asked_for(no, "shop", "orders").await;
+        assert_eq!(
+            (status, text.as_str()),
+            (StatusCode::SERVICE_UNAVAILABLE, "takes no writes: lyon is active\n")
+        );
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_does_not_answer_a_proxy_says_no() {
+        let (proxies, _nobody_reads) = mpsc::channel::<Asked>(1);
+        let policy = PolicyKey::new("shop", "orders").unwrap();
+        let (status, text) = body(takes_writes(&proxies, policy, Duration::from_millis(5)).await).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(text.contains("not answered within 5ms"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_path_that_names_no_policy_is_told_how_it_has_to_look() {
+        let (status, text) = asked_for(says(Ok(())), "Shop", "orders").await;
+        assert_eq!(status, StatusCode::NOT_FOUND);
+        assert!(text.contains("/primary/NAMESPACE/POLICY"), "{text}");
     }
 }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use bascule_core::name::PolicyKey;
 use bascule_core::time::Boottime;
 
 use crate::brain::{Brain, Command, Event, Found, Identity, Look};
@@ -33,6 +34,17 @@ pub struct Incoming {
     pub guards: mpsc::Receiver<GuardEvent>,
     /// From the people.
     pub intent: mpsc::Receiver<Intent>,
+    /// From proxies.
+    pub proxies: mpsc::Receiver<Asked>,
+}
+
+/// A proxy asks whether it may send writes of a policy's clients to this site.
+#[derive(Debug)]
+pub struct Asked {
+    /// Which policy's.
+    pub policy: PolicyKey,
+    /// Where the answer goes: [`Brain::takes_writes`] of that moment.
+    pub answer: oneshot::Sender<Result<(), String>>,
 }
 
 /// Why the engine ended.
@@ -120,6 +132,13 @@ pub async fn run(
                 Err(e) => return Ended::Died(e.to_string()),
             },
             () = tokio::time::sleep(wait) => Some(Event::Tick),
+            Some(asked) = incoming.proxies.recv() => {
+                let now = runner.ports.clock.now();
+                // Who has gone meanwhile needs no answer.
+                let _ = asked.answer.send(brain.takes_writes(&asked.policy, now));
+                // However many ask, what is due comes first.
+                (now >= brain.next_tick()).then_some(Event::Tick)
+            }
         };
     }
 }
@@ -144,7 +163,7 @@ impl Runner {
     ) {
         let arbiter = Arc::clone(&self.ports.arbiter);
         let deadline = self.id.installation.timing.tq() * 4;
-        let (start, started) = tokio::sync::oneshot::channel::<i64>();
+        let (start, started) = oneshot::channel::<i64>();
         tasks.spawn(async move {
             let listed = arbiter.list(deadline).await;
             if let Ok(listed) = &listed {

@@ -520,3 +520,52 @@ fn a_site_answers_nothing_while_it_does_not_know_what_became_of_its_own_write() 
     desk.run(20_000);
     assert!(last_facts(&desk).marks.is_some(), "the others wait for it");
 }
+
+#[test]
+fn a_proxy_is_told_to_send_writes_while_the_lease_lasts_and_the_database_is_open() {
+    let mut desk = running();
+    let takes = |desk: &Desk| desk.brain.takes_writes(&key(), desk.now);
+    assert_eq!(takes(&desk).unwrap_err(), "main: its guard is not connected");
+    desk.connect(1, "main-0", "b1");
+    desk.ask(1, report("b1", ServerState::Standby { open: true }));
+    assert!(takes(&desk).unwrap_err().starts_with("main: its server is a replica"), "{:?}", takes(&desk));
+    desk.asks(1, &report("b1", ServerState::Primary { open: false }), 300);
+    assert!(takes(&desk).is_err(), "open for nobody yet");
+    desk.asks(1, &report("b1", OPEN), 300);
+    assert_eq!(takes(&desk), Ok(()));
+    // A connection that is lost and comes back cuts nobody off.
+    desk.gone(1);
+    desk.run(100);
+    assert_eq!(takes(&desk), Ok(()));
+    desk.run(u64::try_from(desk.timing.r().as_millis()).unwrap());
+    assert_eq!(takes(&desk).unwrap_err(), "main: its guard is not connected");
+}
+
+#[test]
+fn a_proxy_is_told_of_a_guard_that_has_fallen_silent() {
+    let mut desk = running();
+    desk.connect(1, "main-0", "b1");
+    desk.asks(1, &report("b1", OPEN), 300);
+    desk.run(u64::try_from(desk.timing.r().as_millis()).unwrap());
+    let why = desk.brain.takes_writes(&key(), desk.now).unwrap_err();
+    assert!(why.starts_with("main: its guard has said nothing for "), "{why}");
+}
+
+#[test]
+fn a_proxy_is_sent_away_when_the_lease_has_lapsed_or_another_site_is_active_or_the_policy_is_not_known() {
+    let mut desk = running();
+    desk.connect(1, "main-0", "b1");
+    desk.asks(1, &report("b1", OPEN), 300);
+    let lapsed = desk.now + desk.timing.r() * 2;
+    assert_eq!(
+        desk.brain.takes_writes(&key(), lapsed).unwrap_err(),
+        "this site's lease was not renewed in time"
+    );
+    let other = bascule_core::name::PolicyKey::new("shop", "other").unwrap();
+    let why = desk.brain.takes_writes(&other, desk.now).unwrap_err();
+    assert_eq!(why, "no valid policy shop/other is known in paris");
+    let mut elsewhere = record(Profile::Metro);
+    elsewhere.active = site("lyon");
+    let desk = Desk::running(Profile::Metro, elsewhere, Some(policy()));
+    assert_eq!(desk.brain.takes_writes(&key(), desk.now).unwrap_err(), "lyon is active");
+}

@@ -30,6 +30,7 @@ impl Port {
         });
         let shared = Shared {
             pulse,
+            proxies: mpsc::channel(1).0,
             metrics: Arc::new(Metrics::new()),
             events_lost: Arc::default(),
             journal_lost: Arc::default(),

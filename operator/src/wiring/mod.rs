@@ -153,8 +153,10 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         metrics: Arc::clone(&metrics),
     };
     let (pulse_in, pulse) = watch::channel(Pulse::default());
+    let (proxies_in, proxies) = mpsc::channel(crate::serve::CONNECTIONS);
     let asked = crate::serve::Shared {
         pulse,
+        proxies: proxies_in,
         metrics: Arc::clone(&metrics),
         events_lost,
         journal_lost: journal.losses(),
@@ -169,7 +171,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         journal: Arc::new(CountingJournal { file: journal, metrics }),
     };
     let id = Identity { site: settings.site, question, installation: settings.installation };
-    let incoming = Incoming { guards: guards_out, intent: intent_out };
+    let incoming = Incoming { guards: guards_out, intent: intent_out, proxies };
     let engine = run::run(id, ports, incoming, pulse_in);
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .context("SIGTERM cannot be waited for")?;

@@ -88,7 +88,7 @@ fn database_blockers(name: &ItemName, view: &DatabaseView, active: bool, found: 
 }
 
 /// The state of a server in words.
-pub(crate) fn state_words(state: &ServerState) -> String {
+pub fn state_words(state: &ServerState) -> String {
     match state {
         ServerState::Down => "down".to_owned(),
         ServerState::Starting { .. } => "starting".to_owned(),

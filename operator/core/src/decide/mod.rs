@@ -36,7 +36,7 @@ mod take;
 mod withdraw;
 mod witness;
 
-pub(crate) use eligible::state_words;
+pub use eligible::state_words;
 pub use note::note;
 pub use situation::{Installation, PolicySeen, Situation};
 pub(crate) use take::said_behind;

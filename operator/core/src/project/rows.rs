@@ -196,7 +196,8 @@ fn said(
     };
     let known_here = |n: &ItemName| primary(n)?.replicas.get(&slot_of(name)).map(|b| b.bytes);
     let gone = |n: &ItemName| {
-        let counts = record.is_some_and(|r| r.active == *s.me) && !forgets("who is not connected does not follow");
+        let counts =
+            record.is_some_and(|r| r.active == *s.me) && !forgets("who is not connected does not follow");
         counts && primary(n).is_some() && known_here(n).is_none()
     };
     let lag_of = |n: &ItemName| {

@@ -57,8 +57,10 @@ fn hold(mut given: Given) -> Given {
     "paris writes (epoch 1); lyon follows, 1.2 MiB behind.")]
 #[case::lag_unknown(Given::at("paris").record(steady()).facts("lyon", |f| f.lag_bytes.clear()),
     "paris writes (epoch 1); lyon lives, its lag is not known.")]
-#[case::not_connected_whatever_it_said_before(not_connected(),
-    "paris writes (epoch 1); lyon lives, its lag is not known.")]
+#[case::not_connected_whatever_it_said_before(
+    not_connected(),
+    "paris writes (epoch 1); lyon lives, its lag is not known."
+)]
 #[case::link_cut(
     link_cut(),
     "paris writes (epoch 1); lyon lives and does not stream (main: it receives nothing from its primary)."

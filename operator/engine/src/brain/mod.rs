@@ -17,6 +17,7 @@ mod looks;
 mod policy;
 mod told;
 mod trouble;
+mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
