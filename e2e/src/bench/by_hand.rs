@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 
 use super::client::{Before, Change, Seen, back, moved, writes};
@@ -123,7 +123,7 @@ touch data/standby.signal",
         let mut phases = BTreeMap::new();
         let promote = "select pg_promote(false)";
         let seen = match act {
-            Act::Planned | Act::Effect => {
+            Act::Planned => {
                 // Before the pause, as everybody does who knows how.
                 sql::execute(&sql::superuser(from.address(), PORT, "postgres").await?, "checkpoint").await?;
                 let before = Before::now();
@@ -137,7 +137,7 @@ touch data/standby.signal",
                 let before = Before::now();
                 self.world.signal_guest(from, NAME, Signal::SIGKILL)?;
                 sql::execute(&standby, promote).await?;
-                let seen = back(client, before).await?;
+                let seen = back(client, before, None).await?;
                 self.world.guest_ended(from, NAME, SERVER)?;
                 seen
             }
@@ -148,6 +148,7 @@ touch data/standby.signal",
                 sql::execute(&standby, promote).await?;
                 moved(client, before, from, to).await?
             }
+            other => bail!("nobody does {other:?} by hand"),
         };
         self.active = to;
         Ok((from, seen, phases))

@@ -1,4 +1,4 @@
-//! The one client of every series, and what it saw of a change.
+//! The one client of every series, straight to the databases, through a proxy, or by a name, and what it saw of a change.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,21 +15,40 @@ use crate::world::Place;
 pub(super) const BACK: Duration = Duration::from_mins(2);
 /// How long the client may take until it writes at all.
 const BEGINS: Duration = Duration::from_secs(30);
-/// Workers that write.
-const WRITERS: usize = 4;
+/// How many of it work at once.
+const WORKERS: usize = 4;
 
 /// Sessions straight to both databases, so that neither DNS nor a proxy is part of the figure.
 pub(super) async fn writes(databases: Vec<Database>, at: Place) -> Result<Client> {
+    begin(Target::Databases(databases), Kind::Write, at.name()).await
+}
+
+/// Sessions through a proxy.
+pub(super) async fn writes_through(proxy: Database) -> Result<Client> {
+    let name = proxy.site.clone();
+    begin(Target::Databases(vec![proxy]), Kind::Write, &name).await
+}
+
+/// Users of the web application, who find it by its published name and write, or read.
+pub(super) async fn uses(published: Target, kind: Kind, at: Place) -> Result<Client> {
+    begin(published, kind, at.name()).await
+}
+
+async fn begin(target: Target, kind: Kind, at: &str) -> Result<Client> {
+    let (writers, readers) = match kind {
+        Kind::Write => (WORKERS, 0),
+        Kind::Read => (0, WORKERS),
+    };
     let options = ClientOptions {
-        target: Target::Databases(databases),
-        writers: WRITERS,
-        readers: 0,
+        target,
+        writers,
+        readers,
         pace: Duration::from_millis(2),
         // As a pool would: thousands of refused connections a second would only measure the machine.
         retry: Duration::from_millis(20),
     };
     let client = Client::start(&options);
-    client.all_work_at(Kind::Write, at.name(), Stamp::now(), BEGINS).await?;
+    client.all_work_at(kind, at, Stamp::now(), BEGINS).await?;
     Ok(client)
 }
 
@@ -64,8 +83,8 @@ impl Before {
 pub(super) struct Seen {
     /// Milliseconds from the event to the first write afterwards.
     pub(super) ms: f64,
-    /// Milliseconds from the last write before to the first write after.
-    pub(super) pause: f64,
+    /// Milliseconds from the last write before to the first write after; of reads nothing is said.
+    pub(super) pause: Option<f64>,
     /// The site of the first write afterwards.
     pub(super) at: Place,
     /// Everything the client did.
@@ -111,19 +130,28 @@ pub(super) async fn moved(client: Client, before: Before, from: Place, to: Place
     let shares = shares(before);
     let history = client.stop().await;
     let last = history.last_at(Kind::Write, from.name(), first.end).context("no write at the old site")?;
-    let (ms, pause) = (between(before.at, first.end), between(last.end, first.end));
+    let (ms, pause) = (between(before.at, first.end), Some(between(last.end, first.end)));
     Ok(Seen { ms, pause, at: to, history, shares, load: before.load })
 }
 
-/// Waits until every worker writes again, wherever: a server that was killed may come back where it was. The pause is the
-/// longest time without a write.
-pub(super) async fn back(client: Client, before: Before) -> Result<Seen> {
+/// Waits for the first read at the other site that began after the event.
+pub(super) async fn reads_at(client: Client, before: Before, to: Place) -> Result<Seen> {
+    let first = client.works_at(Kind::Read, to.name(), before.at, BACK).await.map_err(no_write)?;
+    let shares = shares(before);
+    let history = client.stop().await;
+    let ms = between(before.at, first.end);
+    Ok(Seen { ms, pause: None, at: to, history, shares, load: before.load })
+}
+
+/// Waits until every worker writes again, wherever: a server that was killed may come back where it was, and behind a proxy
+/// nobody sees where he is. The pause is the longest time without a write; `at` is the site where the client cannot tell it.
+pub(super) async fn back(client: Client, before: Before, at: Option<Place>) -> Result<Seen> {
     // Sessions may outlive the server's first process for a moment: until one fails, nothing has happened yet.
     let failed = client
         .wait_for("a write that fails", BACK, |a| a.kind == Kind::Write && a.end >= before.at && !a.worked())
         .await
         .map_err(no_write)?;
-    for worker in 0..WRITERS {
+    for worker in 0..WORKERS {
         client
             .wait_for("a write of every worker", BACK, |a| {
                 a.kind == Kind::Write && a.worker == worker && a.start >= failed.end && a.worked()
@@ -138,8 +166,8 @@ pub(super) async fn back(client: Client, before: Before) -> Result<Seen> {
     let from = last.context("no write before the event")?;
     let gap = history.longest_gap(Kind::Write, from, Stamp::now());
     let first = history.acked().find(|a| a.end == gap.to).and_then(|a| a.site()).and_then(|s| s.parse().ok());
-    let at = first.context("no write has ended the pause")?;
-    let (ms, pause) = (between(before.at, gap.to), between(gap.from, gap.to));
+    let at = at.or(first).context("no write has ended the pause")?;
+    let (ms, pause) = (between(before.at, gap.to), Some(between(gap.from, gap.to)));
     Ok(Seen { ms, pause, at, history, shares, load: before.load })
 }
 

@@ -10,6 +10,7 @@ mod effect;
 mod machine;
 mod page;
 mod patroni;
+mod proxy;
 mod run;
 mod sample;
 mod series;

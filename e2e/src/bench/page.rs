@@ -9,15 +9,35 @@ use super::series::{Act, Series, System};
 const HEAD: &str = include_str!("head.md");
 
 /// The systems in the order of the tables.
-const SYSTEMS: [System; 4] = [System::Bascule, System::Patroni, System::PatroniTuned, System::ByHand];
+const SYSTEMS: [System; 6] = [
+    System::Bascule,
+    System::BasculeRegion,
+    System::BasculeWan,
+    System::Patroni,
+    System::PatroniTuned,
+    System::ByHand,
+];
 
 /// The acts with their headlines.
-const ACTS: [(Act, &str, &str); 3] = [
+const ACTS: [(Act, &str, &str); 5] = [
     (
         Act::Planned,
         "A planned change",
         "Event: the Move is merged in git (Bascule, which asks git each second); the request to Patroni's API is sent; \
          the fast stop is ordered by hand, after a checkpoint.",
+    ),
+    (
+        Act::PlannedProxy,
+        "A planned change, through a proxy",
+        "The same, but the client knows one address: HAProxy at the third place asks both sites every tenth of a second \
+         whether they take writes (`/primary/NAMESPACE/POLICY` of Bascule's operators, `/primary` of Patroni), and ends the \
+         sessions of a site that says no.",
+    ),
+    (
+        Act::PlannedDns,
+        "A planned change, through the application's name",
+        "The same, but the client is users of the web application, who find it by its name in DNS (TTL 1 s, three \
+         authoritative servers, no resolver between) and get an error while the application's flag says read-only.",
     ),
     (
         Act::DatabaseKilled,
@@ -72,6 +92,33 @@ fn ratio(mine: f64, other: f64) -> String {
     if other > 0.0 { format!("{:.2}", mine / other) } else { "–".to_owned() }
 }
 
+/// What ends with something else than a write, each with what it is.
+const OTHERS: [(Act, &str, &str); 4] = [
+    (
+        Act::ReadsServed,
+        "Until reads are served",
+        "Event: the site loses its power, under a policy that serves reads after 2 s of silence and promotes 3 s later. End: \
+         the first answer at the other site to a user who finds the application by its name (TTL 1 s).",
+    ),
+    (
+        Act::Returned,
+        "Until a site that was lost follows",
+        "Event: the site has its power again and its place has booted: with Bascule its cluster's own servers run, and its \
+         pods may be starting already; Patroni is started then. End: its server streams from the site that took over.",
+    ),
+    (
+        Act::Pushed,
+        "From a push to both sites",
+        "Event: a change of the policy is pushed. End: both sites have taken it, each of which asks git every second.",
+    ),
+    (
+        Act::Effect,
+        "From an event to its first effect",
+        "Event: a Move that moves nothing is sent to the API server, whose own time is part of the figure. Effect: the \
+         changed record, as a watch of the arbiter sees it. No peer has the same.",
+    ),
+];
+
 /// The whole page.
 pub fn page(samples: &[Sample]) -> String {
     let mut text = HEAD.to_owned();
@@ -83,8 +130,17 @@ pub fn page(samples: &[Sample]) -> String {
         what_else(&mut text, samples, act);
         phases(&mut text, samples, act);
     }
-    effect(&mut text, samples);
+    for (act, headline, event) in OTHERS {
+        let _ = write!(text, "\n## {headline}\n\n{event}\n");
+        table(&mut text, samples, act, "Milliseconds", |s| Some(s.ms));
+    }
     text
+}
+
+/// Who is measured by an act.
+fn systems(act: Act) -> impl Iterator<Item = System> {
+    let is = move |system: &System| Series::all().iter().any(|s| s.act == act && s.system == *system);
+    SYSTEMS.into_iter().filter(is)
 }
 
 fn of_series(samples: &[Sample], series: Series) -> impl Iterator<Item = &Sample> {
@@ -132,7 +188,7 @@ fn table(
         "\n{headline}\n\n| | n | p50 | p90 | p99 | min | max | p50 / floor | p50 / Bascule |\n\
          |---|--:|--:|--:|--:|--:|--:|--:|--:|\n"
     );
-    for system in SYSTEMS {
+    for system in systems(act) {
         let Some(found) = summary(system) else {
             let _ = writeln!(text, "| {} | 0 | | | | | | | |", system.words());
             continue;
@@ -146,7 +202,7 @@ fn table(
 /// What a time alone does not say.
 fn what_else(text: &mut String, samples: &[Sample], act: Act) {
     text.push('\n');
-    for system in SYSTEMS {
+    for system in systems(act) {
         let found = of_act(samples, act, system);
         if found.is_empty() {
             continue;
@@ -195,21 +251,6 @@ fn phases(text: &mut String, samples: &[Sample], act: Act) {
         for (phase, summary) in rows {
             let _ = writeln!(text, "| {} | {phase} | {} |", system.words(), summary.cells());
         }
-    }
-}
-
-fn effect(text: &mut String, samples: &[Sample]) {
-    text.push_str("\n## From an event to its first effect\n\n");
-    text.push_str(
-        "Event: a Move that moves nothing is sent to the API server, whose own time is part of the figure. Effect: the \
-         changed record, as a watch of the arbiter sees it. No peer has the same.\n",
-    );
-    text.push_str("\n| | n | p50 | p90 | p99 | min | max |\n|---|--:|--:|--:|--:|--:|--:|\n");
-    match Summary::of(of_act(samples, Act::Effect, System::Bascule).iter().map(|s| s.ms).collect()) {
-        Some(summary) => {
-            let _ = writeln!(text, "| Bascule | {} |", summary.cells());
-        }
-        None => text.push_str("| Bascule | 0 | | | | | |\n"),
     }
 }
 

@@ -15,7 +15,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::by_hand::HBA;
-use super::client::{Before, Change, Seen, back, moved, writes};
+use super::client::{Before, Change, Seen, back, moved, writes, writes_through};
+use super::proxy::{self, Listed};
 use super::series::{Act, System};
 use super::sql;
 use crate::command::{SHORT, finish};
@@ -28,6 +29,8 @@ use crate::world::{ArbiterTiming, Place, World};
 
 const PORT: u16 = 5532;
 const REST_PORT: u16 = 8008;
+/// Where the proxy takes sessions for it.
+const PROXY_PORT: u16 = 5602;
 const CLIENT_PORT: u16 = 2679;
 const PEER_PORT: u16 = 2680;
 const NAME: &str = "patroni";
@@ -55,7 +58,9 @@ fn settings(system: System) -> Result<(u64, u64, u64)> {
     match system {
         System::Patroni => Ok((30, 10, 10)),
         System::PatroniTuned => Ok((20, 1, 3)),
-        System::Bascule | System::ByHand => bail!("{system:?} is not Patroni"),
+        System::Bascule | System::BasculeRegion | System::BasculeWan | System::ByHand => {
+            bail!("{system:?} is not Patroni")
+        }
     }
 }
 
@@ -126,6 +131,28 @@ impl<'a> Patroni<'a> {
         let mut command = std::process::Command::new(self.world.tools().server("etcdctl"));
         command.args(["--dial-timeout=1s", "--command-timeout=3s", "--endpoints", &endpoints]).args(args);
         finish(command, None, SHORT)
+    }
+
+    /// What a proxy has to know of it.
+    pub(super) fn listed() -> Listed {
+        let server = |site: Place| {
+            let address = site.address();
+            (site, (address, PORT).into(), (address, REST_PORT).into())
+        };
+        Listed {
+            name: NAME,
+            port: PROXY_PORT,
+            path: "/primary".to_owned(),
+            servers: Place::SITES.map(server).into(),
+        }
+    }
+
+    /// Waits until a standby streams from this site's server.
+    pub(super) async fn followed(&self, active: Place) -> Result<()> {
+        until("Patroni's standby to stream", STEADY, || async {
+            sql::ensure_streams(&sql::superuser(active.address(), PORT, "postgres").await?).await
+        })
+        .await
     }
 
     /// Starts what ran at a place that has its power again.
@@ -219,13 +246,24 @@ impl<'a> Patroni<'a> {
     /// Lets it happen once, until the client writes again.
     pub(super) async fn measure(&self, act: Act) -> Result<(Place, Seen)> {
         let (from, to) = self.steady().await?;
-        let client = writes(vec![sql::database(from, PORT)?, sql::database(to, PORT)?], from).await?;
+        let client = if act.by_proxy() {
+            until("the proxy to find Patroni's leader", STEADY, || proxy::works(PROXY_PORT)).await?;
+            writes_through(proxy::database(PROXY_PORT)?).await?
+        } else {
+            writes(vec![sql::database(from, PORT)?, sql::database(to, PORT)?], from).await?
+        };
         let seen = match act {
-            Act::Planned | Act::Effect => {
+            Act::Planned | Act::PlannedProxy => {
                 let order = json!({ "leader": from.name(), "candidate": to.name() });
                 let before = Before::now();
                 let asked = rest_within(SWITCHOVER, from, "POST", "/switchover", Some(&order));
-                let (seen, answer) = tokio::join!(moved(client, before, from, to), asked);
+                let seen = async {
+                    match act {
+                        Act::Planned => moved(client, before, from, to).await,
+                        _ => back(client, before, Some(to)).await,
+                    }
+                };
+                let (seen, answer) = tokio::join!(seen, asked);
                 // It may have no answer for us: the leader that was asked ends its server meanwhile.
                 seen.with_context(|| format!("Patroni answered {answer:?}"))?
             }
@@ -233,13 +271,14 @@ impl<'a> Patroni<'a> {
                 let server = self.server(from)?;
                 let before = Before::now();
                 ensure!(server.signal(Signal::KILL)?, "the server of {from} has ended by itself");
-                back(client, before).await?
+                back(client, before, None).await?
             }
-            Act::SiteKilled => {
+            Act::SiteKilled | Act::Returned => {
                 let before = Before::now();
                 self.world.kill(from)?;
                 moved(client, before, from, to).await?
             }
+            other => bail!("Patroni is not measured by {other:?}"),
         };
         Ok((from, seen))
     }

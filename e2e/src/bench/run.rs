@@ -8,13 +8,14 @@ use anyhow::{Context, Result, ensure};
 
 use super::bascule::Bascule;
 use super::by_hand::ByHand;
-use super::client::{BACK, Change, NoWrite};
+use super::client::{BACK, Before, Change, NoWrite};
 use super::effect::Effects;
 use super::machine;
 use super::patroni::Patroni;
+use super::proxy;
 use super::sample::{Sample, append, read, rounded};
 use super::series::{Act, Series, System};
-use crate::world::{OperatorOptions, Place, World};
+use crate::world::{Place, World};
 
 /// How much more processor time the places get than other work on the machine: all of them alike.
 const PREFERRED: u32 = 16;
@@ -54,8 +55,13 @@ pub async fn run(world: &World, wanted: &Wanted) -> Result<()> {
     loop {
         let mut measured = false;
         for (series, _) in &missing {
-            let count = counts.entry(series.name).or_default();
-            if *count >= wanted.n {
+            let lacks = |s: &Series| counts.get(s.name).is_some_and(|count| *count < wanted.n);
+            // A return follows every kill of its system.
+            let comes_by_itself = series.act == Act::Returned
+                && Series::all()
+                    .iter()
+                    .any(|s| s.act == Act::SiteKilled && s.system == series.system && lacks(s));
+            if !lacks(series) || comes_by_itself {
                 continue;
             }
             let left = wanted.time.saturating_sub(begin.elapsed());
@@ -65,6 +71,7 @@ pub async fn run(world: &World, wanted: &Wanted) -> Result<()> {
             }
             machine::quiet(PATIENCE).await?;
             for sample in Box::pin(bench.samples(*series)).await? {
+                let Some(count) = counts.get_mut(sample.series.as_str()) else { continue };
                 append(&wanted.file, &sample)?;
                 *count += 1;
                 let pause = sample.pause.map_or_else(String::new, |p| format!(", pause {p} ms"));
@@ -117,6 +124,12 @@ impl<'a> Bench<'a> {
             patroni = Some(Patroni::start(world).await?);
             progress.done("Patroni: a steady pair");
         }
+        if series.iter().any(|(s, _)| s.act.by_proxy()) {
+            let mut lists = vec![Bascule::listed()?];
+            lists.extend(patroni.is_some().then(Patroni::listed));
+            proxy::start(world, &lists).await?;
+            progress.done("a proxy that asks both sites");
+        }
         Ok(Self {
             world,
             bascule,
@@ -139,10 +152,25 @@ impl<'a> Bench<'a> {
             let took = effects.pair(&self.bascule).await?;
             return took.into_iter().map(|ms| Ok(self.sample(series, rounded(ms)))).collect();
         }
+        if series.act == Act::Pushed {
+            self.bascule.configure(series.system.profile()).await?;
+            let ms = self.bascule.pushed().await?;
+            return Ok(vec![self.sample(series, ms)]);
+        }
         // It watches the record beside the active site, which moves from here on.
         self.effects = None;
         match self.change(series).await {
-            Ok(change) => Ok(vec![self.of(series, change)]),
+            Ok((change, returned)) => {
+                let mut samples = vec![];
+                if series.act != Act::Returned {
+                    samples.push(self.of(series, change));
+                }
+                let follows = Series::all()
+                    .iter()
+                    .find(|s| s.act == Act::Returned && s.system == series.system && returned.is_some());
+                samples.extend(follows.zip(returned).map(|(series, ms)| self.sample(*series, ms)));
+                Ok(samples)
+            }
             Err(e) => match e.downcast_ref::<NoWrite>() {
                 // Nothing is dropped, and nothing goes on from a pair that did not come back.
                 Some(why) => {
@@ -155,20 +183,22 @@ impl<'a> Bench<'a> {
         }
     }
 
-    async fn change(&mut self, series: Series) -> Result<Change> {
+    /// The change, and how long a site that lost its power took to follow once it had it again.
+    async fn change(&mut self, series: Series) -> Result<(Change, Option<f64>)> {
         let act = series.act;
         match series.system {
-            System::Bascule => {
+            System::Bascule | System::BasculeRegion | System::BasculeWan => {
+                self.bascule.configure(series.system.profile()).await?;
                 let (from, seen) = self.bascule.measure(act).await?;
-                self.power_after(act, from).await?;
-                self.bascule.settle(from, seen).await
+                let returned = self.power_after(series, from).await?;
+                Ok((self.bascule.settle(from, seen).await?, returned))
             }
             System::ByHand => {
                 let pair = self.by_hand.as_mut().context("no servers by hand")?;
                 let (from, seen, phases) = pair.measure(act).await?;
-                self.power_after(act, from).await?;
+                self.power_after(series, from).await?;
                 let pair = self.by_hand.as_ref().context("no servers by hand")?;
-                pair.settle(from, seen, phases).await
+                Ok((pair.settle(from, seen, phases).await?, None))
             }
             System::Patroni | System::PatroniTuned => {
                 if self.configured != series.system {
@@ -176,8 +206,8 @@ impl<'a> Bench<'a> {
                     self.configured = series.system;
                 }
                 let (from, seen) = self.patroni()?.measure(act).await?;
-                self.power_after(act, from).await?;
-                self.patroni()?.settle(from, seen).await
+                let returned = self.power_after(series, from).await?;
+                Ok((self.patroni()?.settle(from, seen).await?, returned))
             }
         }
     }
@@ -186,15 +216,32 @@ impl<'a> Bench<'a> {
         self.patroni.as_ref().context("no Patroni")
     }
 
-    /// Gives a site that was killed its power, and everything in it.
-    async fn power_after(&mut self, act: Act, site: Place) -> Result<()> {
-        if act != Act::SiteKilled {
-            return Ok(());
+    /// Gives a site that was killed its power, and everything in it, the measured system first. Answers how long that took
+    /// from the moment at which the place's own servers ran until the site's server streamed from the other one.
+    async fn power_after(&mut self, series: Series, site: Place) -> Result<Option<f64>> {
+        if !series.act.kills_a_site() {
+            return Ok(None);
         }
         self.world.boot(site).await?;
         self.world.prefer(site, PREFERRED)?;
-        self.world.start_operator(site, &OperatorOptions::default())?;
-        if let Some(patroni) = &self.patroni {
+        let other = site.other_site().context("a site")?;
+        let booted = Before::now();
+        let options = self.bascule.options();
+        let mut returned = None;
+        if matches!(series.system, System::Patroni | System::PatroniTuned) {
+            let patroni = self.patroni()?;
+            patroni.power_again(site)?;
+            patroni.followed(other).await?;
+            returned = Some(booted.elapsed_ms());
+        }
+        self.world.start_operator(site, &options)?;
+        if series.system == System::Bascule {
+            self.bascule.followed(other).await?;
+            returned = Some(booted.elapsed_ms());
+        }
+        if let Some(patroni) =
+            self.patroni.as_ref().filter(|_| returned.is_none() || series.system == System::Bascule)
+        {
             patroni.power_again(site)?;
         }
         if let Some(by_hand) = &mut self.by_hand {
@@ -205,7 +252,7 @@ impl<'a> Bench<'a> {
         if let Some(patroni) = &self.patroni {
             patroni.steady().await?;
         }
-        Ok(())
+        Ok(returned)
     }
 
     fn sample(&self, series: Series, ms: f64) -> Sample {
@@ -231,7 +278,7 @@ impl<'a> Bench<'a> {
         let (busy, steal) = seen.shares.unzip();
         let load = seen.load;
         Sample {
-            pause: Some(seen.pause),
+            pause: seen.pause,
             phases,
             lost,
             two_writers,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tokio::time::timeout;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, NoTls};
 
 use crate::client::Database;
 use crate::shop::{APP, APP_PASSWORD, application_sql, table_sql};
@@ -26,17 +26,30 @@ pub(super) fn database(site: Place, port: u16) -> Result<Database> {
 
 /// A session of the superuser.
 pub(super) async fn superuser(address: Ipv4Addr, port: u16, database: &str) -> Result<Client> {
-    let mut config = Config::new();
-    config.hostaddr(address.into()).host(address.to_string()).port(port);
-    config.user(SUPERUSER).password(SUPERUSER_PASSWORD).dbname(database);
-    let (client, connection) = timeout(ANSWER, config.connect(NoTls))
+    let parameters = format!(
+        "user={SUPERUSER} password={SUPERUSER_PASSWORD} dbname={database} port={port} connect_timeout=2"
+    );
+    session(&Database::new("bench", address.into(), &parameters)?).await
+}
+
+/// A session.
+pub(super) async fn session(database: &Database) -> Result<Client> {
+    let (client, connection) = timeout(ANSWER, database.config.connect(NoTls))
         .await
-        .with_context(|| format!("the server at {address}:{port} does not answer"))??;
+        .with_context(|| format!("the server at {} does not answer", database.address))??;
     tokio::spawn(async move {
         // Its end is seen by the next statement.
         let _ = connection.await;
     });
     Ok(client)
+}
+
+/// Whether a standby streams from a session's server.
+pub(super) async fn ensure_streams(client: &Client) -> Result<()> {
+    let question = "select count(*) from pg_stat_replication where state = 'streaming'";
+    let row = timeout(ANSWER, client.query_one(question, &[])).await.context("no answer in time")??;
+    ensure!(row.get::<_, i64>(0) >= 1, "no standby streams");
+    Ok(())
 }
 
 /// Runs statements.

@@ -12,11 +12,11 @@ use bascule_e2e::tools::Tools;
 use bascule_e2e::world::{Options, World};
 use clap::Parser;
 
-/// Measures planned changes, deaths of a server and of a site, by Bascule, by Patroni and by hand.
+/// Measures planned changes, deaths of a server and of a site, and the return of a site, by Bascule, by Patroni and by hand.
 #[derive(Parser, Clone, Debug)]
 struct Cli {
     /// What to measure, all series when nothing is named: planned, floor-planned, patroni-planned, patroni-tuned-planned,
-    /// the same with database-killed, kill-metro with floor-kill, patroni-kill and patroni-tuned-kill, event-to-effect
+    /// the same with database-killed, kill-metro with floor-kill, patroni-kill and patroni-tuned-kill, event-to-effect, …
     #[arg(value_parser = Series::named)]
     series: Vec<Series>,
     /// How many samples each shall have in the end
@@ -57,7 +57,10 @@ async fn measure(cli: &Cli) -> Result<()> {
         return Ok(());
     }
     let options = Options::default();
-    if missing.iter().any(|(s, _)| matches!(s.system, System::Patroni | System::PatroniTuned)) {
+    if missing
+        .iter()
+        .any(|(s, _)| matches!(s.system, System::Patroni | System::PatroniTuned) || s.act.by_proxy())
+    {
         Tools::ensure_peer(&options.progress)?;
     }
     World::with(options, |world| async move {

@@ -38,9 +38,12 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// Kernel modules, where the kernel has them as modules at all.
 const MODULES: [&str; 6] = ["overlay", "br_netfilter", "nf_tables", "nft_masq", "veth", "sch_htb"];
 
-/// What only `make bench` asks for: the peer that Bascule is measured beside, with its client of etcd.
-const PEER: [(&str, &str); 2] =
-    [("patroni", "/usr/bin/patroni"), ("python3-etcd", "/usr/lib/python3/dist-packages/etcd/__init__.py")];
+/// What only `make bench` asks for: the peer that Bascule is measured beside, with its client of etcd, and a proxy for both.
+const PEER: [(&str, &str); 3] = [
+    ("patroni", "/usr/bin/patroni"),
+    ("python3-etcd", "/usr/lib/python3/dist-packages/etcd/__init__.py"),
+    ("haproxy", "/usr/sbin/haproxy"),
+];
 
 pub(super) fn ensure(progress: &Progress) -> Result<()> {
     install(progress, &NEEDED)?;

@@ -10,7 +10,7 @@ mod ground;
 mod inflict;
 mod kept;
 mod play;
-mod records;
+pub(crate) mod records;
 mod schedule;
 mod session;
 mod verdict;

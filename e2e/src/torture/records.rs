@@ -23,11 +23,20 @@ pub struct Record {
     pub phase: String,
     /// When the phase was entered.
     pub entered: Entered,
+    /// What the active site has promised.
+    pub promise: Promise,
     /// The transition that is under way.
     pub transition: Option<Transition>,
     /// The last finished ones, newest first.
     #[serde(default)]
     pub history: Vec<Transition>,
+}
+
+/// What the active site has promised.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Promise {
+    /// The timing profile that it keeps to.
+    pub profile: String,
 }
 
 /// When a phase was entered.

@@ -51,7 +51,7 @@ use nix::sys::signal::Signal;
 
 pub use arbiter::ArbiterTiming;
 pub use faults::{Cut, End, Scope};
-pub use operator::{OPERATOR, OperatorOptions, Operators};
+pub use operator::{HTTP_PORT, OPERATOR, OperatorOptions, Operators, Profile};
 pub use place::Place;
 pub use pods::{Pod, Process};
 pub use release::{OPERATOR_PODS, RELEASE, SYSTEM};

@@ -32,19 +32,31 @@ pub enum Operators {
 /// What an operator is started with on top of [`command_line`].
 #[derive(Clone, Debug, Default)]
 pub struct OperatorOptions {
+    /// The timing profile.
+    pub profile: Profile,
     /// Further arguments.
     pub args: Vec<String>,
     /// Environment, for example `RUST_LOG`.
     pub env: Vec<(String, String)>,
 }
 
+/// A timing profile by its name; that of every part of the sandbox is `metro`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Profile(pub &'static str);
+
+impl Default for Profile {
+    fn default() -> Self {
+        Self("metro")
+    }
+}
+
 /// Port on which each site's operator listens for the guards of the site's databases.
 pub(super) const GUARD_PORT: u16 = 7443;
-/// Port of its health and metrics.
-const HTTP_PORT: u16 = 8081;
+/// Port of its health and metrics, and of the answers to proxies.
+pub const HTTP_PORT: u16 = 8081;
 
 /// What every operator of the sandbox is told: the one place that knows the operator's command line.
-fn command_line(world: &World, site: Place) -> Vec<String> {
+fn command_line(world: &World, site: Place, options: &OperatorOptions) -> Vec<String> {
     let arbiter = world.arbiter();
     let identity = arbiter.identity(&format!("operator-{site}"));
     let own = world.operator_folder(site);
@@ -57,7 +69,7 @@ fn command_line(world: &World, site: Place) -> Vec<String> {
         format!("--arbiter-cert={}", identity.cert.display()),
         format!("--arbiter-key={}", identity.key.display()),
         format!("--arbiter-election={}ms", world.options().arbiter.election.as_millis()),
-        "--profile=metro".to_owned(),
+        format!("--profile={}", options.profile.0),
         format!("--guard-listen={}", world.guard_address(site)),
         format!("--guard-certificates={}", own.join("guards").display()),
         format!("--http-listen={}:{HTTP_PORT}", site.address()),
@@ -117,7 +129,7 @@ impl World {
         let binary = &self.binaries().context("this world was made without the bascule binary")?.bascule;
         self.write_guard_certificates(site)?;
         Part::new(Group::Operator, OPERATOR, binary)
-            .args(command_line(self, site))
+            .args(command_line(self, site, options))
             .args(options.args.iter().cloned())
             .envs(options.env.iter().cloned())
             .start(self.run(), site)
