@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use super::machine::{Ticks, load};
 use super::sample::rounded;
-use crate::client::{Client, ClientOptions, Database, History, Kind, Row, Stamp, Target};
+use crate::client::{Attempt, Client, ClientOptions, Database, History, Kind, Row, Stamp, Target};
 use crate::world::Place;
 
 /// How long a write may take to come back.
@@ -177,8 +177,12 @@ impl Seen {
         self.history.lost(rows).len()
     }
 
-    /// Whether both sites wrote at the same time.
+    /// Whether both sites wrote at the same time; behind a proxy the client cannot tell.
     pub(super) fn two_writers(&self, from: Place) -> bool {
+        let names_a_site = |name: &str| name.parse::<Place>().is_ok();
+        if !self.history.acked().filter_map(Attempt::site).all(names_a_site) {
+            return false;
+        }
         let order = [from.name(), self.at.name()];
         let order = if from == self.at { &order[..1] } else { &order[..] };
         self.history.one_writer_at_a_time(order).is_err()

@@ -71,7 +71,9 @@ pub async fn run(world: &World, wanted: &Wanted) -> Result<()> {
             }
             machine::quiet(PATIENCE).await?;
             for sample in Box::pin(bench.samples(*series)).await? {
-                let Some(count) = counts.get_mut(sample.series.as_str()) else { continue };
+                // What a turn brings beside its own is kept while it is wanted.
+                let wants = |count: &&mut usize| **count < wanted.n;
+                let Some(count) = counts.get_mut(sample.series.as_str()).filter(wants) else { continue };
                 append(&wanted.file, &sample)?;
                 *count += 1;
                 let pause = sample.pause.map_or_else(String::new, |p| format!(", pause {p} ms"));
