@@ -3,6 +3,7 @@
 //! `cargo test -p bascule-e2e --test scenarios` plays all of them in one world; words choose by name.
 
 mod scenarios {
+    pub(crate) mod arbiter;
     pub(crate) mod databases;
     pub(crate) mod intent;
     pub(crate) mod links;
@@ -16,6 +17,7 @@ use bascule_e2e::scenario;
 
 fn main() -> ExitCode {
     let lists = [
+        scenarios::arbiter::all(),
         scenarios::links::all(),
         scenarios::places::all(),
         scenarios::databases::all(),

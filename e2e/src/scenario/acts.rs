@@ -81,6 +81,37 @@ impl Scene<'_> {
         self.world().start_operator(site, &OperatorOptions::default())
     }
 
+    /// The arbiter loses everything that Bascule keeps in it.
+    pub fn empty_arbiter(&self) -> Result<()> {
+        self.note("the arbiter is emptied");
+        self.world().empty_arbiter()
+    }
+
+    /// The arbiter's data is copied.
+    pub async fn back_up_arbiter(&self) -> Result<()> {
+        self.note("the arbiter is backed up");
+        self.world().back_up_arbiter().await
+    }
+
+    /// The arbiter is put back as it was when it was backed up.
+    pub async fn put_back_arbiter(&self) -> Result<()> {
+        self.note("the arbiter is put back as it was when it was backed up");
+        self.world().put_back_arbiter().await
+    }
+
+    /// A person raises the arbiter's generation in the values of both sites: their operators start anew. Each time it is
+    /// above every one before.
+    pub fn raise_generation(&self) -> Result<u64> {
+        let generation = u64::try_from(jiff::Timestamp::now().as_second())?;
+        self.note(&format!("the arbiter's generation is raised to {generation} in both sites"));
+        for site in Place::SITES {
+            self.world().stop_operator(site)?;
+            let args = vec![format!("--arbiter-generation={generation}")];
+            self.world().start_operator(site, &OperatorOptions { args, ..OperatorOptions::default() })?;
+        }
+        Ok(generation)
+    }
+
     /// The server's first process is killed under its guard.
     pub async fn kill_server(&self, site: Place) -> Result<()> {
         self.note(&format!("the server of {site} is killed"));

@@ -11,6 +11,7 @@ use kube::Api;
 use super::Scene;
 use crate::client::{Attempt, Kind, Outcome, Stamp};
 use crate::shop::{NAMESPACE, View, WEB, saved_commits};
+use crate::torture::records::record;
 use crate::waiting::until;
 use crate::world::Place;
 
@@ -143,6 +144,20 @@ impl Scene<'_> {
         let view = self.shop.view_when(site, &format!("{site} to be in {phase}"), SOON, shows).await?;
         self.note(&format!("{site} is in {phase}: {}", view.message()));
         Ok(view)
+    }
+
+    /// The record is made anew, this site still has the role, and the pair is steady.
+    pub async fn is_made_anew(&self, generation: u64, active: Place) -> Result<()> {
+        let found = until("the record to be made anew", SOON, || async {
+            let found = tokio::task::block_in_place(|| record(self.world()))?;
+            ensure!(found.generation == generation, "it is of generation {}", found.generation);
+            Ok(found)
+        })
+        .await?;
+        ensure!(found.active == active.name(), "{} is active in it, expected {active}", found.active);
+        ensure!(found.epoch > 1 << 16, "its epoch is {}", found.epoch);
+        self.note(&format!("the record is made anew: epoch {}, {} is active", found.epoch, found.active));
+        Ok(())
     }
 
     /// A site's operator records this phase in this epoch. For a phase that passes by itself: status may be written

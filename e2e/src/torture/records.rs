@@ -13,6 +13,9 @@ use crate::world::arbiter::PREFIX;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {
+    /// What a person raises when the arbiter has lost records.
+    #[serde(default)]
+    pub generation: u64,
     /// The fencing token.
     pub epoch: u64,
     /// One more with every change.

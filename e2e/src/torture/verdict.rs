@@ -264,6 +264,7 @@ mod tests {
 
     fn record(serial: u64, epoch: u64, active: &str, phase: &str, entered: u64) -> Record {
         Record {
+            generation: 0,
             promise: crate::torture::records::Promise { profile: "metro".to_owned() },
             epoch,
             serial,

@@ -30,6 +30,7 @@ mod faults;
 pub mod git;
 pub mod git_server;
 pub mod guest;
+mod lost_arbiter;
 mod network;
 mod operator;
 mod parts;

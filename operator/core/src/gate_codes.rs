@@ -46,7 +46,15 @@ pub const ALL: &[GateCode] = &[
     // The record and the arbiter.
     state(
         "arbiter",
-        "Find out why the arbiter knows less than this site: is it another arbiter than before (--arbiter-endpoints), or was it restored from a backup or emptied? Nothing is written or taken until it is as new as what this site has seen.",
+        "Find out why the arbiter knows less than this site: is it another arbiter than before (--arbiter-endpoints), or was it restored from a backup or emptied? Nothing is written or taken until it is as new as what this site has seen. If what it has lost is lost for good, raise arbiter.generation in the values of all sites: the records are made anew then, and everybody keeps his role.",
+    ),
+    state(
+        "anew/role",
+        "Let the site that has seen most of the record come back: it makes the record anew. Its operator needs the raised arbiter.generation as well.",
+    ),
+    state(
+        "anew/site/*",
+        "Wait: a record is made anew when every other site has said what it has seen of it, or has been silent for long enough.",
     ),
     state("arbiter/unreadable", "Bring the operators of all sites to the same version."),
     state("schema", "Upgrade this site's operator to the version of the site that wrote the record."),

@@ -10,7 +10,7 @@ use crate::guard::wire::{HighWater, Report};
 use crate::loss::LastContact;
 use crate::name::{ItemName, SiteName};
 use crate::plan::Gate;
-use crate::record::Record;
+use crate::record::{HoldUntil, Promise, Record};
 use crate::time::Boottime;
 
 /// Something that was looked at: its value and how old it is, or why it is not known.
@@ -83,6 +83,8 @@ pub struct Observation {
     /// Since when `high_water` is being read again, if it is: this site came back, or its watch of the arbiter broke, as it
     /// does when an arbiter is restored. Another process of this site may have raised it since it was read.
     pub high_water_old_since: Option<Boottime>,
+    /// Who had the role in the newest record that this site has seen, as it is written down or as this process knows it.
+    pub role_seen: Option<RoleSeen>,
     /// What a person should know that stands in nobody's way, as gates that are passed.
     pub advice: Vec<Gate>,
 }
@@ -104,6 +106,72 @@ pub struct Marks {
     pub epoch: u64,
     /// The record's serial.
     pub serial: u64,
+}
+
+/// Who had the role in the newest record that a site has seen, and on what terms. A record that is made anew is made of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RoleSeen {
+    /// Of which record.
+    pub at: Marks,
+    /// The site that might write.
+    pub active: SiteName,
+    /// What it had undertaken.
+    pub promise: Promise,
+    /// No automatic promotion until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<HoldUntil>,
+}
+
+impl From<&Record> for RoleSeen {
+    fn from(record: &Record) -> Self {
+        Self {
+            at: Marks::from(record),
+            active: record.active.clone(),
+            promise: record.promise.clone(),
+            hold: record.hold.clone(),
+        }
+    }
+}
+
+/// What a site keeps of a record outside the arbiter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The highest numbers that it has seen.
+    #[serde(flatten)]
+    pub marks: Marks,
+    /// Who had the role. Missing where an older version wrote it down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<RoleSeen>,
+}
+
+impl Kept {
+    /// The higher of both: each number by itself, and the newer role.
+    #[must_use]
+    pub fn higher(self, other: Self) -> Self {
+        Self {
+            marks: Marks {
+                generation: self.marks.generation.max(other.marks.generation),
+                epoch: self.marks.epoch.max(other.marks.epoch),
+                serial: self.marks.serial.max(other.marks.serial),
+            },
+            role: newer(self.role, other.role),
+        }
+    }
+}
+
+impl From<Marks> for Kept {
+    fn from(marks: Marks) -> Self {
+        Self { marks, role: None }
+    }
+}
+
+/// The newer of two roles.
+pub fn newer(a: Option<RoleSeen>, b: Option<RoleSeen>) -> Option<RoleSeen> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(if b.at > a.at { b } else { a }),
+        (a, b) => a.or(b),
+    }
 }
 
 impl From<&Record> for Marks {

@@ -14,7 +14,7 @@ use bascule_core::facts::SiteFacts;
 use bascule_core::guard::wire::{Hello, Instruction, Report, Upstream};
 use bascule_core::moves::Move;
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
-use bascule_core::observation::{Fact, Marks, TrafficView, WorkloadView};
+use bascule_core::observation::{Fact, Kept, TrafficView, WorkloadView};
 use bascule_core::outcome::Outcome;
 use bascule_core::plan::{Gate, Step};
 use bascule_core::policy::Policy;
@@ -238,10 +238,10 @@ pub trait Site: Send + Sync + 'static {
     ) -> Result<Upstream, NoUpstream>;
     /// Does one step, once, under its deadline.
     async fn perform(&self, policy: &Policy, step: &Step) -> Outcome;
-    /// This site's high-water marks.
-    async fn marks(&self) -> Result<BTreeMap<PolicyKey, Marks>, String>;
+    /// This site's high-water marks, with what else is kept beside them.
+    async fn marks(&self) -> Result<BTreeMap<PolicyKey, Kept>, String>;
     /// Raises a mark; it never falls.
-    async fn raise_mark(&self, policy: &PolicyKey, marks: Marks) -> Outcome;
+    async fn raise_mark(&self, policy: &PolicyKey, kept: &Kept) -> Outcome;
     /// Shows people the state of a policy. Only the newest state matters.
     async fn publish(&self, shown: Shown) -> Outcome;
 }

@@ -227,10 +227,10 @@ impl Runner {
             Command::ReadMarks => {
                 tasks.spawn(async move { Event::Marks(site.marks().await) });
             }
-            Command::RaiseMark { policy, marks } => {
+            Command::RaiseMark { policy, kept } => {
                 tasks.spawn(async move {
-                    let outcome = site.raise_mark(&policy, marks).await;
-                    Event::MarkRaised { policy, marks, outcome }
+                    let outcome = site.raise_mark(&policy, &kept).await;
+                    Event::MarkRaised { policy, kept, outcome }
                 });
             }
             Command::Look { policy, what, active } => {

@@ -480,7 +480,7 @@ fn a_site_that_comes_back_reads_what_another_process_of_it_has_written_down_and_
     desk.connect(1, "main-0", "b1");
     desk.asks(1, &report("b1", OPEN), 1_000);
     let serial = desk.record.as_ref().unwrap().0.serial;
-    desk.marks.insert(key(), Marks { generation: 0, epoch: 1, serial: serial + 1 });
+    desk.marks.insert(key(), Marks { generation: 0, epoch: 1, serial: serial + 1 }.into());
     desk.now = desk.now + Duration::from_mins(1);
     desk.give(Event::Tick);
     desk.asks(1, &report("b1", ServerState::Down), 20_000);

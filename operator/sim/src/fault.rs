@@ -687,8 +687,11 @@ impl World {
             Fault::NameTaken(s) => {
                 if on {
                     let name = self.sites[s].name.clone();
-                    let request =
-                        crate::world::arbiter::Request::Renew { site: name, cluster: 6666, claimed: false };
+                    let request = crate::world::arbiter::Request::Renew {
+                        site: name,
+                        cluster: crate::world::arbiter::STRANGER,
+                        claimed: false,
+                    };
                     let known = self.arbiter.store.owners.contains_key(&self.sites[s].name);
                     let (answer, _) = self.arbiter.store.decide(&request);
                     self.judge.second_install(self.now, known, &answer);

@@ -1,4 +1,5 @@
-//! High-water marks: the highest epoch, serial and generation that this site has ever seen of each policy's record.
+//! High-water marks: the highest epoch, serial and generation that this site has ever seen of each policy's record, and who
+//! had the role then.
 //!
 //! They are what a site believes when the arbiter comes back with less than it had. They live in the ConfigMap
 //! `bascule-marks` of the operator's own namespace, one key per policy, and never fall.
@@ -6,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use bascule_core::name::PolicyKey;
-use bascule_core::observation::Marks;
+use bascule_core::observation::Kept;
 use bascule_core::outcome::Outcome;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
@@ -22,20 +23,11 @@ pub const MARKS_MANAGER: &str = "bascule-marks";
 /// How often a write is tried when somebody else writes at the same time.
 const TRIES: usize = 5;
 
-/// The higher of both, each number by itself.
-fn higher(a: Marks, b: Marks) -> Marks {
-    Marks {
-        generation: a.generation.max(b.generation),
-        epoch: a.epoch.max(b.epoch),
-        serial: a.serial.max(b.serial),
-    }
-}
-
 /// All marks of this site.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoredMarks {
     /// Each policy's mark.
-    pub marks: BTreeMap<PolicyKey, Marks>,
+    pub marks: BTreeMap<PolicyKey, Kept>,
     /// Keys whose value cannot be read, with the reason. They are never overwritten: what they held may be higher.
     pub unreadable: BTreeMap<String, String>,
 }
@@ -54,7 +46,7 @@ fn subject(kube: &Kube) -> Subject {
     Subject::new("ConfigMap", kube.own_namespace(), MARKS)
 }
 
-fn parse(value: &str) -> Result<Marks, String> {
+fn parse(value: &str) -> Result<Kept, String> {
     serde_json::from_str(value).map_err(|e| format!("{value:?} is not a mark: {e}"))
 }
 
@@ -88,7 +80,7 @@ pub async fn read(kube: &Kube) -> Result<StoredMarks, Failure> {
 
 /// Raises a policy's mark to at least `mark`; each of its numbers stays where it is when that is higher. Done also
 /// when nothing had to be written. Refused when the stored mark cannot be read.
-pub async fn raise(kube: &Kube, policy: &PolicyKey, mark: Marks) -> Outcome {
+pub async fn raise(kube: &Kube, policy: &PolicyKey, mark: &Kept) -> Outcome {
     for _ in 0..TRIES {
         match raise_once(kube, policy, mark).await {
             Ok(()) => return Outcome::Done,
@@ -100,7 +92,7 @@ pub async fn raise(kube: &Kube, policy: &PolicyKey, mark: Marks) -> Outcome {
     Outcome::refused(format!("{}: it changed {TRIES} times while it was to be written", subject(kube)))
 }
 
-async fn raise_once(kube: &Kube, policy: &PolicyKey, mark: Marks) -> Result<(), Failure> {
+async fn raise_once(kube: &Kube, policy: &PolicyKey, mark: &Kept) -> Result<(), Failure> {
     let api = kube.api::<ConfigMap>(kube.own_namespace());
     let (subject, key) = (subject(kube), key(policy));
     let Some(found) = stored(kube, &api).await? else {
@@ -121,8 +113,8 @@ async fn raise_once(kube: &Kube, policy: &PolicyKey, mark: Marks) -> Result<(), 
             )
         })?),
     };
-    let after = higher(before.unwrap_or_default(), mark);
-    if before == Some(after) {
+    let after = before.clone().unwrap_or_default().higher(mark.clone());
+    if before.as_ref() == Some(&after) {
         return Ok(());
     }
     // The resource version makes the API server refuse when anything changed since the read.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bascule_core::blocker;
 use bascule_core::name::{ItemName, PolicyKey};
-use bascule_core::observation::{Fact, FlagValue, Marks, PodsAsked, ReplicasSeen, WorkloadView};
+use bascule_core::observation::{Fact, FlagValue, Kept, PodsAsked, ReplicasSeen, WorkloadView};
 use bascule_core::outcome::Outcome;
 use bascule_core::plan::{Answer, Gate, Step};
 use bascule_core::policy::{Policy, Workload};
@@ -220,7 +220,7 @@ impl Workloads {
     }
 
     /// This site's high-water marks. An unreadable one makes all of them unknown: it may be the highest.
-    pub async fn marks(&self) -> Result<BTreeMap<PolicyKey, Marks>, String> {
+    pub async fn marks(&self) -> Result<BTreeMap<PolicyKey, Kept>, String> {
         let stored = marks::read(&self.kube).await.map_err(|failure| failure.to_string())?;
         match stored.unreadable.iter().next() {
             None => Ok(stored.marks),
@@ -232,8 +232,8 @@ impl Workloads {
     }
 
     /// Raises a mark; it never falls.
-    pub async fn raise_mark(&self, policy: &PolicyKey, to: Marks) -> Outcome {
-        marks::raise(&self.kube, policy, to).await
+    pub async fn raise_mark(&self, policy: &PolicyKey, kept: &Kept) -> Outcome {
+        marks::raise(&self.kube, policy, kept).await
     }
 }
 

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bascule_core::blocker;
 use bascule_core::guard::wire::Upstream;
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
-use bascule_core::observation::{Fact, Marks, TrafficView, WorkloadView};
+use bascule_core::observation::{Fact, Kept, TrafficView, WorkloadView};
 use bascule_core::outcome::Outcome;
 use bascule_core::plan::{Answer, Gate, Step};
 use bascule_core::policy::Policy;
@@ -164,12 +164,12 @@ impl Site for LocalSite {
         }
     }
 
-    async fn marks(&self) -> Result<BTreeMap<PolicyKey, Marks>, String> {
+    async fn marks(&self) -> Result<BTreeMap<PolicyKey, Kept>, String> {
         self.workloads.marks().await
     }
 
-    async fn raise_mark(&self, policy: &PolicyKey, to: Marks) -> Outcome {
-        self.workloads.raise_mark(policy, to).await
+    async fn raise_mark(&self, policy: &PolicyKey, kept: &Kept) -> Outcome {
+        self.workloads.raise_mark(policy, kept).await
     }
 
     async fn publish(&self, shown: Shown) -> Outcome {

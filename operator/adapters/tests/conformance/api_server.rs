@@ -13,7 +13,7 @@ use bascule_adapters::kube::port::Workloads;
 use bascule_adapters::kube::watch::{Seen, Watch, watch};
 use bascule_adapters::kube::{Credentials, Kube};
 use bascule_core::name::{ItemName, PolicyKey};
-use bascule_core::observation::{Fact, Marks, WorkloadView};
+use bascule_core::observation::{Fact, Kept, Marks, WorkloadView};
 use bascule_core::outcome::Outcome;
 use bascule_core::plan::Step as Perform;
 use bascule_core::policy::{Policy, VerifyProbe};
@@ -144,11 +144,15 @@ fn view(view: &WorkloadView) -> Vec<String> {
     lines
 }
 
-fn marks<E: Display>(found: &Result<BTreeMap<PolicyKey, Marks>, E>) -> Vec<String> {
+fn marks<E: Display>(found: &Result<BTreeMap<PolicyKey, Kept>, E>) -> Vec<String> {
     match found {
         Err(_) => vec!["unknown".to_owned()],
         Ok(found) if found.is_empty() => vec!["none".to_owned()],
-        Ok(found) => found.values().map(|m| format!("epoch {}, serial {}", m.epoch, m.serial)).collect(),
+        Ok(found) => found
+            .values()
+            .map(|k| k.marks)
+            .map(|m| format!("epoch {}, serial {}", m.epoch, m.serial))
+            .collect(),
     }
 }
 
@@ -224,7 +228,7 @@ impl Subject<Do> for Model {
             }
             Do::RaiseMark(epoch, serial) => {
                 let marks = Marks { epoch, serial, generation: 0 };
-                let command = Command::RaiseMark { policy: key, marks };
+                let command = Command::RaiseMark { policy: key, kept: Box::new(marks.into()) };
                 let done = self.driven.ask(0, command, |event| match event {
                     Event::MarkRaised { outcome, .. } => Some(outcome),
                     _ => None,
@@ -573,7 +577,7 @@ impl Subject<Do> for Real {
             Do::Look => return view(&port.look(&self.policy, &web()).await),
             Do::RaiseMark(epoch, serial) => {
                 let marks = Marks { epoch, serial, generation: 0 };
-                return vec![outcome(&port.raise_mark(&self.policy.key, marks).await)];
+                return vec![outcome(&port.raise_mark(&self.policy.key, &marks.into()).await)];
             }
             Do::ReadMarks => return marks(&port.marks().await),
             Do::Watch => {

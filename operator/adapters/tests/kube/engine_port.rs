@@ -66,8 +66,8 @@ async fn the_engine_sees_a_workload_and_its_steps_take_effect() {
     assert_eq!(seen.replicas.value().unwrap().wanted, 2);
 
     let marks = Marks { generation: 0, epoch: 1, serial: 2 };
-    assert_eq!(site.raise_mark(&policy.key, marks).await, Outcome::Done);
-    assert_eq!(site.marks().await.unwrap()[&policy.key], marks);
+    assert_eq!(site.raise_mark(&policy.key, &marks.into()).await, Outcome::Done);
+    assert_eq!(site.marks().await.unwrap()[&policy.key].marks, marks);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use bascule_adapters::kube::event::{Telling, Weight, teller};
 use bascule_adapters::kube::marks::{MARKS, raise, read};
 use bascule_adapters::kube::status::{StatusKey, desk, write};
 use bascule_core::name::PolicyKey;
-use bascule_core::observation::Marks;
+use bascule_core::observation::{Kept, Marks, RoleSeen};
 use bascule_core::outcome::Outcome;
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -25,8 +25,8 @@ async fn until(mut condition: impl FnMut() -> bool) {
     }
 }
 
-fn mark(generation: u64, epoch: u64, serial: u64) -> Marks {
-    Marks { generation, epoch, serial }
+fn mark(generation: u64, epoch: u64, serial: u64) -> Kept {
+    Marks { generation, epoch, serial }.into()
 }
 
 #[tokio::test]
@@ -35,22 +35,49 @@ async fn a_mark_rises_and_never_falls() {
     let (kube, client, _) = place(ns).await;
     let shop = PolicyKey::new("shop", "web.v2").unwrap();
     assert!(read(&kube).await.unwrap().marks.is_empty());
-    assert_eq!(raise(&kube, &shop, mark(0, 3, 17)).await, Outcome::Done);
-    assert_eq!(raise(&kube, &shop, mark(0, 2, 99)).await, Outcome::Done);
-    assert_eq!(raise(&kube, &shop, mark(1, 1, 1)).await, Outcome::Done);
+    assert_eq!(raise(&kube, &shop, &mark(0, 3, 17)).await, Outcome::Done);
+    assert_eq!(raise(&kube, &shop, &mark(0, 2, 99)).await, Outcome::Done);
+    assert_eq!(raise(&kube, &shop, &mark(1, 1, 1)).await, Outcome::Done);
     assert_eq!(read(&kube).await.unwrap().marks[&shop], mark(1, 3, 99));
 
     let api: Api<ConfigMap> = Api::namespaced(client, ns);
     let before = api.get(MARKS).await.unwrap().resource_version();
-    assert_eq!(raise(&kube, &shop, mark(0, 3, 99)).await, Outcome::Done);
+    assert_eq!(raise(&kube, &shop, &mark(0, 3, 99)).await, Outcome::Done);
     assert_eq!(api.get(MARKS).await.unwrap().resource_version(), before, "nothing is written for nothing");
+}
+
+fn role(serial: u64, active: &str) -> RoleSeen {
+    serde_json::from_value(json!({
+        "at": { "generation": 0, "epoch": 3, "serial": serial }, "active": active,
+        "promise": { "fences": "never", "lease": 2000, "fenceClass": "Guard", "profile": "metro" },
+    }))
+    .unwrap()
+}
+
+#[tokio::test]
+async fn who_had_the_role_is_kept_beside_the_mark_and_no_older_word_replaces_it() {
+    let (kube, client, _) = place("marks-role").await;
+    let shop = PolicyKey::new("shop", "shop").unwrap();
+    // As a version without roles has written it.
+    let api: Api<ConfigMap> = Api::namespaced(client, "marks-role");
+    let old = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": MARKS }, "data": {
+        "shop.shop": json!({ "generation": 0, "epoch": 3, "serial": 17 }).to_string(),
+    } });
+    api.patch(MARKS, &PatchParams::apply("t"), &Patch::Apply(old)).await.unwrap();
+    assert_eq!(read(&kube).await.unwrap().marks[&shop], mark(0, 3, 17));
+    for (serial, active) in [(18, "lyon"), (16, "paris")] {
+        let kept = Kept { role: Some(role(serial, active)), ..mark(0, 3, serial) };
+        assert_eq!(raise(&kube, &shop, &kept).await, Outcome::Done);
+    }
+    let kept = Kept { role: Some(role(18, "lyon")), ..mark(0, 3, 18) };
+    assert_eq!(read(&kube).await.unwrap().marks[&shop], kept);
 }
 
 #[tokio::test]
 async fn marks_that_are_raised_at_the_same_time_are_all_kept() {
     let (kube, _, _) = place("marks-together").await;
     let policies: Vec<_> = (0..4).map(|n| PolicyKey::new("shop", format!("p{n}")).unwrap()).collect();
-    let raised = policies.iter().map(|policy| raise(&kube, policy, mark(0, 1, 1)));
+    let raised = policies.iter().map(|policy| raise(&kube, policy, &mark(0, 1, 1)));
     let outcomes = futures::future::join_all(raised).await;
     let marks = read(&kube).await.unwrap().marks;
     for (policy, outcome) in policies.iter().zip(outcomes) {
@@ -70,7 +97,7 @@ async fn a_mark_that_cannot_be_read_is_reported_and_never_overwritten() {
     api.patch(MARKS, &PatchParams::apply("t"), &Patch::Apply(odd)).await.unwrap();
     let marks = read(&kube).await.unwrap();
     assert_eq!(marks.unreadable.keys().collect::<Vec<_>>(), ["nodot", "shop.web"]);
-    let outcome = raise(&kube, &PolicyKey::new("shop", "web").unwrap(), mark(0, 9, 9)).await;
+    let outcome = raise(&kube, &PolicyKey::new("shop", "web").unwrap(), &mark(0, 9, 9)).await;
     assert!(
         matches!(&outcome, Outcome::Refused { reason } if reason.contains("data.shop.web")),
         "{outcome:?}"

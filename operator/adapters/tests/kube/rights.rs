@@ -546,15 +546,15 @@ async fn marks_read(s: &Stand) -> Result<(), String> {
 async fn mark_raised(s: &Stand) -> Result<(), String> {
     // Higher than before in every call.
     let stored = marks::read(&s.admin_kube().await).await.unwrap();
-    let serial = stored.marks.get(&key()).map_or(0, |m| m.serial) + 1;
+    let serial = stored.marks.get(&key()).map_or(0, |k| k.marks.serial) + 1;
     let first = Marks { generation: 0, epoch: 1, serial };
-    said(marks::raise(&s.admin_kube().await, &key(), first).await).unwrap();
-    said(marks::raise(&s.kube, &key(), Marks { serial: serial + 1, ..first }).await)
+    said(marks::raise(&s.admin_kube().await, &key(), &first.into()).await).unwrap();
+    said(marks::raise(&s.kube, &key(), &Marks { serial: serial + 1, ..first }.into()).await)
 }
 
 async fn first_mark_raised(s: &Stand) -> Result<(), String> {
     s.delete::<k8s_openapi::api::core::v1::ConfigMap>(OWN, marks::MARKS).await;
-    said(marks::raise(&s.kube, &key(), Marks { generation: 0, epoch: 1, serial: 1 }).await)
+    said(marks::raise(&s.kube, &key(), &Marks { generation: 0, epoch: 1, serial: 1 }.into()).await)
 }
 
 async fn secret_read(s: &Stand) -> Result<(), String> {

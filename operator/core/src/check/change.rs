@@ -11,6 +11,9 @@ use crate::record::{Fences, Phase, Record};
 pub(super) fn check(case: &Case<'_>, change: &Change, found: &mut Found) {
     let next = &change.next;
     found.want(case.lease(), Rule::Lease, || "this site's own lease has no time left".to_owned());
+    if raised(case, change) {
+        return anew(case, change, found);
+    }
     let Some(before) = case.before else { return first(case, next, found) };
     view(case, before, found);
     found.want(understood(before), Rule::Understood, || {
@@ -29,6 +32,59 @@ pub(super) fn check(case: &Case<'_>, change: &Change, found: &mut Found) {
         same_active(case, before, change, found);
     } else {
         take::check(case, before, change, found);
+    }
+}
+
+/// Whether the generation of the record grows.
+fn raised(case: &Case<'_>, change: &Change) -> bool {
+    let mark = case.s.seen.known_marks();
+    let known = mark.epoch > 0 || mark.serial > 0;
+    known && change.next.generation > case.before.map_or(mark.generation, |b| b.generation)
+}
+
+/// A record of a new generation: only as a person has said, only above all that was seen, and nobody gains the role.
+fn anew(case: &Case<'_>, change: &Change, found: &mut Found) {
+    let (next, mark) = (&change.next, case.s.seen.known_marks());
+    let by_a_person = next.generation == case.s.installation.generation && case.policy.is_some();
+    found.want(by_a_person, Rule::Intent, || {
+        format!("generation {} is not the one that a person has set", next.generation)
+    });
+    let lost = case
+        .before
+        .is_none_or(|b| b.generation < mark.generation || b.epoch < mark.epoch || b.serial < mark.serial);
+    found.want(lost, Rule::WentBack, || "the arbiter has lost nothing of this record".to_owned());
+    if let Some(before) = case.before {
+        let current = case.s.claim.current().is_some_and(|v| v.record == *before);
+        found.want(current, Rule::View, || "this is not the record as it was last read".to_owned());
+        found.want(before.unknown == next.unknown, Rule::Memory, || {
+            "what this version does not know would be lost".to_owned()
+        });
+    }
+    let leaps = |next: u64, seen: u64| next.checked_sub(seen).is_some_and(|leap| leap >= 1 << 16);
+    found.want(leaps(next.epoch, mark.epoch), Rule::Epoch, || {
+        format!("epoch {} is too near to {}, which was seen", next.epoch, mark.epoch)
+    });
+    found.want(leaps(next.serial, mark.serial), Rule::Serial, || {
+        format!("serial {} is too near to {}, which was seen", next.serial, mark.serial)
+    });
+    let seen = case.s.seen.high_water.value().is_some();
+    let role = case.s.seen.role_seen.as_ref().filter(|r| seen && r.at == mark);
+    let same =
+        role.is_some_and(|r| r.active == next.active && r.promise == next.promise && r.hold == next.hold);
+    found.want(same, Rule::Writer, || {
+        format!("{} is not known to have had the role on these terms", next.active)
+    });
+    found.want(next.phase == Phase::Promoting && !next.settled, Rule::Writer, || {
+        format!("a record made anew would be {}", next.phase)
+    });
+    for site in case.policy.iter().flat_map(|p| p.other_sites(case.s.me)) {
+        let facts = case.s.seen.sites.get(site).and_then(|f| f.value());
+        let answered =
+            facts.is_some_and(|f| f.marks.is_some() && f.answers.get(case.s.me) == Some(&case.s.question));
+        let silent = case.s.observer.window(site).map(|w| w.silent_for()).unwrap_or_default();
+        found.want(answered || silent >= next.promise.lease.duration(), Rule::Evidence, || {
+            format!("{site} has neither said what it has seen nor been silent for long enough")
+        });
     }
 }
 

@@ -13,11 +13,7 @@ use crate::record::{Entered, Phase, Record, SCHEMA};
 /// Proposes the first record when this is the initial site and the facts of all sites agree; otherwise says who is
 /// waited for. No database gets a role before.
 pub(super) fn create(s: &Situation<'_>, policy: &Policy, plan: &mut Plan) {
-    for name in policy.databases.keys() {
-        let why = format!("there is no record of {} yet", policy.key);
-        plan.databases
-            .insert(name.clone(), DatabaseOrder { role: DatabaseRole::Wait { why }, checkpoint: false });
-    }
+    wait(policy, plan);
     match &s.seen.high_water {
         Fact::Known { .. } if s.seen.known_marks() == Marks::default() => {}
         Fact::Known { .. } => {
@@ -27,8 +23,8 @@ pub(super) fn create(s: &Situation<'_>, policy: &Policy, plan: &mut Plan) {
                 Answer::No,
                 "this arbiter has no record of the policy".to_owned(),
                 format!(
-                    "epoch {}, serial {} or later, which this site has seen: the arbiter was emptied or restored",
-                    value.epoch, value.serial
+                    "epoch {}, serial {} or later, which this site has seen: the arbiter was emptied or restored; raise arbiter.generation above {} in all sites",
+                    value.epoch, value.serial, value.generation
                 ),
             ));
         }
@@ -84,6 +80,15 @@ pub(super) fn create(s: &Situation<'_>, policy: &Policy, plan: &mut Plan) {
     let why = format!("all sites agree: {} becomes active for the first time", s.me);
     plan.summary.clone_from(&why);
     plan.transition = Some(Change { next, unchanged_lease: None, why });
+}
+
+/// Nobody has a role without a record.
+pub(super) fn wait(policy: &Policy, plan: &mut Plan) {
+    for name in policy.databases.keys() {
+        let why = format!("there is no record of {} yet", policy.key);
+        plan.databases
+            .insert(name.clone(), DatabaseOrder { role: DatabaseRole::Wait { why }, checkpoint: false });
+    }
 }
 
 fn agree(s: &Situation<'_>, policy: &Policy, plan: &mut Plan) {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `situation` | what is known, and the small questions every rule asks |
 //! | `first` | may the first record be created? |
+//! | `anew` | may a record that the arbiter has lost be made anew? |
 //! | `moves` | which Move is acted on, which is refused? |
 //! | `eligible` | could this site be promoted? |
 //! | `believe` | may the record be believed again after an absence? |
@@ -18,6 +19,7 @@
 //! | `measure` | how much was really lost, once the old site has returned? |
 //! | `posture` | what shall this site's databases, workloads and traffic be now? |
 
+mod anew;
 mod believe;
 mod eligible;
 mod finish;
@@ -36,6 +38,7 @@ mod take;
 mod withdraw;
 mod witness;
 
+pub use anew::LEAP;
 pub use eligible::state_words;
 pub use note::note;
 pub use situation::{Installation, PolicySeen, Situation};
@@ -54,6 +57,10 @@ pub fn decide(s: &Situation<'_>) -> Plan {
     let mut plan = Plan::default();
     let Some(view) = s.claim.view() else {
         match &s.policy {
+            PolicySeen::Present(policy) if anew::is_wanted(s) => {
+                first::wait(policy, &mut plan);
+                makes_anew(s, policy, None, &mut plan);
+            }
             PolicySeen::Present(policy) => first::create(s, policy, &mut plan),
             PolicySeen::NotListed | PolicySeen::Absent => {
                 "there is no policy and no record".clone_into(&mut plan.summary);
@@ -63,6 +70,13 @@ pub fn decide(s: &Situation<'_>) -> Plan {
     };
     let record = &view.record;
     if let Some(gate) = s.gone_back(record) {
+        if let PolicySeen::Present(policy) = &s.policy
+            && anew::is_wanted(s)
+        {
+            makes_anew(s, policy, Some(record), &mut plan);
+            posture::keep_everything(s, &mut plan);
+            return plan;
+        }
         plan.summary = format!("refused: {}", gate.words());
         plan.gates.push(gate);
         posture::keep_everything(s, &mut plan);
@@ -131,6 +145,18 @@ pub fn decide(s: &Situation<'_>) -> Plan {
         plan.summary = summary(s, record, &plan);
     }
     plan
+}
+
+/// A site that has no part in the policy, or whose policy is suspended, leaves it to the others.
+fn makes_anew(s: &Situation<'_>, policy: &Policy, found: Option<&Record>, plan: &mut Plan) {
+    if policy.has_site(s.me) && !policy.suspend {
+        anew::make(s, policy, found, plan);
+        return;
+    }
+    let why = if policy.suspend { "the policy is suspended" } else { "the policy does not name this site" };
+    let gate = Gate::new("anew/role", Answer::No, why, "a site of a policy that is not suspended");
+    plan.summary = gate.words();
+    plan.gates.push(gate);
 }
 
 /// Every gate between the situation and a promotion of this site that nobody asks for, for people: the answers decide

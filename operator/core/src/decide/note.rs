@@ -33,7 +33,11 @@ pub fn note(memory: &mut Memory, s: &Situation<'_>) {
     );
     let open =
         mine && all_databases(policy, s.seen, |state| matches!(state, ServerState::Primary { open: true }));
-    set(Stamp::Opened, open);
+    // Of a record that was made anew the server may be open since before.
+    let in_this_hold = |r: &Report| record.phase != Phase::Promoting || r.opened_epoch == Some(record.epoch);
+    let opened = open
+        && all_in(policy.databases.keys(), &s.seen.databases, |d| d.guard.value().is_some_and(in_this_hold));
+    set(Stamp::Opened, opened);
     set(
         Stamp::WriteVerified,
         mine && all_in(policy.databases.keys(), &s.seen.databases, |d| {

@@ -157,8 +157,8 @@ impl Situation<'_> {
                     found.epoch, found.serial, found.generation
                 ),
                 format!(
-                    "at least epoch {}, serial {}, generation {}, which this site has seen; raise arbiter.generation in all sites",
-                    mark.epoch, mark.serial, mark.generation
+                    "at least epoch {}, serial {}, generation {}, which this site has seen; raise arbiter.generation above {} in all sites",
+                    mark.epoch, mark.serial, mark.generation, mark.generation
                 ),
             )
         })

@@ -50,6 +50,8 @@ pub struct Rules {
     stopping_writer: bool,
     /// Opening or closing is under way and not confirmed yet.
     access_pending: bool,
+    /// The epoch of the last order to open that was given for this server, while it is open or is being opened.
+    opened_in: Option<u64>,
     /// Opening was begun and nothing has confirmed since how the server stands: clients may be connected.
     ajar: bool,
     following: Option<Upstream>,
@@ -91,6 +93,7 @@ impl Rules {
             server: ServerState::Down,
             stopping_writer: false,
             access_pending: false,
+            opened_in: None,
             ajar: false,
             following: None,
             disk,
@@ -430,6 +433,9 @@ impl Rules {
             self.stopping_writer = false;
         }
         self.access_pending = false;
+        if state != (ServerState::Primary { open: true }) {
+            self.opened_in = None;
+        }
         self.ajar = false;
         self.remembered.confirmed &= !state.is_down();
         // What was permitted was asked for what was known before. The same word again counts too: a kill that crosses
@@ -570,6 +576,13 @@ impl Rules {
             ServerState::Standby { .. } if now >= self.retry_at => Some(Need::Promote),
             _ if self.access_pending => None,
             ServerState::Primary { open: false } if open && now >= self.retry_at => Some(Need::Open),
+            // The record was made anew in another epoch, and this site has kept its role: what is open was opened in that
+            // epoch from here on.
+            ServerState::Primary { open: true }
+                if open && self.opened_in != Some(self.role_epoch) && now >= self.retry_at =>
+            {
+                Some(Need::Open)
+            }
             ServerState::Primary { open: true } if !open => {
                 out.push(Action::Close);
                 self.access_pending = true;
@@ -600,6 +613,7 @@ impl Rules {
                 self.set(ServerState::Promoting);
             }
             Need::Open => {
+                self.opened_in = Some(self.role_epoch);
                 out.push(Action::Open { epoch: self.role_epoch, slots });
                 self.access_pending = true;
             }

@@ -7,6 +7,7 @@
 #[path = "../world/mod.rs"]
 mod world;
 
+mod anew;
 mod believe;
 mod codes;
 mod expect;

@@ -16,6 +16,7 @@ use bascule_core::record::{Fences, HoldUntil, Phase, PreviousHold, Record};
 use bascule_core::time::Millis;
 use rstest::rstest;
 
+use crate::anew::restored;
 use crate::world::given::{Given, Lease, View, moment};
 use crate::world::policy::{mv, source_stopped, switchover};
 use crate::world::record::{STOPPED_AT, doing, in_phase, never_fences, small_loss, steady, wall};
@@ -90,9 +91,23 @@ fn next(plan: &mut Plan) -> &mut Record {
 #[case::to_follow_oneself(promoting(), |p: &mut Plan| { p.databases.insert(item("main"), order(DatabaseRole::Follow { site: site("lyon"), open: true })); }, Rule::Role)]
 #[case::to_serve_elsewhere(lost(), |p: &mut Plan| { p.databases.insert(item("main"), order(DatabaseRole::Serve { open: true })); }, Rule::Role)]
 #[case::to_lock_elsewhere(lost(), |p: &mut Plan| p.lock = true, Rule::Lock)]
+#[case::anew_for_another_site(restored("lyon"), |p: &mut Plan| next(p).active = site("paris"), Rule::Writer)]
+#[case::anew_on_other_terms(restored("lyon"), |p: &mut Plan| next(p).promise.lease = Millis(1), Rule::Writer)]
+#[case::anew_without_a_promotion(restored("lyon"), |p: &mut Plan| next(p).phase = Phase::Steady, Rule::Writer)]
+#[case::anew_in_a_generation_of_nobody_s(restored("lyon"), |p: &mut Plan| next(p).generation = 2, Rule::Intent)]
+#[case::anew_just_above_what_was_seen(restored("lyon"), |p: &mut Plan| next(p).epoch = 5, Rule::Epoch)]
+#[case::anew_with_a_serial_that_somebody_may_have_seen(restored("lyon"), |p: &mut Plan| next(p).serial = 41, Rule::Serial)]
+#[case::anew_without_having_heard_all(restored("lyon").facts("lyon", |f| f.answers.clear()), |p: &mut Plan| p.transition = restored("lyon").plan().transition, Rule::Evidence)]
+#[case::anew_though_nothing_is_lost(raised(Given::at("paris").record(steady())), |p: &mut Plan| p.transition = restored("paris").plan().transition, Rule::WentBack)]
 fn a_wrong_plan_is_caught_by_name(#[case] given: Given, #[case] spoil: fn(&mut Plan), #[case] rule: Rule) {
     let found = opinion(&given, spoil);
     assert!(found.contains(&rule), "{found:?}");
+}
+
+/// A person has raised the generation although the arbiter has lost nothing.
+fn raised(mut given: Given) -> Given {
+    given.installation.generation = 1;
+    given
 }
 
 fn point(name: &str, epoch: u64, serial: u64) -> Step {

@@ -393,6 +393,7 @@ impl Sim {
                 .collect(),
             high_water: Fact::now(me.marks),
             seen_marks: me.marks,
+            role_seen: None,
             high_water_old_since: None,
             advice: vec![],
         }

@@ -8,7 +8,7 @@ use bascule_core::ballot::holder::Holder;
 use bascule_core::ballot::silence::Observer;
 use bascule_core::decide::{Installation, PolicySeen, Situation, decide, note};
 use bascule_core::facts::{SCHEMA, SiteFacts};
-use bascule_core::guard::wire::{Disk, Report};
+use bascule_core::guard::wire::{Disk, Report, ServerState};
 use bascule_core::loss::LastContact;
 use bascule_core::memory::Memory;
 use bascule_core::moves::Move;
@@ -167,7 +167,15 @@ impl Given {
         self
     }
 
-    pub fn report(mut self, report: Report) -> Self {
+    /// An open server of the site that takes over was opened in that hold.
+    pub fn report(mut self, mut report: Report) -> Self {
+        if let Some(record) =
+            self.record.as_ref().filter(|r| r.phase == Phase::Promoting && r.active == self.me)
+            && report.state == (ServerState::Primary { open: true })
+            && report.opened_epoch == Some(1)
+        {
+            report.opened_epoch = Some(record.epoch);
+        }
         self.seen.databases.entry(item("main")).or_default().guard = Fact::now(report);
         self
     }

@@ -11,7 +11,7 @@ use bascule_core::facts::{Following, SCHEMA, SiteFacts, following, magnitude};
 use bascule_core::guard::wire::{Behind, Disk, slot_of};
 use bascule_core::mutant::forgets;
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
-use bascule_core::observation::{Fact, Marks};
+use bascule_core::observation::{Fact, Kept, Marks, newer};
 use bascule_core::plan::{Answer, DatabaseRole, Gate, Plan};
 use bascule_core::policy::Policy;
 use bascule_core::project::judge;
@@ -68,10 +68,12 @@ impl Brain {
     fn prepare(&mut self, key: &PolicyKey, now: Boottime) {
         let stale_after = self.id.installation.timing.p() * MISSED_QUESTIONS;
         let marks = match &self.marks {
-            Fact::Known { value, .. } => Fact::now(value.get(key).copied().unwrap_or_default()),
+            Fact::Known { value, .. } => Fact::now(value.get(key).map(|k| k.marks).unwrap_or_default()),
             Fact::Unknown { reason } => Fact::unknown(reason.clone()),
         };
+        let kept = self.marks.value().and_then(|all| all.get(key)?.role.clone());
         let Some(state) = self.policies.get_mut(key) else { return };
+        state.seen.role_seen = newer(kept, state.role_seen.clone());
         // A mark is raised after a change was seen. An arbiter may go back in time in between, and what this process and
         // the guards have seen counts as much as what was written down.
         state.seen.seen_marks = state.highest_seen(now);
@@ -313,10 +315,16 @@ impl Brain {
         // A raise that failed is tried again though the arbiter has gone back meanwhile: what was seen was seen.
         let shown = state.claim.view().map(|v| Marks::from(&v.record)).unwrap_or_default();
         let found = shown.max(state.seen_marks);
-        let known = marks.get(key).copied().unwrap_or_default();
-        if found > known && !state.raising && state.raise_again_at.is_none_or(|t| now >= t) {
+        let known = marks.get(key);
+        let rises = found > known.map(|k| k.marks).unwrap_or_default();
+        let newer_role = state
+            .role_seen
+            .as_ref()
+            .is_some_and(|role| known.and_then(|k| k.role.as_ref()).is_none_or(|before| role.at > before.at));
+        if (rises || newer_role) && !state.raising && state.raise_again_at.is_none_or(|t| now >= t) {
             state.raising = true;
-            self.out.push(Command::RaiseMark { policy: key.clone(), marks: found });
+            let kept = Box::new(Kept { marks: found, role: state.role_seen.clone() });
+            self.out.push(Command::RaiseMark { policy: key.clone(), kept });
         }
     }
 

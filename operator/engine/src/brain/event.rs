@@ -8,7 +8,7 @@ use bascule_core::ballot::silence::LeaseRevision;
 use bascule_core::facts::SiteFacts;
 use bascule_core::guard::wire::{Instruction, Upstream};
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
-use bascule_core::observation::{Fact, Marks, PodsAsked, TrafficAt, TrafficView, WorkloadView};
+use bascule_core::observation::{Fact, Kept, PodsAsked, TrafficAt, TrafficView, WorkloadView};
 use bascule_core::outcome::Outcome;
 use bascule_core::plan::{Gate, Lane, Step};
 use bascule_core::policy::Policy;
@@ -78,13 +78,13 @@ pub enum Event {
     /// People want something.
     Intent(Intent),
     /// This site's high-water marks were read.
-    Marks(Result<BTreeMap<PolicyKey, Marks>, String>),
+    Marks(Result<BTreeMap<PolicyKey, Kept>, String>),
     /// A mark was raised.
     MarkRaised {
         /// Whose.
         policy: PolicyKey,
         /// To what.
-        marks: Marks,
+        kept: Box<Kept>,
         /// How it ended.
         outcome: Outcome,
     },
@@ -222,7 +222,7 @@ pub enum Command {
         /// Whose.
         policy: PolicyKey,
         /// To what.
-        marks: Marks,
+        kept: Box<Kept>,
     },
     /// Look at something.
     Look {

@@ -27,7 +27,7 @@ use bascule_core::ballot::silence::Observer;
 use bascule_core::decide::Installation;
 use bascule_core::mutant::forgets;
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
-use bascule_core::observation::{Fact, Marks};
+use bascule_core::observation::{Fact, Kept};
 use bascule_core::record::Fences;
 use bascule_core::time::Boottime;
 use jiff::Timestamp;
@@ -70,7 +70,7 @@ pub struct Brain {
     sessions: BTreeMap<GuardSession, (PolicyKey, ItemName)>,
     intent_listed: bool,
     arbiter_listed: bool,
-    marks: Fact<BTreeMap<PolicyKey, Marks>>,
+    marks: Fact<BTreeMap<PolicyKey, Kept>>,
     /// How many readings of the marks are under way.
     marks_asked: u32,
     /// Since when the marks are being read again: this site came back, or its watch of the arbiter broke.
@@ -243,7 +243,7 @@ impl Brain {
             Event::Guard(event) => self.guard(event, now),
             Event::Intent(intent) => self.intent(intent),
             Event::Marks(result) => self.marks_read(result, now),
-            Event::MarkRaised { policy, marks, outcome } => self.mark_raised(policy, marks, &outcome, now),
+            Event::MarkRaised { policy, kept, outcome } => self.mark_raised(policy, *kept, &outcome, now),
             Event::Seen { policy, what, found } => {
                 if let Some(state) = self.policies.get_mut(&policy) {
                     // A server may end a moment later than its guard's connection.
@@ -556,7 +556,7 @@ impl Brain {
         }
     }
 
-    fn marks_read(&mut self, result: Result<BTreeMap<PolicyKey, Marks>, String>, now: Boottime) {
+    fn marks_read(&mut self, result: Result<BTreeMap<PolicyKey, Kept>, String>, now: Boottime) {
         self.marks_asked = self.marks_asked.saturating_sub(1);
         match result {
             Ok(marks) => {
@@ -577,7 +577,7 @@ impl Brain {
     fn mark_raised(
         &mut self,
         policy: PolicyKey,
-        marks: Marks,
+        kept: Kept,
         outcome: &bascule_core::outcome::Outcome,
         now: Boottime,
     ) {
@@ -586,8 +586,8 @@ impl Brain {
         match outcome {
             bascule_core::outcome::Outcome::Done => {
                 if let Fact::Known { value, .. } = &mut self.marks {
-                    let mark = value.entry(policy.clone()).or_default();
-                    *mark = (*mark).max(marks);
+                    let before = value.remove(&policy).unwrap_or_default();
+                    value.insert(policy.clone(), before.higher(kept));
                 }
                 state.mark_unwritable = None;
             }

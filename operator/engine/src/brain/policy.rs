@@ -12,7 +12,7 @@ use bascule_core::memory::Memory;
 use bascule_core::moves::Move;
 use bascule_core::mutant::forgets;
 use bascule_core::name::{ItemName, ObjectName, SiteName};
-use bascule_core::observation::{Fact, Marks, Observation};
+use bascule_core::observation::{Fact, Marks, Observation, RoleSeen};
 use bascule_core::outcome::Outcome;
 use bascule_core::plan::{Lane, Plan, Step};
 use bascule_core::policy::Policy;
@@ -71,6 +71,8 @@ pub(super) struct State {
     pub(super) read_again_at: Option<Boottime>,
     /// The highest marks of any record that this process has seen.
     pub(super) seen_marks: Marks,
+    /// Who had the role in the newest record that this process has seen.
+    pub(super) role_seen: Option<RoleSeen>,
     /// Higher marks that others have seen and when each was first heard of, until the record is read after that.
     unread_marks: BTreeMap<Marks, Boottime>,
     /// The record was read at least once, or known not to exist.
@@ -164,8 +166,11 @@ impl State {
     /// Takes note of the marks of the record as it is seen now.
     pub(super) fn note_marks(&mut self) {
         if let Some(view) = self.claim.view() {
-            let r = &view.record;
-            self.seen_marks = self.seen_marks.max(Marks::from(r));
+            let (r, marks) = (&view.record, Marks::from(&view.record));
+            self.seen_marks = self.seen_marks.max(marks);
+            if self.role_seen.as_ref().is_none_or(|role| marks > role.at) {
+                self.role_seen = Some(RoleSeen::from(r));
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use bascule_core::guard::wire::{
     Cluster, ClusterState, Disk, Hello, HighWater, Instruction, Report, ServerState,
 };
 use bascule_core::name::PolicyKey;
-use bascule_core::observation::Marks;
+use bascule_core::observation::Kept;
 use bascule_core::outcome::Outcome;
 use bascule_core::policy::{FenceClass, Policy};
 use bascule_core::position::{Lsn, SystemId, Timeline};
@@ -104,7 +104,7 @@ pub struct Desk {
     /// The policy's reads of its record are not answered.
     pub mute: bool,
     /// This site's high-water marks, as they are written down.
-    pub marks: BTreeMap<PolicyKey, Marks>,
+    pub marks: BTreeMap<PolicyKey, Kept>,
     nonce: u64,
 }
 
@@ -206,9 +206,9 @@ impl Desk {
                 Event::Listed(Ok(listed))
             }
             Command::ReadMarks => Event::Marks(Ok(self.marks.clone())),
-            Command::RaiseMark { policy, marks } => {
-                self.marks.insert(policy.clone(), *marks);
-                Event::MarkRaised { policy: policy.clone(), marks: *marks, outcome: Outcome::Done }
+            Command::RaiseMark { policy, kept } => {
+                self.marks.insert(policy.clone(), *kept.clone());
+                Event::MarkRaised { policy: policy.clone(), kept: kept.clone(), outcome: Outcome::Done }
             }
             Command::Publish(shown) => Event::Published { policy: shown.key.clone(), outcome: Outcome::Done },
             _ => return None,

@@ -181,7 +181,7 @@ pub struct World {
     pub shown: BTreeMap<SiteName, Shown>,
     /// The link between the databases; the arbiter is reached without it.
     pub link: bool,
-    pub marks: BTreeMap<SiteName, BTreeMap<PolicyKey, bascule_core::observation::Marks>>,
+    pub marks: BTreeMap<SiteName, BTreeMap<PolicyKey, bascule_core::observation::Kept>>,
 }
 
 pub const TICK: Duration = Duration::from_millis(10);
@@ -401,9 +401,9 @@ impl World {
                 let marks = self.marks.get(me).cloned().unwrap_or_default();
                 self.later(me, 2, Event::Marks(Ok(marks)));
             }
-            Command::RaiseMark { policy, marks } => {
-                self.marks.entry(me.clone()).or_default().insert(policy.clone(), marks);
-                self.later(me, 2, Event::MarkRaised { policy, marks, outcome: Outcome::Done });
+            Command::RaiseMark { policy, kept } => {
+                self.marks.entry(me.clone()).or_default().insert(policy.clone(), *kept.clone());
+                self.later(me, 2, Event::MarkRaised { policy, kept, outcome: Outcome::Done });
             }
             Command::Look { policy, what, .. } => {
                 let found = self.look(me, &what);

@@ -54,7 +54,8 @@ impl World {
                 self.judge.breaks(self.now, Invariant::S8, what);
             }
         }
-        if before.active == next.active {
+        // A record that is made anew moves no role, whatever the restored one says.
+        if before.active == next.active || next.generation > before.generation {
             return;
         }
         let cause = next.transition.as_ref().map(|t| t.cause);

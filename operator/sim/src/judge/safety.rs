@@ -145,6 +145,9 @@ impl World {
         }
         let known = self.judge.highest.get(policy).copied().unwrap_or_default();
         self.judge.highest.insert(policy.clone(), known.max(marks));
+        if next.generation > 0 && before.is_none_or(|b| next.generation > b.generation) {
+            return self.judge_anew(policy, next);
+        }
         let Some(before) = before else { return };
         if next.epoch < before.epoch || (next.active != before.active && next.epoch == before.epoch) {
             let what =
@@ -219,9 +222,30 @@ impl World {
         }
     }
 
+    /// A record is made anew in a generation that a person has raised: nobody gains the role by it. Whoever had it in the
+    /// newest record that a living site knows of has it now.
+    fn judge_anew(&mut self, policy: &PolicyKey, next: &Record) {
+        let known = (0..self.sites.len())
+            .filter(|s| self.reachable(*s))
+            .filter_map(|s| self.known_at(s, policy))
+            .max();
+        let of = |r: &Record| (r.generation, r.epoch, r.serial);
+        let newest = self.judge.changes.iter().rev().find(|(_, p, r)| p == policy && known == Some(of(r)));
+        if let Some((_, _, newest)) = newest
+            && newest.active != next.active
+        {
+            let what = format!(
+                "the record was made anew with {} active; in the newest that anybody has seen {} was",
+                next.active, newest.active
+            );
+            self.judge.breaks(self.now, Invariant::S3, what);
+        }
+    }
+
     /// The highest marks that a site has kept anywhere.
     fn known_at(&self, site: usize, policy: &PolicyKey) -> Option<(u64, u64, u64)> {
-        let marks = self.sites[site].cluster.marks.get(policy).map(|m| (m.generation, m.epoch, m.serial));
+        let marks = self.sites[site].cluster.marks.get(policy).map(|k| k.marks);
+        let marks = marks.map(|m| (m.generation, m.epoch, m.serial));
         let guards = self.databases.iter().filter(|d| d.policy == *policy && d.site == site).map(|d| {
             let h = d.guard.rules.memory().high_water;
             (h.generation, h.epoch, h.serial)
@@ -274,7 +298,9 @@ impl World {
         let times = self.judge.automatic.entry(policy.clone()).or_default();
         // After a restart the cooldown is counted by two machines' wall clocks: it is as good as these are.
         let set = self.faults.iter().any(|f| f.begun && matches!(f.fault, crate::fault::Fault::ClockSet(..)));
-        let soon = !set && times.last().is_some_and(|t| now.since(*t) < cooldown);
+        // A record that was made anew of an emptied arbiter has no history.
+        let forgotten = self.generation > 0;
+        let soon = !set && !forgotten && times.last().is_some_and(|t| now.since(*t) < cooldown);
         times.push(now);
         if soon {
             let what = format!("the role of {policy} moved twice by itself within {cooldown:?}");
@@ -373,6 +399,11 @@ impl World {
             self.record(policy).is_none_or(|r| (r.generation, r.epoch, r.serial) < *highest)
         });
         less || self.sites.iter().any(|s| !self.arbiter.store.owners.contains_key(&s.name))
+    }
+
+    /// Whether another cluster has the name of a site, as an emptied arbiter lets it: a person has to find out whose it is.
+    pub fn a_stranger_has_a_name(&self) -> bool {
+        self.arbiter.store.owners.values().any(|cluster| *cluster == crate::world::arbiter::STRANGER)
     }
 
     /// Whether every acknowledged row is where it should be: in the active site's log, or in a saved one.

@@ -209,6 +209,9 @@ impl Member {
     }
 }
 
+/// A cluster that is no site of this world.
+pub const STRANGER: u64 = 6666;
+
 /// The members and what they keep.
 #[derive(Clone, Debug)]
 pub struct Arbiter {

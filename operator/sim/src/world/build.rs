@@ -115,6 +115,7 @@ impl World {
             numbers: 0,
             seed,
             profile: plan.profile,
+            generation: 0,
             timing,
             operators: Vec::new(),
             databases: Vec::new(),
@@ -197,7 +198,8 @@ impl World {
     }
 
     fn identity(&self, site: usize, question: u64) -> Identity {
-        let installation = Installation { profile: self.profile, timing: self.timing, generation: 0 };
+        let installation =
+            Installation { profile: self.profile, timing: self.timing, generation: self.generation };
         Identity { site: self.sites[site].name.clone(), question, installation }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bascule_core::blocker;
 use bascule_core::moves::Move;
 use bascule_core::name::{ItemName, PolicyKey};
-use bascule_core::observation::{Fact, FlagValue, Marks, PodsAsked, ReplicasSeen, WorkloadView};
+use bascule_core::observation::{Fact, FlagValue, Kept, PodsAsked, ReplicasSeen, WorkloadView};
 use bascule_core::plan::{Answer, Gate};
 use bascule_core::policy::Policy;
 
@@ -138,7 +138,7 @@ pub struct Cluster {
     /// the policy has.
     pub obstacles: BTreeMap<PolicyKey, Vec<Gate>>,
     /// High-water marks.
-    pub marks: BTreeMap<PolicyKey, Marks>,
+    pub marks: BTreeMap<PolicyKey, Kept>,
     /// Marks cannot be written.
     pub marks_frozen: bool,
     /// The objects.

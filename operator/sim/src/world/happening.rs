@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bascule_core::guard::wire::{Instruction, Report};
 use bascule_core::name::{ItemName, PolicyKey};
-use bascule_core::observation::Marks;
+use bascule_core::observation::Kept;
 use bascule_core::plan::Step;
 use bascule_core::policy::Policy;
 
@@ -133,7 +133,7 @@ pub enum Work {
     /// An update of the zone, with the mark that was read for it; `None`: no update server answered.
     Update(Arc<Policy>, Step, Option<Basis>),
     /// A mark is raised.
-    Mark(PolicyKey, Marks),
+    Mark(PolicyKey, Box<Kept>),
 }
 
 /// A message that waits for a connection to pass something again.

@@ -77,6 +77,8 @@ pub struct World {
     pub seed: u64,
     /// The timing profile of the installation.
     pub profile: Profile,
+    /// The arbiter's generation, as the installation's values say.
+    pub generation: u64,
     /// Its timings.
     pub timing: Timing,
     /// The sites.

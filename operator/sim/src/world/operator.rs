@@ -296,11 +296,11 @@ impl World {
                 };
                 self.reply(op, API, Event::Marks(result));
             }
-            Command::RaiseMark { policy, marks } => {
+            Command::RaiseMark { policy, kept } => {
                 let Some(fate) = self.effect(Actor::Operator(op), || "raise the mark".to_owned()) else {
                     return;
                 };
-                self.send_work(op, Work::Mark(policy, marks), fate);
+                self.send_work(op, Work::Mark(policy, kept), fate);
             }
             Command::Look { policy, what, active: _ } => self.looks(op, &policy, what),
             Command::Perform { policy, step, lane: _ } => {
@@ -504,15 +504,13 @@ impl World {
             }
         }
         match work {
-            Work::Mark(policy, marks) => {
+            Work::Mark(policy, kept) => {
                 let cluster = &mut self.sites[site].cluster;
                 if cluster.marks_frozen {
                     return Outcome::refused("the ConfigMap cannot be written");
                 }
-                let mark = cluster.marks.entry(policy.clone()).or_default();
-                mark.generation = mark.generation.max(marks.generation);
-                mark.epoch = mark.epoch.max(marks.epoch);
-                mark.serial = mark.serial.max(marks.serial);
+                let before = cluster.marks.remove(policy).unwrap_or_default();
+                cluster.marks.insert(policy.clone(), before.higher(*kept.clone()));
                 Outcome::Done
             }
             Work::Perform(policy, step) => self.performs(site, policy, step),
@@ -897,7 +895,7 @@ fn done(work: &Work, outcome: Outcome) -> Event {
         Work::Perform(policy, step) | Work::Update(policy, step, _) => {
             Event::Done { policy: policy.key.clone(), step: step.clone(), outcome }
         }
-        Work::Mark(policy, marks) => Event::MarkRaised { policy: policy.clone(), marks: *marks, outcome },
+        Work::Mark(policy, kept) => Event::MarkRaised { policy: policy.clone(), kept: kept.clone(), outcome },
     }
 }
 

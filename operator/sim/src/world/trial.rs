@@ -191,6 +191,16 @@ impl World {
         }
     }
 
+    /// A person who has understood that the arbiter has lost records raises its generation in the values of all sites: the
+    /// operators start anew, one site after the other.
+    pub(crate) fn raise_generation(&mut self) {
+        self.generation += 1;
+        for op in 0..self.operators.len() {
+            self.operator_dies(op);
+            self.restart_operator(op);
+        }
+    }
+
     /// It is started again some time later.
     pub(crate) fn restart_operator(&mut self, op: usize) {
         let wait = self.operators[op].chance.between(Duration::from_millis(700), Duration::from_millis(2500));
