@@ -1,5 +1,8 @@
 //! An arbiter that loses what it knew: emptied, or put back from a backup.
 
+use std::fs;
+use std::path::Path;
+
 use anyhow::{Context, Result};
 
 use super::arbiter::PREFIX;
@@ -20,34 +23,34 @@ impl World {
 
     /// Copies the members' data, for [`World::put_back_arbiter`]. They stand still meanwhile.
     pub async fn back_up_arbiter(&self) -> Result<()> {
-        self.with_members_stopped(|data, backup| {
-            let _ = std::fs::remove_dir_all(backup);
-            run("cp", ["-a", data, backup]).map(drop)
-        })
-        .await
+        self.with_members_stopped(|data, backup| copy(data, backup)).await
     }
 
     /// Puts the members' data back as it was copied.
     pub async fn put_back_arbiter(&self) -> Result<()> {
-        self.with_members_stopped(|data, backup| {
-            std::fs::remove_dir_all(data)?;
-            run("cp", ["-a", backup, data]).map(drop)
-        })
-        .await
+        self.with_members_stopped(|data, backup| copy(backup, data)).await
     }
 
-    async fn with_members_stopped(&self, work: impl Fn(&str, &str) -> Result<()>) -> Result<()> {
+    async fn with_members_stopped(&self, work: impl Fn(&Path, &Path) -> Result<()>) -> Result<()> {
         for place in Place::ALL {
             self.kill_part(place, "arbiter")?;
         }
         for place in Place::ALL {
             let folder = self.run().place(place);
-            let text = |name: &str| folder.join(name).display().to_string();
-            work(&text("arbiter"), &text(BACKUP))?;
+            work(&folder.join("arbiter"), &folder.join(BACKUP))?;
         }
         for place in Place::ALL {
             self.restart_arbiter_member(place)?;
         }
         self.arbiter().ready(&Place::ALL).await
     }
+}
+
+/// Makes the content of a folder the same as that of another. The folder itself may be where a disk is mounted.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(to)? {
+        fs::remove_dir_all(entry?.path())?;
+    }
+    run("cp", ["-a", &format!("{}/.", from.display()), &to.display().to_string()]).map(drop)
 }

@@ -98,7 +98,7 @@ impl Arbiter for SiteArbiter {
             Renewal::NameTaken { owner } => Renewed::NameTaken { owner },
             Renewal::NotClaimed => Renewed::Unknown {
                 reason: format!(
-                    "the arbiter has forgotten the name {site}: it was emptied or restored from an old backup"
+                    "the arbiter has forgotten the name {site}: it was emptied or restored from an old backup; when what it knew is lost for good, raise arbiter.generation in all sites"
                 ),
             },
             Renewal::Refused { why } => Renewed::Unknown { reason: format!("not renewed: {why}") },

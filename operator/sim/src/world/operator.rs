@@ -734,8 +734,7 @@ impl World {
                 Event::Renewed { sent, result: Renewed::NameTaken { owner: format!("cluster-{owner}") } }
             }
             (Call::Renew(sent), Answer::NotClaimed) => {
-                let reason =
-                    "the arbiter has forgotten the name: it was emptied or restored from an old backup";
+                let reason = "the arbiter has forgotten the name: it was emptied or restored from an old backup; when what it knew is lost for good, raise arbiter.generation in all sites";
                 Event::Renewed { sent, result: Renewed::Unknown { reason: reason.to_owned() } }
             }
             (Call::Renew(sent), _) => Event::Renewed { sent, result: Renewed::Unknown { reason: why } },
