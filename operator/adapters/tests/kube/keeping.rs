@@ -77,7 +77,8 @@ async fn who_had_the_role_is_kept_beside_the_mark_and_no_older_word_replaces_it(
 async fn marks_that_are_raised_at_the_same_time_are_all_kept() {
     let (kube, _, _) = place("marks-together").await;
     let policies: Vec<_> = (0..4).map(|n| PolicyKey::new("shop", format!("p{n}")).unwrap()).collect();
-    let raised = policies.iter().map(|policy| raise(&kube, policy, &mark(0, 1, 1)));
+    let first = mark(0, 1, 1);
+    let raised = policies.iter().map(|policy| raise(&kube, policy, &first));
     let outcomes = futures::future::join_all(raised).await;
     let marks = read(&kube).await.unwrap().marks;
     for (policy, outcome) in policies.iter().zip(outcomes) {
