@@ -18,7 +18,7 @@ SERVERS = $(CACHE)/servers-$(shell cat e2e/servers/go.mod e2e/servers/go.sum | s
 HELM = $(CACHE)/helm-$(shell cat e2e/helm/go.mod e2e/helm/go.sum | sha256sum | cut -c1-12)/helm
 TEST_ENV = KUBEBUILDER_ASSETS="$(SERVERS)" BASCULE_ETCD="$(SERVERS)/etcd" BASCULE_HELM="$(HELM)"
 
-.PHONY: help demo sandbox binaries image test test-unit stories test-world test-client test-story e2e-nodes test-scenarios test-torture torture sim sim-all sim-explore mutants mutants-core sim-small bench-sim fuzz lint deny crds chart test-chart chart-golden bench bench-page prepare packages
+.PHONY: help demo sandbox binaries image test test-unit stories test-world test-client test-story e2e-nodes test-scenarios test-torture torture sim sim-all sim-explore mutants mutants-core sim-small bench-sim fuzz fuzz-build fuzz-keep lint deny crds chart test-chart chart-golden bench bench-page prepare packages
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -111,22 +111,39 @@ mutants-core: ## Every small change of the core, one at a time: its tests must n
 	PATH="$(MUTANTS_TOOL)/bin:$$PATH" PROPTEST_CASES=48 PROPTEST_RNG_SEED=20261122 \
 	  $(CARGO) mutants -p bascule-core -o $(CARGO_TARGET_DIR)/mutants-core $(MUTANTS)
 
-# Every target, or those of FUZZ="intake dns". What a search finds is kept in target/fuzz; `cargo fuzz cmin` shrinks it.
+# Every target, or those of FUZZ="intake dns". What a search finds is kept in target/fuzz/corpus, what hurts in fuzz/artifacts.
 FUZZ ?= $(shell awk -F '"' '/^\[\[bin/ { getline; print $$2 }' fuzz/Cargo.toml)
 FUZZ_SECONDS ?= 60
+FUZZ_DIR = $(CARGO_TARGET_DIR)/fuzz
+FUZZ_BIN = $(FUZZ_DIR)/$(TARGET)/release
 # Coverage works on the stable toolchain; a sanitizer, which needs a nightly one, would watch C that nobody feeds here.
-# Little optimisation: three hundred crates are built for it.
-CARGO_FUZZ = CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_STRIP=none \
+# Little optimisation and many units: three hundred crates are built for it.
+CARGO_FUZZ = CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_STRIP=none \
   PATH="$(CACHE)/cargo-fuzz/bin:$$PATH" $(CARGO) fuzz
 
 # libFuzzer is C++.
-fuzz: MORE_PACKAGES := g++
-fuzz: packages ## Search for bad input that hurts, FUZZ_SECONDS=60 for each target; FUZZ="intake dns" chooses
+fuzz-build: MORE_PACKAGES := g++
+fuzz-build: packages
 	@test -x "$(CACHE)/cargo-fuzz/bin/cargo-fuzz" || env -u CARGO_TARGET_DIR $(CARGO) install --locked --root "$(CACHE)/cargo-fuzz" cargo-fuzz@0.13.2
-	$(CARGO_FUZZ) build -s none --target-dir "$(CARGO_TARGET_DIR)/fuzz"
-	@for t in $(FUZZ); do mkdir -p "$(CARGO_TARGET_DIR)/fuzz/corpus/$$t"; \
-	  $(CARGO_FUZZ) run -s none --target-dir "$(CARGO_TARGET_DIR)/fuzz" $$t "$(CARGO_TARGET_DIR)/fuzz/corpus/$$t" fuzz/corpus/$$t -- \
-	    -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=512 -max_len=65536 -print_final_stats=1; done
+	$(CARGO_FUZZ) build -s none --codegen-units 16 --target-dir "$(FUZZ_DIR)"
+
+# The words of what is kept help to make others like it. The limit of the address space, in KiB, ends who asks for more
+# at once than there is, though he does not use it.
+fuzz: fuzz-build ## Search for bad input that hurts, FUZZ_SECONDS=60 for each target; FUZZ="intake dns" chooses
+	@for t in $(FUZZ); do echo "== $$t"; mkdir -p "$(FUZZ_DIR)/corpus/$$t" fuzz/artifacts/$$t; \
+	  cat fuzz/corpus/$$t/* | LC_ALL=C grep -aoE '[A-Za-z_]{3,40}' | sort -u | sed 's/.*/"&"/' > "$(FUZZ_DIR)/$$t.words"; \
+	  ( ulimit -v 4000000; "$(FUZZ_BIN)/$$t" -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=1024 -max_len=65536 \
+	    -dict="$(FUZZ_DIR)/$$t.words" -artifact_prefix=fuzz/artifacts/$$t/ -print_final_stats=1 \
+	    "$(FUZZ_DIR)/corpus/$$t" fuzz/corpus/$$t 2>&1 | grep -avE '^#.* (NEW|REDUCE|RELOAD) |NEW_FUNC|^".*" # Uses' ); done
+
+# Of each target the smallest inputs that reach together what all of them reach; the named ones stay.
+fuzz-keep: fuzz-build ## Keep in fuzz/corpus what a search has found that reaches more code than what is kept
+	@for t in $(FUZZ); do rm -rf "$(FUZZ_DIR)/keep"; mkdir -p "$(FUZZ_DIR)/keep/out" "$(FUZZ_DIR)/corpus/$$t"; \
+	  for f in fuzz/corpus/$$t/*; do case $$f in */found-*) mv $$f "$(FUZZ_DIR)/corpus/$$t/";; *) cp $$f "$(FUZZ_DIR)/keep/out/";; esac; done; \
+	  "$(FUZZ_BIN)/$$t" -merge=1 -use_counters=0 -max_len=4096 "$(FUZZ_DIR)/keep/out" "$(FUZZ_DIR)/corpus/$$t" > "$(FUZZ_DIR)/keep/log" 2>&1; \
+	  find "$(FUZZ_DIR)/keep/out" -type f | while read -r f; do n=$${f##*/}; case $$n in found-*) to=$$n;; *) to=found-$${n:0:12};; esac; \
+	    test -e "fuzz/corpus/$$t/$$n" || mv "$$f" "fuzz/corpus/$$t/$$to"; done; \
+	  echo "$$t: $$(find fuzz/corpus/$$t -type f | wc -l) inputs, $$(du -sb fuzz/corpus/$$t | cut -f1) bytes"; done
 
 bench-sim: binaries ## How many scenarios the simulator plays in a CPU-minute; writes target/bench/sim.json
 	mkdir -p target/bench

@@ -18,6 +18,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 pub mod dns;
+pub mod framed;
 pub mod from_guard;
 pub mod from_operator;
 pub mod intake;

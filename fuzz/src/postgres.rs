@@ -5,6 +5,7 @@ use bascule_core::observation::Fact;
 use bascule_guard::fuzz as guard;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
+use crate::framed::{Layout, parts};
 use crate::{in_words, wait};
 
 /// A server that lets everybody in and is ready.
@@ -73,13 +74,8 @@ async fn hear(server: &mut DuplexStream) {
 }
 
 fn pieces(bytes: &[u8]) -> Vec<Vec<u8>> {
-    let Some((first, mut rest)) = bytes.split_first() else { return Vec::new() };
+    let Some(first) = bytes.first() else { return Vec::new() };
     let mut pieces = if first % 2 == 0 { vec![WELCOME.to_vec()] } else { Vec::new() };
-    while let Some((length, after)) = rest.split_first_chunk::<2>() {
-        let length = usize::from(u16::from_be_bytes(*length)).min(after.len());
-        let (piece, next) = after.split_at(length);
-        pieces.push(piece.to_vec());
-        rest = next;
-    }
+    pieces.extend(parts(bytes, Layout::Answers));
     pieces
 }

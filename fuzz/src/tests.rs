@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::framed::{Layout, joined, parts};
+
 /// Far above what any input needs without optimisation on a busy machine; one that explodes needs more.
 const EACH: Duration = Duration::from_secs(10);
 
@@ -39,12 +41,21 @@ fn replay(target: &str, run: fn(&[u8])) {
     for case in 0..cases {
         let (name, bytes) = &inputs[chance.below(inputs.len())];
         let (_, other) = &inputs[chance.below(inputs.len())];
-        let framed = matches!(target, "from_guard" | "from_operator") && chance.below(4) > 0;
-        let changed =
-            if framed { change_a_frame(bytes, &mut chance) } else { change(bytes, other, &mut chance) };
+        let changed = match layout(target) {
+            Some(layout) if chance.below(4) > 0 => change_a_part(bytes, layout, &mut chance),
+            _ => change(bytes, other, &mut chance),
+        };
         if let Some(wrong) = play(&format!("case {case}, made of {name},"), &changed, run) {
             panic!("{wrong}\n{}", changed.escape_ascii());
         }
+    }
+}
+
+fn layout(target: &str) -> Option<Layout> {
+    match target {
+        "from_guard" | "from_operator" => Some(Layout::Frames),
+        "postgres" => Some(Layout::Answers),
+        _ => None,
     }
 }
 
@@ -109,25 +120,14 @@ fn change(bytes: &[u8], other: &[u8], chance: &mut Chance) -> Vec<u8> {
     bytes
 }
 
-/// The same in one of the frames, whose length stays right.
-fn change_a_frame(bytes: &[u8], chance: &mut Chance) -> Vec<u8> {
-    let (mut frames, mut rest) = (Vec::new(), bytes);
-    while let Some((length, after)) = rest.split_first_chunk::<4>() {
-        let length = (u32::from_be_bytes(*length) as usize).min(after.len());
-        let (frame, next) = after.split_at(length);
-        frames.push(frame.to_vec());
-        rest = next;
+/// The same in one of the parts, whose length stays right.
+fn change_a_part(bytes: &[u8], layout: Layout, chance: &mut Chance) -> Vec<u8> {
+    let mut parts = parts(bytes, layout);
+    let chosen = chance.below(parts.len());
+    if let Some(part) = parts.get_mut(chosen) {
+        *part = change(part, &[], chance);
     }
-    let chosen = chance.below(frames.len());
-    if let Some(frame) = frames.get_mut(chosen) {
-        *frame = change(frame, &[], chance);
-    }
-    let mut all = Vec::new();
-    for frame in frames {
-        all.extend_from_slice(&u32::try_from(frame.len()).unwrap().to_be_bytes());
-        all.extend_from_slice(&frame);
-    }
-    all
+    joined(&parts, layout, bytes.first().copied().unwrap_or_default())
 }
 
 macro_rules! kept {

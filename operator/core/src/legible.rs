@@ -8,6 +8,9 @@ const LONGEST: usize = 1000;
 /// How much of a longer one is shown of its beginning and of its end.
 const EACH_END: usize = 450;
 
+/// The longest part of a text that is shown inside a sentence, in characters.
+const EXCERPT: usize = 100;
+
 /// The text in one line, without what would write on a terminal by itself, and without its middle when it is long: the
 /// beginning says what it is about, and the end what to do.
 pub fn legible(text: &str) -> String {
@@ -35,6 +38,15 @@ pub fn legible(text: &str) -> String {
     short
 }
 
+/// A text that outsiders wrote, for the middle of a sentence that says what to do after it, or that shows it twice: the
+/// beginning of it when it is long, so that [`legible`] leaves the sentence whole.
+pub fn excerpt(text: &str) -> String {
+    match text.char_indices().nth(EXCERPT) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,5 +69,13 @@ mod tests {
         assert!(short.contains("(199118 characters are left out)"), "{short}");
         assert!(short.chars().count() <= LONGEST);
         assert_eq!(legible(&short), short, "once is enough");
+    }
+
+    #[test]
+    fn what_a_sentence_shows_twice_leaves_the_sentence_whole() {
+        assert_eq!(excerpt("yes"), "yes");
+        let found = excerpt(&"é".repeat(200_000));
+        let sentence = format!("found {found}: quote it (\"{found}\") if it is meant as text");
+        assert!(found.ends_with("éé…") && legible(&sentence) == sentence, "{sentence}");
     }
 }

@@ -51,7 +51,7 @@ const READ: &str = "SELECT pg_is_in_recovery(), \
     CASE WHEN NOT pg_is_in_recovery() THEN substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END, \
     r.status, r.received_tli, r.latest_end_lsn::text, \
     (extract(epoch FROM clock_timestamp() - r.last_msg_receipt_time) * 1000)::float8, \
-    ARRAY(SELECT s.slot_name || ' ' || w.flush_lsn FROM pg_stat_replication w \
+    (SELECT string_agg(s.slot_name || ' ' || w.flush_lsn, ',') FROM pg_stat_replication w \
         JOIN pg_replication_slots s ON s.active_pid = w.pid WHERE w.flush_lsn IS NOT NULL) \
     FROM (SELECT 1) one LEFT JOIN pg_stat_wal_receiver r ON true";
 
@@ -107,7 +107,8 @@ impl Session {
                 message_age: row.try_get::<_, Option<f64>>(8)?.map(|ms| Millis(ms.max(0.0) as u64)),
             }),
         };
-        let confirmed = row.try_get::<_, Vec<String>>(9)?.into_iter().filter_map(|text| {
+        // Text and no array: what reads an array makes room for as many entries as it claims to have.
+        let confirmed = text(9)?.unwrap_or_default().split(',').filter_map(|text| {
             let (slot, lsn) = text.split_once(' ')?;
             Some((slot.to_owned(), lsn.parse().ok()?))
         });

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
+use bascule_core::legible::excerpt;
 use bascule_core::name::Namespace;
 use bascule_crds::{API_VERSION, FailoverPolicy, Move, definitions, text};
 use serde::de::DeserializeOwned;
@@ -290,6 +291,7 @@ fn check_object(kind: &'static str, namespace: &Namespace, object: &Value, findi
     if let Some(found) = metadata["namespace"].as_str()
         && found != namespace.as_str()
     {
+        let found = excerpt(found);
         let reason = format!(
             "found {found}, expected {namespace}, the namespace of the PolicySource: remove the field, or put a PolicySource into {found}"
         );

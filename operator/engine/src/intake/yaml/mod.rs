@@ -7,6 +7,7 @@ mod ambiguous;
 
 use std::{collections::BTreeMap, fmt};
 
+use bascule_core::legible::excerpt;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use serde_saphyr::{DuplicateKeyPolicy, Location, MergeKeyPolicy, NonFiniteFloatPolicy, Spanned};
@@ -283,6 +284,7 @@ impl Walk<'_> {
             Node::Text(value) => {
                 let written = self.written(node);
                 if !written.starts_with(['"', '\'']) && ambiguous(value) {
+                    let value = excerpt(value);
                     let reason = format!(
                         "found {value}, which YAML 1.1 and 1.2 read differently: quote it (\"{value}\")"
                     );
@@ -297,6 +299,7 @@ impl Walk<'_> {
     fn plainly(&mut self, node: &Spanned<Node>, path: &str, expected: &str) {
         let found = self.written(node).to_owned();
         if found != expected {
+            let (found, expected) = (excerpt(&found), excerpt(expected));
             let reason = format!(
                 "found {found}, which YAML 1.1 and 1.2 may read differently: write {expected}, or quote it (\"{found}\") if it is meant as text"
             );
@@ -309,6 +312,7 @@ impl Walk<'_> {
         for (key, node) in map {
             let written = self.written(key).to_owned();
             let Node::Text(name) = &key.value else {
+                let written = excerpt(&written);
                 self.object_to(key, path, format!("found the key {written}, which is not text to all readers of YAML: quote it (\"{written}\")"));
                 continue;
             };
