@@ -65,7 +65,7 @@ use crate::{
         message: Some(Message::Expression("\"from and to are both '\" + self.from + \"'; expected two different sites\"".to_owned())),
         ..Rule::new("!has(self.from) || !has(self.to) || self.from != self.to")
     },
-    validation = Rule::new("!has(self.notBefore) || !has(self.notAfter) || self.notBefore < self.notAfter").message("notAfter is not later than notBefore: the Move could never act"),
+    validation = Rule::new("!has(self.notBefore) || !has(self.notAfter) || self.notBefore < self.notAfter").message("notAfter is not later than notBefore: the Move could never act; use a later notAfter, or remove notBefore"),
     validation = Rule::new("self.type == 'Failover' || (!has(self.sourceStopped) && !has(self.acceptDataLoss) && !has(self.serial))").message("serial, sourceStopped and acceptDataLoss belong to Failover only; remove them or use type: Failover"),
     validation = Rule::new("!has(self.sourceStopped) || has(self.serial)").message("serial is missing: with sourceStopped, write the serial that status.serial of the policy shows; any later change of the record makes the statement stale"),
     validation = Rule::new("!has(self.sourceStopped) || self.sourceStopped.matches('[^\\\\s]')").message("sourceStopped: found nothing, expected who saw that the source is stopped, and how"),

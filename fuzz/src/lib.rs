@@ -39,11 +39,14 @@ fn in_words(why: &str) {
     assert!(!why.contains(['\n', '\r', '\u{1b}']), "a refusal with line breaks or escapes: {why:?}");
 }
 
-/// Runs something that waits, on this thread.
+/// Runs something that waits, on this thread. Its clock goes on at once to the next deadline when everybody waits for one:
+/// what has a deadline ends soon, and what has none does not end.
 fn wait<T>(work: impl Future<Output = T>) -> T {
     use tokio::runtime::{Builder, Runtime};
     thread_local! {
-        static RUNTIME: std::io::Result<Runtime> = Builder::new_current_thread().enable_all().build();
+        static RUNTIME: std::io::Result<Runtime> = {
+            Builder::new_current_thread().enable_all().start_paused(true).build()
+        };
     }
     RUNTIME.with(|runtime| match runtime {
         Ok(runtime) => runtime.block_on(work),

@@ -70,6 +70,8 @@ pub struct Pulse {
     pub lease_alive: bool,
     /// Events handled so far.
     pub events: u64,
+    /// When the last one was handled.
+    pub at: Boottime,
 }
 
 /// Runs the engine until it ends. The pulse is updated after every event.
@@ -105,6 +107,7 @@ pub async fn run(
                 ready: brain.is_ready(),
                 lease_alive: brain.lease_remaining(now).is_some(),
                 events: handled,
+                at: now,
             };
             pulse.send_replace(beat);
         }

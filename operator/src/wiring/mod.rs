@@ -152,7 +152,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         teller,
         metrics: Arc::clone(&metrics),
     };
-    let (pulse_in, pulse) = watch::channel(Pulse::default());
+    let (pulse_in, pulse) = watch::channel(Pulse { at: boottime::now(), ..Pulse::default() });
     let (proxies_in, proxies) = mpsc::channel(crate::serve::CONNECTIONS);
     let asked = crate::serve::Shared {
         pulse,

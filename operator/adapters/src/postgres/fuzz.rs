@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{Config, NoTls};
 
@@ -14,6 +14,9 @@ use super::write::commit;
 use super::{Facts, WriteCheck, facts};
 use crate::finding::Finding;
 
+/// The deadline of each of the calls, as whoever makes them sets one.
+const WITHIN: Duration = Duration::from_secs(5);
+
 /// Opens a session over a stream, asks everything that is asked of a server, and commits: as the operator does, or
 /// why there is no session.
 pub async fn asked(
@@ -21,9 +24,10 @@ pub async fn asked(
 ) -> Result<(Vec<Finding>, Facts, Option<WriteCheck>), String> {
     let mut config = Config::new();
     config.user("bascule").password("secret").dbname("postgres").ssl_mode(SslMode::Disable);
-    let session = Session::over(Bounded::new(stream), &config, NoTls).await.map_err(|e| describe(&e))?;
     let start = Instant::now();
-    let until = start + Duration::from_secs(5);
+    let until = start + WITHIN;
+    let opened = timeout_at(until, Session::over(Bounded::new(stream), &config, NoTls)).await;
+    let session = opened.map_err(|_| "no answer in time".to_owned())?.map_err(|e| describe(&e))?;
     let limits = Thresholds {
         dead_link_within: Duration::from_secs(4),
         retry_at_most: Duration::from_secs(1),
@@ -31,8 +35,10 @@ pub async fn asked(
         slots_at_least: 2,
     };
     let (findings, facts) = tokio::join!(
-        preflight::examine(&session, ExpectedRole::Either, &limits),
+        timeout_at(until, preflight::examine(&session, ExpectedRole::Either, &limits)),
         facts::read(&session, start, until)
     );
-    Ok((findings, facts, commit(&session).await.err()))
+    let until = Instant::now() + WITHIN;
+    let committed = timeout_at(until, commit(&session)).await;
+    Ok((findings.unwrap_or_default(), facts, committed.ok().and_then(Result::err)))
 }

@@ -163,7 +163,7 @@ fn check_rules(spec: &MoveSpec, findings: &mut Findings) {
         findings.add("spec.to", format!("from and to are both '{from}'; expected two different sites"));
     }
     if times.is_some_and(|(before, after)| before >= after) {
-        findings.add("spec.notAfter", "notAfter is not later than notBefore: the Move could never act");
+        findings.add("spec.notAfter", "notAfter is not later than notBefore: the Move could never act; use a later notAfter, or remove notBefore");
     }
     if failover_only && spec.move_type != MoveType::Failover {
         findings.add("spec", "serial, sourceStopped and acceptDataLoss belong to Failover only; remove them or use type: Failover");

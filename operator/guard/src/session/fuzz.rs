@@ -9,13 +9,16 @@ use super::{Session, SessionError};
 
 /// Opens a session over a stream and asks everything that a guard asks. Every answer, or why there is none, in words.
 pub async fn asked(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Vec<String> {
-    let (client, connection) = match Config::new().user("postgres").connect_raw(stream, NoTls).await {
-        Ok(opened) => opened,
-        Err(e) => return vec![format!("refused: {e}")],
+    let within = Duration::from_secs(5);
+    let mut config = Config::new();
+    let opened = tokio::time::timeout(within, config.user("postgres").connect_raw(stream, NoTls)).await;
+    let (client, connection) = match opened {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(e)) => return vec![format!("refused: {e}")],
+        Err(_) => return vec!["refused: no answer in time".to_owned()],
     };
     tokio::spawn(async move { drop(connection.await) });
     let session = Session { client };
-    let within = Duration::from_secs(5);
     let slots = ["bascule_lyon".to_owned()];
     vec![
         words(session.read().await),
