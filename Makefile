@@ -140,7 +140,7 @@ fuzz: fuzz-build ## Search for bad input that hurts, FUZZ_SECONDS=60 for each ta
 fuzz-keep: fuzz-build ## Keep in fuzz/corpus what a search has found that reaches more code than what is kept
 	@for t in $(FUZZ); do rm -rf "$(FUZZ_DIR)/keep"; mkdir -p "$(FUZZ_DIR)/keep/out" "$(FUZZ_DIR)/corpus/$$t"; \
 	  for f in fuzz/corpus/$$t/*; do case $$f in */found-*) mv $$f "$(FUZZ_DIR)/corpus/$$t/";; *) cp $$f "$(FUZZ_DIR)/keep/out/";; esac; done; \
-	  "$(FUZZ_BIN)/$$t" -merge=1 -use_counters=0 -max_len=4096 "$(FUZZ_DIR)/keep/out" "$(FUZZ_DIR)/corpus/$$t" > "$(FUZZ_DIR)/keep/log" 2>&1; \
+	  "$(FUZZ_BIN)/$$t" -set_cover_merge=1 -use_counters=0 -max_len=1024 "$(FUZZ_DIR)/keep/out" "$(FUZZ_DIR)/corpus/$$t" > "$(FUZZ_DIR)/keep/log" 2>&1; \
 	  find "$(FUZZ_DIR)/keep/out" -type f | while read -r f; do n=$${f##*/}; case $$n in found-*) to=$$n;; *) to=found-$${n:0:12};; esac; \
 	    test -e "fuzz/corpus/$$t/$$n" || mv "$$f" "fuzz/corpus/$$t/$$to"; done; \
 	  echo "$$t: $$(find fuzz/corpus/$$t -type f | wc -l) inputs, $$(du -sb fuzz/corpus/$$t | cut -f1) bytes"; done

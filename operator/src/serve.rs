@@ -87,7 +87,11 @@ async fn accept(listener: TcpListener, shared: Shared) {
     let room = Strangers::room_for(CONNECTIONS);
     loop {
         match listener.accept().await {
-            Ok((tcp, _)) => drop(tokio::spawn(converse(tcp, app.clone(), room.enter()))),
+            Ok((tcp, _)) => {
+                tokio::spawn(converse(tcp, app.clone(), room.enter()));
+                // Whoever has asked already is answered before a crowd that came with him needs his place.
+                tokio::task::yield_now().await;
+            }
             Err(error) => {
                 tracing::warn!(%error, "accepting a connection to the HTTP port");
                 tokio::time::sleep(ACCEPT_AGAIN).await;
