@@ -23,8 +23,8 @@ use tokio::time::timeout;
 use self::operator::Operator;
 use self::strangers::Stranger;
 
-/// How long each kind of stranger is at it: several beats of the engine, and longer than a guard's greeting may take.
-const WHILE: Duration = Duration::from_secs(5);
+/// How long each kind of stranger is at it: several beats of the engine.
+const WHILE: Duration = Duration::from_secs(3);
 
 /// How many of a kind come at once.
 const CROWD: usize = 150;
@@ -36,7 +36,7 @@ const PROBE: Duration = Duration::from_secs(1);
 const GUARD: Duration = Duration::from_secs(2);
 
 /// What all that may cost at most.
-const MEMORY: u64 = 96 << 20;
+const MEMORY: u64 = 32 << 20;
 
 /// An answer of the HTTP port to somebody who has a reason to ask.
 async fn asked(port: SocketAddr, path: &str) -> String {

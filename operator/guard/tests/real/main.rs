@@ -10,6 +10,7 @@ mod fallback;
 mod fence;
 mod journal;
 mod names;
+mod reach;
 mod rejoin;
 mod roles;
 mod timing;
