@@ -118,7 +118,7 @@ FUZZ_DIR = $(CARGO_TARGET_DIR)/fuzz
 FUZZ_BIN = $(FUZZ_DIR)/$(TARGET)/release
 # Coverage works on the stable toolchain; a sanitizer, which needs a nightly one, would watch C that nobody feeds here.
 # Little optimisation and many units: three hundred crates are built for it.
-CARGO_FUZZ = CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_STRIP=none \
+CARGO_FUZZ = CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_STRIP=none \
   PATH="$(CACHE)/cargo-fuzz/bin:$$PATH" $(CARGO) fuzz
 
 # libFuzzer is C++.

@@ -20,7 +20,7 @@ async fn a_guard_listens_on_no_port_and_no_socket() {
     a.start();
     a.serve(2, 1);
     a.until("an open primary", serves).await;
-    let pid = a.pid().as_raw_nonzero();
+    let pid = a.pid();
     let mut all = BTreeSet::new();
     for table in ["tcp", "tcp6"] {
         all.extend(listened(&format!("/proc/{pid}/net/{table}"), (3, "0A"), 9));
