@@ -100,7 +100,7 @@ async fn missed(operator: &Operator, end: Instant) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn both_ports_serve_whoever_has_a_reason_to_be_there_whatever_strangers_do_at_them() {
-    let mut operator = Operator::start().await;
+    let mut operator = Box::pin(Operator::start()).await;
     let quiet = missed(&operator, Instant::now() + WHILE).await;
     assert!(quiet.is_empty(), "before any stranger came: {quiet:#?}\n{}", operator.log());
     let (before, open_before) = (operator.memory(), operator.open_files());

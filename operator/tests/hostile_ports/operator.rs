@@ -26,7 +26,7 @@ use crate::arbiter;
 use crate::live::Cluster;
 
 /// Far above what a start needs on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How many files the process may have open: what Linux gives to whoever asks for no more.
 const FILES: u32 = 1024;

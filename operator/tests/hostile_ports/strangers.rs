@@ -1,7 +1,7 @@
 //! Those who mean harm, as bytes on a socket: no library would send them.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ impl Stranger {
     }
 
     /// An error is a connection that the operator has closed.
-    async fn once(self, http: SocketAddr, guards: SocketAddr, authority: &PathBuf) -> std::io::Result<()> {
+    async fn once(self, http: SocketAddr, guards: SocketAddr, authority: &Path) -> std::io::Result<()> {
         let piece = [b'x'; 1 << 14];
         let get = "GET /healthz HTTP/1.1\r\nHost: x\r\n";
         match self {
