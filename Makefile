@@ -7,7 +7,7 @@ CARGO ?= cargo
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 # Where what is built once is kept, outside the checkout.
 CACHE := $(or $(BASCULE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/bascule-sandbox)
-CRATES := bascule-core bascule-crds bascule-engine bascule-adapters bascule-guard bascule-sim bascule bascule-image bascule-charts bascule-e2e bascule-fuzz
+CRATES := bascule-boundary bascule-core bascule-crds bascule-engine bascule-adapters bascule-guard bascule-sim bascule bascule-image bascule-charts bascule-e2e bascule-fuzz
 # Programs that run in containers and sites are linked statically.
 TARGET := $(shell uname -m)-unknown-linux-gnu
 STATIC := RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked --target $(TARGET)
@@ -18,7 +18,7 @@ SERVERS = $(CACHE)/servers-$(shell cat e2e/servers/go.mod e2e/servers/go.sum | s
 HELM = $(CACHE)/helm-$(shell cat e2e/helm/go.mod e2e/helm/go.sum | sha256sum | cut -c1-12)/helm
 TEST_ENV = KUBEBUILDER_ASSETS="$(SERVERS)" BASCULE_ETCD="$(SERVERS)/etcd" BASCULE_HELM="$(HELM)"
 
-.PHONY: help demo sandbox binaries image test test-unit stories test-world test-client test-story e2e-nodes test-scenarios test-torture torture sim sim-all sim-explore mutants mutants-core sim-small bench-sim fuzz fuzz-build fuzz-keep lint deny crds chart test-chart chart-golden bench bench-page prepare packages
+.PHONY: help demo sandbox binaries image test test-unit stories test-world test-client test-story e2e-nodes test-scenarios test-torture torture test-boundaries killable sim sim-all sim-explore mutants mutants-core sim-small bench-sim fuzz fuzz-build fuzz-keep lint deny crds chart test-chart chart-golden bench bench-page prepare packages
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,17 @@ torture: binaries ## Random schedules of faults on real parts for TORTURE_MINUTE
 
 test-torture: binaries ## Every schedule that torture has found something by, again (needs root)
 	$(SUDO) env $(BINARIES) $(STATIC_BIN)/bascule-torture kept
+
+# The same programs, and the one that can be killed at a boundary under a name of its own: the next `make binaries` puts the
+# plain one back.
+KILLABLE := $(STATIC_BIN)/bascule-killable
+
+killable: packages
+	$(STATIC) --profile demo -p bascule -p bascule-e2e -p bascule-sim --features bascule/boundaries
+	cp -f $(STATIC_BIN)/bascule $(KILLABLE)
+
+test-boundaries: killable ## Operators and guards killed at every boundary of what they do (hours; needs root): BOUNDARIES="switchover guard 1/4" chooses by words and share, BOUNDARIES_MINUTES=30
+	$(SUDO) env BASCULE_BIN=$(KILLABLE) BASCULE_WEB_BIN=$(STATIC_BIN)/demo-web $(STATIC_BIN)/bascule-boundaries $(BOUNDARIES)
 
 # What `make mutants-core` runs.
 MUTANTS_VERSION := 27.1.0

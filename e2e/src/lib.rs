@@ -4,6 +4,7 @@
 //! - [`world`] is the sandbox itself: two sites, a third place, the arbiter, DNS, git, and every fault.
 //! - [`shop`] is the application that the demo runs: its objects, its policy, and what its status says.
 //! - [`torture`] draws schedules of faults and judges what becomes of them.
+//! - [`boundaries`] kills operators and guards at every boundary of everything they do.
 //! - [`client`] writes and reads all the time through the published name and judges what it was told.
 //!
 //! Everything here needs root on a Linux machine of its own: it makes network namespaces, cgroups and mounts.
@@ -16,6 +17,7 @@
 )]
 
 pub mod bench;
+pub mod boundaries;
 pub mod client;
 pub mod command;
 pub mod image;

@@ -28,6 +28,7 @@ struct Cli {
 fn main() -> Result<()> {
     let cli = Cli::parse();
     let machine = Machine::of(&cli.binary)?;
+    product::ensure_publishable(&cli.binary)?;
     let authorities = cli.authorities.map_or_else(product::authorities, Ok)?;
     fs::create_dir_all(&cli.folder).with_context(|| format!("cannot make {}", cli.folder.display()))?;
     let stem = format!("bascule-{}-{}", env!("CARGO_PKG_VERSION"), machine.name());

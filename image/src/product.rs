@@ -46,6 +46,18 @@ pub fn save(binary: &Path, authorities: &Path, name: &str, archive: &Path) -> Re
     layer.save(name, &config, archive)
 }
 
+/// Refuses a program that was built for tests: one that a file can have kill itself.
+pub fn ensure_publishable(binary: &Path) -> Result<()> {
+    let bytes = std::fs::read(binary).with_context(|| format!("cannot read {}", binary.display()))?;
+    let seam = bascule_boundary::FOLDER;
+    ensure!(
+        !bytes.windows(seam.len()).any(|found| found == seam.as_bytes()),
+        "{} looks at {seam}: it was built with the feature `boundaries`, which is for tests; build it without",
+        binary.display()
+    );
+    Ok(())
+}
+
 /// The authorities that this machine trusts.
 pub fn authorities() -> Result<PathBuf> {
     let found = AUTHORITIES.iter().map(PathBuf::from).find(|file| file.is_file());
@@ -73,6 +85,17 @@ mod tests {
 
     fn read(from: &str) -> String {
         std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(from)).unwrap()
+    }
+
+    #[test]
+    fn a_program_that_a_file_can_kill_is_not_published() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("bascule");
+        std::fs::write(&program, "\x7fELF").unwrap();
+        ensure_publishable(&program).unwrap();
+        std::fs::write(&program, format!("\x7fELF {}", bascule_boundary::FOLDER)).unwrap();
+        let refused = ensure_publishable(&program).unwrap_err().to_string();
+        assert!(refused.contains("boundaries"), "{refused}");
     }
 
     #[test]

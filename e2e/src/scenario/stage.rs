@@ -24,9 +24,13 @@ pub struct Stage {
 impl Stage {
     /// Brings a world up, installs the application and waits until paris writes and lyon follows.
     pub async fn up() -> Result<Self> {
+        Self::up_with(Options::default()).await
+    }
+
+    /// The same with a world that is made in this way, its disks in memory.
+    pub async fn up_with(options: Options) -> Result<Self> {
         let world =
-            World::up(Options { progress: Progress::shown(), disks_in_memory: true, ..Options::default() })
-                .await?;
+            World::up(Options { progress: Progress::shown(), disks_in_memory: true, ..options }).await?;
         let policy = PolicyText::default();
         let shop = Shop::of(&world);
         shop.install(&policy).await?;

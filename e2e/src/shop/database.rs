@@ -13,6 +13,8 @@ use crate::world::place::POSTGRES_PORT;
 /// Where the volume is mounted, and the data below it.
 pub(super) const MOUNT: &str = "/var/lib/postgresql/data";
 const DATA: &str = "/var/lib/postgresql/data/pgdata";
+/// Where the guard looks for the boundary at which it has to die, on its volume.
+pub(super) const BOUNDARIES: &str = "boundaries";
 /// The owner of the data, in the image.
 pub(super) const UID: u32 = 999;
 
@@ -156,6 +158,22 @@ fn stateful_set(shop: &Shop<'_>, site: Place, cluster: &str, begins: bool) -> Va
         command.extend(["-c".to_owned(), setting.to_owned()]);
     }
     let env = |name: &str, value: &str| json!({ "name": name, "value": value });
+    let mut settings = vec![
+        env("BASCULE_NAMESPACE", NAMESPACE),
+        env("BASCULE_POLICY", POLICY),
+        env("BASCULE_DATABASE", DATABASE),
+        env("BASCULE_SITE", site.name()),
+        json!({ "name": "BASCULE_INSTANCE", "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } }),
+        env("BASCULE_OPERATOR", &world.guard_address(site)),
+        env("BASCULE_CERTIFICATES", "/etc/bascule/guard"),
+        env("BASCULE_ARBITER", &world.arbiter().endpoints().join(",")),
+        env("BASCULE_ARBITER_CERTIFICATES", "/etc/bascule/arbiter"),
+        env("BASCULE_CLUSTER_UID", cluster),
+        env("PGDATA", DATA),
+    ];
+    if world.options().boundaries {
+        settings.push(env(bascule_boundary::FOLDER, &format!("{MOUNT}/{BOUNDARIES}")));
+    }
     json!({
         "apiVersion": "apps/v1", "kind": "StatefulSet",
         "metadata": { "name": DATABASE, "namespace": NAMESPACE },
@@ -171,19 +189,7 @@ fn stateful_set(shop: &Shop<'_>, site: Place, cluster: &str, begins: bool) -> Va
                     "containers": [{
                         "name": DATABASE_CONTAINER, "image": image::POSTGRES, "imagePullPolicy": "Never",
                         "command": command,
-                        "env": [
-                            env("BASCULE_NAMESPACE", NAMESPACE),
-                            env("BASCULE_POLICY", POLICY),
-                            env("BASCULE_DATABASE", DATABASE),
-                            env("BASCULE_SITE", site.name()),
-                            { "name": "BASCULE_INSTANCE", "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } },
-                            env("BASCULE_OPERATOR", &world.guard_address(site)),
-                            env("BASCULE_CERTIFICATES", "/etc/bascule/guard"),
-                            env("BASCULE_ARBITER", &world.arbiter().endpoints().join(",")),
-                            env("BASCULE_ARBITER_CERTIFICATES", "/etc/bascule/arbiter"),
-                            env("BASCULE_CLUSTER_UID", cluster),
-                            env("PGDATA", DATA),
-                        ],
+                        "env": settings,
                         // Ready is the server's; there is no liveness probe on it, for its back-off would outlast a
                         // failover.
                         "readinessProbe": {

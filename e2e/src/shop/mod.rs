@@ -80,6 +80,16 @@ impl<'a> Shop<'a> {
         self.world.run().place(site).join("volume/main")
     }
 
+    /// Where the guard of a site looks for the boundary at which it has to die, as the host sees it.
+    pub fn guard_boundaries(&self, site: Place) -> PathBuf {
+        self.volume(site).join(database::BOUNDARIES)
+    }
+
+    /// The user that the guard and its server run as.
+    pub fn database_user() -> u32 {
+        database::UID
+    }
+
     /// A published client, two writers and two readers.
     pub fn published(&self) -> ClientOptions {
         ClientOptions::new(Target::Web(Published {

@@ -32,10 +32,10 @@ pub fn kept(folder: &Path) -> Result<Vec<(String, Schedule)>> {
 }
 
 /// Keeps everything that explains a failure in one folder; answers it.
-pub fn keep(world: &World, name: &str, schedule: &Schedule, played: &Played) -> Result<PathBuf> {
-    let folder = keep_logs(world, &format!("torture/{name}"))?;
+pub fn keep(world: &World, name: &str, what: &str, played: &Played) -> Result<PathBuf> {
+    let folder = keep_logs(world, name)?;
     let error = played.error.as_ref().map(|e| format!("{e:#}")).unwrap_or_default();
-    fs::write(folder.join("schedule.txt"), schedule.to_string())?;
+    fs::write(folder.join("schedule.txt"), what)?;
     fs::write(folder.join("transcript.txt"), format!("{}\n\n{error}\n", played.transcript))?;
     fs::write(folder.join("clients.json"), serde_json::to_vec(&played.history)?)?;
     fs::write(folder.join("records.json"), serde_json::to_vec_pretty(&played.records)?)?;

@@ -6,10 +6,10 @@
 //! the world, and is kept: its text under `e2e/torture/kept`, what explains it under `target/e2e`.
 
 mod fault;
-mod ground;
+pub(crate) mod ground;
 mod inflict;
 mod kept;
-mod play;
+pub(crate) mod play;
 pub(crate) mod records;
 mod schedule;
 mod session;

@@ -71,6 +71,33 @@ async fn play_on(ground: &Ground<'_, '_>, schedule: &Schedule, played: &mut Play
     all_faults(ground, schedule);
     world.restore().await.context("the faults could not be taken back")?;
     scene.note("every fault is over, every part runs");
+    let harms: Vec<Harm> = schedule.steps.iter().map(|s| s.fault.harm()).collect();
+    let number = |harm| harms.iter().filter(|h| **h == harm).count();
+    let may = May {
+        move_the_role: number(Harm::May) > 0 || number(Harm::NotAlone) > 1,
+        pause: number(Harm::Never) < harms.len(),
+    };
+    settle_and_judge(ground, &before, may, played).await.map(drop)
+}
+
+/// What was done to the world may do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct May {
+    /// Move the role.
+    pub(crate) move_the_role: bool,
+    /// Keep the clients from writing for some time.
+    pub(crate) pause: bool,
+}
+
+/// Waits for the steady pair once everything is over and every part runs, and judges all since the record was as it was
+/// `before`; answers who is active.
+pub(crate) async fn settle_and_judge(
+    ground: &Ground<'_, '_>,
+    before: &Record,
+    may: May,
+    played: &mut Played,
+) -> Result<Place> {
+    let (scene, world) = (ground.scene, ground.world());
     let over = (Instant::now(), Stamp::now());
     let settled = settled(ground).await;
     // Read first: it explains why it is not settled.
@@ -86,11 +113,12 @@ async fn play_on(ground: &Ground<'_, '_>, schedule: &Schedule, played: &mut Play
     let rows = both_have_the_same_rows(scene, holder).await?;
     let same = played.records.last() == records_since(world, before.serial)?.last();
     ensure!(same, "L1: the record changed again");
-    let found = verdict(ground, schedule, played, &rows)?;
+    let found = verdict(ground, may, played, &rows)?;
     for line in &found.lines {
         scene.note(line);
     }
-    saved(scene, &found, &played.records)
+    saved(scene, &found, &played.records)?;
+    Ok(holder)
 }
 
 /// Each fault in a thread of its own: what waits for a part that another fault has stopped holds up nobody.
@@ -195,17 +223,15 @@ impl Rows for [Row] {
     }
 }
 
-fn verdict(ground: &Ground<'_, '_>, schedule: &Schedule, played: &Played, rows: &[Row]) -> Result<Found> {
-    let harms: Vec<Harm> = schedule.steps.iter().map(|s| s.fault.harm()).collect();
-    let number = |harm| harms.iter().filter(|h| **h == harm).count();
+fn verdict(ground: &Ground<'_, '_>, may: May, played: &Played, rows: &[Row]) -> Result<Found> {
     let admitted = ground.told().admitted.clone();
     judge(&Case {
         history: &played.history,
         records: &played.records,
         rows,
         admitted: &admitted,
-        may_move: number(Harm::May) > 0 || number(Harm::NotAlone) > 1,
-        may_pause: number(Harm::Never) < harms.len(),
+        may_move: may.move_the_role,
+        may_pause: may.pause,
         now: (Stamp::now(), jiff::Timestamp::now()),
     })
 }

@@ -51,7 +51,7 @@ pub async fn torture(
             }
             Some(e) => {
                 println!("schedule {name}: FINDING: {e:#}");
-                match keep(ready.world(), name, schedule, &played) {
+                match keep(ready.world(), &format!("torture/{name}"), &schedule.to_string(), &played) {
                     Ok(folder) => println!("everything about it is in {}\nagain: {again}", folder.display()),
                     Err(e) => println!("what explains it could not be kept: {e:#}"),
                 }

@@ -80,6 +80,9 @@ pub struct Options {
     /// Whether the arbiter's, the zone's and the databases' disks lie in memory: for what asserts while the machine is
     /// busy with something else, never for what is measured or shown.
     pub disks_in_memory: bool,
+    /// Whether operators and guards are told where to look for the boundary at which they have to die: binaries that are
+    /// built without the feature `boundaries` do not look.
+    pub boundaries: bool,
 }
 
 impl Default for Options {
@@ -91,6 +94,7 @@ impl Default for Options {
             with_binaries: true,
             operators: Operators::default(),
             disks_in_memory: false,
+            boundaries: false,
         }
     }
 }
@@ -233,7 +237,8 @@ impl World {
         self.options.operators
     }
 
-    fn options(&self) -> &Options {
+    /// How it was made.
+    pub(crate) fn options(&self) -> &Options {
         &self.options
     }
 

@@ -99,6 +99,16 @@ impl World {
         self.operator_folder(site).join("journal")
     }
 
+    /// Where the site's operator looks for the boundary at which it has to die.
+    pub fn operator_boundaries(&self, site: Place) -> PathBuf {
+        self.operator_folder(site).join("boundaries")
+    }
+
+    /// Waits until the site's operator has ended by itself; answers how.
+    pub fn operator_ended(&self, site: Place) -> Result<Ended> {
+        control::await_end(self.run(), site, OPERATOR, END)
+    }
+
     pub(super) fn operator_folder(&self, site: Place) -> PathBuf {
         self.run().place(site).join("operator")
     }
@@ -128,10 +138,13 @@ impl World {
         }
         let binary = &self.binaries().context("this world was made without the bascule binary")?.bascule;
         self.write_guard_certificates(site)?;
+        let boundaries = self.options().boundaries.then(|| {
+            (bascule_boundary::FOLDER.to_owned(), self.operator_boundaries(site).display().to_string())
+        });
         Part::new(Group::Operator, OPERATOR, binary)
             .args(command_line(self, site, options))
             .args(options.args.iter().cloned())
-            .envs(options.env.iter().cloned())
+            .envs(options.env.iter().cloned().chain(boundaries))
             .start(self.run(), site)
     }
 

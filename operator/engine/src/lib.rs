@@ -4,6 +4,7 @@
 //! it carries commands to the [`ports`] and brings events back. The simulator drives the same brain.
 
 pub mod brain;
+mod effect;
 pub mod intake;
 pub mod ports;
 pub mod run;

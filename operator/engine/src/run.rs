@@ -5,10 +5,12 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use bascule_boundary::{self as boundary, Effect};
 use bascule_core::name::PolicyKey;
 use bascule_core::time::Boottime;
 
 use crate::brain::{Brain, Command, Event, Found, Identity, Look};
+use crate::effect::effect;
 use crate::ports::{Arbiter, ArbiterChange, Cas, Clock, GuardEvent, Guards, Intent, Journal, Site};
 
 /// How many changes of the arbiter may wait; the watch stops reading when they do.
@@ -95,7 +97,9 @@ pub async fn run(
             handled += 1;
             for command in commands {
                 match command {
-                    Command::Stop { reason } => return Ended::NameTaken(reason),
+                    Command::Stop { reason } => {
+                        return boundary::during(Effect::Stop, || Ended::NameTaken(reason));
+                    }
                     Command::ListAndWatch => {
                         watch.abort_all();
                         runner.list_and_watch(&mut tasks, &mut watch, &changes_in);
@@ -188,10 +192,16 @@ impl Runner {
         let tq = self.id.installation.timing.tq();
         let arbiter = Arc::clone(&self.ports.arbiter);
         let site = Arc::clone(&self.ports.site);
+        // Ends with the task that carries it out, before the brain hears of it.
+        let underway = boundary::begin(effect(&command));
         match command {
             Command::Renew => {
                 let (_, sent) = self.now();
-                tasks.spawn(async move { Event::Renewed { sent, result: arbiter.renew(tq).await } });
+                tasks.spawn(async move {
+                    let result = arbiter.renew(tq).await;
+                    drop(underway);
+                    Event::Renewed { sent, result }
+                });
             }
             Command::ReadLeases => {
                 let (clock, sent) = self.now();
@@ -213,12 +223,14 @@ impl Runner {
                 tasks.spawn(async move {
                     let result: Cas =
                         arbiter.write(&policy, expected, &next, unchanged_lease.as_ref(), tq).await;
+                    drop(underway);
                     Event::Written { policy, next, result }
                 });
             }
             Command::WriteFacts { policy, facts } => {
                 tasks.spawn(async move {
                     let outcome = arbiter.put_facts(&policy, &facts, tq).await;
+                    drop(underway);
                     Event::FactsWritten { policy, facts, outcome }
                 });
             }
@@ -233,6 +245,7 @@ impl Runner {
             Command::RaiseMark { policy, kept } => {
                 tasks.spawn(async move {
                     let outcome = site.raise_mark(&policy, &kept).await;
+                    drop(underway);
                     Event::MarkRaised { policy, kept, outcome }
                 });
             }
@@ -245,13 +258,16 @@ impl Runner {
             Command::Perform { policy, step, lane: _ } => {
                 tasks.spawn(async move {
                     let outcome = site.perform(&policy, &step).await;
+                    drop(underway);
                     Event::Done { policy: policy.key.clone(), step, outcome }
                 });
             }
             Command::Publish(shown) => {
                 tasks.spawn(async move {
                     let policy = shown.key.clone();
-                    Event::Published { policy, outcome: site.publish(*shown).await }
+                    let outcome = site.publish(*shown).await;
+                    drop(underway);
+                    Event::Published { policy, outcome }
                 });
             }
             Command::Journal(entry) => self.ports.journal.write(entry),

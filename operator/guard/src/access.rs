@@ -6,6 +6,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use bascule_boundary::Effect;
+
 use crate::store::{write_atomically, write_for_now};
 
 /// The map in `ident_file` that lets the guard's operating system user be the superuser.
@@ -49,7 +51,7 @@ impl Access {
 
     /// Lets nobody in but the guard and replication, from the next reload on.
     pub(crate) fn close(&self) -> io::Result<()> {
-        write_atomically(&self.hba(), self.own_lines().as_bytes())
+        write_atomically(Effect::WriteClosedRules, &self.hba(), self.own_lines().as_bytes())
     }
 
     /// The text that lets in whom the user's file lets in.
@@ -62,7 +64,7 @@ impl Access {
     /// Puts the text of [`Access::opened`] in force, from the next reload on. Not synced: every start begins with
     /// [`Access::close`], so nobody reads it after a power cut, and clients wait for this.
     pub(crate) fn open(&self, text: &str) -> io::Result<()> {
-        write_for_now(&self.hba(), text.as_bytes())
+        write_for_now(Effect::WriteOpenRules, &self.hba(), text.as_bytes())
     }
 
     /// Writes the `ident_file`: the guard's map, then the user's.
@@ -73,7 +75,7 @@ impl Access {
             _ => String::new(),
         };
         let own = format!("{MAP} {} {}\n", quote(&self.system_user), quote(&self.superuser));
-        write_atomically(&self.ident(), format!("{own}{theirs}").as_bytes())
+        write_atomically(Effect::WriteIdent, &self.ident(), format!("{own}{theirs}").as_bytes())
     }
 }
 

@@ -9,11 +9,14 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bascule_boundary::Effect;
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 use tokio::sync::watch;
+
+use crate::effect;
 
 /// The children that were started here.
 #[derive(Clone, Debug, Default)]
@@ -34,11 +37,15 @@ impl Children {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts `command`. The pipes, when asked for, are in the second part.
-    pub(crate) fn spawn(&self, command: &mut Command) -> io::Result<(Child, std::process::Child)> {
+    /// Starts `command`, which has this effect, or only reads. The pipes, when asked for, are in the second part.
+    pub(crate) fn spawn(
+        &self,
+        effect: Option<Effect>,
+        command: &mut Command,
+    ) -> io::Result<(Child, std::process::Child)> {
         // Held over the fork, so that the reaper cannot meet a child it does not know.
         let mut waiting = self.lock();
-        let started = command.spawn()?;
+        let started = effect::spawn(effect, command)?;
         let pid = i32::try_from(started.id()).map_err(io::Error::other)?;
         let (tx, exit) = watch::channel(None);
         waiting.insert(pid, tx);
@@ -82,10 +89,10 @@ impl Child {
     }
 
     /// Sends a signal, unless it has ended: its number may belong to somebody else then.
-    pub(crate) fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, effect: Effect, signal: Signal) {
         if self.status().is_none() {
             // It may end in this very moment; then there is nobody to signal and nothing to do.
-            let _ = kill(self.pid, signal);
+            let _ = effect::signal(effect, self.pid, signal);
         }
     }
 

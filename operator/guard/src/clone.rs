@@ -1,12 +1,13 @@
 //! Filling an empty data directory from the upstream.
 
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bascule_boundary::Effect;
 use bascule_core::guard::wire::{ServerState, Upstream};
 
+use crate::effect;
 use crate::server::{Server, StepError};
 use crate::store::{REWINDING, sync_dir};
 use crate::tool::{Patience, conninfo, write_passfile};
@@ -30,27 +31,28 @@ pub(crate) async fn clone(server: &Server, upstream: &Upstream) -> Result<Server
     if !upstream.slot.is_empty() {
         command.args(["-S", &upstream.slot]);
     }
-    server.tools.must(command, Patience::Silent(SILENT)).await?;
+    server.tools.must(Some(Effect::RunClone), command, Patience::Silent(SILENT)).await?;
     let signal = partial.join("standby.signal");
-    std::fs::File::create(&signal).and_then(|f| f.sync_all()).map_err(|e| StepError::file(&signal, e))?;
+    effect::create_synced(Effect::WriteClonesSignal, &signal).map_err(|e| StepError::file(&signal, e))?;
     sync_dir(&partial).map_err(|e| StepError::file(&partial, e))?;
     // Fails unless the target is missing or an empty directory.
-    std::fs::rename(&partial, &server.data).map_err(|e| StepError::file(&server.data, e))?;
+    effect::rename(Effect::PlaceClone, &partial, &server.data)
+        .map_err(|e| StepError::file(&server.data, e))?;
     if let Some(parent) = server.data.parent() {
         sync_dir(parent).map_err(|e| StepError::file(parent, e))?;
     }
     server.set_strayed(false);
     // A mark of an older copy that a person has moved away says nothing about this one.
-    server.store.remove(REWINDING)?;
+    server.store.remove(Effect::RemoveRewinding, REWINDING)?;
     Ok(ServerState::Down)
 }
 
 /// Does now, with an empty directory, what has to work at the end of a copy that may take hours.
 fn try_rename(partial: &Path, data: &Path) -> io::Result<()> {
-    std::fs::DirBuilder::new().mode(0o700).create(partial)?;
-    std::fs::rename(partial, data).inspect_err(|_| {
+    effect::make_dir(Effect::TryClonesPlace, partial)?;
+    effect::rename(Effect::TryClonesPlace, partial, data).inspect_err(|_| {
         // It is empty; what stays is removed before the next attempt.
-        let _ = std::fs::remove_dir(partial);
+        let _ = effect::remove_dir(Effect::RemovePartialClone, partial);
     })
 }
 
@@ -77,7 +79,7 @@ fn partial(server: &Server) -> PathBuf {
 
 /// Only this module makes this directory, and it never was a database.
 fn remove_partial(path: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(path) {
+    match effect::remove_dir_all(Effect::RemovePartialClone, path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
     }

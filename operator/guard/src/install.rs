@@ -1,10 +1,14 @@
 //! Copies this program into a volume: what an init container of the operator's image does for the database's own
 //! container, which has another image. The image has no shell and no `cp`.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{File, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+use bascule_boundary::Effect;
+
+use crate::effect;
 
 /// This program, as the kernel sees it: the file itself, whatever became of its name.
 const OWN: &str = "/proc/self/exe";
@@ -26,10 +30,10 @@ pub fn install(folder: &Path) -> Result<PathBuf, InstallError> {
     // Under another name first: a container that was killed here must leave nothing that looks complete.
     let partial = folder.join(".bascule.partial");
     let copied = (|| {
-        fs::copy(OWN, &partial)?;
-        fs::set_permissions(&partial, Permissions::from_mode(0o755))?;
+        effect::copy(Effect::Install, Path::new(OWN), &partial)?;
+        effect::permit(Effect::Install, &partial, Permissions::from_mode(0o755))?;
         File::open(&partial)?.sync_all()?;
-        fs::rename(&partial, &target)
+        effect::rename(Effect::Install, &partial, &target)
     })();
     copied.map_err(|source| InstallError { path: target.clone(), source })?;
     Ok(target)

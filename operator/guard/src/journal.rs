@@ -4,15 +4,15 @@
 //! is full or hangs loses lines, which are counted and told in the journal itself, and holds up no step. What stops a
 //! server is told only once it is ordered. Beside the data are never more than two files of a fixed size.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
+use bascule_boundary::{Effect, during};
 use bascule_core::guard::wire::HighWater;
 use bascule_core::journal::{JournalEntry, JournalKind, missing};
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
@@ -20,6 +20,7 @@ use bascule_core::time::{Boottime, human};
 use jiff::Timestamp;
 
 use crate::clock;
+use crate::effect;
 
 /// The file that is written to.
 pub(crate) const JOURNAL: &str = "journal.log";
@@ -186,7 +187,7 @@ impl Pages {
         };
         let text = missing + line;
         let page = self.page(text.len() as u64)?;
-        if let Err(e) = page.file.write_all(text.as_bytes()) {
+        if let Err(e) = during(Effect::AppendJournal, || page.file.write_all(text.as_bytes())) {
             // A line that is cut off would run into the next one; a disk that does not take that either may.
             let _ = page.file.set_len(page.length);
             return Err(e);
@@ -206,7 +207,7 @@ impl Pages {
         };
         if page.length > 0 && page.length + more > self.size {
             drop(page);
-            std::fs::rename(&path, self.dir.join(BEFORE))?;
+            effect::rename(Effect::TurnJournal, &path, &self.dir.join(BEFORE))?;
             page = Page::open(&path)?;
         }
         Ok(self.open.insert(page))
@@ -224,7 +225,7 @@ impl Pages {
 
 impl Page {
     fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+        let file = effect::open_to_append(path)?;
         let length = file.metadata()?.len();
         Ok(Self { file, length, synced: true })
     }

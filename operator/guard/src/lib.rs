@@ -10,6 +10,7 @@ mod clock;
 mod clone;
 mod config;
 mod control;
+mod effect;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod install;
@@ -30,6 +31,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bascule_boundary::Effect;
 use bascule_core::guard::rules::Rules;
 use bascule_core::guard::wire::{Hello, PROTOCOL};
 use tokio::signal::unix::{SignalKind, signal};
@@ -221,11 +223,7 @@ fn fit_to_guard() -> Result<String, GuardError> {
 }
 
 fn make_private(dir: &std::path::Path) -> Result<(), GuardError> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
+    effect::make_dirs(Effect::MakeDirectory, dir)
         .map_err(|source| GuardError::System { what: "making the directory of the guard's socket", source })
 }
 
@@ -258,7 +256,7 @@ fn reap_and_hear_signals(children: &Children, hear: &mpsc::Sender<Heard>) -> Res
 async fn postgres_version(tools: &Tools) -> String {
     let mut command = tools.command("postgres");
     command.arg("--version");
-    let said = tools.must(command, Patience::Within(std::time::Duration::from_secs(5))).await;
+    let said = tools.must(None, command, Patience::Within(std::time::Duration::from_secs(5))).await;
     let word = |text: String| text.split_whitespace().nth(2).map(str::to_owned);
     said.ok().and_then(word).unwrap_or_else(|| "unknown".to_owned())
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bascule_boundary::Effect;
 use bascule_core::guard::contact::{Contact, Received};
 use bascule_core::guard::replicas::Flushed;
 use bascule_core::guard::wire::Behind;
@@ -76,6 +77,6 @@ pub(crate) fn load_contact(server: &Server) -> Result<Contact, StoreError> {
 pub(crate) fn keep_contact(contact: &Contact, server: &Server) -> Result<(), StoreError> {
     match contact.kept() {
         Some(kept) => server.store.write(CONTACT, kept),
-        None => server.store.remove(CONTACT),
+        None => server.store.remove(Effect::RemoveContact, CONTACT),
     }
 }

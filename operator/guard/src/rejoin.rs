@@ -7,11 +7,13 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bascule_boundary::Effect;
 use bascule_core::guard::lineage::{Fork, History, fork, same_by_number};
 use bascule_core::guard::wire::{Cluster, ClusterState, Diverged, Upstream};
 use bascule_core::position::{Lsn, SystemId, Timeline};
 use serde::{Deserialize, Serialize};
 
+use crate::effect;
 use crate::server::{Server, StepError};
 use crate::store::{DIVERGED, REWINDING, sync_dir};
 use crate::tool::{Patience, ToolError, conninfo, write_passfile};
@@ -116,7 +118,7 @@ impl Rejoin<'_> {
     async fn ask(&self, conninfo: &str, sql: &str) -> Result<String, ToolError> {
         let mut command = self.server.tools.command("psql");
         command.args(["-XAtq", "-d", conninfo, "-c", sql]);
-        self.server.tools.must(command, Patience::Within(QUESTION)).await
+        self.server.tools.must(None, command, Patience::Within(QUESTION)).await
     }
 
     /// Finds out whether this copy's history has left the upstream's. Changes nothing.
@@ -287,7 +289,7 @@ impl Rejoin<'_> {
             store.write(REWINDING, &Stage::Rewound).map_err(kept)?;
         }
         self.server.standby_signal()?;
-        store.remove(REWINDING).map_err(kept)
+        store.remove(Effect::RemoveRewinding, REWINDING).map_err(kept)
     }
 
     /// Whether `pg_rewind` came to its end though nobody took note: then this copy is the upstream's as of its backup
@@ -300,7 +302,7 @@ impl Rejoin<'_> {
     async fn run_rewind(&self, source: &str) -> Result<(), CannotFollow> {
         // It would make the crash recovery that pg_rewind may need impossible.
         let signal = self.server.data.join("standby.signal");
-        match std::fs::remove_file(&signal) {
+        match effect::remove_file(Effect::RemoveStandbySignal, &signal) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 return Err(CannotFollow::Later(format!("{}: {e}", signal.display())));
             }
@@ -310,7 +312,7 @@ impl Rejoin<'_> {
         let mut command = self.server.tools.command("pg_rewind");
         command.arg("-D").arg(&self.server.data).arg(format!("--source-server={source}"));
         command.env("PATH", path_with(&self.server.tools.bin));
-        match self.server.tools.must(command, Patience::Silent(SILENT)).await {
+        match self.server.tools.must(Some(Effect::RunRewind), command, Patience::Silent(SILENT)).await {
             Ok(_) => Ok(()),
             Err(e) if was_cut(&e) => Err(e.into()),
             Err(e) => Err(self.impossible(format!("pg_rewind: {e}"))),
@@ -329,7 +331,7 @@ impl Rejoin<'_> {
         command.arg("--single").args(self.server.user_arguments()).arg("-D").arg(&self.server.data);
         // Everything: the largest value there is, in megabytes.
         command.args(["-c", "wal_keep_size=2147483647", "template1"]);
-        match self.server.tools.must(command, Patience::Within(RECOVERY)).await {
+        match self.server.tools.must(Some(Effect::RunRecovery), command, Patience::Within(RECOVERY)).await {
             Ok(_) => Ok(()),
             Err(e @ ToolError::Failed { .. }) => Err(self.impossible(format!("crash recovery: {e}"))),
             Err(e) => Err(e.into()),
@@ -369,18 +371,18 @@ impl Rejoin<'_> {
         let partial = own.with_extension("partial");
         let keep = || {
             for old in [&own, &partial] {
-                match std::fs::remove_dir_all(old) {
+                match effect::remove_dir_all(Effect::RemoveOwnFiles, old) {
                     Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
                     _ => {}
                 }
             }
-            std::fs::create_dir(&partial)?;
+            effect::make_dir(Effect::KeepOwnFile, &partial)?;
             for name in OWN_FILES {
                 if let Some(content) = read_if_there(&self.server.data.join(name))? {
-                    crate::store::write_atomically(&partial.join(name), &content)?;
+                    crate::store::write_atomically(Effect::KeepOwnFile, &partial.join(name), &content)?;
                 }
             }
-            std::fs::rename(&partial, &own)?;
+            effect::rename(Effect::PlaceOwnFiles, &partial, &own)?;
             sync_dir(self.server.store.dir())
         };
         keep().map_err(|e| CannotFollow::Later(format!("keeping the site's files in {}: {e}", own.display())))
@@ -390,7 +392,7 @@ impl Rejoin<'_> {
         for name in OWN_FILES {
             let path = self.server.data.join(name);
             let restore = || match read_if_there(&self.own_files().join(name))? {
-                Some(content) => crate::store::write_atomically(&path, &content),
+                Some(content) => crate::store::write_atomically(Effect::RestoreOwnFile, &path, &content),
                 None => Ok(()),
             };
             restore().map_err(|e| CannotFollow::Later(format!("{}: {e}", path.display())))?;
@@ -571,7 +573,7 @@ fn copy_wal(wal: &Path, root: &Path, from: Lsn, to: Lsn) -> io::Result<PathBuf> 
         name.ends_with(".history")
             || (is_segment(name) && (first.as_str()..=last.as_str()).contains(&&name[8..]))
     };
-    std::fs::create_dir_all(root)?;
+    effect::make_dirs(Effect::MakeDirectory, root)?;
     let mut number = 1;
     while root.join(number.to_string()).exists() {
         number += 1;
@@ -579,17 +581,17 @@ fn copy_wal(wal: &Path, root: &Path, from: Lsn, to: Lsn) -> io::Result<PathBuf> 
     let partial = root.join(format!("{number}.partial"));
     if partial.exists() {
         // Only this function writes there, and it was cut short: the originals are still where they were.
-        std::fs::remove_dir_all(&partial)?;
+        effect::remove_dir_all(Effect::CopyDiverged, &partial)?;
     }
-    std::fs::create_dir(&partial)?;
+    effect::make_dir(Effect::CopyDiverged, &partial)?;
     for name in names.iter().filter(wanted) {
         let copy = partial.join(name);
-        std::fs::copy(wal.join(name), &copy)?;
+        effect::copy(Effect::CopyDiverged, &wal.join(name), &copy)?;
         std::fs::File::open(&copy)?.sync_all()?;
     }
     sync_dir(&partial)?;
     let done = root.join(number.to_string());
-    std::fs::rename(&partial, &done)?;
+    effect::rename(Effect::PlaceDiverged, &partial, &done)?;
     sync_dir(root)?;
     Ok(done)
 }

@@ -8,16 +8,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bascule_boundary::Effect;
 use bascule_core::guard::lineage::marked;
 use bascule_core::guard::wire::{Disk, Stopped, Upstream};
 use bascule_core::position::Timeline;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use tokio::sync::watch;
 
 use crate::access::Access;
 use crate::children::{Child, children_of, describe};
 use crate::clock;
+use crate::effect;
 use crate::session::{Session, SessionError};
 use crate::store::{OPENED, STOPPED, Store, StoreError, sync_dir, write_atomically};
 use crate::tool::{Patience, ToolError, Tools, conninfo, write_passfile};
@@ -221,7 +223,7 @@ impl Server {
     async fn setting(&self, name: &str) -> Result<String, ToolError> {
         let mut command = self.user_command();
         command.args(["-C", name]).env("LC_ALL", "C");
-        Ok(self.tools.must(command, Patience::Within(Duration::from_secs(10))).await?.trim().to_owned())
+        Ok(self.tools.must(None, command, Patience::Within(Duration::from_secs(10))).await?.trim().to_owned())
     }
 
     async fn settings(&self) -> Result<Settings, ToolError> {
@@ -307,7 +309,7 @@ impl Server {
             return Err(StepError::StandbySignal);
         }
         let spawn = || {
-            let spawned = self.tools.children.spawn(&mut command)?;
+            let spawned = self.tools.children.spawn(Some(Effect::StartServer), &mut command)?;
             Ok(spawned.0)
         };
         let spawned: io::Result<Child> = match how {
@@ -336,8 +338,7 @@ impl Server {
         if path.exists() {
             return Ok(());
         }
-        std::fs::File::create(&path)
-            .and_then(|f| f.sync_all())
+        effect::create_synced(Effect::WriteStandbySignal, &path)
             .and_then(|()| sync_dir(&self.data))
             .map_err(|e| StepError::file(&path, e))
     }
@@ -345,7 +346,7 @@ impl Server {
     /// Removes the promotion trigger, if it is there.
     pub(crate) fn remove_trigger(&self) -> Result<(), StepError> {
         let path = self.data.join("promote");
-        match std::fs::remove_file(&path) {
+        match effect::remove_file(Effect::RemoveTrigger, &path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(StepError::file(&path, e)),
             _ => Ok(()),
         }
@@ -362,7 +363,7 @@ impl Server {
             let Some(pid) = text.lines().next().and_then(|l| l.trim().parse::<i32>().ok()) else { continue };
             let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
             if !comm.is_empty() && comm.trim() != "postgres" {
-                std::fs::remove_file(&path).map_err(|e| StepError::file(&path, e))?;
+                effect::remove_file(Effect::RemoveLockFile, &path).map_err(|e| StepError::file(&path, e))?;
             }
         }
         Ok(())
@@ -393,7 +394,7 @@ impl Server {
     /// same breath, before it forks again: every later session is let in by the new ones.
     async fn reload(&self, session: &Session, before: &str, writes: bool) -> Result<(), StepError> {
         let (child, _) = self.running().ok_or(StepError::NotRunning)?;
-        let hup = || child.signal(Signal::SIGHUP);
+        let hup = || child.signal(Effect::Reload, Signal::SIGHUP);
         if writes {
             self.watch.with_leave(hup)?;
         } else {
@@ -450,7 +451,7 @@ impl Server {
             let title = String::from_utf8_lossy(&title).into_owned();
             if !title.is_empty() && !title.contains("logger") {
                 // Gone already is as good.
-                let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+                let _ = effect::signal(Effect::EndNewcomers, Pid::from_raw(pid), Signal::SIGTERM);
                 ended += 1;
             }
         }
@@ -468,7 +469,10 @@ impl Server {
         let (child, _) = self.running().ok_or(StepError::NotRunning)?;
         let trigger = self.data.join("promote");
         self.watch
-            .with_leave(|| std::fs::File::create(&trigger).map(|_| child.signal(Signal::SIGUSR1)))?
+            .with_leave(|| {
+                effect::create(Effect::TriggerPromotion, &trigger)
+                    .map(|_| child.signal(Effect::TriggerPromotion, Signal::SIGUSR1))
+            })?
             .map_err(|e| StepError::file(&trigger, e))?;
         while session.in_recovery().await? {
             if let Some(status) = child.status() {
@@ -519,7 +523,8 @@ impl Server {
             };
             let with_mark = marked(&text, &token);
             if with_mark != text {
-                write_atomically(&path, with_mark.as_bytes()).map_err(|e| StepError::file(&path, e))?;
+                write_atomically(Effect::MarkHistory, &path, with_mark.as_bytes())
+                    .map_err(|e| StepError::file(&path, e))?;
             }
         }
         *self.marked() = Some((child.pid(), token));
@@ -538,7 +543,8 @@ impl Server {
         if free.exists() {
             return Ok(());
         }
-        write_atomically(&free, LEFT_FREE.as_bytes()).map_err(|e| StepError::file(&free, e))
+        write_atomically(Effect::LeaveNumber, &free, LEFT_FREE.as_bytes())
+            .map_err(|e| StepError::file(&free, e))
     }
 
     /// Takes a number that was left free for a promotion that never came back again: a standby would take it for a history
@@ -556,7 +562,7 @@ impl Server {
         let Some((_, path)) = newest else { return Ok(()) };
         let text = std::fs::read(&path).map_err(|e| StepError::file(&path, e))?;
         if text.starts_with(LEFT_FREE.as_bytes()) {
-            std::fs::remove_file(&path).map_err(|e| StepError::file(&path, e))?;
+            effect::remove_file(Effect::TakeNumberBack, &path).map_err(|e| StepError::file(&path, e))?;
         }
         Ok(())
     }
@@ -596,7 +602,7 @@ impl Server {
     /// Asks for a fast stop and waits for the postmaster until `patience` ends. `None`: it still runs.
     pub(crate) async fn stop_fast(&self, patience: Duration) -> Option<ExitStatus> {
         let (mut child, _) = self.running()?;
-        child.signal(Signal::SIGINT);
+        child.signal(Effect::AskToStop, Signal::SIGINT);
         tokio::time::timeout(patience, child.ended()).await.ok()
     }
 }

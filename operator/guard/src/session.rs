@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use bascule_boundary::{self as boundary, Effect};
 use bascule_core::guard::wire::{Positions, UpstreamView};
 use bascule_core::position::{Lsn, Timeline};
 use bascule_core::time::Millis;
@@ -82,6 +83,16 @@ impl Session {
         !self.client.is_closed() && self.timed(ANSWER, self.client.batch_execute("")).await.is_ok()
     }
 
+    /// Runs a statement that changes something.
+    async fn changes<T>(
+        &self,
+        effect: Effect,
+        within: Duration,
+        work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, SessionError> {
+        boundary::around(effect, self.timed(within, work)).await
+    }
+
     async fn timed<T>(
         &self,
         within: Duration,
@@ -153,7 +164,7 @@ impl Session {
     pub(crate) async fn end_sessions(&self) -> Result<i64, SessionError> {
         let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE \
             backend_type = 'client backend' AND pid <> pg_backend_pid()";
-        Ok(self.timed(STATEMENT, self.client.query_one(sql, &[])).await?.try_get(0)?)
+        Ok(self.changes(Effect::EndSessions, STATEMENT, self.client.query_one(sql, &[])).await?.try_get(0)?)
     }
 
     /// The process ids the server itself knows: a child that is not among them is still being let in.
@@ -164,7 +175,7 @@ impl Session {
 
     /// Runs a `CHECKPOINT`.
     pub(crate) async fn checkpoint(&self, within: Duration) -> Result<(), SessionError> {
-        self.timed(within, self.client.batch_execute("CHECKPOINT")).await
+        self.changes(Effect::RunCheckpoint, within, self.client.batch_execute("CHECKPOINT")).await
     }
 
     /// Makes the slots that are not there, and says what bounds their retention.
@@ -172,7 +183,7 @@ impl Session {
         let sql = "SELECT pg_create_physical_replication_slot($1, true) WHERE NOT EXISTS \
             (SELECT FROM pg_replication_slots WHERE slot_name = $1)";
         for slot in slots {
-            self.timed(STATEMENT, self.client.query_opt(sql, &[slot])).await?;
+            self.changes(Effect::MakeSlots, STATEMENT, self.client.query_opt(sql, &[slot])).await?;
         }
         Ok(())
     }
@@ -181,7 +192,7 @@ impl Session {
     pub(crate) async fn drop_idle_slots(&self, prefix: &str) -> Result<(), SessionError> {
         let sql = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots \
             WHERE slot_type = 'physical' AND NOT active AND starts_with(slot_name, $1)";
-        self.timed(STATEMENT, self.client.query(sql, &[&prefix])).await?;
+        self.changes(Effect::DropSlots, STATEMENT, self.client.query(sql, &[&prefix])).await?;
         Ok(())
     }
 

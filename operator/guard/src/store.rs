@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use bascule_boundary::Effect;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::effect;
 
 /// A file beside the data could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -39,27 +41,67 @@ pub(crate) struct Store {
     dir: PathBuf,
 }
 
-/// What the guard's rules remember.
-pub(crate) const MEMORY: &str = "memory.json";
-/// The epoch of the last opening, written before it.
-pub(crate) const OPENED: &str = "opened.json";
-/// What the standby knew when it lost contact.
-pub(crate) const CONTACT: &str = "contact.json";
-/// The last divergence that was saved.
-pub(crate) const DIVERGED: &str = "diverged.json";
-/// A rewind is under way: what lies in the data directory must not be served.
-pub(crate) const REWINDING: &str = "rewinding.json";
-/// How the last stop of a primary ended.
-pub(crate) const STOPPED: &str = "stopped.json";
+/// A small file beside the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// What the guard's rules remember.
+    Memory,
+    /// The epoch of the last opening, written before it.
+    Opened,
+    /// What the standby knew when it lost contact.
+    Contact,
+    /// The last divergence that was saved.
+    Diverged,
+    /// A rewind is under way: what lies in the data directory must not be served.
+    Rewinding,
+    /// How the last stop of a primary ended.
+    Stopped,
+    /// Nothing: it shows that a file can be written.
+    Writable,
+}
+
+pub(crate) use Mark::{
+    Contact as CONTACT, Diverged as DIVERGED, Memory as MEMORY, Opened as OPENED, Rewinding as REWINDING,
+    Stopped as STOPPED,
+};
+
+impl Mark {
+    const fn file(self) -> &'static str {
+        match self {
+            Self::Memory => "memory.json",
+            Self::Opened => "opened.json",
+            Self::Contact => "contact.json",
+            Self::Diverged => "diverged.json",
+            Self::Rewinding => "rewinding.json",
+            Self::Stopped => "stopped.json",
+            Self::Writable => "writable",
+        }
+    }
+
+    const fn written(self) -> Effect {
+        match self {
+            Self::Memory => Effect::WriteMemory,
+            Self::Opened => Effect::WriteOpened,
+            Self::Contact => Effect::WriteContact,
+            Self::Diverged => Effect::WriteDiverged,
+            Self::Rewinding => Effect::WriteRewinding,
+            Self::Stopped => Effect::WriteStopped,
+            Self::Writable => Effect::TryStateDirectory,
+        }
+    }
+}
 
 impl Store {
     /// Opens the directory, making it when it is not there.
     pub(crate) fn open(dir: PathBuf) -> Result<Self, StoreError> {
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
-        made.map_err(|source| StoreError::Io { path: dir.clone(), verb: "make", source })?;
+        effect::make_dirs(Effect::MakeDirectory, &dir).map_err(|source| StoreError::Io {
+            path: dir.clone(),
+            verb: "make",
+            source,
+        })?;
         let store = Self { dir };
         // Found out now rather than at the first lock.
-        store.write("writable", &())?;
+        store.write(Mark::Writable, &())?;
         Ok(store)
     }
 
@@ -69,8 +111,8 @@ impl Store {
     }
 
     /// Reads a file; `None` when it was never written.
-    pub(crate) fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StoreError> {
-        let path = self.dir.join(name);
+    pub(crate) fn read<T: DeserializeOwned>(&self, mark: Mark) -> Result<Option<T>, StoreError> {
+        let path = self.dir.join(mark.file());
         match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes)
                 .map(Some)
@@ -81,22 +123,26 @@ impl Store {
     }
 
     /// Whether a file is there. One that cannot be looked at counts as there: it is a mark that forbids something.
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.dir.join(name).try_exists().unwrap_or(true)
+    pub(crate) fn has(&self, mark: Mark) -> bool {
+        self.dir.join(mark.file()).try_exists().unwrap_or(true)
     }
 
     /// Writes a file whole or not at all, and returns only when it is on the disk.
-    pub(crate) fn write<T: Serialize>(&self, name: &str, value: &T) -> Result<(), StoreError> {
-        let path = self.dir.join(name);
+    pub(crate) fn write<T: Serialize>(&self, mark: Mark, value: &T) -> Result<(), StoreError> {
+        let path = self.dir.join(mark.file());
         let bytes =
             serde_json::to_vec(value).map_err(|source| StoreError::Content { path: path.clone(), source })?;
-        write_atomically(&path, &bytes).map_err(|source| StoreError::Io { path, verb: "write", source })
+        write_atomically(mark.written(), &path, &bytes).map_err(|source| StoreError::Io {
+            path,
+            verb: "write",
+            source,
+        })
     }
 
     /// Removes a file, if it is there.
-    pub(crate) fn remove(&self, name: &str) -> Result<(), StoreError> {
-        let path = self.dir.join(name);
-        match fs::remove_file(&path) {
+    pub(crate) fn remove(&self, effect: Effect, mark: Mark) -> Result<(), StoreError> {
+        let path = self.dir.join(mark.file());
+        match effect::remove_file(effect, &path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 Err(StoreError::Io { path, verb: "remove", source: e })
             }
@@ -106,25 +152,30 @@ impl Store {
 }
 
 /// Writes `bytes` to a new file beside `path`, syncs it, renames it over `path` and syncs the directory.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    replace(path, bytes, fs::File::sync_all)?;
+pub(crate) fn write_atomically(effect: Effect, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(effect, path, bytes, fs::File::sync_all)?;
     path.parent().map_or(Ok(()), sync_dir)
 }
 
 /// Writes `bytes` to a new file beside `path` and renames it over `path`: whole or not at all for whoever reads it, but
 /// not after a power cut.
-pub(crate) fn write_for_now(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    replace(path, bytes, |_| Ok(()))
+pub(crate) fn write_for_now(effect: Effect, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(effect, path, bytes, |_| Ok(()))
 }
 
-fn replace(path: &Path, bytes: &[u8], before: impl FnOnce(&fs::File) -> io::Result<()>) -> io::Result<()> {
+fn replace(
+    effect: Effect,
+    path: &Path,
+    bytes: &[u8],
+    before: impl FnOnce(&fs::File) -> io::Result<()>,
+) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
-    let new = PathBuf::from(name);
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(bytes)?;
-    before(&file)?;
-    fs::rename(&new, path)
+    let put = |mut file: fs::File| {
+        file.write_all(bytes)?;
+        before(&file)
+    };
+    effect::replace(effect, &PathBuf::from(name), put, path)
 }
 
 /// Makes the names in a directory durable.
@@ -143,8 +194,8 @@ mod tests {
         assert_eq!(store.read::<u64>(OPENED).unwrap(), None);
         store.write(OPENED, &7u64).unwrap();
         assert_eq!(store.read::<u64>(OPENED).unwrap(), Some(7));
-        store.remove(OPENED).unwrap();
-        store.remove(OPENED).unwrap();
+        store.remove(Effect::RemoveContact, OPENED).unwrap();
+        store.remove(Effect::RemoveContact, OPENED).unwrap();
         assert!(!store.has(OPENED));
     }
 
@@ -152,7 +203,7 @@ mod tests {
     fn a_damaged_file_is_an_error_and_never_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path().to_owned()).unwrap();
-        fs::write(dir.path().join(OPENED), "{").unwrap();
+        fs::write(dir.path().join(OPENED.file()), "{").unwrap();
         assert!(store.read::<u64>(OPENED).is_err());
     }
 }

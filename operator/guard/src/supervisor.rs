@@ -6,7 +6,7 @@ mod told;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bascule_core::guard::action::Event;
+use bascule_core::guard::action::{Action, Event};
 use bascule_core::guard::contact::Contact;
 use bascule_core::guard::fallback::RecordView;
 use bascule_core::guard::grant::Deadline;
@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 
 use crate::arbiter::Arbiter;
 use crate::clock;
+use crate::effect::ordered;
 use crate::journal::Journal;
 use crate::link::FromLink;
 use crate::monitor::{Seen, keep_contact};
@@ -274,7 +275,7 @@ impl Supervisor {
                 match self.rules.server() {
                     // It may have left recovery or not: a promotion that is not known to have worked is given up.
                     ServerState::Promoting => {
-                        self.kill();
+                        self.kill(bascule_boundary::begin(ordered(&Action::Kill)));
                         Event::Tick { tell: true }
                     }
                     // Nothing runs that could be heard of ending.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bascule_boundary::{self as boundary, Effect};
 use bascule_core::guard::wire::Upstream;
 use nix::sys::signal::Signal;
 
@@ -85,7 +86,7 @@ struct KillOnDrop(Child);
 
 impl Drop for KillOnDrop {
     fn drop(&mut self) {
-        self.0.signal(Signal::SIGKILL);
+        self.0.signal(Effect::EndTool, Signal::SIGKILL);
     }
 }
 
@@ -97,14 +98,21 @@ impl Tools {
         command
     }
 
-    /// Runs it and returns what it said, however it ended.
-    pub(crate) async fn run(&self, mut command: Command, patience: Patience) -> Result<Said, ToolError> {
+    /// Runs it and returns what it said, however it ended. `effect`: what it changes; `None`: it only reads.
+    pub(crate) async fn run(
+        &self,
+        effect: Option<Effect>,
+        mut command: Command,
+        patience: Patience,
+    ) -> Result<Said, ToolError> {
         let path = command.get_program().to_string_lossy().into_owned();
         let tool = Path::new(&path).file_name().map_or(path.clone(), |n| n.to_string_lossy().into_owned());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        // From its start to its end.
+        let _underway = boundary::begin(effect);
         let (child, mut pipes) = self
             .children
-            .spawn(&mut command)
+            .spawn(None, &mut command)
             .map_err(|e| ToolError::NotStarted { tool: path, reason: e.to_string() })?;
         let alive = Arc::new(AtomicU64::new(now_ms()));
         let out = pipes.stdout.take().map(|p| read_all(p, alive.clone()));
@@ -138,7 +146,7 @@ impl Tools {
         Ok(Said { out: text(out).await, err: text(err).await, ok: status.success(), how: describe(status) })
     }
 
-    /// Runs it and hands each line of its standard output to `line`, however long it goes on; returns how it ended.
+    /// Runs one that only reads, and hands each line of its standard output to `line`, however long it goes on; returns how it ended.
     pub(crate) async fn lines<T: Send + 'static>(
         &self,
         mut command: Command,
@@ -150,7 +158,7 @@ impl Tools {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let (child, mut pipes) = self
             .children
-            .spawn(&mut command)
+            .spawn(None, &mut command)
             .map_err(|e| ToolError::NotStarted { tool: tool.clone(), reason: e.to_string() })?;
         let _running = KillOnDrop(child);
         let alive = Arc::new(AtomicU64::new(now_ms()));
@@ -188,9 +196,14 @@ impl Tools {
     }
 
     /// Runs it and returns its standard output, or an error unless it exited with status 0.
-    pub(crate) async fn must(&self, command: Command, patience: Patience) -> Result<String, ToolError> {
+    pub(crate) async fn must(
+        &self,
+        effect: Option<Effect>,
+        command: Command,
+        patience: Patience,
+    ) -> Result<String, ToolError> {
         let tool = command.get_program().to_string_lossy().into_owned();
-        let said = self.run(command, patience).await?;
+        let said = self.run(effect, command, patience).await?;
         if said.ok {
             return Ok(said.out);
         }
@@ -245,7 +258,7 @@ pub(crate) fn write_passfile(path: &Path, upstream: &Upstream) -> std::io::Resul
         word(&upstream.user),
         word(&upstream.password)
     );
-    write_atomically(path, line.as_bytes())
+    write_atomically(Effect::WritePassfile, path, line.as_bytes())
 }
 
 /// How to reach the upstream, in libpq's words, without the password.

@@ -6,10 +6,11 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bascule_boundary::Effect;
 use bascule_core::guard::grant::Deadline;
 use bascule_core::time::Boottime;
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fd::OwnedFd;
@@ -19,6 +20,7 @@ use rustix::time::{
 
 use crate::children::{Children, is_postgres, name, others};
 use crate::clock;
+use crate::effect;
 
 /// How often the state is looked at though nothing woke the thread.
 const LOOK_AGAIN: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
@@ -270,7 +272,7 @@ pub(crate) fn end_all(
     let began = clock::now();
     if let Some(pid) = postmaster {
         // Gone already is as good.
-        let _ = kill(pid, Signal::SIGQUIT);
+        let _ = effect::signal(Effect::EndAll, pid, Signal::SIGQUIT);
     }
     let mut pause = Duration::from_millis(1);
     let mut said = Vec::new();
@@ -280,7 +282,7 @@ pub(crate) fn end_all(
         let over = match &everyone {
             Some(everyone) => everyone.iter().all(|pid| is_stranger(*pid)),
             // Without a look at them, only the kernel's own word that there is nobody to signal counts.
-            None => kill(Pid::from_raw(-1), None) == Err(Errno::ESRCH),
+            None => effect::could_signal(Pid::from_raw(-1)) == Err(Errno::ESRCH),
         };
         let everyone = everyone.unwrap_or_default();
         if over {
@@ -289,7 +291,7 @@ pub(crate) fn end_all(
         let elapsed = clock::now().since(began);
         if postmaster.is_none() || elapsed >= fence / 3 {
             // To everyone this process may signal but itself: it is process 1 of its pid namespace.
-            let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
+            let _ = effect::signal(Effect::EndAll, Pid::from_raw(-1), Signal::SIGKILL);
         }
         if elapsed > fence {
             pause = Duration::from_millis(20);
@@ -303,7 +305,7 @@ pub(crate) fn end_all(
 }
 
 fn is_stranger(pid: i32) -> bool {
-    kill(Pid::from_raw(pid), None) == Err(Errno::EPERM) && !is_postgres(pid)
+    effect::could_signal(Pid::from_raw(pid)) == Err(Errno::EPERM) && !is_postgres(pid)
 }
 
 fn in_words(pid: i32) -> String {

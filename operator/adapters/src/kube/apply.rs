@@ -14,6 +14,7 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use bascule_boundary::{self as boundary, Effect};
 use bascule_core::outcome::Outcome;
 use bascule_crds::{FailoverPolicy, Move};
 
@@ -243,13 +244,15 @@ async fn apply_manifest(
     }
     let body = manifest.object(metadata);
     let patch = Patch::Apply(&body);
-    let first = kube.call(&subject, api.patch_metadata(&manifest.key.name, params, &patch)).await;
+    let first = kube.call(&subject, api.patch_metadata(&manifest.key.name, params, &patch));
+    let first = boundary::around(Effect::ApplyFromGit, first).await;
     match first {
         // An earlier healing left its own mark: taking a field from ourselves is not taking it from anybody.
-        Err(Failure::Contended { contentions, .. }) if contentions.iter().all(ours) => kube
-            .call(&subject, api.patch_metadata(&manifest.key.name, &params.clone().force(), &patch))
-            .await
-            .map(drop),
+        Err(Failure::Contended { contentions, .. }) if contentions.iter().all(ours) => {
+            let forced = params.clone().force();
+            let again = kube.call(&subject, api.patch_metadata(&manifest.key.name, &forced, &patch));
+            boundary::around(Effect::ApplyFromGit, again).await.map(drop)
+        }
         other => other.map(drop),
     }
 }
@@ -459,7 +462,8 @@ async fn replace_spec(
     let params =
         PatchParams { dry_run, field_manager: Some(GIT_MANAGER.to_owned()), ..PatchParams::default() };
     let patch = json_patch(patch, &subject)?;
-    kube.call(&subject, api.patch_metadata(&manifest.key.name, &params, &patch)).await.map(drop)
+    let patched = kube.call(&subject, api.patch_metadata(&manifest.key.name, &params, &patch));
+    boundary::around((!dry_run).then_some(Effect::WriteFromGit), patched).await.map(drop)
 }
 
 fn json_patch(patch: Value, subject: &Subject) -> Result<Patch<Value>, Failure> {
@@ -494,8 +498,10 @@ async fn create_object(
     dry_run: bool,
 ) -> Result<(), Failure> {
     let params = PostParams { dry_run, field_manager: Some(GIT_MANAGER.to_owned()) };
-    let object = manifest.object(manifest.metadata(origin));
-    kube.call(&manifest.subject(), manifest.api(kube).create(&params, &object)).await.map(drop)
+    let (object, subject, api) =
+        (manifest.object(manifest.metadata(origin)), manifest.subject(), manifest.api(kube));
+    let created = kube.call(&subject, api.create(&params, &object));
+    boundary::around((!dry_run).then_some(Effect::WriteFromGit), created).await.map(drop)
 }
 
 /// Everything of a kind that a source owns, in all namespaces.
@@ -549,7 +555,8 @@ async fn delete_once(kube: &Kube, kind: Kind, owned: &Owned, origin: &Origin) ->
         }),
         ..DeleteParams::default()
     };
-    match kube.call(&subject, api.delete(&owned.key.name, &params)).await {
+    let deleted = kube.call(&subject, api.delete(&owned.key.name, &params));
+    match boundary::around(Effect::DeleteGoneFromGit, deleted).await {
         Ok(_) | Err(Failure::Missing { .. }) => Ok(()),
         Err(failure) => Err(failure),
     }

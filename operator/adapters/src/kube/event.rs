@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bascule_boundary::{self as boundary, Effect};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tokio::sync::mpsc;
@@ -93,7 +94,8 @@ pub fn teller(
                 action: telling.action,
                 secondary: None,
             };
-            if let Err(failure) = kube.call(&subject, recorder.publish(&event, &telling.about)).await {
+            let told = kube.call(&subject, recorder.publish(&event, &telling.about));
+            if let Err(failure) = boundary::around(Effect::TellEvent, told).await {
                 lost.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(%failure, reason = event.reason, "an Event was not told");
             }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use bascule_boundary::{self as boundary, Effect};
 use bascule_core::outcome::Outcome;
 
 use super::client::Kube;
@@ -85,7 +86,9 @@ async fn apply(kube: &Kube, key: &StatusKey, status: &Value) -> Result<(), Failu
     });
     let params = PatchParams::apply(STATUS_MANAGER).force();
     let api = kube.dynamic(&key.namespace, &key.resource());
-    kube.call(&key.subject(), api.patch_status(&key.name, &params, &Patch::Apply(&body))).await.map(drop)
+    let (subject, patch) = (key.subject(), Patch::Apply(&body));
+    let written = kube.call(&subject, api.patch_status(&key.name, &params, &patch));
+    boundary::around(Effect::WriteStatus, written).await.map(drop)
 }
 
 /// The same without objects that have nothing in them: when a field manager gives up the last field of an object and

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bascule_boundary::{self as boundary, Underway};
 use bascule_core::guard::action::Action;
 use bascule_core::guard::wire::{Ask, Cluster, ClusterState, Disk, FromGuard, ServerState, Upstream};
 use bascule_core::time::Boottime;
@@ -13,6 +14,7 @@ use super::{Heard, StepEnd, Supervisor};
 use crate::arbiter::Arbiter;
 use crate::children::{describe, is_postgres, others};
 use crate::clock;
+use crate::effect::ordered;
 use crate::monitor::Seen;
 use crate::rejoin::{CannotFollow, Rejoin, Standing};
 use crate::server::{Server, Start, StepError};
@@ -47,17 +49,19 @@ impl Supervisor {
             }
             ServerState::Primary { open: false } if self.rules.server().is_busy() => {
                 // The first checkpoint on a new timeline: nobody can be rewound to this server before it.
-                self.checkpoint(None, AFTER_START);
+                self.checkpoint(boundary::begin(None), None, AFTER_START);
             }
             _ => {}
         }
     }
 
-    fn checkpoint(&self, serial: Option<u64>, wait: Duration) {
+    /// `ordered` ends with the last attempt.
+    fn checkpoint(&self, ordered: Underway, serial: Option<u64>, wait: Duration) {
         let (server, hear) = (self.server.clone(), self.hear.clone());
         let (journal, marks) = (self.journal.clone(), self.marks());
         let of = server.running().map(|(child, _)| child.pid());
         tokio::spawn(async move {
+            let _ordered = ordered;
             let mut wait = wait;
             loop {
                 tokio::time::sleep(wait).await;
@@ -93,10 +97,12 @@ impl Supervisor {
         if let Some(what) = action.words() {
             self.tells_step(what);
         }
+        // Ends with what carries it out, before the rules hear of it.
+        let underway = boundary::begin(ordered(&action));
         match action {
             Action::Watch(deadline) => self.server.watch.arm(deadline, self.rules.timing().f.duration()),
-            Action::Kill => self.kill(),
-            Action::Stop { by } => self.stop(by),
+            Action::Kill => self.kill(underway),
+            Action::Stop { by } => self.stop(underway, by),
             Action::RemoveTrigger => {
                 if let Err(e) = self.server.remove_trigger() {
                     self.trouble(&e);
@@ -104,58 +110,54 @@ impl Supervisor {
             }
             Action::StartPrimary => {
                 self.state.was_primary = true;
-                self.step(|server, _| async move {
+                self.step(underway, |server, _| async move {
                     let done = server.start(&Start::Primary).await;
                     done.map(|()| ServerState::Primary { open: false })
                 });
             }
-            Action::StartOrphan => self.step(|server, _| async move {
+            Action::StartOrphan => self.step(underway, |server, _| async move {
                 let done = server.start(&Start::Orphan).await;
                 done.map(|()| ServerState::Standby { open: false })
             }),
-            Action::Join { upstream } => self.join(upstream),
+            Action::Join { upstream } => self.join(underway, upstream),
             Action::Clone { upstream } => {
-                self.step(|server, _| async move { crate::clone::clone(&server, &upstream).await });
+                self.step(underway, |server, _| async move { crate::clone::clone(&server, &upstream).await });
             }
             Action::Promote { close } => {
                 self.state.was_primary = true;
                 if self.contact.end(clock::now()) {
                     self.write_contact();
                 }
-                self.step(move |server, _| async move {
+                self.step(underway, move |server, _| async move {
                     server.promote(close).await.map(|()| ServerState::Primary { open: false })
                 });
             }
-            Action::Open { epoch, slots } => self.open(epoch, slots),
-            Action::OpenStandby => self.step(|server, _| async move {
+            Action::Open { epoch, slots } => self.open(underway, epoch, slots),
+            Action::OpenStandby => self.step(underway, |server, _| async move {
                 server.open_standby().await.map(|()| ServerState::Standby { open: true })
             }),
             Action::Close => match self.rules.server() {
-                ServerState::Standby { .. } => self.step(|server, _| async move {
+                ServerState::Standby { .. } => self.step(underway, |server, _| async move {
                     server.close_standby().await.map(|()| ServerState::Standby { open: false })
                 }),
-                _ => self.step(|server, _| async move {
+                _ => self.step(underway, |server, _| async move {
                     server.close().await.map(|()| ServerState::Primary { open: false })
                 }),
             },
-            Action::Checkpoint { serial } => self.checkpoint(Some(serial), Duration::ZERO),
+            Action::Checkpoint { serial } => self.checkpoint(underway, Some(serial), Duration::ZERO),
             Action::Ask { nonce, fresh } => {
                 let ask = Ask { nonce, fresh, report: self.report() };
                 // A full queue means that the operator takes nothing: then this question was never asked.
                 let _ = self.say.try_send(FromGuard::Ask(Box::new(ask)));
             }
             Action::ReadRecord { number } => self.arbiter(
-                |arbiter, tq, hear| async move {
-                    let view = arbiter.read(tq).await;
-                    let _ = hear.send(Heard::Record { number, view }).await;
-                },
+                underway,
+                |arbiter, tq| async move { Heard::Record { number, view: arbiter.read(tq).await } },
                 Heard::Record { number, view: None },
             ),
             Action::RenewLease { number } => self.arbiter(
-                |arbiter, tq, hear| async move {
-                    let done = arbiter.renew(number, tq).await;
-                    let _ = hear.send(Heard::Lease { number, done }).await;
-                },
+                underway,
+                |arbiter, tq| async move { Heard::Lease { number, done: arbiter.renew(number, tq).await } },
                 Heard::Lease { number, done: false },
             ),
             Action::Remember(memory) => {
@@ -167,14 +169,19 @@ impl Supervisor {
         }
     }
 
-    fn arbiter<F>(&self, ask: impl FnOnce(Arc<Arbiter>, Duration, mpsc::Sender<Heard>) -> F, without: Heard)
+    fn arbiter<F>(&self, underway: Underway, ask: impl FnOnce(Arc<Arbiter>, Duration) -> F, without: Heard)
     where
-        F: Future<Output = ()> + Send + 'static,
+        F: Future<Output = Heard> + Send + 'static,
     {
         let hear = self.hear.clone();
         match &self.arbiter {
             Some(arbiter) => {
-                tokio::spawn(ask(arbiter.clone(), self.rules.timing().tq.duration(), hear));
+                let asked = ask(arbiter.clone(), self.rules.timing().tq.duration());
+                tokio::spawn(async move {
+                    let heard = asked.await;
+                    drop(underway);
+                    let _ = hear.send(heard).await;
+                });
             }
             None => {
                 tokio::spawn(async move { drop(hear.send(without).await) });
@@ -183,7 +190,7 @@ impl Supervisor {
     }
 
     /// Begins a step of the server. What the one before may still do counts for nothing.
-    fn step<F>(&mut self, work: impl FnOnce(Arc<Server>, Stages) -> F)
+    fn step<F>(&mut self, underway: Underway, work: impl FnOnce(Arc<Server>, Stages) -> F)
     where
         F: Future<Output = Result<ServerState, StepError>> + Send + 'static,
     {
@@ -197,6 +204,7 @@ impl Supervisor {
                 Err(StepError::NoLeave(_)) => StepEnd::NoLeave,
                 Err(e) => StepEnd::Failed(e.in_full()),
             };
+            drop(underway);
             stages.send(what).await;
         }));
     }
@@ -212,9 +220,9 @@ impl Supervisor {
         step
     }
 
-    fn open(&mut self, epoch: u64, slots: Vec<String>) {
+    fn open(&mut self, underway: Underway, epoch: u64, slots: Vec<String>) {
         let hear = self.hear.clone();
-        self.step(move |server, _| async move {
+        self.step(underway, move |server, _| async move {
             server.open(epoch).await?;
             let background = server.clone();
             tokio::spawn(async move {
@@ -230,11 +238,11 @@ impl Supervisor {
         });
     }
 
-    fn join(&mut self, upstream: Upstream) {
+    fn join(&mut self, underway: Underway, upstream: Upstream) {
         let Disk::Cluster(cluster) = self.read_disk() else {
-            return self.step(|_, _| async { Err(StepError::NotRunning) });
+            return self.step(underway, |_, _| async { Err(StepError::NotRunning) });
         };
-        self.step(move |server, stages| async move {
+        self.step(underway, move |server, stages| async move {
             match rejoin(&server, &upstream, &cluster, &stages).await {
                 Ok(Joined::Rewound) => return Ok(ServerState::Down),
                 Ok(Joined::Follows) => {}
@@ -277,22 +285,26 @@ impl Supervisor {
         });
     }
 
-    fn stop(&mut self, by: Boottime) {
+    fn stop(&mut self, underway: Underway, by: Boottime) {
         let step = self.abort_step();
         let (server, hear) = (self.server.clone(), self.hear.clone());
         tokio::spawn(async move {
             ended(step).await;
             let patience = clock::now().until(by).unwrap_or_default();
             if server.running().is_none() {
+                drop(underway);
                 let _ = hear.send(Heard::NeverRan).await;
-            } else if server.stop_fast(patience).await.is_none() {
-                kill(server).await;
+            } else {
+                if server.stop_fast(patience).await.is_none() {
+                    kill(server).await;
+                }
+                drop(underway);
             }
         });
         self.tells_stop();
     }
 
-    pub(super) fn kill(&mut self) {
+    pub(super) fn kill(&mut self, underway: Underway) {
         if self.server.running().is_none() && self.state.step.is_none() {
             return;
         }
@@ -302,6 +314,7 @@ impl Supervisor {
         let server = self.server.clone();
         tokio::spawn(async move {
             killed(server.clone(), order).await;
+            drop(underway);
             // A start that was in the middle of its fork when the kill came is not forgotten.
             if step.is_some() {
                 ended(step).await;
