@@ -71,8 +71,8 @@ pub struct Case {
 /// What became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Came {
-    /// The process died there, and all was well.
-    Well,
+    /// The process died there, and all was well in the end.
+    Well(Ends),
     /// The flow did not pass there this time, and all was well.
     NotPassed,
 }
@@ -85,7 +85,8 @@ pub(super) async fn learn(stage: &Stage, flow: Flow, name: &str, played: &mut Pl
         for who in Who::ALL {
             post(who)?.listen()?;
         }
-        whole(ground, flow, &before, played).await?;
+        let ended = whole(ground, flow, &before, played).await?;
+        ensure!(ended != Ends::RolledBack, "it was rolled back, and nobody has died");
         Who::ALL.into_iter().map(|who| Ok((who, post(who)?.heard()?))).collect::<Result<Vec<_>>>()
     })
     .await?;
@@ -132,9 +133,9 @@ pub(super) async fn play(stage: &Stage, case: &Case, name: &str, played: &mut Pl
             result = whole(ground, case.flow, &before, played) => result,
             e = died => Err(e),
         };
-        let came = if post.has_fired() { Came::Well } else { Came::NotPassed };
+        let fired = post.has_fired();
         post.disarm()?;
-        result.map(|()| came)
+        result.map(|ended| if fired { Came::Well(ended) } else { Came::NotPassed })
     })
     .await
 }
@@ -158,19 +159,21 @@ async fn with_ground<T>(
     result
 }
 
-/// The flow, the steady pair after it, and the verdict.
-async fn whole(ground: &Ground<'_, '_>, flow: Flow, before: &Record, played: &mut Played) -> Result<()> {
-    flow.play(ground).await?;
-    let may = May { move_the_role: flow.ends() != Ends::Stayed, pause: true };
+/// The flow, the steady pair after it, and the verdict; answers where it has ended.
+async fn whole(ground: &Ground<'_, '_>, flow: Flow, before: &Record, played: &mut Played) -> Result<Ends> {
+    let ends = flow.play(ground).await?;
+    let may = May { move_the_role: flow.may_move(), pause: true };
     let holder = settle_and_judge(ground, before, may, played).await?;
-    let must = match flow.ends() {
-        Ends::Moved => ground.roles.standby,
-        Ends::Stayed => ground.roles.active,
-        Ends::Either => holder,
+    let (must, ends) = match ends {
+        Ends::Moved => (ground.roles.standby, ends),
+        Ends::Stayed | Ends::RolledBack => (ground.roles.active, ends),
+        Ends::Either if holder == ground.roles.active => (holder, Ends::Stayed),
+        Ends::Either => (holder, Ends::Moved),
     };
     ensure!(holder == must, "{holder} is active in the end, and {must} was to be");
     ground.scene.note(&format!("settled within {}", seconds(played.settled)));
-    nothing_is_left_over(ground)
+    nothing_is_left_over(ground)?;
+    Ok(ends)
 }
 
 /// Nothing that only a step in the middle of its work needs is still there.

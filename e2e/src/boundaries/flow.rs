@@ -45,6 +45,8 @@ pub(super) enum Ends {
     Moved,
     /// The same site is active.
     Stayed,
+    /// The same site is active, for what was asked is taken back.
+    RolledBack,
     /// Either: a process that dies may be what the offer waited for in vain.
     Either,
 }
@@ -73,29 +75,30 @@ impl Flow {
         }
     }
 
-    /// Where it has to end, wherever a process dies in it.
-    pub(super) fn ends(self) -> Ends {
+    /// Whether the role may move in it.
+    pub(super) fn may_move(self) -> bool {
         match self {
-            Self::Switchover | Self::SiteLost | Self::Withdrawn => Ends::Moved,
-            Self::ReturnInTime | Self::OperatorsAway | Self::CopyMadeAnew => Ends::Stayed,
-            Self::Offered => Ends::Either,
+            Self::Switchover | Self::SiteLost | Self::Withdrawn | Self::Offered => true,
+            Self::ReturnInTime | Self::OperatorsAway | Self::CopyMadeAnew => false,
         }
     }
 
-    /// Plays it until everything that was taken away is there again.
-    pub(super) async fn play(self, on: &Ground<'_, '_>) -> Result<()> {
+    /// Plays it until everything that was taken away is there again; answers where it has to end.
+    pub(super) async fn play(self, on: &Ground<'_, '_>) -> Result<Ends> {
         let (active, standby) = (on.roles.active, on.roles.standby);
         match self {
             Self::Switchover => switchover(on).await,
             Self::SiteLost => {
                 on.scene.kill(active)?;
                 writes_move(on, standby).await?;
-                on.scene.boot(active).await
+                on.scene.boot(active).await?;
+                Ok(Ends::Moved)
             }
             Self::ReturnInTime => {
                 on.scene.kill(active)?;
                 on.scene.reads_only_at(standby).await?;
-                on.scene.boot(active).await
+                on.scene.boot(active).await?;
+                Ok(Ends::Stayed)
             }
             Self::Offered => {
                 let server = on.server(active)?.recorded;
@@ -107,13 +110,14 @@ impl Flow {
                     .wait_for("write after it", SOON, |a| {
                         a.kind == Kind::Write && a.start > from && a.worked()
                     })
-                    .await
-                    .map(drop)
+                    .await?;
+                Ok(Ends::Either)
             }
             Self::Withdrawn => {
                 on.scene.kill_node(active)?;
                 writes_move(on, standby).await?;
-                on.scene.boot_node(active).await
+                on.scene.boot_node(active).await?;
+                Ok(Ends::Moved)
             }
             Self::OperatorsAway => {
                 for site in [active, standby] {
@@ -126,25 +130,44 @@ impl Flow {
                         on.world().start_operator(site, &OperatorOptions::default())?;
                     }
                 }
-                Ok(())
+                Ok(Ends::Stayed)
             }
-            Self::CopyMadeAnew => copy_made_anew(on, standby).await,
+            Self::CopyMadeAnew => {
+                copy_made_anew(on, standby).await?;
+                Ok(Ends::Stayed)
+            }
         }
     }
 }
 
-async fn switchover(on: &Ground<'_, '_>) -> Result<()> {
+/// A switchover is carried out, or it is rolled back and its Move says so: the operator of the site that gives the role
+/// away re-claims it when it was away.
+async fn switchover(on: &Ground<'_, '_>) -> Result<Ends> {
     let (from, to) = (on.roles.active, on.roles.standby);
     let (_, epoch) = on.read_status().await?;
     let text = MoveText::switchover(&format!("{}-move", on.name), from, to, epoch, "every boundary is tried");
     on.merge(std::slice::from_ref(&text))?;
     on.scene.note(&format!("Move {} from {from} to {to} is merged", text.name));
-    writes_move(on, to).await?;
+    let mut states = Vec::new();
     for site in Place::SITES {
-        on.shop().move_ended(site, &text.name, MoveState::Done, SOON).await?;
+        let state = until(&format!("Move {} to end at {site}", text.name), SOON, || async {
+            let (state, message) =
+                on.shop().move_state(site, &text.name).await?.context("it has no state")?;
+            let over = matches!(state, MoveState::Done | MoveState::RolledBack);
+            ensure!(over, "it is {state:?}: {message}");
+            Ok((state, message))
+        })
+        .await?;
+        states.push(state);
     }
-    on.scene.note("the Move is Done");
-    Ok(())
+    let (state, message) = states.swap_remove(0);
+    on.scene.note(&format!("the Move is {state:?}: {message}"));
+    ensure!(states.iter().all(|(other, _)| *other == state), "the sites do not agree: {states:?}, {state:?}");
+    if state == MoveState::RolledBack {
+        return Ok(Ends::RolledBack);
+    }
+    writes_move(on, to).await?;
+    Ok(Ends::Moved)
 }
 
 async fn writes_move(on: &Ground<'_, '_>, to: Place) -> Result<()> {

@@ -11,7 +11,7 @@ use bascule_boundary::Effect;
 
 use super::case::{Came, Case, learn, play};
 use super::excuse::excuse;
-use super::flow::Flow;
+use super::flow::{Ends, Flow};
 use crate::progress::seconds;
 use crate::scenario::Stage;
 use crate::torture::{Played, keep};
@@ -175,7 +175,9 @@ impl Theatre {
                 self.stage = Some(stage);
                 let settled = seconds(played.settled);
                 Ok(Ok(match came {
-                    Came::Well => format!("ok, settled within {settled}"),
+                    Came::Well(Ends::RolledBack) => format!("ok, rolled back, settled within {settled}"),
+                    Came::Well(Ends::Stayed) => format!("ok, settled within {settled} where it was"),
+                    Came::Well(_) => format!("ok, settled within {settled} at the other site"),
                     Came::NotPassed => "not passed this time".to_owned(),
                 }))
             }

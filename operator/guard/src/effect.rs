@@ -21,8 +21,9 @@ use nix::unistd::Pid;
 /// Without a wildcard: a new action does not compile before it is named.
 pub(crate) const fn ordered(action: &Action) -> Option<Effect> {
     Some(match action {
-        // A timer of this process, which goes with it; and a question to the arbiter that nobody can tell was asked.
-        Action::Watch(_) | Action::ReadRecord { .. } => return None,
+        // A timer of this process, which goes with it; a question to the arbiter that nobody can tell was asked; and a file
+        // that is named where it is written.
+        Action::Watch(_) | Action::ReadRecord { .. } | Action::Remember(_) => return None,
         Action::Kill => Effect::Kill,
         Action::Stop { .. } => Effect::StopFast,
         Action::RemoveTrigger => Effect::TakeTriggerBack,
@@ -38,8 +39,6 @@ pub(crate) const fn ordered(action: &Action) -> Option<Effect> {
         Action::Checkpoint { .. } => Effect::Checkpoint,
         Action::Ask { .. } => Effect::Ask,
         Action::RenewLease { .. } => Effect::RenewLeaseAlone,
-        // One file: it is named where it is written.
-        Action::Remember(_) => return None,
         Action::Exit => Effect::Exit,
     })
 }

@@ -41,6 +41,8 @@ pub fn install(folder: &Path) -> Result<PathBuf, InstallError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

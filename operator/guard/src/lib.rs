@@ -3,6 +3,11 @@
 //! It starts, stops, promotes and rewinds the server as its operator says, and ends every process of it when its
 //! grant runs out, whatever else does or does not run. The rules are `bascule_core::guard`'s; here they are obeyed.
 
+#![cfg_attr(
+    test,
+    allow(clippy::disallowed_methods, reason = "what a test changes is no effect of the guard")
+)]
+
 mod access;
 mod arbiter;
 mod children;
