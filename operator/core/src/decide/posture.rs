@@ -43,7 +43,8 @@ pub(super) fn lock(plan: &mut Plan) {
 pub(super) fn take_up(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     for (name, database) in &policy.databases {
         if database.instances.contains_key(s.me) {
-            plan.databases.insert(name.clone(), DatabaseOrder { role: role(s, record), checkpoint: false });
+            plan.databases
+                .insert(name.clone(), DatabaseOrder { role: role(s, record, name), checkpoint: false });
         }
     }
     if record.phase == Phase::Unmanaged {
@@ -58,7 +59,7 @@ pub(super) fn take_up(s: &Situation<'_>, policy: &Policy, record: &Record, plan:
     }
 }
 
-fn role(s: &Situation<'_>, record: &Record) -> DatabaseRole {
+fn role(s: &Situation<'_>, record: &Record, database: &ItemName) -> DatabaseRole {
     if record.active == *s.me {
         if s.claim.locking().is_some() {
             return DatabaseRole::Lock;
@@ -75,9 +76,16 @@ fn role(s: &Situation<'_>, record: &Record) -> DatabaseRole {
             Phase::Unknown(_) => DatabaseRole::Keep,
         };
     }
-    // The target is closed before the pause, so that nothing has to be ended within it.
-    let about_to_take =
-        record.target.as_ref() == Some(s.me) && matches!(record.phase, Phase::Requested | Phase::Handover);
+    // The target is closed before the pause, so that nothing has to be ended within it; but not before it was looked at
+    // once by the operator's own role, which a closed server lets in no more than anybody else. An operator that has just
+    // started has seen nothing yet, and would never be ready.
+    let looked_at = s.seen.databases.get(database).is_some_and(|d| matches!(d.preflight, Fact::Known { .. }));
+    let about_to_take = record.target.as_ref() == Some(s.me)
+        && match record.phase {
+            Phase::Requested => looked_at,
+            Phase::Handover => true,
+            _ => false,
+        };
     if forgets("a copy follows the active site") {
         return DatabaseRole::Keep;
     }

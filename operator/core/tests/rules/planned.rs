@@ -57,6 +57,25 @@ fn any_site_that_sees_a_switchover_requests_it(#[case] given: Given) {
 }
 
 #[test]
+fn the_target_is_closed_only_once_its_operator_has_looked_at_its_database() {
+    let open = |open| DatabaseRole::Follow { site: site("paris"), open };
+    let target = |phase| Given::at("lyon").record(in_phase(phase));
+    assert_eq!(role(&target(Phase::Requested).plan()), &open(false));
+    let not_looked_at = |phase| {
+        let mut given = target(phase);
+        given.seen.databases.get_mut(&item("main")).unwrap().preflight = Fact::unknown("not looked at yet");
+        given
+    };
+    // An operator that has just started is let in by a closed server no more than anybody else: it would never be ready.
+    assert_eq!(role(&not_looked_at(Phase::Requested).plan()), &open(true));
+    assert_eq!(
+        role(&not_looked_at(Phase::Handover).plan()),
+        &open(false),
+        "nobody waits for a look any more"
+    );
+}
+
+#[test]
 fn users_become_read_only_only_once_the_target_is_ready() {
     assert_eq!(flag(&requested().plan()), None, "the target is not ready: nobody has to wait");
     assert_eq!(flag(&target_ready().plan()), Some(true));
