@@ -17,6 +17,8 @@ use crate::world::{OPERATOR, OperatorOptions, Place, World};
 
 /// How long a death may be waited for: as long as a flow may take.
 const DEATH: Duration = Duration::from_mins(5);
+/// How many times the processor time of anything else the places get: a part that waits for it looks like one that is lost.
+const PREFERRED: u32 = 50;
 /// How long a steady pair is listened to, to know what passes without a flow.
 const AT_REST: Duration = Duration::from_secs(4);
 
@@ -72,9 +74,26 @@ pub struct Case {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Came {
     /// The process died there, and all was well in the end.
-    Well(Ends),
+    Well {
+        /// Where it has ended.
+        ends: Ends,
+        /// How long it took from the end of the flow to the steady pair.
+        settled: Duration,
+    },
     /// The flow did not pass there this time, and all was well.
     NotPassed,
+}
+
+impl Came {
+    pub(super) fn words(self) -> String {
+        let Self::Well { ends, settled } = self else { return "not passed this time".to_owned() };
+        let ends = match ends {
+            Ends::Moved => "at the other site",
+            Ends::RolledBack => "rolled back",
+            Ends::Stayed | Ends::Either => "where it was",
+        };
+        format!("ok, {ends}, settled within {}", seconds(settled))
+    }
 }
 
 /// Plays a flow without a death; answers every death that it has room for.
@@ -135,7 +154,8 @@ pub(super) async fn play(stage: &Stage, case: &Case, name: &str, played: &mut Pl
         };
         let fired = post.has_fired();
         post.disarm()?;
-        result.map(|ended| if fired { Came::Well(ended) } else { Came::NotPassed })
+        let settled = played.settled;
+        result.map(|ends| if fired { Came::Well { ends, settled } } else { Came::NotPassed })
     })
     .await
 }
@@ -147,6 +167,10 @@ async fn with_ground<T>(
     played: &mut Played,
     work: impl AsyncFnOnce(&Ground<'_, '_>, Record, &mut Played) -> Result<T>,
 ) -> Result<T> {
+    let world = stage.world();
+    for place in world.powered()? {
+        world.prefer(place, PREFERRED)?;
+    }
     let mut scene = stage.scene(&flow.policy()).await.context("before the flow")?;
     scene.aloud();
     let ground = Ground::new(&scene, name);

@@ -9,7 +9,7 @@ use bascule_crds::MoveState;
 use rustix::process::Signal;
 
 use crate::client::{Kind, Stamp};
-use crate::shop::{DATABASE_POD, MoveText, NAMESPACE, PolicyText};
+use crate::shop::{DATABASE_POD, FOLDER, MoveText, NAMESPACE, PolicyText};
 use crate::torture::ground::Ground;
 use crate::waiting::until;
 use crate::world::{OperatorOptions, Place};
@@ -146,6 +146,11 @@ async fn switchover(on: &Ground<'_, '_>) -> Result<Ends> {
     let (from, to) = (on.roles.active, on.roles.standby);
     let (_, epoch) = on.read_status().await?;
     let text = MoveText::switchover(&format!("{}-move", on.name), from, to, epoch, "every boundary is tried");
+    let earlier = on.world().git().git(&["ls-files", "--", &format!("{FOLDER}/moves")])?;
+    let earlier: Vec<&str> = earlier.lines().collect();
+    if !earlier.is_empty() {
+        on.commit(|shop| shop.world().git().remove("what is done", &earlier))?;
+    }
     on.merge(std::slice::from_ref(&text))?;
     on.scene.note(&format!("Move {} from {from} to {to} is merged", text.name));
     let mut states = Vec::new();
