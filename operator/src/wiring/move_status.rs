@@ -37,15 +37,15 @@ pub fn of(seen: &SeenMove, word: &Word<'_>, meant: &[PolicyKey], now: Timestamp)
     let before = before.map(|at| sites.remove(at));
     sites.retain(|s| ended(s.state) || meant.iter().any(|key| key.name.as_str() == s.policy));
     let seen_at = before.as_ref().and_then(|s| s.seen_at.clone()).unwrap_or(Time(now));
-    // The record forgets old verdicts; a Move that has ended does not begin to wait again.
-    sites.push(before.filter(|s| ended(s.state) && word.state == MoveState::Pending).unwrap_or_else(|| {
-        api::SiteVerdict {
-            site: word.site.to_string(),
-            policy: policy.to_owned(),
-            state: word.state,
-            message: Some(word.message.to_owned()),
-            seen_at: Some(seen_at),
-        }
+    // The record forgets old verdicts, and finds that whom it has forgotten names an epoch of the past: a Move that has
+    // ended neither begins to wait again nor becomes stale.
+    let forgotten = matches!(word.state, MoveState::Pending | MoveState::Stale);
+    sites.push(before.filter(|s| ended(s.state) && forgotten).unwrap_or_else(|| api::SiteVerdict {
+        site: word.site.to_string(),
+        policy: policy.to_owned(),
+        state: word.state,
+        message: Some(word.message.to_owned()),
+        seen_at: Some(seen_at),
     }));
     sites.sort_by(|a, b| (advance(a.state), &a.policy, &a.site).cmp(&(advance(b.state), &b.policy, &b.site)));
     sites.truncate(SITES);
@@ -237,10 +237,11 @@ mod tests {
     }
 
     #[test]
-    fn a_move_that_has_ended_does_not_wait_again_when_the_record_has_forgotten_it() {
+    fn a_move_that_has_ended_neither_waits_again_nor_is_stale_when_the_record_has_forgotten_it() {
         let mut seen = to_lyon("shop");
         say(&mut seen, "shop", MoveState::Done, &["shop"], 0);
         assert_eq!(say(&mut seen, "shop", MoveState::Pending, &["shop"], 1).state, Some(MoveState::Done));
+        assert_eq!(say(&mut seen, "shop", MoveState::Stale, &["shop"], 2).state, Some(MoveState::Done));
     }
 
     #[test]
