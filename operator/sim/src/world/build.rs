@@ -1,6 +1,6 @@
 //! A world from nothing.
 
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use bascule_core::decide::Installation;
@@ -192,6 +192,7 @@ impl World {
             starts: 0,
             started: Moment(0),
             zones: BTreeMap::new(),
+            asked: BTreeSet::new(),
             by_hand: None,
         });
         number
@@ -223,6 +224,7 @@ impl World {
         it.reflector = Reflector::default();
         it.calls.clear();
         it.zones.clear();
+        it.asked.clear();
         it.tick_at = None;
         let life = it.life;
         self.meets_unresolved(op);

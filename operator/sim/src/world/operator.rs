@@ -1,6 +1,6 @@
 //! An operator's process: the real engine, fed from the world.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bascule_core::blocker;
@@ -25,6 +25,7 @@ use super::cluster::{Api, App, Objects};
 use super::dns::{Basis, Pointed, Updated};
 use super::happening::{Happening, Work};
 use super::net::Traffic;
+use super::postgres::Run;
 use super::trial::{Actor, Fate};
 use crate::deed::{Before, Deed, Doing, End, Published};
 use crate::judge::Sometimes;
@@ -121,6 +122,8 @@ pub struct Operator {
     pub started: Moment,
     /// Since when nothing has stood in the way of updating each traffic target.
     pub zones: BTreeMap<(PolicyKey, ItemName), Moment>,
+    /// Databases that have let this process in once: what they said stands while they are closed.
+    pub asked: BTreeSet<(PolicyKey, ItemName)>,
     /// What its engine would have heard, while somebody decides in its place.
     pub by_hand: Option<Vec<Event>>,
 }
@@ -664,6 +667,11 @@ impl World {
                     "the Secret does not exist",
                     "it exists",
                 )]),
+                None if self.is_closed(policy, name, site)
+                    && !self.operators[op].asked.contains(&(policy.key.clone(), name.clone())) =>
+                {
+                    Fact::unknown("a closed server lets nobody in but its guard")
+                }
                 None => Fact::now(cluster.obstacles(policy, name)),
             }),
             Look::Upstream(_, of) => Found::Upstream(match cluster.read_fails() {
@@ -674,6 +682,11 @@ impl World {
                 None => Ok(upstream(of.as_str(), self.sites[site].name.as_str())),
             }),
         };
+        if let (Look::Database(name), Found::Database(Fact::Known { .. })) = (&what, &found)
+            && self.takes_in(policy, name, site)
+        {
+            self.operators[op].asked.insert((policy.key.clone(), name.clone()));
+        }
         self.reply(op, LOOK, Event::Seen { policy: policy.key.clone(), what, found });
     }
 
@@ -695,6 +708,22 @@ impl World {
         let here =
             |d: &super::database::Database| d.policy == policy.key && d.name == *name && d.site == site;
         self.databases.iter().any(|d| here(d) && d.server.frozen)
+    }
+
+    /// Whether its server runs and its guard keeps everybody else out.
+    fn is_closed(&self, policy: &Policy, name: &ItemName, site: usize) -> bool {
+        let here =
+            |d: &super::database::Database| d.policy == policy.key && d.name == *name && d.site == site;
+        let closed =
+            |run| matches!(run, Run::Standby { open: false } | Run::Primary { open: false } | Run::Promoting);
+        self.databases.iter().any(|d| here(d) && closed(d.server.run))
+    }
+
+    /// Whether its server runs and lets clients in.
+    fn takes_in(&self, policy: &Policy, name: &ItemName, site: usize) -> bool {
+        let here =
+            |d: &super::database::Database| d.policy == policy.key && d.name == *name && d.site == site;
+        self.databases.iter().any(|d| here(d) && d.server.run.takes_readers())
     }
 
     fn is_gone(&self, policy: &Policy, name: &ItemName, site: usize) -> bool {
