@@ -9,13 +9,15 @@ use bascule_crds::MoveState;
 use rustix::process::Signal;
 
 use crate::client::{Kind, Stamp};
-use crate::shop::{DATABASE_POD, FOLDER, MoveText, NAMESPACE, PolicyText};
+use crate::shop::{DATABASE_POD, MoveText, NAMESPACE, PolicyText};
 use crate::torture::ground::Ground;
 use crate::waiting::until;
-use crate::world::{OperatorOptions, Place};
+use crate::world::{Cut, OperatorOptions, Place};
 
 /// How long a part of a flow may take, with a process that dies in the middle of it.
 const SOON: Duration = Duration::from_mins(1);
+/// How long writes are not replicated before their site dies.
+const AHEAD: Duration = Duration::from_secs(1);
 /// How long the operators are away: longer than a grant, so that the guards go on by themselves.
 const AWAY: Duration = Duration::from_secs(5);
 
@@ -26,6 +28,8 @@ pub enum Flow {
     Switchover,
     /// The active site dies, the other one serves reads, then takes over; the dead one returns and follows.
     SiteLost,
+    /// The same while the standby is behind: the dead site has to save what it had more and to rewind.
+    LostAhead,
     /// The active site dies and returns while the other one still serves reads only: it keeps its role.
     ReturnInTime,
     /// The active server dies and is offered; the other site takes it.
@@ -53,9 +57,10 @@ pub(super) enum Ends {
 
 impl Flow {
     /// All of them, in the order in which they are played.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Switchover,
         Self::SiteLost,
+        Self::LostAhead,
         Self::ReturnInTime,
         Self::Offered,
         Self::Withdrawn,
@@ -66,9 +71,11 @@ impl Flow {
     /// The policy that it needs.
     pub(super) fn policy(self) -> PolicyText {
         match self {
-            Self::Switchover | Self::SiteLost | Self::OperatorsAway | Self::CopyMadeAnew => {
-                PolicyText::default()
-            }
+            Self::Switchover
+            | Self::SiteLost
+            | Self::LostAhead
+            | Self::OperatorsAway
+            | Self::CopyMadeAnew => PolicyText::default(),
             Self::ReturnInTime => PolicyText { promote: "10m".to_owned(), ..PolicyText::default() },
             Self::Offered => PolicyText::at_once(),
             Self::Withdrawn => PolicyText { restart_grace: "5s".to_owned(), ..PolicyText::at_once() },
@@ -78,7 +85,7 @@ impl Flow {
     /// Whether the role may move in it.
     pub(super) fn may_move(self) -> bool {
         match self {
-            Self::Switchover | Self::SiteLost | Self::Withdrawn | Self::Offered => true,
+            Self::Switchover | Self::SiteLost | Self::LostAhead | Self::Withdrawn | Self::Offered => true,
             Self::ReturnInTime | Self::OperatorsAway | Self::CopyMadeAnew => false,
         }
     }
@@ -90,6 +97,16 @@ impl Flow {
             Self::Switchover => switchover(on).await,
             Self::SiteLost => {
                 on.scene.kill(active)?;
+                writes_move(on, standby).await?;
+                on.scene.boot(active).await?;
+                Ok(Ends::Moved)
+            }
+            Self::LostAhead => {
+                on.scene.cut("replication", &Cut::replication())?;
+                // What is awaited are writes that nobody else gets.
+                tokio::time::sleep(AHEAD).await;
+                on.scene.kill(active)?;
+                on.scene.heal()?;
                 writes_move(on, standby).await?;
                 on.scene.boot(active).await?;
                 Ok(Ends::Moved)
@@ -146,11 +163,6 @@ async fn switchover(on: &Ground<'_, '_>) -> Result<Ends> {
     let (from, to) = (on.roles.active, on.roles.standby);
     let (_, epoch) = on.read_status().await?;
     let text = MoveText::switchover(&format!("{}-move", on.name), from, to, epoch, "every boundary is tried");
-    let earlier = on.world().git().git(&["ls-files", "--", &format!("{FOLDER}/moves")])?;
-    let earlier: Vec<&str> = earlier.lines().collect();
-    if !earlier.is_empty() {
-        on.commit(|shop| shop.world().git().remove("what is done", &earlier))?;
-    }
     on.merge(std::slice::from_ref(&text))?;
     on.scene.note(&format!("Move {} from {from} to {to} is merged", text.name));
     let mut states = Vec::new();
@@ -168,11 +180,22 @@ async fn switchover(on: &Ground<'_, '_>) -> Result<Ends> {
     let (state, message) = states.swap_remove(0);
     on.scene.note(&format!("the Move is {state:?}: {message}"));
     ensure!(states.iter().all(|(other, _)| *other == state), "the sites do not agree: {states:?}, {state:?}");
-    if state == MoveState::RolledBack {
-        return Ok(Ends::RolledBack);
+    let ends = if state == MoveState::RolledBack { Ends::RolledBack } else { Ends::Moved };
+    if ends == Ends::Moved {
+        writes_move(on, to).await?;
     }
-    writes_move(on, to).await?;
-    Ok(Ends::Moved)
+    // It has ended, and nobody needs its file any more.
+    on.commit(|shop| shop.world().git().remove("what is done", &[&text.path()]))?;
+    for site in Place::SITES {
+        until(&format!("Move {} to be gone at {site}", text.name), SOON, || async {
+            let left = on.shop().move_state(site, &text.name).await?;
+            ensure!(left.is_none(), "it is {left:?}");
+            Ok(())
+        })
+        .await?;
+    }
+    on.told().moves.clear();
+    Ok(ends)
 }
 
 async fn writes_move(on: &Ground<'_, '_>, to: Place) -> Result<()> {
@@ -215,6 +238,7 @@ impl fmt::Display for Flow {
         f.write_str(match self {
             Self::Switchover => "switchover",
             Self::SiteLost => "site-lost",
+            Self::LostAhead => "lost-ahead",
             Self::ReturnInTime => "return-in-time",
             Self::Offered => "offered",
             Self::Withdrawn => "withdrawn",
