@@ -18,7 +18,7 @@ SERVERS = $(CACHE)/servers-$(shell cat e2e/servers/go.mod e2e/servers/go.sum | s
 HELM = $(CACHE)/helm-$(shell cat e2e/helm/go.mod e2e/helm/go.sum | sha256sum | cut -c1-12)/helm
 TEST_ENV = KUBEBUILDER_ASSETS="$(SERVERS)" BASCULE_ETCD="$(SERVERS)/etcd" BASCULE_HELM="$(HELM)"
 
-.PHONY: help demo sandbox binaries image test test-unit stories test-world test-client test-story e2e-nodes test-scenarios test-torture torture test-boundaries killable sim sim-all sim-explore mutants mutants-core sim-small bench-sim fuzz fuzz-build fuzz-keep lint deny crds chart test-chart chart-golden bench bench-page prepare packages
+.PHONY: help demo sandbox binaries image test test-unit stories test-world test-client test-story e2e-nodes test-scenarios test-torture torture test-boundaries killable sim sim-all sim-explore mutants mutants-core sim-small bench-sim bench-scale fuzz fuzz-build fuzz-keep lint deny crds chart test-chart chart-golden bench bench-page prepare packages
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -159,6 +159,13 @@ fuzz-keep: fuzz-build ## Keep in fuzz/corpus what a search has found that reache
 bench-sim: binaries ## How many scenarios the simulator plays in a CPU-minute; writes target/bench/sim.json
 	mkdir -p target/bench
 	$(SIM) bench target/bench/sim.json
+
+# How many policies, one fleet after the other; the page is written by the whole series only.
+BENCH_SCALE_ALL := 10,100,1000,10000
+BENCH_SCALE_N ?= $(BENCH_SCALE_ALL)
+
+bench-scale: binaries ## How an operator grows with its policies; writes target/bench/scale.json and docs/scale.md (needs root, half an hour; BENCH_SCALE_N=10,100 is shorter, without the page)
+	$(SUDO) $(STATIC_BIN)/bascule-scale -n $(BENCH_SCALE_N) $(if $(filter $(BENCH_SCALE_ALL),$(BENCH_SCALE_N)),--page docs/scale.md)
 
 prepare: packages ## Install and build what the tests and the sandbox need, cached outside the checkout (needs root)
 	$(CARGO) run --locked -q -p bascule-e2e --bin bascule-sandbox -- prepare --no-binaries

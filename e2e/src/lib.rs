@@ -3,6 +3,7 @@
 //! - [`tools`] installs and builds what the machine lacks: Debian packages, Kubernetes' own servers, static binaries.
 //! - [`world`] is the sandbox itself: two sites, a third place, the arbiter, DNS, git, and every fault.
 //! - [`shop`] is the application that the demo runs: its objects, its policy, and what its status says.
+//! - [`scale`] measures operators with thousands of policies, whose databases are simulated.
 //! - [`torture`] draws schedules of faults and judges what becomes of them.
 //! - [`boundaries`] kills operators and guards at every boundary of everything they do.
 //! - [`client`] writes and reads all the time through the published name and judges what it was told.
@@ -25,6 +26,7 @@ pub mod init;
 pub mod kept;
 pub mod process;
 pub mod progress;
+pub mod scale;
 pub mod scenario;
 pub mod shop;
 pub mod story;

@@ -69,7 +69,7 @@ pub(super) fn load() -> Option<f64> {
 }
 
 /// The machine in one line.
-pub(super) fn describe() -> String {
+pub(crate) fn describe() -> String {
     let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
     let field = |text: &str, name: &str| {
         let line = text.lines().find(|line| line.starts_with(name))?;
@@ -85,7 +85,7 @@ pub(super) fn describe() -> String {
 }
 
 /// The commit that is measured, with a `+` when a file of the sources is not as it was committed.
-pub(super) fn commit() -> Result<String> {
+pub(crate) fn commit() -> Result<String> {
     let sources = crate::tools::workspace()?.display().to_string();
     // Root measures what somebody else has checked out.
     let git = ["-c", "safe.directory=*", "-C", &sources];

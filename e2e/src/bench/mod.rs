@@ -7,7 +7,7 @@ mod bascule;
 mod by_hand;
 mod client;
 mod effect;
-mod machine;
+pub(crate) mod machine;
 mod page;
 mod patroni;
 mod proxy;

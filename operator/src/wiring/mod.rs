@@ -79,8 +79,16 @@ impl Journal for CountingJournal {
     }
 }
 
-/// Runs the operator until it is told to end or cannot go on.
-pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
+/// What the engine is put together with.
+pub struct Parts {
+    /// The outside.
+    pub ports: Ports,
+    /// What comes in from it.
+    pub incoming: Incoming,
+}
+
+/// Runs the operator until it is told to end or cannot go on, with the parts that `change` makes of the real ones.
+pub async fn run(settings: Settings, change: impl FnOnce(Parts) -> Parts) -> anyhow::Result<ExitCode> {
     let credentials = match &settings.args.kubeconfig {
         Some(path) => Credentials::Kubeconfig { path: path.clone(), context: None },
         None => Credentials::InCluster,
@@ -172,6 +180,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     };
     let id = Identity { site: settings.site, question, installation: settings.installation };
     let incoming = Incoming { guards: guards_out, intent: intent_out, proxies };
+    let Parts { ports, incoming } = change(Parts { ports, incoming });
     let engine = run::run(id, ports, incoming, pulse_in);
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .context("SIGTERM cannot be waited for")?;
