@@ -34,13 +34,14 @@ struct Rehearsed {
 #[derive(Debug)]
 pub struct Workloads {
     kube: Kube,
+    raising: marks::Raising,
     rehearsed: Mutex<BTreeMap<(PolicyKey, ItemName), Rehearsed>>,
 }
 
 impl Workloads {
     /// For the cluster behind `kube`. The handle's deadline holds for each single call.
     pub fn new(kube: Kube) -> Self {
-        Self { kube, rehearsed: Mutex::default() }
+        Self { raising: marks::Raising::new(kube.clone()), kube, rehearsed: Mutex::default() }
     }
 
     /// Looks at one workload of the policy: its flag, what its pods say, its replicas, and what stands in the way of
@@ -233,7 +234,7 @@ impl Workloads {
 
     /// Raises a mark; it never falls.
     pub async fn raise_mark(&self, policy: &PolicyKey, kept: &Kept) -> Outcome {
-        marks::raise(&self.kube, policy, kept).await
+        self.raising.raise(policy, kept).await
     }
 }
 

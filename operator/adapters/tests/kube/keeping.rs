@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bascule_adapters::kube::event::{Telling, Weight, teller};
-use bascule_adapters::kube::marks::{MARKS, raise, read};
+use bascule_adapters::kube::marks::{MARKS, Raising, raise, read};
 use bascule_adapters::kube::status::{StatusKey, desk, write};
 use bascule_core::name::PolicyKey;
 use bascule_core::observation::{Kept, Marks, RoleSeen};
@@ -85,6 +85,45 @@ async fn marks_that_are_raised_at_the_same_time_are_all_kept() {
         // One that lost every race says so; none is lost that was reported done.
         assert_eq!(outcome.is_done(), marks.contains_key(policy), "{outcome:?}");
     }
+}
+
+#[tokio::test]
+async fn hundreds_of_marks_that_are_raised_at_once_take_a_few_writes() {
+    let ns = "marks-hundreds";
+    let (kube, client, _) = place(ns).await;
+    let raising = Raising::new(kube.clone());
+    let policies: Vec<_> = (0..300).map(|n| PolicyKey::new("shop", format!("p{n}")).unwrap()).collect();
+    let api: Api<ConfigMap> = Api::namespaced(client, ns);
+    let raised = policies.iter().map(|policy| raising.raise(policy, mark(0, 1, 1)));
+    let outcomes = futures::future::join_all(raised).await;
+    assert!(outcomes.iter().all(Outcome::is_done), "{outcomes:?}");
+    assert_eq!(read(&kube).await.unwrap().marks.len(), policies.len());
+    let from = api.get(MARKS).await.unwrap().resource_version().unwrap();
+    let changes = kube::api::WatchParams::default().fields(&format!("metadata.name={MARKS}")).timeout(1);
+    let again = policies.iter().map(|policy| raising.raise(policy, mark(0, 1, 2)));
+    assert!(futures::future::join_all(again).await.iter().all(Outcome::is_done));
+    let writes = api.watch(&changes, &from).await.unwrap().count().await;
+    assert!((1..=3).contains(&writes), "{writes} writes for {} marks", policies.len());
+    assert!(read(&kube).await.unwrap().marks.values().all(|m| *m == mark(0, 1, 2)));
+}
+
+#[tokio::test]
+async fn one_mark_that_cannot_be_read_keeps_no_other_from_being_raised_with_it() {
+    let ns = "marks-one-odd";
+    let (kube, client, _) = place(ns).await;
+    let api: Api<ConfigMap> = Api::namespaced(client, ns);
+    let odd = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": MARKS }, "data": { "shop.odd": "lots" } });
+    api.patch(MARKS, &PatchParams::apply("t"), &Patch::Apply(odd)).await.unwrap();
+    let raising = Raising::new(kube.clone());
+    let (good, odd) = (PolicyKey::new("shop", "web").unwrap(), PolicyKey::new("shop", "odd").unwrap());
+    let (good_told, odd_told) =
+        futures::future::join(raising.raise(&good, mark(0, 1, 1)), raising.raise(&odd, mark(0, 9, 9))).await;
+    assert_eq!(good_told, Outcome::Done);
+    assert!(
+        matches!(&odd_told, Outcome::Refused { reason } if reason.contains("data.shop.odd")),
+        "{odd_told:?}"
+    );
+    assert_eq!(api.get(MARKS).await.unwrap().data.unwrap()["shop.odd"], "lots");
 }
 
 #[tokio::test]
