@@ -1,11 +1,14 @@
 //! The status of our own objects: written only when it changed, never faster than people read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use kube::api::{ApiResource, Patch, PatchParams};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -19,6 +22,9 @@ use super::failure::{Failure, Subject};
 pub const STATUS_MANAGER: &str = "bascule-status";
 /// How long after a write that did not succeed it is tried again with what is newest then.
 const AGAIN: Duration = Duration::from_secs(2);
+/// How many objects' status may be written at once: one that hangs keeps no other waiting, and a thousand that change
+/// together are shown within seconds.
+const AT_ONCE: usize = 8;
 
 /// Which object's status.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,24 +115,84 @@ fn without_empty(value: &Value) -> Value {
 #[error("status of more than {0} objects is waiting or remembered; forget those that are gone")]
 pub struct DeskFull(usize);
 
+fn hash(status: &Value) -> [u8; 32] {
+    Sha256::digest(status.to_string()).into()
+}
+
 #[derive(Debug, Default)]
 struct Entry {
     waiting: Option<Value>,
-    written: Option<Value>,
+    /// A writer has it now.
+    writing: bool,
+    /// What was written last, by its hash: the whole of it, for thousands of objects, would be most of the memory.
+    written: Option<[u8; 32]>,
     not_before: Option<Instant>,
+    /// The entry among those that are due: what [`Entry::due`] was after the last change.
+    queued: Option<Option<Instant>>,
     trouble: Option<String>,
+}
+
+impl Entry {
+    /// When its status may be written, if one waits for that.
+    fn due(&self) -> Option<Option<Instant>> {
+        (self.waiting.is_some() && !self.writing).then_some(self.not_before)
+    }
+}
+
+/// The objects, and in which order their status is due: thousands of them are not asked at every write.
+#[derive(Debug, Default)]
+struct Entries {
+    of: BTreeMap<StatusKey, Entry>,
+    due: BTreeSet<(Option<Instant>, StatusKey)>,
+}
+
+impl Entries {
+    /// Notes when an object's status is due, after something has changed about it.
+    fn enlist(&mut self, key: &StatusKey) {
+        let Some(entry) = self.of.get_mut(key) else { return };
+        let due = entry.due();
+        if due == entry.queued {
+            return;
+        }
+        if let Some(before) = std::mem::replace(&mut entry.queued, due) {
+            self.due.remove(&(before, key.clone()));
+        }
+        self.due.extend(due.map(|at| (at, key.clone())));
+    }
+
+    fn remove(&mut self, key: &StatusKey) {
+        if let Some(before) = self.of.remove(key).and_then(|entry| entry.queued) {
+            self.due.remove(&(before, key.clone()));
+        }
+    }
+
+    /// The one that has been due for longest, so that no object starves another; it is being written from here on.
+    fn next(&mut self) -> Next {
+        let Some((at, key)) = self.due.first().cloned() else { return Next::Nothing };
+        if let Some(at) = at.filter(|at| *at > Instant::now()) {
+            return Next::At(at);
+        }
+        let Some(entry) = self.of.get_mut(&key) else {
+            self.due.remove(&(at, key));
+            return Next::Nothing;
+        };
+        let Some(status) = entry.waiting.clone() else { return Next::Nothing };
+        entry.writing = true;
+        self.enlist(&key);
+        Next::Write(key, status)
+    }
 }
 
 #[derive(Debug)]
 struct Shared {
-    entries: Mutex<BTreeMap<StatusKey, Entry>>,
+    entries: Mutex<Entries>,
     changed: Notify,
     capacity: usize,
     pause: Duration,
 }
 
 impl Shared {
-    fn with<T>(&self, f: impl FnOnce(&mut BTreeMap<StatusKey, Entry>) -> T) -> T {
+    fn with<T>(&self, f: impl FnOnce(&mut Entries) -> T) -> T {
         f(&mut self.entries.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -143,30 +209,32 @@ impl StatusDesk {
     pub fn put(&self, key: StatusKey, status: Value) -> Result<(), DeskFull> {
         let shared = &self.shared;
         shared.with(|entries| {
-            if entries.len() >= shared.capacity && !entries.contains_key(&key) {
+            if entries.of.len() >= shared.capacity && !entries.of.contains_key(&key) {
                 return Err(DeskFull(shared.capacity));
             }
-            let entry = entries.entry(key).or_default();
-            if entry.written.as_ref() == Some(&status) {
+            let entry = entries.of.entry(key.clone()).or_default();
+            if entry.written == Some(hash(&status)) {
                 entry.waiting = None;
                 entry.trouble = None;
             } else {
                 entry.waiting = Some(status);
                 shared.changed.notify_one();
             }
+            entries.enlist(&key);
             Ok(())
         })
     }
 
     /// Forgets an object that is gone.
     pub fn forget(&self, key: &StatusKey) {
-        self.shared.with(|entries| drop(entries.remove(key)));
+        self.shared.with(|entries| entries.remove(key));
     }
 
     /// The objects whose status could not be written at the last try, and why.
     pub fn troubles(&self) -> BTreeMap<StatusKey, String> {
         self.shared.with(|entries| {
-            entries.iter().filter_map(|(key, entry)| Some((key.clone(), entry.trouble.clone()?))).collect()
+            let troubled = |(key, entry): (&StatusKey, &Entry)| Some((key.clone(), entry.trouble.clone()?));
+            entries.of.iter().filter_map(troubled).collect()
         })
     }
 }
@@ -193,52 +261,49 @@ enum Next {
     Nothing,
 }
 
-fn next(entries: &BTreeMap<StatusKey, Entry>) -> Next {
-    // The one that has been due for longest, so that no object starves another.
-    let due = entries
-        .iter()
-        .filter_map(|(key, entry)| Some((entry.not_before, key, entry.waiting.as_ref()?)))
-        .min_by_key(|(at, ..)| *at);
-    match due {
-        None => Next::Nothing,
-        Some((Some(at), ..)) if at > Instant::now() => Next::At(at),
-        Some((_, key, status)) => Next::Write(key.clone(), status.clone()),
-    }
-}
-
 async fn work(kube: Kube, shared: Arc<Shared>) {
+    let (kube, shared) = (&kube, shared.as_ref());
+    let mut writers = FuturesUnordered::new();
     loop {
-        match shared.with(|entries| next(entries)) {
-            Next::Nothing => shared.changed.notified().await,
-            Next::At(at) => {
-                // Something else may become due earlier.
-                let _ = tokio::time::timeout_at(at, shared.changed.notified()).await;
-            }
+        let next = if writers.len() < AT_ONCE { shared.with(Entries::next) } else { Next::Nothing };
+        let due = match next {
             Next::Write(key, status) => {
-                let result = apply(&kube, &key, &status).await;
-                shared.with(|entries| settle(entries, &key, status, result, shared.pause));
+                writers.push(async move {
+                    let result = apply(kube, &key, &status).await;
+                    shared.with(|entries| settle(entries, &key, status, result, shared.pause));
+                });
+                continue;
             }
+            Next::At(at) => Some(at),
+            Next::Nothing => None,
+        };
+        tokio::select! {
+            Some(()) = writers.next(), if !writers.is_empty() => {}
+            () = shared.changed.notified() => {}
+            // Something else may become due earlier.
+            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
         }
     }
 }
 
 fn settle(
-    entries: &mut BTreeMap<StatusKey, Entry>,
+    entries: &mut Entries,
     key: &StatusKey,
     status: Value,
     result: Result<(), Failure>,
     pause: Duration,
 ) {
-    let Some(entry) = entries.get_mut(key) else { return };
+    let Some(entry) = entries.of.get_mut(key) else { return };
+    entry.writing = false;
     match result {
         Ok(()) => {
             entry.not_before = Some(Instant::now() + pause);
             entry.waiting.take_if(|waiting| *waiting == status);
-            entry.written = Some(status);
+            entry.written = Some(hash(&status));
             entry.trouble = None;
         }
         // The object is gone, or another one has its name.
-        Err(failure) if failure.is_missing() || failure.is_conflict() => drop(entries.remove(key)),
+        Err(failure) if failure.is_missing() || failure.is_conflict() => return entries.remove(key),
         Err(failure) => {
             // What is stored is not known any more.
             entry.written = None;
@@ -254,4 +319,5 @@ fn settle(
             entry.trouble = Some(trouble);
         }
     }
+    entries.enlist(key);
 }
