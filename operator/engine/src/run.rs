@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use bascule_boundary::{self as boundary, Effect};
@@ -15,6 +15,12 @@ use crate::ports::{Arbiter, ArbiterChange, Cas, Clock, GuardEvent, Guards, Inten
 
 /// How many changes of the arbiter may wait; the watch stops reading when they do.
 const CHANGES: usize = 1024;
+
+/// How many records may be read, how many written, and how many facts written at once; the others wait for their turn.
+///
+/// Thousands of policies want theirs in one moment: after a start, or when a site is lost. Sent together they would miss
+/// their deadlines together, and be sent again together. A renewal of the lease never waits here.
+const AT_ONCE: usize = 128;
 
 /// The outside.
 pub struct Ports {
@@ -84,7 +90,7 @@ pub async fn run(
     pulse: tokio::sync::watch::Sender<Pulse>,
 ) -> Ended {
     let mut brain = Brain::new(id.clone(), ports.clock.now());
-    let runner = Runner { id, ports };
+    let runner = Runner { id, ports, turns: Arc::new(Turns::default()) };
     let mut tasks: JoinSet<Event> = JoinSet::new();
     let (changes_in, mut changes) = mpsc::channel::<ArbiterChange>(CHANGES);
     let mut watch: JoinSet<()> = JoinSet::new();
@@ -153,6 +159,26 @@ pub async fn run(
 struct Runner {
     id: Identity,
     ports: Ports,
+    turns: Arc<Turns>,
+}
+
+/// Whose turn it is to ask the arbiter, each kind of call for itself: what writes waits for no read.
+struct Turns {
+    reads: Semaphore,
+    writes: Semaphore,
+    facts: Semaphore,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        let turns = || Semaphore::new(AT_ONCE);
+        Self { reads: turns(), writes: turns(), facts: turns() }
+    }
+}
+
+/// A turn; none only if there are no turns any more, which nobody ever says: then nobody has to wait.
+async fn turn(of: &Semaphore) -> Option<SemaphorePermit<'_>> {
+    of.acquire().await.ok()
 }
 
 impl Runner {
@@ -211,8 +237,10 @@ impl Runner {
                 });
             }
             Command::ReadRecord(policy) => {
-                let (clock, sent) = self.now();
+                let (clock, turns) = (Arc::clone(&self.ports.clock), Arc::clone(&self.turns));
                 tasks.spawn(async move {
+                    let _turn = turn(&turns.reads).await;
+                    let sent = clock.now();
                     let read = arbiter.record(&policy, tq).await;
                     let result =
                         read.map(|found| found.map(|(record, revision)| (Box::new(record), revision)));
@@ -220,7 +248,9 @@ impl Runner {
                 });
             }
             Command::Write { policy, expected, next, unchanged_lease } => {
+                let turns = Arc::clone(&self.turns);
                 tasks.spawn(async move {
+                    let _turn = turn(&turns.writes).await;
                     let result: Cas =
                         arbiter.write(&policy, expected, &next, unchanged_lease.as_ref(), tq).await;
                     drop(underway);
@@ -228,7 +258,9 @@ impl Runner {
                 });
             }
             Command::WriteFacts { policy, facts } => {
+                let turns = Arc::clone(&self.turns);
                 tasks.spawn(async move {
+                    let _turn = turn(&turns.facts).await;
                     let outcome = arbiter.put_facts(&policy, &facts, tq).await;
                     drop(underway);
                     Event::FactsWritten { policy, facts, outcome }

@@ -86,6 +86,11 @@ pub struct Brain {
     unreadable: Vec<String>,
     troubles: Troubles,
     read_marks_at: Option<Boottime>,
+    /// Every site that a policy here has named.
+    sites: BTreeSet<SiteName>,
+    /// The deadlines that records of this site promise, each with how many promise it: thousands of records are not asked
+    /// at every read of one.
+    promised: BTreeMap<Duration, usize>,
     /// When each policy wants to be decided again, the earliest first: thousands of them are not asked at every event.
     wakes: BTreeSet<(Boottime, PolicyKey)>,
     dirty: BTreeSet<PolicyKey>,
@@ -114,6 +119,8 @@ impl Brain {
             unreadable: Vec::new(),
             troubles: Troubles::default(),
             read_marks_at: Some(now),
+            sites: BTreeSet::new(),
+            promised: BTreeMap::new(),
             wakes: BTreeSet::new(),
             dirty: BTreeSet::new(),
             out: Vec::new(),
@@ -204,9 +211,7 @@ impl Brain {
                 match result {
                     Ok(mut found) => {
                         // A lease that was never written is seen too, as one that does not change.
-                        let sites =
-                            self.policies.values().filter_map(|s| s.policy.as_ref()).flat_map(|p| &p.sites);
-                        for site in sites {
+                        for site in &self.sites {
                             found.entry(site.clone()).or_insert(0);
                         }
                         self.observer.read(sent, received, &found);
@@ -329,7 +334,7 @@ impl Brain {
                         state.read_wanted_since = None;
                     }
                 }
-                self.bind_holder();
+                self.bind_holder(policy);
             }
             Err(reason) => {
                 state.read_failed = Some(reason);
@@ -378,20 +383,35 @@ impl Brain {
             kind,
             what,
         }));
-        self.bind_holder();
+        self.bind_holder(&policy);
         self.dirty.insert(policy.clone());
     }
 
-    /// A gap in this site's lease is judged by the shortest deadline that any of its records promises.
-    fn bind_holder(&mut self) {
-        let views = self.policies.values().filter_map(|s| s.claim.view());
-        let promised =
-            views.filter(|v| v.record.active == self.id.site).filter_map(|v| match v.record.promise.fences {
-                Fences::Within { holder, .. } => Some(holder.duration()),
-                Fences::Never => None,
-            });
+    /// A gap in this site's lease is judged by the shortest deadline that any of its records promises. That of `changed`
+    /// was read or written.
+    fn bind_holder(&mut self, changed: &PolicyKey) {
+        let Some(state) = self.policies.get_mut(changed) else { return };
+        let view = state.claim.view().filter(|v| v.record.active == self.id.site);
+        let now = view.and_then(|v| match v.record.promise.fences {
+            Fences::Within { holder, .. } => Some(holder.duration()),
+            Fences::Never => None,
+        });
+        let before = std::mem::replace(&mut state.promised, now);
+        if before != now {
+            if let Some(before) = before
+                && let Some(n) = self.promised.get_mut(&before)
+            {
+                *n -= 1;
+                if *n == 0 {
+                    self.promised.remove(&before);
+                }
+            }
+            if let Some(now) = now {
+                *self.promised.entry(now).or_default() += 1;
+            }
+        }
         let r = self.id.installation.timing.r();
-        self.holder.promise(promised.fold(r, Duration::min));
+        self.holder.promise(self.promised.keys().next().map_or(r, |least| r.min(*least)));
     }
 
     fn listed(&mut self, result: Result<crate::ports::Listed, String>, now: Boottime) {
@@ -521,6 +541,11 @@ impl Brain {
         match intent {
             Intent::Policy(policy) => {
                 let key = policy.key.clone();
+                for site in &policy.sites {
+                    if !self.sites.contains(site) {
+                        self.sites.insert(site.clone());
+                    }
+                }
                 let state = self.state(&key);
                 let was_invalid = state.invalid.take().is_some();
                 state.gone = false;

@@ -77,6 +77,8 @@ pub(super) struct State {
     unread_marks: BTreeMap<Marks, Boottime>,
     /// The record was read at least once, or known not to exist.
     pub(super) record_known: bool,
+    /// The deadline that the record promises, as it was last counted among all records'.
+    pub(super) promised: Option<Duration>,
     writes_failed: u32,
     /// A write whose outcome is not known is not followed by another one at once.
     pub(super) write_not_before: Option<Boottime>,
