@@ -141,7 +141,9 @@ impl Followed {
         told.push(Intent::PolicyGone(key));
     }
 
-    fn apply_policy(&self, object: FailoverPolicy, told: &mut Vec<Intent>) {
+    fn apply_policy(&self, mut object: FailoverPolicy, told: &mut Vec<Intent>) {
+        // Nobody here asks who wrote which field, and it is larger than the object.
+        object.metadata.managed_fields = None;
         let revision = object.metadata.annotations.as_ref().and_then(|a| a.get(REVISION_ANNOTATION)).cloned();
         let namespace = object.metadata.namespace.clone().unwrap_or_default();
         let name = object.metadata.name.clone().unwrap_or_default();
@@ -163,6 +165,9 @@ impl Followed {
                 (Intent::Invalid { policy: key.clone(), reason: reason.clone() }, Some(reason))
             }
         };
+        if said.is_some() {
+            object.status = None;
+        }
         known.policies.insert(key.clone(), SeenPolicy { object, invalid, said });
         told.push(intent);
         // Labels may have changed, and with them which Moves mean this policy.

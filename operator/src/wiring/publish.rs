@@ -59,6 +59,8 @@ impl StatusPublisher {
         }
         let key = StatusKey::of(&seen.object);
         seen.said = Some(status.clone());
+        // What it said before is of no use any more, and thousands of policies' is most of the memory.
+        seen.object.status = None;
         self.put(key, &status)?;
         self.show_moves(&mut objects, shown)
     }
