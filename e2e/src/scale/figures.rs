@@ -24,7 +24,12 @@ pub const FIGURES: [Figure; 22] = [
         "silence is proved to the last policy's first effect begun",
     ),
     Figure::seen("dead-site-last-granted", "s", "silence is proved to the last database's leave to write"),
-    Figure::asked("dead-site-starved", "policies", 0.0, "policies that waited for one whose steps hang"),
+    Figure::asked(
+        "dead-site-starved",
+        "policies",
+        0.0,
+        "policies without an effect while the steps of one hang",
+    ),
     Figure::asked("rest-cpu", "% of a core", 1.0, "processor time at rest, guards asking"),
     Figure::asked("rest-writes", "a minute", 0.0, "writes to the arbiter at rest, but the site lease"),
     Figure::asked("rest-requests", "a minute", 10.0, "requests to the API server at rest"),
