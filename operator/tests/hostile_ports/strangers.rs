@@ -66,7 +66,7 @@ impl Stranger {
     /// Is at it until it is ended.
     pub(crate) async fn at_it(self, http: SocketAddr, guards: SocketAddr, authority: Arc<PathBuf>) {
         loop {
-            let _ = timeout(HOLD, self.once(http, guards, &authority)).await;
+            let _ = timeout(HOLD, Box::pin(self.once(http, guards, &authority))).await;
             sleep(PAUSE).await;
         }
     }
