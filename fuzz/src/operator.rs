@@ -138,9 +138,7 @@ impl Operator {
                 Event::Listed(Ok(listed))
             }
             Command::ReadMarks => Event::Marks(Ok(BTreeMap::new())),
-            Command::RaiseMark { policy, marks } => {
-                Event::MarkRaised { policy, marks, outcome: Outcome::Done }
-            }
+            Command::RaiseMark { policy, kept } => Event::MarkRaised { policy, kept, outcome: Outcome::Done },
             Command::Look { policy, what, .. } => {
                 let found = match &what {
                     Look::Database(_) => Found::Database(Fact::now(Vec::new())),

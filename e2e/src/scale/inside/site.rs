@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bascule_core::guard::wire::{Upstream, slot_of};
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
 use bascule_core::observation::{
-    Fact, FlagValue, Marks, PodsAsked, ReplicasSeen, TrafficAt, TrafficView, WorkloadView,
+    Fact, FlagValue, Kept, PodsAsked, ReplicasSeen, TrafficAt, TrafficView, WorkloadView,
 };
 use bascule_core::outcome::Outcome;
 use bascule_core::plan::{Gate, Step};
@@ -97,7 +97,7 @@ impl Site for Simulated {
         Outcome::Done
     }
 
-    async fn marks(&self) -> Result<BTreeMap<PolicyKey, Marks>, String> {
+    async fn marks(&self) -> Result<BTreeMap<PolicyKey, Kept>, String> {
         self.tally.begun("read marks");
         let marks = self.real.marks().await;
         self.tally.ended("read marks", marks.is_ok());
@@ -107,9 +107,9 @@ impl Site for Simulated {
         marks
     }
 
-    async fn raise_mark(&self, policy: &PolicyKey, to: Marks) -> Outcome {
+    async fn raise_mark(&self, policy: &PolicyKey, kept: &Kept) -> Outcome {
         self.tally.begun("raise mark");
-        let outcome = self.real.raise_mark(policy, to).await;
+        let outcome = self.real.raise_mark(policy, kept).await;
         self.tally.ended("raise mark", outcome.is_done());
         outcome
     }

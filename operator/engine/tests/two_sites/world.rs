@@ -8,8 +8,8 @@ use std::time::Duration;
 use bascule_core::decide::Installation;
 use bascule_core::facts::SiteFacts;
 use bascule_core::guard::wire::{
-    Cluster, ClusterState, Disk, Grant, Hello, HighWater, Instruction, Positions, Report, Role, ServerState,
-    Stopped, Upstream, UpstreamView,
+    Behind, Cluster, ClusterState, Disk, Grant, Hello, HighWater, Instruction, Positions, Report, Role,
+    ServerState, Stopped, Upstream, UpstreamView, slot_of,
 };
 use bascule_core::moves::{Move, MoveHash, Order};
 use bascule_core::name::{PolicyKey, SiteName};
@@ -492,7 +492,15 @@ impl World {
             (self.link && o.alive && matches!(o.server.state, ServerState::Primary { .. }))
                 .then_some((o.server.timeline, o.server.lsn))
         };
+        let follows = {
+            let o = &self.places[&other];
+            let standby = matches!(o.server.state, ServerState::Standby { .. });
+            (self.link && o.alive && standby).then(|| slot_of(&other))
+        };
         let server = &mut self.places.get_mut(at).unwrap().server;
+        let connected = matches!(server.state, ServerState::Primary { .. }).then_some(follows).flatten();
+        let keeps_up = Behind { bytes: 0, time: Some(Millis(0)) };
+        let followers = connected.into_iter().map(|slot| (slot, keeps_up)).collect();
         if server.deadline.is_some_and(|d| now >= d) && server.state.is_or_becomes_primary() {
             server.state = ServerState::Down;
             server.deadline = None;
@@ -516,7 +524,7 @@ impl World {
             let fresh = matches!(server.wanted, Some(Role::Serve { .. }))
                 && server.state != (ServerState::Primary { open: true })
                 && server.exited.is_none();
-            let report = report(server, upstream.is_some(), now);
+            let report = report(server, upstream.is_some(), &followers, now);
             let session = self.session(at);
             let asked = GuardEvent::Asked {
                 session,
@@ -653,7 +661,12 @@ impl World {
     }
 }
 
-pub fn report(server: &Server, streaming: bool, now: Boottime) -> Report {
+pub fn report(
+    server: &Server,
+    streaming: bool,
+    followers: &BTreeMap<String, Behind>,
+    now: Boottime,
+) -> Report {
     let standby = matches!(server.state, ServerState::Standby { .. });
     let up = !server.state.is_down();
     Report {
@@ -675,7 +688,7 @@ pub fn report(server: &Server, streaming: bool, now: Boottime) -> Report {
             }),
             age: Millis(1),
         }),
-        replicas: std::collections::BTreeMap::new(),
+        replicas: followers.clone(),
         stopped: server.stopped.clone(),
         checkpointed: server.checkpointed,
         opened_epoch: server.opened,
