@@ -5,8 +5,10 @@
 
 use std::time::Duration;
 
+use bascule_sim::fault::{Fault, When};
 use bascule_sim::flow::{Flow, steady};
 use bascule_sim::sample;
+use bascule_sim::search::{Base, Injected};
 use bascule_sim::world::Plan;
 
 fn run(flow: Flow, seed: u64) -> (String, usize, u64) {
@@ -44,4 +46,16 @@ fn the_same_seed_gives_the_same_bytes_and_another_seed_another_story() {
     let (a, _, _) = run(Flow::SiteLost, 7);
     assert_eq!(a, run(Flow::SiteLost, 7).0);
     assert_ne!(a, run(Flow::SiteLost, 8).0);
+}
+
+#[test]
+fn a_switchover_is_carried_out_wherever_the_operator_of_its_target_starts_again() {
+    let base = Base::new(Flow::Switchover, 1, &sample::policy(), true).unwrap_or_else(|e| panic!("{}", e.0));
+    for boundary in &base.boundaries {
+        let when = When::Boundary(boundary.number);
+        let (world, _) = base.play(&[Injected { when, fault: Fault::OperatorKilled(1), lasts: None }]);
+        let text = world.transcript.text();
+        // What a closed server does not let it see it has to see before the server is closed.
+        assert!(!text.contains("not ready within"), "killed at boundary {}\n{text}", boundary.number);
+    }
 }
