@@ -1,10 +1,13 @@
 //! Changes of the record.
 
+use std::time::Duration;
+
 use super::{Case, Found, Rule, effects, take, understood};
 use crate::guard::wire::{Disk, Report};
 use crate::memory::Stamp;
 use crate::moves::{Move, Order};
 use crate::name::ItemName;
+use crate::observation::RoleSeen;
 use crate::plan::Change;
 use crate::record::{Fences, Phase, Record};
 
@@ -68,9 +71,8 @@ fn anew(case: &Case<'_>, change: &Change, found: &mut Found) {
         format!("serial {} is too near to {}, which was seen", next.serial, mark.serial)
     });
     let seen = case.s.seen.high_water.value().is_some();
-    let role = case.s.seen.role_seen.as_ref().filter(|r| seen && r.at == mark);
-    let same =
-        role.is_some_and(|r| r.active == next.active && r.promise == next.promise && r.hold == next.hold);
+    let role = case.s.seen.role_seen.as_ref().filter(|_| seen);
+    let same = role.is_some_and(|r| r.hold == next.hold && as_it_was(case, r, next));
     found.want(same, Rule::Writer, || {
         format!("{} is not known to have had the role on these terms", next.active)
     });
@@ -86,6 +88,23 @@ fn anew(case: &Case<'_>, change: &Change, found: &mut Found) {
             format!("{site} has neither said what it has seen nor been silent for long enough")
         });
     }
+}
+
+/// Whether the site that `next` makes active is known to have had the role, on terms that are no weaker.
+fn as_it_was(case: &Case<'_>, role: &RoleSeen, next: &Record) -> bool {
+    let (mark, same) = (case.s.seen.known_marks(), role.active == next.active);
+    if role.at == mark {
+        return same && role.promise == next.promise;
+    }
+    // Known by its numbers alone: with each epoch the role went from one of two sites to the other.
+    let two = case.policy.is_some_and(|p| p.sites.len() == 2);
+    let counted = mark
+        .epoch
+        .checked_sub(role.at.epoch)
+        .is_some_and(|n| if two { (n % 2 == 0) == same } else { n == 0 && same });
+    let slow = next.promise.lease.duration() >= Duration::from_secs(30);
+    let never = (role.promise.fences == Fences::Never) == (next.promise.fences == Fences::Never);
+    role.at.generation == mark.generation && counted && slow && never
 }
 
 fn first(case: &Case<'_>, next: &Record, found: &mut Found) {

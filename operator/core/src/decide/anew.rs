@@ -9,18 +9,22 @@
 //! transition that was under way is given up, as is every Move: they were meant for epochs that are over.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::decide::situation::Situation;
 use crate::name::SiteName;
 use crate::observation::{Fact, Marks, RoleSeen};
 use crate::plan::{Answer, Change, Gate, Plan};
 use crate::policy::Policy;
-use crate::record::{Entered, Phase, Record, SCHEMA};
+use crate::record::{Entered, Fences, Phase, Promise, Record, SCHEMA};
 use crate::time::human;
 use crate::timing::Profile;
 
 /// How far epoch and serial leap: nobody counts so far one by one while a site is away.
 pub const LEAP: u64 = 1 << 16;
+
+/// How long a site that knows the numbers alone waits for one that knows who had the role.
+const KNOWS_BETTER: Duration = Duration::from_secs(30);
 
 /// Whether a person has raised the arbiter's generation above everything that was seen of this policy.
 pub(super) fn is_wanted(s: &Situation<'_>) -> bool {
@@ -35,7 +39,7 @@ pub(super) fn make(s: &Situation<'_>, policy: &Policy, found: Option<&Record>, p
         "a record of generation {}, made anew from epoch {}, serial {}",
         s.installation.generation, seen.epoch, seen.serial
     );
-    let role = newest_role(s, seen, &needed, plan);
+    let role = newest_role(s, policy, seen, &needed, plan);
     for site in policy.other_sites(s.me) {
         plan.gates.extend(heard(s, site));
     }
@@ -81,27 +85,73 @@ pub(super) fn make(s: &Situation<'_>, policy: &Policy, found: Option<&Record>, p
     plan.transition = Some(Change { next, unchanged_lease: None, why });
 }
 
-/// Who had the role in the newest record of all that anybody has seen, if this site knows that.
-fn newest_role<'a>(s: &Situation<'a>, seen: Marks, needed: &str, plan: &mut Plan) -> Option<&'a RoleSeen> {
+/// Who had the role in the newest record of all that anybody has seen.
+///
+/// A site may know the numbers alone: its operator died after it had told its guard and before it wrote down who had the
+/// role. Whoever knows better is waited for; then it follows from the numbers, for the epoch grows by one exactly when the
+/// active site changes, and of two sites it is one or the other. On what terms is not known then: the slowest are taken.
+fn newest_role(
+    s: &Situation<'_>,
+    policy: &Policy,
+    seen: Marks,
+    needed: &str,
+    plan: &mut Plan,
+) -> Option<RoleSeen> {
     if let Fact::Unknown { reason } = &s.seen.high_water {
         plan.gates.push(Gate::new("marks", Answer::Unknown, reason.clone(), "this site's high-water mark"));
         return None;
     }
-    let role = s.seen.role_seen.as_ref();
-    let newest = role.filter(|r| r.at == seen);
-    if newest.is_none() {
-        let found = role.map_or_else(
-            || "this site does not know who had the role".to_owned(),
-            |r| {
-                format!(
-                    "this site has seen epoch {}, serial {}; another one, or a guard, has seen epoch {}, serial {}",
-                    r.at.epoch, r.at.serial, seen.epoch, seen.serial
-                )
-            },
-        );
-        plan.gates.push(Gate::new("anew/role", Answer::NotYet, found, needed.to_owned()));
+    let mut refuse = |answer, found: String, needed: String| {
+        plan.gates.push(Gate::new("anew/role", answer, found, needed));
+        None
+    };
+    let Some(role) = &s.seen.role_seen else {
+        let found = "this site does not know who had the role".to_owned();
+        return refuse(Answer::NotYet, found, needed.to_owned());
+    };
+    if role.at == seen {
+        return Some(role.clone());
     }
-    newest
+    let found = format!(
+        "this site has seen epoch {}, serial {}; another one, or a guard, has seen epoch {}, serial {}",
+        role.at.epoch, role.at.serial, seen.epoch, seen.serial
+    );
+    let Some(active) = follows(policy, role, seen) else {
+        return refuse(Answer::NotYet, found, needed.to_owned());
+    };
+    let back = s.holder.gap_ended().map_or(Duration::ZERO, |t| s.now.since(t));
+    if back < KNOWS_BETTER {
+        let needed =
+            format!("{needed}, by whoever knows who had the role, or {} without it", human(KNOWS_BETTER));
+        return refuse(Answer::NotYet, found, needed);
+    }
+    let slowest = Profile::Conservative.timing();
+    let fences = match role.promise.fences {
+        Fences::Never => Fences::Never,
+        Fences::Within { .. } => Fences::Within { holder: slowest.holder, fence: slowest.fence },
+    };
+    let promise = Promise {
+        fences,
+        lease: slowest.lease,
+        profile: Profile::Conservative.name().to_owned(),
+        ..role.promise.clone()
+    };
+    Some(RoleSeen { at: seen, active, promise, hold: role.hold.clone() })
+}
+
+/// Who has the role at these marks when `role` had it at its own.
+fn follows(policy: &Policy, role: &RoleSeen, seen: Marks) -> Option<SiteName> {
+    if role.at.generation != seen.generation {
+        return None;
+    }
+    match (seen.epoch.checked_sub(role.at.epoch)?, policy.sites.as_slice()) {
+        (0, _) => Some(role.active.clone()),
+        (changes, [a, b]) if [a, b].contains(&&role.active) => {
+            let other = if role.active == *a { b } else { a };
+            Some(if changes.is_multiple_of(2) { role.active.clone() } else { other.clone() })
+        }
+        _ => None,
+    }
 }
 
 /// Whether another site has said what it has seen, or has been silent for so long that it writes no more: it may have taken

@@ -83,8 +83,8 @@ fn a_hold_outlives_the_record_that_was_lost() {
 #[case::raised_for_an_earlier_loss({ let mut g = restored("paris");
     let marks = Marks { generation: 1, ..SEEN }; g.seen.high_water = Fact::now(marks); g }, "arbiter")]
 #[case::who_had_it_is_not_known({ let mut g = emptied("paris"); g.seen.role_seen = None; g }, "anew/role")]
-#[case::another_has_seen_more({ let mut g = restored("paris");
-    g.seen.seen_marks = Marks { serial: 41, ..SEEN }; g }, "anew/role")]
+#[case::another_has_seen_more_and_may_say_who_had_it(numbers_alone("paris", 0, 29_000), "anew/role")]
+#[case::of_three_sites_the_numbers_say_nothing(numbers_alone("paris", 1, 31_000).policy(|p| p.sites.push(site("milan"))).facts("lyon", |_| ()), "anew/role")]
 #[case::marks_unknown({ let mut g = restored("paris"); g.seen.seen_marks = SEEN;
     g.seen.high_water = Fact::unknown("the ConfigMap cannot be read"); g }, "marks")]
 #[case::no_answer(restored("paris").facts("lyon", |f| { f.answers.clear(); }), "anew/site/lyon")]
@@ -102,6 +102,33 @@ fn a_record_is_not_made_anew_and_the_reason_is_said(#[case] given: Given, #[case
 fn a_site_that_has_been_silent_for_longer_than_any_profile_lets_it_write_is_not_waited_for() {
     let given = restored("lyon").facts("lyon", |f| f.answers.clear()).silent("lyon", 31_000);
     is_of_the_newest(next(&given.plan()), "lyon");
+}
+
+/// The arbiter was restored, this site is back for so long, and its guard has seen so many epochs more than it knows the
+/// role of.
+fn numbers_alone(active: &str, epochs: u64, back: u64) -> Given {
+    let mut given = restored(active);
+    given.seen.seen_marks = Marks { epoch: SEEN.epoch + epochs, serial: SEEN.serial + 1, ..SEEN };
+    given.lease = Lease::Regained;
+    given.back = back;
+    given.observed = 200_000;
+    given
+}
+
+#[rstest]
+#[case::nothing_moved("paris", 0, "paris")]
+#[case::it_moved_once("paris", 1, "lyon")]
+#[case::there_and_back("paris", 2, "paris")]
+#[case::it_moved_away_from_there("lyon", 3, "paris")]
+fn after_half_a_minute_without_a_better_word_the_numbers_say_which_of_two_sites_had_the_role(
+    #[case] known: &str,
+    #[case] epochs: u64,
+    #[case] active: &str,
+) {
+    let plan = numbers_alone(known, epochs, 31_000).plan();
+    let record = next(&plan);
+    assert_eq!((&record.active, record.epoch), (&site(active), 4 + epochs + LEAP));
+    assert_eq!(record.promise.profile, "conservative", "on what terms is not known");
 }
 
 #[test]

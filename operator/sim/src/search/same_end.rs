@@ -45,6 +45,9 @@ impl Base {
     ///   taker's restart took longer.
     /// - The target of a switchover has the role once, and its Move says that it became a failover: the source's operator
     ///   was away for `L` after it had handed over.
+    ///
+    /// An arbiter that is restored later than the restart has lost what nobody had seen by then: the record is made anew with
+    /// the site that began, and the Move is stale.
     fn may_end(&self, quiet: &End, found: &End) -> bool {
         let (from, once) = (self.epoch, self.epoch + 1);
         let newest = found.moves.first().map(|(_, end)| *end);
@@ -52,7 +55,8 @@ impl Base {
         let at_home = found.active == Some(self.flow.begins_at());
         let stays = at_home && found.epoch == from && (!planned || newest == Some(MoveEnd::RolledBack));
         let taken = planned && !at_home && found.epoch == once && newest == Some(MoveEnd::BecameFailover);
-        found == quiet || stays || taken
+        let lost = self.flow == Flow::ArbiterRestored && at_home && newest == Some(MoveEnd::Stale);
+        found == quiet || stays || taken || lost
     }
 }
 
