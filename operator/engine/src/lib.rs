@@ -8,3 +8,4 @@ mod effect;
 pub mod intake;
 pub mod ports;
 pub mod run;
+mod turns;

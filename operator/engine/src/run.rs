@@ -1,26 +1,23 @@
 //! Gives the brain a runtime: carries its commands to the ports and brings their answers back as events.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use bascule_boundary::{self as boundary, Effect};
 use bascule_core::name::PolicyKey;
+use bascule_core::outcome::Outcome;
 use bascule_core::time::Boottime;
 
 use crate::brain::{Brain, Command, Event, Found, Identity, Look};
 use crate::effect::effect;
 use crate::ports::{Arbiter, ArbiterChange, Cas, Clock, GuardEvent, Guards, Intent, Journal, Site};
+use crate::turns::Turns;
 
 /// How many changes of the arbiter may wait; the watch stops reading when they do.
 const CHANGES: usize = 1024;
-
-/// How many records may be read, how many written, and how many facts written at once; the others wait for their turn.
-///
-/// Thousands of policies want theirs in one moment: after a start, or when a site is lost. Sent together they would miss
-/// their deadlines together, and be sent again together. A renewal of the lease never waits here.
-const AT_ONCE: usize = 128;
 
 /// The outside.
 pub struct Ports {
@@ -90,7 +87,8 @@ pub async fn run(
     pulse: tokio::sync::watch::Sender<Pulse>,
 ) -> Ended {
     let mut brain = Brain::new(id.clone(), ports.clock.now());
-    let runner = Runner { id, ports, turns: Arc::new(Turns::default()) };
+    let kinds = Arc::new(Kinds::new(id.installation.timing.tq()));
+    let runner = Runner { id, ports, kinds };
     let mut tasks: JoinSet<Event> = JoinSet::new();
     let (changes_in, mut changes) = mpsc::channel::<ArbiterChange>(CHANGES);
     let mut watch: JoinSet<()> = JoinSet::new();
@@ -159,26 +157,21 @@ pub async fn run(
 struct Runner {
     id: Identity,
     ports: Ports,
-    turns: Arc<Turns>,
+    kinds: Arc<Kinds>,
 }
 
-/// Whose turn it is to ask the arbiter, each kind of call for itself: what writes waits for no read.
-struct Turns {
-    reads: Semaphore,
-    writes: Semaphore,
-    facts: Semaphore,
+/// Whose turn it is to ask the arbiter, each kind of call for itself: what writes waits for no read. Renewals of the lease
+/// and the reads of all leases never wait.
+struct Kinds {
+    reads: Turns,
+    writes: Turns,
+    facts: Turns,
 }
 
-impl Default for Turns {
-    fn default() -> Self {
-        let turns = || Semaphore::new(AT_ONCE);
-        Self { reads: turns(), writes: turns(), facts: turns() }
+impl Kinds {
+    fn new(call: Duration) -> Self {
+        Self { reads: Turns::new(call), writes: Turns::new(call), facts: Turns::new(call) }
     }
-}
-
-/// A turn; none only if there are no turns any more, which nobody ever says: then nobody has to wait.
-async fn turn(of: &Semaphore) -> Option<SemaphorePermit<'_>> {
-    of.acquire().await.ok()
 }
 
 impl Runner {
@@ -237,31 +230,31 @@ impl Runner {
                 });
             }
             Command::ReadRecord(policy) => {
-                let (clock, turns) = (Arc::clone(&self.ports.clock), Arc::clone(&self.turns));
+                let (clock, kinds) = (Arc::clone(&self.ports.clock), Arc::clone(&self.kinds));
                 tasks.spawn(async move {
-                    let _turn = turn(&turns.reads).await;
-                    let sent = clock.now();
-                    let read = arbiter.record(&policy, tq).await;
+                    let call = async { (clock.now(), arbiter.record(&policy, tq).await) };
+                    let (sent, read) = kinds.reads.take(call, |(_, read)| read.is_ok()).await;
                     let result =
                         read.map(|found| found.map(|(record, revision)| (Box::new(record), revision)));
                     Event::Record { policy, sent, received: clock.now(), result }
                 });
             }
             Command::Write { policy, expected, next, unchanged_lease } => {
-                let turns = Arc::clone(&self.turns);
+                let kinds = Arc::clone(&self.kinds);
                 tasks.spawn(async move {
-                    let _turn = turn(&turns.writes).await;
-                    let result: Cas =
-                        arbiter.write(&policy, expected, &next, unchanged_lease.as_ref(), tq).await;
+                    let call = arbiter.write(&policy, expected, &next, unchanged_lease.as_ref(), tq);
+                    let in_time = |cas: &Cas| !matches!(cas, Cas::Unknown { .. });
+                    let result = kinds.writes.take(call, in_time).await;
                     drop(underway);
                     Event::Written { policy, next, result }
                 });
             }
             Command::WriteFacts { policy, facts } => {
-                let turns = Arc::clone(&self.turns);
+                let kinds = Arc::clone(&self.kinds);
                 tasks.spawn(async move {
-                    let _turn = turn(&turns.facts).await;
-                    let outcome = arbiter.put_facts(&policy, &facts, tq).await;
+                    let call = arbiter.put_facts(&policy, &facts, tq);
+                    let in_time = |outcome: &Outcome| !matches!(outcome, Outcome::Unknown { .. });
+                    let outcome = kinds.facts.take(call, in_time).await;
                     drop(underway);
                     Event::FactsWritten { policy, facts, outcome }
                 });

@@ -1,0 +1,185 @@
+//! How many calls of one kind are under way at once.
+//!
+//! Thousands of policies want theirs in one moment: after a start, or when a site is lost. Sent together they would miss
+//! their deadlines together, and an arbiter that still works through them has no time for those that are sent next. So the
+//! number follows what the arbiter bears: one more while all are answered and others wait, half when a deadline is missed.
+
+use std::future::Future;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+
+/// How many are under way at once in the beginning.
+const FIRST: usize = 16;
+/// At least, however many deadlines are missed: one that hangs keeps few others waiting.
+const LEAST: usize = 8;
+/// At most, however fast the answers come.
+const MOST: usize = 256;
+
+/// The turns of one kind of call.
+#[derive(Debug)]
+pub(crate) struct Turns {
+    room: Semaphore,
+    window: Mutex<Window>,
+}
+
+impl Turns {
+    /// For calls whose deadline is `call`.
+    pub(crate) fn new(call: Duration) -> Self {
+        Self { room: Semaphore::new(FIRST), window: Mutex::new(Window::new(call)) }
+    }
+
+    /// Makes the call when it is its turn. `in_time`: whether this answer is one.
+    pub(crate) async fn take<T>(&self, call: impl Future<Output = T>, in_time: impl FnOnce(&T) -> bool) -> T {
+        // There are no turns only when they were closed, which nobody does: then nobody has to wait.
+        let turn = self.room.acquire().await.ok();
+        let answer = call.await;
+        let full = self.room.available_permits() == 0;
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        match (window.ended(in_time(&answer), full, Instant::now()), turn) {
+            (Room::Less, Some(turn)) => turn.forget(),
+            (Room::More, _) => self.room.add_permits(1),
+            (Room::Same | Room::Less, _) => {}
+        }
+        drop(window);
+        answer
+    }
+}
+
+/// What becomes of the room of a call that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    Same,
+    More,
+    Less,
+}
+
+#[derive(Debug)]
+struct Window {
+    size: usize,
+    /// Room that is to be given up when those who have it are done.
+    owed: usize,
+    /// Answers since the size changed last.
+    answered: usize,
+    /// When it was halved last: what was sent before says nothing of the size since.
+    halved: Option<Instant>,
+    call: Duration,
+}
+
+impl Window {
+    const fn new(call: Duration) -> Self {
+        Self { size: FIRST, owed: 0, answered: 0, halved: None, call }
+    }
+
+    /// A call has ended; `full`: no room was left for another one.
+    fn ended(&mut self, in_time: bool, full: bool, now: Instant) -> Room {
+        if !in_time && self.halved.is_none_or(|at| now.saturating_duration_since(at) >= self.call) {
+            let size = (self.size / 2).max(LEAST);
+            self.owed += self.size - size;
+            (self.size, self.answered, self.halved) = (size, 0, Some(now));
+        }
+        if self.owed > 0 {
+            self.owed -= 1;
+            return Room::Less;
+        }
+        if !in_time || !full || self.size >= MOST {
+            return Room::Same;
+        }
+        self.answered += 1;
+        // With every answer until a deadline was missed for the first time, once a round from then on.
+        if self.halved.is_some() && self.answered < self.size {
+            return Room::Same;
+        }
+        self.answered = 0;
+        self.size += 1;
+        Room::More
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CALL: Duration = Duration::from_secs(1);
+
+    /// An arbiter that works through `rate` calls a second, asked for `seconds` by as many at once as the window says:
+    /// how many were answered in time, how many were not, and the window.
+    fn asked(rate: usize, seconds: u64) -> (usize, usize, Window) {
+        let (mut window, mut now) = (Window::new(CALL), Instant::now());
+        let end = now + Duration::from_secs(seconds);
+        let (mut well, mut late, mut room) = (0, 0, FIRST);
+        while now < end {
+            // One round: all of them are sent together and answered one after the other.
+            let sent = room;
+            for n in 1..=sent {
+                let in_time = n <= rate;
+                (well, late) = if in_time { (well + 1, late) } else { (well, late + 1) };
+                now += Duration::from_secs(1) / u32::try_from(rate).unwrap();
+                match window.ended(in_time, true, now) {
+                    Room::More => room += 1,
+                    Room::Less => room -= 1,
+                    Room::Same => {}
+                }
+                assert_eq!(room, window.size + window.owed, "no room comes from nowhere, and none is lost");
+            }
+        }
+        (well, late, window)
+    }
+
+    #[test]
+    fn an_arbiter_that_answers_is_asked_by_more_at_once_up_to_the_most() {
+        let (_, late, window) = asked(10_000, 10);
+        assert_eq!((late, window.size), (0, MOST));
+    }
+
+    #[test]
+    fn an_arbiter_that_is_slow_is_asked_by_no_more_at_once_than_it_answers_in_time() {
+        for rate in [20, 50, 120] {
+            let (well, late, window) = asked(rate, 300);
+            assert!(window.size <= rate + 1, "{rate}: {window:?}");
+            assert!(late * 20 < well, "{rate} a second: {late} came too late, {well} in time");
+        }
+    }
+
+    #[test]
+    fn deadlines_that_are_missed_together_count_once() {
+        let (mut window, now) = (Window::new(CALL), Instant::now());
+        window.size = 64;
+        for _ in 0..64 {
+            window.ended(false, true, now);
+        }
+        assert_eq!((window.size, window.owed), (32, 0));
+        for n in 1..10 {
+            window.ended(false, true, now + CALL * n);
+        }
+        assert_eq!(window.size, LEAST);
+    }
+
+    #[test]
+    fn a_quiet_arbiter_is_not_believed_to_bear_more() {
+        let mut window = Window::new(CALL);
+        for _ in 0..1000 {
+            assert_eq!(window.ended(true, false, Instant::now()), Room::Same);
+        }
+        assert_eq!(window.size, FIRST);
+    }
+
+    #[tokio::test]
+    async fn no_more_calls_are_under_way_than_there_is_room() {
+        let turns = Turns::new(CALL);
+        let (under_way, most) = (std::cell::Cell::new(0_usize), std::cell::Cell::new(0_usize));
+        let calls = (0..2000).map(|_| {
+            let call = async {
+                under_way.set(under_way.get() + 1);
+                most.set(most.get().max(under_way.get()));
+                tokio::task::yield_now().await;
+                under_way.set(under_way.get() - 1);
+            };
+            turns.take(call, |()| true)
+        });
+        futures::future::join_all(calls).await;
+        assert!((FIRST..=MOST).contains(&most.get()), "{most:?}");
+        assert_eq!(under_way.get(), 0);
+    }
+}
