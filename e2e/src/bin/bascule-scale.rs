@@ -4,11 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use bascule_e2e::progress::Progress;
 use bascule_e2e::scale::{self, Figures, Wanted, inside::Inside};
 use bascule_e2e::tools::Tools;
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Measures cold start, changes, the death of a site, rest, memory and restart with more and more policies.
 #[derive(Parser, Debug)]
@@ -55,7 +56,15 @@ fn measure(cli: &Cli) -> Result<()> {
     let folder = tempfile::Builder::new().prefix("bascule-scale-").tempdir_in(memory)?;
     let wanted = Wanted { sizes: cli.n.clone(), programs, folder: folder.path().to_owned() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(scale::run(&wanted, |figures| write(cli, figures)))
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        // The servers and their folder go with the run, also when somebody breaks it off.
+        tokio::select! {
+            ended = scale::run(&wanted, |figures| write(cli, figures)) => ended,
+            _ = terminate.recv() => bail!("broken off"),
+            _ = tokio::signal::ctrl_c() => bail!("broken off"),
+        }
+    })
 }
 
 fn write(cli: &Cli, figures: &Figures) -> Result<()> {

@@ -12,7 +12,7 @@ use bascule_core::guard::wire::{
     Behind, Cluster, ClusterState, Disk, Grant, Hello, HighWater, Instruction, Positions, Report, Role,
     STREAMING, ServerState, Stopped, UpstreamView, slot_of,
 };
-use bascule_core::name::{ItemName, ObjectName, PolicyKey, SiteName};
+use bascule_core::name::{ObjectName, PolicyKey, SiteName};
 use bascule_core::policy::Policy;
 use bascule_core::position::{Lsn, SystemId, Timeline};
 use bascule_core::record::Record;
@@ -54,7 +54,6 @@ struct Kept {
 #[derive(Debug)]
 pub struct Server {
     key: PolicyKey,
-    database: ItemName,
     primary: bool,
     open: bool,
     runs: bool,
@@ -165,7 +164,7 @@ impl Servers {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = kept.get_mut(n).and_then(Option::take);
         let primary = policy.initial_site == self.me;
-        *place = Some(Server::new(policy.key.clone(), database.clone(), primary, kept));
+        *place = Some(Server::new(policy.key.clone(), primary, kept));
         let hello = Hello {
             protocol: bascule_core::guard::wire::PROTOCOL,
             policy: policy.key.clone(),
@@ -253,12 +252,11 @@ impl Guards for Servers {
 }
 
 impl Server {
-    fn new(key: PolicyKey, database: ItemName, primary: bool, kept: Option<Kept>) -> Self {
+    fn new(key: PolicyKey, primary: bool, kept: Option<Kept>) -> Self {
         let at = |nanos: u64| Boottime::new(Duration::from_nanos(nanos));
         match kept {
             None => Self {
                 key,
-                database,
                 primary: false,
                 open: false,
                 runs: false,
@@ -277,7 +275,6 @@ impl Server {
             },
             Some(k) => Self {
                 key,
-                database,
                 primary: k.primary,
                 open: k.open,
                 runs: k.runs,
