@@ -56,8 +56,13 @@ impl Operator {
         Ok(Self { site, started: now_ms(), child, process, input, output })
     }
 
-    /// Tells it something.
+    /// Tells it something; it has heard it when this returns.
     pub async fn tell(&mut self, ask: Ask) -> Result<()> {
+        self.send(ask).await?;
+        self.report().await.map(drop)
+    }
+
+    async fn send(&mut self, ask: Ask) -> Result<()> {
         let line = format!("{}\n", serde_json::to_string(&ask)?);
         self.input.write_all(line.as_bytes()).await.with_context(|| format!("{} has ended", self.site))?;
         Ok(self.input.flush().await?)
@@ -65,7 +70,7 @@ impl Operator {
 
     /// Its tally.
     pub async fn report(&mut self) -> Result<Report> {
-        self.tell(Ask::Report).await?;
+        self.send(Ask::Report).await?;
         let line = tokio::time::timeout(ANSWER, self.output.next_line())
             .await
             .with_context(|| format!("the operator of {} does not answer", self.site))??;
