@@ -50,6 +50,9 @@ pub const FIGURES: [Figure; 22] = [
     Figure::seen("failed-calls", "calls", "to the arbiter, until all were ready"),
 ];
 
+/// The fleet that was asked for: a smaller one holds nothing that a target says.
+const ASKED: usize = 10_000;
+
 /// A figure's name and meaning.
 #[derive(Clone, Copy, Debug)]
 pub struct Figure {
@@ -110,7 +113,7 @@ impl Figures {
             for figure in FIGURES {
                 let Some(found) = largest.get(figure.name) else { continue };
                 flat.insert(figure.name.to_owned(), json!(found));
-                if let Some(most) = figure.most {
+                if let Some(most) = figure.most.filter(|_| *n >= ASKED) {
                     flat.insert(format!("{}-target", figure.name), json!(most));
                     flat.insert(format!("{}-holds", figure.name), json!(*found <= most));
                 }
@@ -126,7 +129,7 @@ impl Figures {
     pub fn table(&self) -> String {
         let sizes: Vec<usize> = self.sizes.keys().copied().collect();
         let heads: Vec<String> = sizes.iter().map(|n| format!("{n}")).collect();
-        let mut text = format!("| | | {} | at most | grows |\n", heads.join(" | "));
+        let mut text = format!("| | | {} | at most with 10,000 | grows |\n", heads.join(" | "));
         text += &format!("|---|---|{}--:|---|\n", "--:|".repeat(sizes.len()));
         for figure in FIGURES {
             let found: Vec<Option<f64>> =
@@ -137,7 +140,9 @@ impl Figures {
             let cells: Vec<String> = found.iter().map(|f| f.map_or_else(String::new, number)).collect();
             let last = found.last().copied().flatten();
             let verdict = match (figure.most, last) {
-                (Some(most), Some(last)) if last > most => format!("{}: **missed**", number(most)),
+                (Some(most), Some(last)) if last > most && sizes.last() >= Some(&ASKED) => {
+                    format!("{}: **missed**", number(most))
+                }
                 (Some(most), _) => number(most),
                 (None, _) => String::new(),
             };
@@ -178,29 +183,37 @@ mod tests {
     fn figures() -> Figures {
         let mut figures = Figures::default();
         figures.add(10, BTreeMap::from([("memory", 12.0), ("cold-start", 0.01)]));
-        figures.add(1000, BTreeMap::from([("memory", 14.0), ("cold-start", 3.0)]));
+        figures.add(ASKED, BTreeMap::from([("memory", 14.0), ("cold-start", 3.0)]));
         figures
     }
 
     #[test]
     fn the_named_figures_are_those_of_the_largest_fleet_and_say_whether_they_hold() {
         let json = figures().json();
-        assert_eq!(json["policies"], 1000);
+        assert_eq!(json["policies"], ASKED);
         assert_eq!((&json["cold-start"], &json["cold-start-at-10"]), (&json!(3.0), &json!(0.01)));
         assert_eq!((&json["cold-start-target"], &json["cold-start-holds"]), (&json!(2.0), &json!(false)));
         assert!(json.as_object().unwrap().values().all(|v| !v.is_object() && !v.is_array()), "it is flat");
     }
 
     #[test]
+    fn a_smaller_fleet_holds_no_target() {
+        let mut small = Figures::default();
+        small.add(1000, BTreeMap::from([("cold-start", 3.0)]));
+        assert_eq!(small.json().get("cold-start-holds"), None);
+        assert!(!small.table().contains("missed"));
+    }
+
+    #[test]
     fn memory_for_each_policy_is_what_more_policies_need_more() {
         let json = figures().json();
-        assert_eq!(json["memory-per-policy"], (2.0 * 1048576.0 / 990.0_f64).round());
+        assert_eq!(json["memory-per-policy"], (2.0 * 1_048_576.0 / 9990.0_f64).round());
     }
 
     #[test]
     fn growth_is_a_power_of_the_number_of_policies() {
         let figures = figures();
-        assert_eq!(figures.growth("cold-start").as_deref(), Some("n^1.2"));
+        assert_eq!(figures.growth("cold-start").as_deref(), Some("n^0.8"));
         assert!(figures.table().contains("**missed**"));
     }
 }
