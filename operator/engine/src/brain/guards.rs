@@ -50,7 +50,8 @@ impl Brain {
                     hello.instance, hello.postgres_version
                 );
                 let state = self.state(&key);
-                state.guards.insert(database, Guard { session, report: None, shown: false, told: None });
+                let guard = Guard { session, report: None, shown: false, told: None };
+                state.guards.insert(database, Box::new(guard));
                 let (epoch, serial) = state.epoch_serial();
                 state.want_read(now);
                 self.out.push(Command::Journal(JournalEntry {

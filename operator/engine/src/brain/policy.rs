@@ -50,7 +50,8 @@ pub(super) struct State {
     pub(super) claim: Claim,
     pub(super) memory: Memory,
     pub(super) seen: Observation,
-    pub(super) guards: BTreeMap<ItemName, Guard>,
+    /// Boxed: a map of one keeps room for eleven, which for thousands of policies is most of what they need.
+    pub(super) guards: BTreeMap<ItemName, Box<Guard>>,
     /// Which pod speaks for each database, and since when it is not connected.
     pub(super) bound: BTreeMap<ItemName, (ObjectName, Option<Boottime>)>,
     /// The hold in which the grants that are remembered were given.
