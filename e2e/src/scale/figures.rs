@@ -168,7 +168,7 @@ impl Figures {
 
 fn number(x: f64) -> String {
     match x.abs() {
-        x if x == 0.0 => "0".to_owned(),
+        0.0 => "0".to_owned(),
         x if x < 0.1 => format!("{x:.3}"),
         x if x < 10.0 => format!("{x:.2}"),
         x if x < 100.0 => format!("{x:.1}"),

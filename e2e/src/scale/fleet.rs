@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn every_tenth_policy_begins_at_the_second_site() {
         assert_eq!((second_share(10), second_share(1000)), (1, 100));
-        assert_eq!(policy(9, 1).unwrap().spec.initial_site.as_deref(), Some(super::super::SITES[1]));
+        assert_eq!(policy(9, 1).unwrap().spec.initial_site, super::super::SITES[1]);
     }
 
     #[test]

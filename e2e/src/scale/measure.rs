@@ -22,7 +22,7 @@ const MANY: usize = 1000;
 /// How long it is quiet before rest is measured, at most.
 const SETTLE: Duration = Duration::from_secs(30);
 /// How long rest is measured.
-const REST: Duration = Duration::from_secs(60);
+const REST: Duration = Duration::from_mins(1);
 
 /// What is wanted.
 #[derive(Clone, Debug)]

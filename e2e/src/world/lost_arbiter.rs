@@ -23,7 +23,7 @@ impl World {
 
     /// Copies the members' data, for [`World::put_back_arbiter`]. They stand still meanwhile.
     pub async fn back_up_arbiter(&self) -> Result<()> {
-        self.with_members_stopped(|data, backup| copy(data, backup)).await
+        self.with_members_stopped(copy).await
     }
 
     /// Puts the members' data back as it was copied.

@@ -6,9 +6,10 @@
 
 use std::future::Future;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 /// How many are under way at once in the beginning.
 const FIRST: usize = 16;

@@ -244,7 +244,7 @@ impl Followed {
         for (place, status) in unmet {
             let Some(seen) = known.moves.get_mut(&place) else { continue };
             let put = serde_json::to_value(&status).map_err(|e| e.to_string()).and_then(|value| {
-                self.desk.put(StatusKey::of(&seen.object), value).map_err(|e| e.to_string())
+                self.desk.put(&StatusKey::of(&seen.object), value).map_err(|e| e.to_string())
             });
             if let Err(why) = put {
                 tracing::warn!(

@@ -61,11 +61,11 @@ impl StatusPublisher {
         seen.said = Some(status.clone());
         // What it said before is of no use any more, and thousands of policies' is most of the memory.
         seen.object.status = None;
-        self.put(key, &status)?;
+        self.put(&key, &status)?;
         self.show_moves(&mut objects, shown)
     }
 
-    fn put<S: serde::Serialize>(&self, key: StatusKey, status: &S) -> Result<(), String> {
+    fn put<S: serde::Serialize>(&self, key: &StatusKey, status: &S) -> Result<(), String> {
         let value = serde_json::to_value(status).map_err(|e| e.to_string())?;
         self.desk.put(key, value).map_err(|e| e.to_string())
     }
@@ -97,7 +97,7 @@ impl StatusPublisher {
             if let Some(seen) = objects.moves.get_mut(&place) {
                 seen.said = Some(status.clone());
             }
-            self.put(key, &status)?;
+            self.put(&key, &status)?;
         }
         Ok(())
     }

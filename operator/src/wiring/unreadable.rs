@@ -36,7 +36,7 @@ where
     set.put(READY, Some(false), "Unreadable", &message);
     set.put(STALLED, Some(true), "Unreadable", &message);
     let status = serde_json::json!({ "observedGeneration": generation, "conditions": set.done() });
-    if let Err(full) = desk.put(key, status) {
+    if let Err(full) = desk.put(&key, status) {
         tracing::warn!(%full, "the status of an object that cannot be read was not taken");
     }
 }

@@ -216,7 +216,7 @@ impl Servers {
         }
     }
 
-    fn obey(&self, session: GuardSession, nonce: Option<u64>, i: Instruction) {
+    fn obey(&self, session: GuardSession, nonce: Option<u64>, i: &Instruction) {
         let n = session.0 as usize;
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(server) = all.get_mut(n).and_then(Option::as_mut) else { return };
@@ -225,7 +225,7 @@ impl Servers {
             server.asked = None;
             self.tally.ended("question", true);
         }
-        let (changed, granted) = server.obey(&i, asked);
+        let (changed, granted) = server.obey(i, asked);
         if granted {
             self.tally.note(Moment::Granted, &server.key);
         }
@@ -239,11 +239,11 @@ impl Servers {
 
 impl Guards for Servers {
     fn answer(&self, session: GuardSession, nonce: u64, instruction: Instruction) {
-        self.obey(session, Some(nonce), instruction);
+        self.obey(session, Some(nonce), &instruction);
     }
 
     fn tell(&self, session: GuardSession, instruction: Instruction) {
-        self.obey(session, None, instruction);
+        self.obey(session, None, &instruction);
     }
 
     fn refuse(&self, _: GuardSession, reason: String) {

@@ -89,7 +89,7 @@ impl Site for Simulated {
         self.servers.with(&policy.key, |s| match step {
             Step::SetReadOnly { on, .. } => s.read_only = *on,
             Step::PointTraffic { site, epoch, serial, .. } => {
-                s.points = Some((site.clone(), *epoch, *serial))
+                s.points = Some((site.clone(), *epoch, *serial));
             }
             Step::Scale { .. } | Step::VerifyWrite { .. } => {}
         });

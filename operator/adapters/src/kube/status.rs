@@ -119,6 +119,10 @@ fn hash(status: &Value) -> [u8; 32] {
     Sha256::digest(status.to_string()).into()
 }
 
+/// The moment before which nothing is written; `None`: at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct NotBefore(Option<Instant>);
+
 #[derive(Debug, Default)]
 struct Entry {
     waiting: Option<Value>,
@@ -128,14 +132,14 @@ struct Entry {
     written: Option<[u8; 32]>,
     not_before: Option<Instant>,
     /// The entry among those that are due: what [`Entry::due`] was after the last change.
-    queued: Option<Option<Instant>>,
+    queued: Option<NotBefore>,
     trouble: Option<String>,
 }
 
 impl Entry {
     /// When its status may be written, if one waits for that.
-    fn due(&self) -> Option<Option<Instant>> {
-        (self.waiting.is_some() && !self.writing).then_some(self.not_before)
+    fn due(&self) -> Option<NotBefore> {
+        (self.waiting.is_some() && !self.writing).then_some(NotBefore(self.not_before))
     }
 }
 
@@ -143,7 +147,7 @@ impl Entry {
 #[derive(Debug, Default)]
 struct Entries {
     of: BTreeMap<StatusKey, Entry>,
-    due: BTreeSet<(Option<Instant>, StatusKey)>,
+    due: BTreeSet<(NotBefore, StatusKey)>,
 }
 
 impl Entries {
@@ -169,7 +173,7 @@ impl Entries {
     /// The one that has been due for longest, so that no object starves another; it is being written from here on.
     fn next(&mut self) -> Next {
         let Some((at, key)) = self.due.first().cloned() else { return Next::Nothing };
-        if let Some(at) = at.filter(|at| *at > Instant::now()) {
+        if let Some(at) = at.0.filter(|at| *at > Instant::now()) {
             return Next::At(at);
         }
         let Some(entry) = self.of.get_mut(&key) else {
@@ -206,10 +210,10 @@ pub struct StatusDesk {
 impl StatusDesk {
     /// Puts down the newest status of an object, in place of one that is still waiting. What equals the last one
     /// written is dropped. Never waits.
-    pub fn put(&self, key: StatusKey, status: Value) -> Result<(), DeskFull> {
+    pub fn put(&self, key: &StatusKey, status: Value) -> Result<(), DeskFull> {
         let shared = &self.shared;
         shared.with(|entries| {
-            if entries.of.len() >= shared.capacity && !entries.of.contains_key(&key) {
+            if entries.of.len() >= shared.capacity && !entries.of.contains_key(key) {
                 return Err(DeskFull(shared.capacity));
             }
             let entry = entries.of.entry(key.clone()).or_default();
@@ -220,7 +224,7 @@ impl StatusDesk {
                 entry.waiting = Some(status);
                 shared.changed.notify_one();
             }
-            entries.enlist(&key);
+            entries.enlist(key);
             Ok(())
         })
     }
@@ -270,7 +274,7 @@ async fn work(kube: Kube, shared: Arc<Shared>) {
             Next::Write(key, status) => {
                 writers.push(async move {
                     let result = apply(kube, &key, &status).await;
-                    shared.with(|entries| settle(entries, &key, status, result, shared.pause));
+                    shared.with(|entries| settle(entries, &key, &status, result, shared.pause));
                 });
                 continue;
             }
@@ -289,7 +293,7 @@ async fn work(kube: Kube, shared: Arc<Shared>) {
 fn settle(
     entries: &mut Entries,
     key: &StatusKey,
-    status: Value,
+    status: &Value,
     result: Result<(), Failure>,
     pause: Duration,
 ) {
@@ -298,8 +302,8 @@ fn settle(
     match result {
         Ok(()) => {
             entry.not_before = Some(Instant::now() + pause);
-            entry.waiting.take_if(|waiting| *waiting == status);
-            entry.written = Some(hash(&status));
+            entry.waiting.take_if(|waiting| waiting == status);
+            entry.written = Some(hash(status));
             entry.trouble = None;
         }
         // The object is gone, or another one has its name.
@@ -310,7 +314,7 @@ fn settle(
             entry.not_before = Some(Instant::now() + AGAIN.max(pause));
             // The same status would be refused again; only a new one is tried.
             if matches!(failure, Failure::Refused { .. }) {
-                entry.waiting.take_if(|waiting| *waiting == status);
+                entry.waiting.take_if(|waiting| waiting == status);
             }
             let trouble = failure.to_string();
             if entry.trouble.as_ref() != Some(&trouble) {

@@ -94,13 +94,14 @@ async fn hundreds_of_marks_that_are_raised_at_once_take_a_few_writes() {
     let raising = Raising::new(kube.clone());
     let policies: Vec<_> = (0..300).map(|n| PolicyKey::new("shop", format!("p{n}")).unwrap()).collect();
     let api: Api<ConfigMap> = Api::namespaced(client, ns);
-    let raised = policies.iter().map(|policy| raising.raise(policy, mark(0, 1, 1)));
+    let (first, second) = (mark(0, 1, 1), mark(0, 1, 2));
+    let raised = policies.iter().map(|policy| raising.raise(policy, &first));
     let outcomes = futures::future::join_all(raised).await;
     assert!(outcomes.iter().all(Outcome::is_done), "{outcomes:?}");
     assert_eq!(read(&kube).await.unwrap().marks.len(), policies.len());
     let from = api.get(MARKS).await.unwrap().resource_version().unwrap();
     let changes = kube::api::WatchParams::default().fields(&format!("metadata.name={MARKS}")).timeout(1);
-    let again = policies.iter().map(|policy| raising.raise(policy, mark(0, 1, 2)));
+    let again = policies.iter().map(|policy| raising.raise(policy, &second));
     assert!(futures::future::join_all(again).await.iter().all(Outcome::is_done));
     let writes = api.watch(&changes, &from).await.unwrap().count().await;
     assert!((1..=3).contains(&writes), "{writes} writes for {} marks", policies.len());
@@ -117,7 +118,8 @@ async fn one_mark_that_cannot_be_read_keeps_no_other_from_being_raised_with_it()
     let raising = Raising::new(kube.clone());
     let (good, odd) = (PolicyKey::new("shop", "web").unwrap(), PolicyKey::new("shop", "odd").unwrap());
     let (good_told, odd_told) =
-        futures::future::join(raising.raise(&good, mark(0, 1, 1)), raising.raise(&odd, mark(0, 9, 9))).await;
+        futures::future::join(raising.raise(&good, &mark(0, 1, 1)), raising.raise(&odd, &mark(0, 9, 9)))
+            .await;
     assert_eq!(good_told, Outcome::Done);
     assert!(
         matches!(&odd_told, Outcome::Refused { reason } if reason.contains("data.shop.odd")),
@@ -175,7 +177,7 @@ async fn status_is_written_only_when_it_changed_and_the_newest_wins() {
     }));
     let (desk, worker) = desk(&kube, 2, Duration::from_millis(500));
     let worker = tokio::spawn(worker);
-    let put = |n: i32| desk.put(key.clone(), json!({ "replicas": n })).unwrap();
+    let put = |n: i32| desk.put(&key, json!({ "replicas": n })).unwrap();
     put(1);
     assert_eq!(soon(changes.next()).await, Some(1));
     // The same again is dropped; what comes within the pause is coalesced into the newest.
@@ -190,15 +192,15 @@ async fn status_is_written_only_when_it_changed_and_the_newest_wins() {
     assert!(desk.troubles().is_empty());
 
     // What the API refuses is told, and not tried again until something else is put.
-    desk.put(key.clone(), json!({ "replicas": "many" })).unwrap();
+    desk.put(&key, json!({ "replicas": "many" })).unwrap();
     soon(until(|| !desk.troubles().is_empty())).await;
     put(52);
     assert_eq!(soon(changes.next()).await, Some(52));
     // The watch may show the write before the writer has its answer.
     soon(until(|| desk.troubles().is_empty())).await;
     let key = |n: u8| StatusKey { name: n.to_string(), ..key.clone() };
-    desk.put(key(1), json!({})).unwrap();
-    desk.put(key(2), json!({})).expect_err("more than it holds");
+    desk.put(&key(1), json!({})).unwrap();
+    desk.put(&key(2), json!({})).expect_err("more than it holds");
     api.delete("web", &DeleteParams::default()).await.unwrap();
     worker.abort();
 }

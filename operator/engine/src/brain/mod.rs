@@ -383,7 +383,7 @@ impl Brain {
             kind,
             what,
         }));
-        self.bind_holder(&policy);
+        self.bind_holder(policy);
         self.dirty.insert(policy.clone());
     }
 

@@ -362,7 +362,7 @@ impl Source {
         self.shared.metrics.source(&key.namespace, &key.name, ready);
         match serde_json::to_value(&status) {
             Ok(status) => {
-                if let Err(full) = self.shared.desk.put(StatusKey::of(object), status) {
+                if let Err(full) = self.shared.desk.put(&StatusKey::of(object), status) {
                     tracing::warn!(%full, "the status of a PolicySource was not taken");
                 }
             }
