@@ -61,8 +61,9 @@ async fn a_site_name_belongs_to_the_first_cluster_that_claims_it() {
     let leases = arbiter.leases(TQ).await.unwrap();
     assert_eq!(leases.items.len(), 1);
     assert_eq!(leases.items[0].site, paris);
-    assert_eq!(leases.items[0].beat.value, br#"{"n":2}"#);
-    assert!(leases.items[0].beat.revision >= second, "its twin may have been applied after it");
+    // A renewal goes to two members: the twin of either may have been applied after the second.
+    assert!([&br#"{"n":1}"#[..], br#"{"n":2}"#].contains(&&*leases.items[0].beat.value));
+    assert!(leases.items[0].beat.revision >= second);
 }
 
 #[tokio::test]
