@@ -55,7 +55,10 @@ impl Base {
         let at_home = found.active == Some(self.flow.begins_at());
         let stays = at_home && found.epoch == from && (!planned || newest == Some(MoveEnd::RolledBack));
         let taken = planned && !at_home && found.epoch == once && newest == Some(MoveEnd::BecameFailover);
-        let lost = self.flow == Flow::ArbiterRestored && at_home && newest == Some(MoveEnd::Stale);
+        // Whoever dies as he says so says it a moment after everything else has settled.
+        let unsaid = (found.active, found.epoch) == (quiet.active, quiet.epoch) && newest.is_none();
+        let stale = at_home && newest == Some(MoveEnd::Stale);
+        let lost = self.flow == Flow::ArbiterRestored && (stale || unsaid);
         found == quiet || stays || taken || lost
     }
 }
