@@ -188,7 +188,9 @@ impl Brain {
             self.listed_at = None;
             self.out.push(Command::ListAndWatch);
         }
-        if self.relists > 0 && self.watch_is_good(now) {
+        // Also after a lease that was regained, which begins the watch anew without a failure: what is said of the old one
+        // ends with it.
+        if self.watch_is_good(now) {
             self.relists = 0;
             let news = self.troubles.went_well(Call::Watch, now);
             self.take_news(news, None);

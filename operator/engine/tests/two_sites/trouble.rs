@@ -105,6 +105,22 @@ fn a_site_that_comes_back_does_not_wait_for_a_listing_that_was_lost_with_the_way
 }
 
 #[test]
+fn what_is_said_of_a_broken_watch_ends_though_the_lease_was_regained_meanwhile() {
+    let mut w = quiet();
+    w.run(10_000);
+    lyon(&mut w).watch = true;
+    let broken = ArbiterChange::Broken { reason: "no leader".to_owned() };
+    w.later(&site("lyon"), 1, Event::Changed(broken));
+    w.run(15_000);
+    assert_eq!(shown(&w), Some("the watch of records and facts breaks: the watch was cancelled"));
+    lyon(&mut w).renew = Some("no answer in time".to_owned());
+    w.run(5_000);
+    *lyon(&mut w) = Faults::default();
+    w.run(15_000);
+    assert_eq!(shown(&w), None);
+}
+
+#[test]
 fn a_process_that_starts_lists_once() {
     let mut w = World::new(&policy(After::Never));
     w.run(500);
