@@ -60,6 +60,14 @@ impl Scene<'_> {
         Ok(last)
     }
 
+    /// A write that began after a moment fails: sessions may outlive a server's first process for a few milliseconds.
+    pub async fn a_write_fails(&self, after: Stamp) -> Result<()> {
+        let failed = |a: &Attempt| a.kind == Kind::Write && a.start >= after && !a.worked();
+        let failed = self.client.wait_for("write that fails", SOON, failed).await?;
+        self.note(&format!("a write fails {:?} after", failed.end.since(after)));
+        Ok(())
+    }
+
     /// Writes come back at the present holder, every user's; answers how long there was none.
     pub async fn writes_return(&self) -> Result<Duration> {
         let (site, from) = (self.holder(), Stamp::now());

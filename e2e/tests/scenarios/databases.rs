@@ -66,6 +66,7 @@ async fn a_server_that_dies_within_the_cooldown_is_started_where_it_is(s: &mut S
     s.shop.steady(s.standby, Duration::from_secs(40)).await?;
     let (epoch, killed) = (s.epoch().await?, Stamp::now());
     s.kill_server(s.standby).await?;
+    s.a_write_fails(killed).await?;
     s.writes_return().await?;
     s.writes_paused(killed, Duration::from_millis(100))?;
     s.nothing_moved(epoch).await
