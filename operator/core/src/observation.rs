@@ -135,13 +135,11 @@ impl From<&Record> for RoleSeen {
 }
 
 /// What a site keeps of a record outside the arbiter.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
     /// The highest numbers that it has seen.
-    #[serde(flatten)]
     pub marks: Marks,
     /// Who had the role. Missing where an older version wrote it down.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<RoleSeen>,
 }
 

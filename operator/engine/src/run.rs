@@ -240,21 +240,25 @@ impl Runner {
                 });
             }
             Command::Write { policy, expected, next, unchanged_lease } => {
+                let lease = self.id.installation.timing.r();
                 let kinds = Arc::clone(&self.kinds);
                 tasks.spawn(async move {
                     let call = arbiter.write(&policy, expected, &next, unchanged_lease.as_ref(), tq);
                     let in_time = |cas: &Cas| !matches!(cas, Cas::Unknown { .. });
-                    let result = kinds.writes.take(call, in_time).await;
+                    let result = kinds.writes.take_soon(lease, call, in_time).await;
+                    let result = result.unwrap_or_else(|reason| Cas::Unknown { reason });
                     drop(underway);
                     Event::Written { policy, next, result }
                 });
             }
             Command::WriteFacts { policy, facts } => {
+                let lease = self.id.installation.timing.r();
                 let kinds = Arc::clone(&self.kinds);
                 tasks.spawn(async move {
                     let call = arbiter.put_facts(&policy, &facts, tq);
                     let in_time = |outcome: &Outcome| !matches!(outcome, Outcome::Unknown { .. });
-                    let outcome = kinds.facts.take(call, in_time).await;
+                    let outcome = kinds.facts.take_soon(lease, call, in_time).await;
+                    let outcome = outcome.unwrap_or_else(Outcome::refused);
                     drop(underway);
                     Event::FactsWritten { policy, facts, outcome }
                 });

@@ -8,7 +8,7 @@ use std::future::Future;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 /// How many are under way at once in the beginning.
@@ -31,10 +31,33 @@ impl Turns {
         Self { room: Semaphore::new(FIRST), window: Mutex::new(Window::new(call)) }
     }
 
+    /// The same, but not made at all when its turn has not come `within` this time: what was decided under a lease is not
+    /// sent when that lease may have ended.
+    pub(crate) async fn take_soon<T>(
+        &self,
+        within: Duration,
+        call: impl Future<Output = T>,
+        in_time: impl FnOnce(&T) -> bool,
+    ) -> Result<T, String> {
+        match tokio::time::timeout(within, self.room.acquire()).await {
+            Ok(turn) => Ok(self.make(turn.ok(), call, in_time).await),
+            Err(_) => Err(format!("not sent: too many others wait for the arbiter since {within:?}")),
+        }
+    }
+
     /// Makes the call when it is its turn. `in_time`: whether this answer is one.
     pub(crate) async fn take<T>(&self, call: impl Future<Output = T>, in_time: impl FnOnce(&T) -> bool) -> T {
         // There are no turns only when they were closed, which nobody does: then nobody has to wait.
         let turn = self.room.acquire().await.ok();
+        self.make(turn, call, in_time).await
+    }
+
+    async fn make<T>(
+        &self,
+        turn: Option<SemaphorePermit<'_>>,
+        call: impl Future<Output = T>,
+        in_time: impl FnOnce(&T) -> bool,
+    ) -> T {
         let answer = call.await;
         let full = self.room.available_permits() == 0;
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
@@ -182,5 +205,15 @@ mod tests {
         futures::future::join_all(calls).await;
         assert!((FIRST..=MOST).contains(&most.get()), "{most:?}");
         assert_eq!(under_way.get(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_its_turn_for_too_long_is_not_sent() {
+        let turns = Turns::new(CALL);
+        let taken = turns.room.acquire_many(FIRST as u32).await.unwrap();
+        let why = turns.take_soon(Duration::from_millis(5), async { panic!("sent") }, |()| true).await;
+        assert!(why.unwrap_err().starts_with("not sent"));
+        drop(taken);
+        assert_eq!(turns.take_soon(Duration::from_millis(5), async { 7 }, |_| true).await, Ok(7));
     }
 }
