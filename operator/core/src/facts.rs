@@ -23,6 +23,9 @@ pub struct SiteFacts {
     pub site: SiteName,
     /// This operator's question to the others: facts that answer it were gathered after it was asked.
     pub question: u64,
+    /// Counts what this operator has said of the policy since it asked that: what arrives late is known for it.
+    #[serde(default)]
+    pub number: u64,
     /// The others' questions that these facts answer.
     pub answers: BTreeMap<SiteName, u64>,
     /// The highest that this site has seen of the record; `None`: it cannot read its marks now, it does not know yet what

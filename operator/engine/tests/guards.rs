@@ -355,6 +355,7 @@ fn lyon_can_take(desk: &mut Desk) {
         schema: 1,
         site: site("lyon"),
         question: 2,
+        number: 1,
         answers: [].into(),
         marks: None,
         spec_hash: Some("same".to_owned()),

@@ -459,6 +459,7 @@ async fn through_the_engines_port_a_site_renews_and_its_facts_are_listed_and_wat
         schema: 1,
         site: site("paris"),
         question,
+        number: 1,
         answers: BTreeMap::new(),
         marks: None,
         spec_hash: None,

@@ -247,6 +247,7 @@ fn facts(site: Site, question: u64) -> SiteFacts {
         schema: 1,
         site: site.name(),
         question,
+        number: 1,
         answers: BTreeMap::new(),
         spec_hash: None,
         revision: None,

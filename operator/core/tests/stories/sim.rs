@@ -447,6 +447,7 @@ impl Sim {
                 schema: SCHEMA,
                 site: name.clone(),
                 question: 1,
+                number: 1,
                 answers: self.sites.iter().map(|s| (s.name.clone(), 1)).collect(),
                 marks: Some(self.sites[i].marks),
                 spec_hash: Some(self.policy.spec_hash.clone()),

@@ -432,6 +432,7 @@ pub fn facts(name: &SiteName) -> SiteFacts {
         schema: SCHEMA,
         site: name.clone(),
         question: 7,
+        number: 1,
         answers: ["paris", "lyon", "milan"].iter().map(|s| (site(s), 7)).collect(),
         marks: Some(Marks::default()),
         spec_hash: Some(HASH.to_owned()),

@@ -34,6 +34,10 @@ pub const ORDERED_TO_LOCK: &str = "the guards are ordered to stop and lock";
 /// How often a changing lag is said and shown, at most.
 const LAG_EVERY: Duration = Duration::from_secs(5);
 
+/// How often this site says its facts again because others were written over them, at most: two processes of a site do not
+/// give in to each other for as long as both run.
+const SAY_OVER: Duration = Duration::from_secs(1);
+
 impl Brain {
     pub(super) fn cycle(&mut self, key: &PolicyKey, now: Boottime, wall: Timestamp) {
         self.prepare(key, now);
@@ -325,6 +329,13 @@ impl Brain {
             state.raising = true;
             let kept = Box::new(Kept { marks: found, role: state.role_seen.clone() });
             self.out.push(Command::RaiseMark { policy: key.clone(), kept });
+        } else if !(rises || newer_role)
+            && !state.raising
+            && !forgets("a mark that is there was written")
+            && state.mark_unwritable.take().is_some()
+        {
+            // A raise whose answer was lost is there, as the marks that were read since say.
+            self.dirty.insert(key.clone());
         }
     }
 
@@ -339,23 +350,26 @@ impl Brain {
             && !state.facts_in_doubt
             && !worth_saying(old, &facts)
         {
-            let due = state.facts_at.map_or(now, |t| t + LAG_EVERY);
-            if !lag_changed(old, &facts) {
-                return;
-            }
+            let wait = match (state.spoken_over, lag_changed(old, &facts)) {
+                (true, _) => SAY_OVER,
+                (false, true) => LAG_EVERY,
+                (false, false) => return,
+            };
+            let due = state.facts_at.map_or(now, |t| t + wait);
             if now < due {
                 state.say_at = Some(due);
                 return;
             }
         }
         state.writing_facts = true;
+        state.said = facts.number;
         self.out.push(Command::WriteFacts { policy: key.clone(), facts: Box::new(facts) });
     }
 }
 
 /// This process's question to the other sites. It is another one whenever the site comes back: an answer to an earlier one
 /// says nothing of what has happened since.
-const fn question(id: &Identity, holder: &Holder) -> u64 {
+pub(super) const fn question(id: &Identity, holder: &Holder) -> u64 {
     id.question.wrapping_add(holder.returns())
 }
 
@@ -403,6 +417,7 @@ fn facts(id: &Identity, question: u64, state: &State, plan: &Plan) -> SiteFacts 
         schema: SCHEMA,
         site: id.site.clone(),
         question,
+        number: state.said + 1,
         answers: state.heard.iter().map(|(site, heard)| (site.clone(), heard.question)).collect(),
         marks: marks_to_say(state),
         spec_hash: policy.map(|p| p.spec_hash.clone()),

@@ -477,6 +477,13 @@ impl Brain {
                 if site != self.id.site {
                     self.state(&policy).heard(site, *facts, now);
                     self.dirty.insert(policy);
+                } else if let Some(state) = self.policies.get_mut(&policy) {
+                    let last = (cycle::question(&self.id, &self.holder), state.said);
+                    state.spoken_over = (facts.question, facts.number) != last
+                        && !forgets("what was written over is said again");
+                    if state.spoken_over {
+                        self.dirty.insert(policy);
+                    }
                 }
             }
             ArbiterChange::Broken { reason } => {

@@ -89,6 +89,10 @@ pub(super) struct State {
     pub(super) facts: Option<SiteFacts>,
     /// Others may read something else than `facts`: a later writing may have been applied, or may still be.
     pub(super) facts_in_doubt: bool,
+    /// The number of what this process has said last.
+    pub(super) said: u64,
+    /// Something else was written over that: by another process of this site, or by an earlier writing that came late.
+    pub(super) spoken_over: bool,
     pub(super) writing_facts: bool,
     pub(super) write_facts_at: Option<Boottime>,
     /// When this site's facts were last written.

@@ -1,5 +1,6 @@
 //! What people hear of an arbiter, and of a cluster, that does not answer.
 
+use bascule_core::facts::SiteFacts;
 use bascule_core::guard::wire::Role;
 use bascule_core::policy::After;
 use bascule_engine::brain::Event;
@@ -183,4 +184,63 @@ fn a_way_whose_secret_is_gone_is_no_way_any_more() {
     let reason = "Secret shop/main-replication does not exist".to_owned();
     let wanted = looked_up(&mut w, NoUpstream::Missing { reason: reason.clone() });
     assert_eq!(wanted, Some(Role::Wait { why: reason }));
+}
+
+#[test]
+fn a_mark_whose_answer_was_lost_is_there_once_it_was_read() {
+    let mut w = World::new(&policy(After::Never));
+    lyon(&mut w).raised = Some("no answer within 5 s".to_owned());
+    w.until("paris opens", 10, |w| w.settled("paris", 1));
+    w.run(5_000);
+    let agrees = |w: &World| {
+        let all = &w.shown[&site("lyon")].report.conditions;
+        all.iter().find(|c| c.kind == "ArbiterAgrees").map(|c| c.message.clone())
+    };
+    assert_eq!(
+        agrees(&w).as_deref(),
+        Some("this site's high-water mark cannot be written: no answer within 5 s")
+    );
+    // Its lease is regained after a gap, and the marks are read anew.
+    lyon(&mut w).renew = Some("no answer in time".to_owned());
+    w.run(5_000);
+    lyon(&mut w).renew = None;
+    w.run(10_000);
+    assert_eq!(agrees(&w).as_deref(), Some("the arbiter answers with what was seen or more"));
+}
+
+/// Others are written over what lyon has said; how often it says its own again in ten seconds.
+fn said_over(change: impl Fn(&mut SiteFacts)) -> usize {
+    let mut w = quiet();
+    // Nothing that lyon has said is still under way.
+    w.run(100);
+    let own = w.facts[&site("lyon")].clone();
+    let mut others = own.clone();
+    change(&mut others);
+    others.lag_bytes.clear();
+    w.facts.insert(site("lyon"), others.clone());
+    for at in ["paris", "lyon"] {
+        let change = ArbiterChange::Facts {
+            policy: policy(After::Never).key,
+            site: site("lyon"),
+            facts: Box::new(others.clone()),
+        };
+        w.later(&site(at), 1, Event::Changed(change));
+    }
+    let from = w.log.len();
+    w.run(10_000);
+    assert_eq!(
+        (w.facts[&site("lyon")].question, &w.facts[&site("lyon")].lag_bytes),
+        (own.question, &own.lag_bytes)
+    );
+    orders(&w, from, "write facts")
+}
+
+#[test]
+fn what_another_process_of_this_site_has_said_is_not_left_standing() {
+    assert_eq!(said_over(|facts| facts.question += 1), 1);
+}
+
+#[test]
+fn what_this_site_had_said_before_and_was_written_late_is_not_left_standing() {
+    assert_eq!(said_over(|facts| facts.number -= 1), 1);
 }

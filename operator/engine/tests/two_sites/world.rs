@@ -159,6 +159,8 @@ pub struct Faults {
     /// Nobody answers a listing, and no deadline has passed yet.
     pub lost_list: bool,
     pub facts: Option<String>,
+    /// A mark is written, and nobody hears of it.
+    pub raised: Option<String>,
     pub upstream: Option<NoUpstream>,
     pub unreadable: Vec<String>,
     /// The watch of the arbiter breaks as soon as it is opened.
@@ -403,7 +405,9 @@ impl World {
             }
             Command::RaiseMark { policy, kept } => {
                 self.marks.entry(me.clone()).or_default().insert(policy.clone(), *kept.clone());
-                self.later(me, 2, Event::MarkRaised { policy, kept, outcome: Outcome::Done });
+                let lost = self.places[me].faults.raised.clone();
+                let outcome = lost.map_or(Outcome::Done, |reason| Outcome::Unknown { reason });
+                self.later(me, 2, Event::MarkRaised { policy, kept, outcome });
             }
             Command::Look { policy, what, .. } => {
                 let found = self.look(me, &what);

@@ -175,8 +175,9 @@ fn enumerate(names: &[String], two: Option<Begins>) -> Result<bool, String> {
     let began = moment();
     for flow in flows(names)? {
         let at = moment();
-        let base =
-            Base::new(flow, 1, &policy(), false).map_err(|why| format!("{}: {}", flow.name(), why.0))?;
+        let base = Base::new(flow, 1, &policy(), false)
+            .map_err(|why| format!("{}: {}", flow.name(), why.0))?
+            .rarely_rests();
         let found = together(|part, parts| match two {
             Some(begins) => pairs(&base, part, parts, begins),
             None => singles(&base, part, parts),
@@ -350,7 +351,7 @@ fn bench(args: &[String]) -> Result<bool, String> {
     let (began, worked) = (moment(), cpu()?);
     let mut all = Found::default();
     for flow in [Flow::Switchover, Flow::SiteLost, Flow::DatabaseDead] {
-        let base = Base::new(flow, 1, &policy(), false).map_err(|why| why.0)?;
+        let base = Base::new(flow, 1, &policy(), false).map_err(|why| why.0)?.rarely_rests();
         all.join(together(|part, parts| singles(&base, part, parts)));
     }
     let cpu_seconds = cpu()?.saturating_sub(worked).as_secs_f64();

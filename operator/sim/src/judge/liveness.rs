@@ -2,16 +2,23 @@
 
 use std::time::Duration;
 
+use bascule_core::guard::wire::ServerState;
 use bascule_core::name::PolicyKey;
 use bascule_core::record::Phase;
 
 use crate::time::Moment;
 use crate::world::World;
+use crate::world::database::Database;
 use crate::world::postgres::Run;
 
 /// Why a world is not settled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsettled(pub String);
+
+/// Whether a guard has given up, and said what a person has to do.
+fn needs_a_person(database: &Database) -> bool {
+    matches!(database.guard.rules.server(), ServerState::Failed { commands, .. } if !commands.is_empty())
+}
 
 impl World {
     /// Whether a policy's world is as its record and its policy want it; why not, otherwise.
@@ -24,11 +31,7 @@ impl World {
         let Some(active) = self.site_of(&record.active) else { return no("nobody is active".to_owned()) };
         for it in self.databases.iter().filter(|d| d.policy == *policy) {
             let name = &it.site_name;
-            let needs_a_person = matches!(
-                it.guard.rules.server(),
-                bascule_core::guard::wire::ServerState::Failed { commands, .. } if !commands.is_empty()
-            );
-            if needs_a_person && it.site != active {
+            if needs_a_person(it) && it.site != active {
                 // It stands, and says the exact commands.
                 continue;
             }
@@ -71,6 +74,11 @@ impl World {
             ));
         }
         Ok(())
+    }
+
+    /// Whether a database of a policy waits for a person.
+    pub(crate) fn needs_a_person(&self, policy: &PolicyKey) -> bool {
+        self.databases.iter().any(|d| d.policy == *policy && needs_a_person(d))
     }
 
     /// Every policy.

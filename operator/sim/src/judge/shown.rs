@@ -235,6 +235,29 @@ impl World {
         }
     }
 
+    /// What is over is not said any more: in a world that has long been as it should be, every status says so.
+    pub(crate) fn judge_rest(&mut self) {
+        for policy in self.judge.policies_named() {
+            // It stands, and says the exact commands.
+            if self.needs_a_person(&policy) {
+                continue;
+            }
+            for op in self.speakers() {
+                let site = self.operators[op].site;
+                if !self.sites[site].cluster.objects.policies.contains_key(&policy) {
+                    continue;
+                }
+                let said =
+                    self.operators[op].shown.get(&policy).map_or(Some("nothing".to_owned()), complaint);
+                if let Some(said) = said {
+                    let what =
+                        format!("all has been well for long, and {} says: {said}", self.sites[site].name);
+                    self.judge.breaks(self.now, Invariant::L5, what);
+                }
+            }
+        }
+    }
+
     /// A server that stands still with everything around it running is found by its own sessions only.
     fn stands_still_unseen(&self, policy: &PolicyKey, site: usize) -> bool {
         self.database_at(policy, site).is_some_and(|db| self.databases[db].server.frozen)
@@ -317,6 +340,20 @@ impl World {
             self.judge.breaks(now, Invariant::L6, what);
         }
     }
+}
+
+/// What a status says that is not "all is well".
+fn complaint(shown: &Shown) -> Option<String> {
+    let report = &shown.report;
+    let denies = |c: &&bascule_core::project::Condition| match c.kind.as_str() {
+        "Reconciling" | "Stalled" | "Contended" => true,
+        "Ready" | "ArbiterAgrees" | "SitesReachable" | "ReplicationHealthy" | "TrafficConverged"
+        | "ReadOnlyEffective" | "SwitchoverPossible" => c.status != Some(true),
+        _ => false,
+    };
+    let denied =
+        report.conditions.iter().find(denies).map(|c| format!("{} {:?}: {}", c.kind, c.status, c.message));
+    shown.trouble.clone().or_else(|| shown.invalid.clone()).or(denied)
 }
 
 fn condition(report: &Report, kind: &str) -> Option<bool> {

@@ -10,11 +10,16 @@ use super::same_end::End;
 use crate::fault::{Fault, When};
 use crate::flow::{Flow, steady};
 use crate::judge::{Invariant, Limit, Sometimes, Unsettled, Violation, spares_the_writer};
+use crate::random::Chance;
 use crate::time::Moment;
 use crate::world::{Boundary, Plan, World};
 
 /// How long a world may take to settle once its faults are over.
 const SETTLE: Duration = Duration::from_secs(75);
+
+/// How long everything has to have been well before no status may say otherwise: a watch counts as good after ten seconds,
+/// and a status is shown again every half minute at the latest.
+const REST: Duration = Duration::from_secs(45);
 
 /// How often a person raises the arbiter's generation: once for each time that it may lose its records, and once more.
 const GENERATIONS: usize = 3;
@@ -77,6 +82,15 @@ pub struct Base {
     pub end: Option<End>,
     /// The epoch in which it begins.
     pub epoch: u64,
+    rests: Rests,
+}
+
+/// Which cases go on after everything has settled, until no status may say otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rests {
+    Each,
+    /// The same cases in every run.
+    OneOf(u64),
 }
 
 impl Base {
@@ -93,12 +107,28 @@ impl Base {
         let key = world.policies.first().map(|p| p.key.clone());
         let epoch = key.and_then(|k| world.record(&k)).map_or(0, |r| r.epoch);
         world.count_boundaries(true);
-        let mut base = Self { flow, seed, world, boundaries: Vec::new(), end: None, epoch };
+        let mut base =
+            Self { flow, seed, world, boundaries: Vec::new(), end: None, epoch, rests: Rests::Each };
         let quiet = base.play(&[]);
         base.boundaries = quiet.0.boundaries().to_vec();
         base.end = Some(quiet.1.end);
         base.world.count_boundaries(false);
         Ok(base)
+    }
+
+    /// The same, of whose cases only a share goes on after it has settled: that takes longer than the case, and a search
+    /// of everything meets each fault many times.
+    #[must_use]
+    pub const fn rarely_rests(mut self) -> Self {
+        self.rests = Rests::OneOf(8);
+        self
+    }
+
+    fn rests(&self, faults: &[Injected]) -> bool {
+        match self.rests {
+            Rests::Each => true,
+            Rests::OneOf(share) => Chance::of(self.seed, &format!("{faults:?}")).below(share) == 0,
+        }
     }
 
     /// Plays a case to its end.
@@ -132,6 +162,12 @@ impl Base {
             // Only a person can help, and does.
             world.raise_generation();
             settled = world.settle_unless(SETTLE, |_| false);
+        }
+        if settled.is_ok() && self.rests(faults) {
+            world.run_watched(REST);
+            if world.all_settled().is_ok() {
+                world.judge_rest();
+            }
         }
         world.stop_counting();
         self.judge_writers(&mut world, faults, began);

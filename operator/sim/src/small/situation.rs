@@ -84,6 +84,7 @@ pub(super) fn facts(op: &Operator, plan: &Plan) -> SiteFacts {
         schema: SCHEMA,
         site: me,
         question: op.asks(),
+        number: 1,
         answers: heard.map(|(f, _)| (other, f.question)).into_iter().collect(),
         marks: op.claim.current().map(|_| op.marks.max(op.seen)),
         spec_hash: Some(policy().spec_hash),

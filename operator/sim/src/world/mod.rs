@@ -264,6 +264,7 @@ impl World {
         it.server.stream.on = false;
         it.server.stream.number += 1;
         it.server.run = postgres::Run::Primary { open };
+        self.feed_ends(db);
         self.checkpoint(db, None, serving::AFTER_START);
         self.judge.excuse(db);
         self.is_no_copy(db);

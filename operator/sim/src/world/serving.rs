@@ -675,6 +675,7 @@ impl World {
                 }
                 it.server.follows = None;
                 it.server.run = Run::Primary { open: false };
+                self.feed_ends(db);
                 self.checkpoint(db, None, AFTER_START);
                 self.step_ends(db, StepEnd::Is(ServerState::Primary { open: false }));
             }

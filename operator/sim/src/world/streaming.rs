@@ -194,7 +194,7 @@ impl World {
         }
     }
 
-    /// A server that fed others has ended: those that can hear of it do.
+    /// A server that fed others has ended, or has left the timeline that they asked for: those that can hear of it do.
     pub(crate) fn feed_ends(&mut self, from: usize) {
         let followers: Vec<usize> = (0..self.databases.len())
             .filter(|d| {
