@@ -325,16 +325,18 @@ impl Brain {
             .role_seen
             .as_ref()
             .is_some_and(|role| known.and_then(|k| k.role.as_ref()).is_none_or(|before| role.at > before.at));
-        if (rises || newer_role) && !state.raising && state.raise_again_at.is_none_or(|t| now >= t) {
+        let wanted = rises || newer_role;
+        if state.raising {
+            return;
+        }
+        if wanted && state.raise_again_at.is_none_or(|t| now >= t) {
             state.raising = true;
             let kept = Box::new(Kept { marks: found, role: state.role_seen.clone() });
             self.out.push(Command::RaiseMark { policy: key.clone(), kept });
-        } else if !(rises || newer_role)
-            && !state.raising
-            && !forgets("a mark that is there was written")
-            && state.mark_unwritable.take().is_some()
-        {
-            // A raise whose answer was lost is there, as the marks that were read since say.
+        }
+        // A raise whose answer was lost is there, as the marks that were read since say.
+        let written = !wanted && !forgets("a mark that is there was written");
+        if written && state.mark_unwritable.take().is_some() {
             self.dirty.insert(key.clone());
         }
     }
