@@ -346,9 +346,9 @@ impl World {
 fn complaint(shown: &Shown) -> Option<String> {
     let report = &shown.report;
     let denies = |c: &&bascule_core::project::Condition| match c.kind.as_str() {
-        "Reconciling" | "Stalled" | "Contended" => true,
+        "Reconciling" | "Stalled" | "Contended" | "Advice" => true,
         "Ready" | "ArbiterAgrees" | "SitesReachable" | "ReplicationHealthy" | "TrafficConverged"
-        | "ReadOnlyEffective" | "SwitchoverPossible" => c.status != Some(true),
+        | "ReadOnlyEffective" | "SwitchoverPossible" | "FailoverPossible" => c.status != Some(true),
         _ => false,
     };
     let denied =

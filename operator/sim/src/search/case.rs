@@ -163,13 +163,14 @@ impl Base {
             world.raise_generation();
             settled = world.settle_unless(SETTLE, |_| false);
         }
+        // Nothing goes wrong any more.
+        world.stop_counting();
         if settled.is_ok() && self.rests(faults) {
             world.run_watched(REST);
             if world.all_settled().is_ok() {
                 world.judge_rest();
             }
         }
-        world.stop_counting();
         self.judge_writers(&mut world, faults, began);
         for app in 0..world.policies.len() {
             world.judge_recovery(app, began, faults.is_empty() && self.flow != Flow::Fleet);
