@@ -286,6 +286,9 @@ impl State {
         if held_back("arbiter") {
             return judged(Some(false), false, true, "ArbiterWentBack");
         }
+        if plan.gates.iter().any(|g| g.name.starts_with("anew/")) {
+            return judged(Some(false), !refused, refused, "RecordLost");
+        }
         if held_back("schema") {
             return judged(Some(false), false, true, "NewerRecord");
         }

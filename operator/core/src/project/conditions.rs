@@ -56,6 +56,9 @@ fn arbiter(s: &Situation<'_>, plan: &Plan) -> Condition {
     if let Some(gate) = plan.gates.iter().find(|g| g.name == "arbiter" && g.answer == Answer::No) {
         return one(kind, Some(false), "WentBack", gate.words());
     }
+    if let Some(gate) = plan.gates.iter().find(|g| g.name.starts_with("anew/") && !g.passed()) {
+        return one(kind, Some(false), "RecordLost", gate.words());
+    }
     if !s.lease_alive() && !forgets("an operator that is cut off says so") {
         return one(kind, Some(false), "LeaseNotRenewed", "this site's lease was not renewed in time");
     }

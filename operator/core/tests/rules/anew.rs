@@ -1,8 +1,9 @@
 //! A record that the arbiter has lost.
 
-use bascule_core::decide::LEAP;
+use bascule_core::decide::{LEAP, decide};
 use bascule_core::observation::{Fact, Marks, RoleSeen};
 use bascule_core::plan::DatabaseRole;
+use bascule_core::project::project;
 use bascule_core::record::{HoldUntil, Phase, Record};
 use rstest::rstest;
 
@@ -96,6 +97,19 @@ fn a_record_is_not_made_anew_and_the_reason_is_said(#[case] given: Given, #[case
     let plan = given.plan();
     stays(&plan);
     assert!(!gate(&plan, name).passed(), "{plan:?}");
+}
+
+#[test]
+fn while_a_record_is_not_made_anew_yet_nothing_is_said_to_be_well() {
+    let given = restored("paris").facts("lyon", |f| f.answers.clear());
+    let report = given.look(|s| project(s, &decide(s)));
+    let said = |kind: &str| {
+        let all = report.conditions.iter();
+        all.filter(|c| c.kind == kind).map(|c| (c.status, c.reason.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(said("Ready"), [(Some(false), "RecordLost".to_owned())]);
+    assert_eq!(said("ArbiterAgrees"), [(Some(false), "RecordLost".to_owned())]);
+    assert_eq!(said("Reconciling"), [(Some(true), "RecordLost".to_owned())]);
 }
 
 #[test]

@@ -62,6 +62,8 @@ enum Amiss {
     Copy(usize),
     /// A name points elsewhere.
     Traffic(usize),
+    /// The arbiter was emptied, or has gone back: only a person can help.
+    Arbiter,
 }
 
 impl World {
@@ -188,7 +190,8 @@ impl World {
         {
             lies.push("that all is well, and reaches no arbiter".to_owned());
         }
-        let record = self.record(policy);
+        // An arbiter that has gone back does not say who is active.
+        let record = self.record(policy).filter(|_| !self.waits_for_a_generation());
         let active = record.and_then(|r| self.site_of(&r.active));
         if active.is_some_and(|a| a != site && silent(&self.sites[a].name)) && report.ready == Some(true) {
             lies.push("that all is well, and the active site is silent".to_owned());
@@ -264,6 +267,9 @@ impl World {
     }
 
     fn amiss(&self, policy: &PolicyKey) -> Option<Amiss> {
+        if self.waits_for_a_generation() {
+            return Some(Amiss::Arbiter);
+        }
         let record = self.record(policy)?;
         if !matches!(record.phase, Phase::Steady | Phase::Unmanaged) {
             return Some(Amiss::Phase(record.phase.clone(), record.serial));
@@ -299,7 +305,7 @@ impl World {
         let disturbed = self.judge.disturbed.last(now);
         let patience = match amiss {
             Amiss::Traffic(_) => QUIET_LOOK + SILENT_ABOUT,
-            Amiss::Phase(..) | Amiss::Writer(_) | Amiss::Copy(_) => SILENT_ABOUT,
+            Amiss::Phase(..) | Amiss::Writer(_) | Amiss::Copy(_) | Amiss::Arbiter => SILENT_ABOUT,
         };
         if now.since(disturbed.map_or(since, |t| t.max(since))) < patience {
             return;
@@ -315,7 +321,7 @@ impl World {
                     || record.as_ref().is_some_and(|r| self.site_of(&r.active) == Some(site))
             }
             Amiss::Traffic(_) => record.as_ref().is_some_and(|r| self.site_of(&r.active) == Some(site)),
-            Amiss::Phase(..) => true,
+            Amiss::Phase(..) | Amiss::Arbiter => true,
         };
         let has_object = |site: usize| self.sites[site].cluster.objects.policies.contains_key(policy);
         let witnesses: Vec<usize> = speakers
@@ -380,5 +386,6 @@ fn names(shown: &Shown, amiss: &Amiss) -> bool {
         Amiss::Writer(_) => waits && report.ready != Some(true),
         Amiss::Copy(_) => denied("ReplicationHealthy"),
         Amiss::Traffic(_) => denied("TrafficConverged") || waits,
+        Amiss::Arbiter => denied("ArbiterAgrees"),
     }
 }

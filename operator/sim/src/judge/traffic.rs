@@ -36,6 +36,12 @@ impl World {
             );
             self.judge.breaks(self.now, Invariant::S6, what);
         }
+        // An update that comes late and finds the name where it wants it changes nothing for users, and its mark is lower than
+        // that of whoever has the role now.
+        let stays = self.judge.pointed.get(name).is_some_and(|before| before.site == to.site);
+        if sent.is_empty() && stays {
+            return;
+        }
         if sent.is_empty() {
             let what = format!("traffic was pointed at {}, where no record sends it", to.site);
             self.judge.breaks(self.now, Invariant::S6, what);

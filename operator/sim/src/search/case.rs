@@ -167,7 +167,8 @@ impl Base {
         world.stop_counting();
         if settled.is_ok() && self.rests(faults) {
             world.run_watched(REST);
-            if world.all_settled().is_ok() {
+            // A site that waits for a person says so for as long as it waits.
+            if world.all_settled().is_ok() && !world.waits_for_a_generation() {
                 world.judge_rest();
             }
         }

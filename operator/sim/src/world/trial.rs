@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::World;
 use super::happening::Happening;
-use crate::fault::When;
+use crate::fault::{Fault, When};
 
 /// Whose effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,8 +157,10 @@ impl World {
     }
 
     fn longest_freeze(&self) -> Duration {
-        let lasting = self.faults.iter().filter(|f| f.begun).filter_map(|f| f.lasts);
-        lasting.max().unwrap_or_default()
+        let freezes = |f: &&super::Planned| {
+            f.begun && !f.over && matches!(f.fault, Fault::OperatorFrozen(_) | Fault::SiteFrozen(_))
+        };
+        self.faults.iter().filter(freezes).filter_map(|f| f.lasts).max().unwrap_or_default()
     }
 
     fn actor_name(&self, actor: Actor) -> String {
