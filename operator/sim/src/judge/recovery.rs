@@ -178,7 +178,12 @@ impl World {
             }
             match change {
                 Change::Begins(fault) => on.push(fault),
-                Change::Ends(fault) => on.retain(|f| *f != fault),
+                // The same fault may be on twice, for different times.
+                Change::Ends(fault) => {
+                    if let Some(one) = on.iter().position(|f| *f == fault) {
+                        on.remove(one);
+                    }
+                }
                 Change::Once => {}
             }
         }

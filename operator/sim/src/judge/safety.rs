@@ -392,13 +392,19 @@ impl World {
         renewed && !active
     }
 
+    /// Whether the arbiter holds an older record of a policy than it did, or none.
+    pub(crate) fn has_lost(&self, policy: &PolicyKey) -> bool {
+        self.judge.highest.get(policy).is_some_and(|highest| {
+            self.record(policy).is_none_or(|r| (r.generation, r.epoch, r.serial) < *highest)
+        })
+    }
+
     /// Whether the arbiter holds less than was known of it, or has forgotten who owns a site's name: a person has to say
     /// that it may be believed.
     pub fn waits_for_a_generation(&self) -> bool {
-        let less = self.judge.highest.iter().any(|(policy, highest)| {
-            self.record(policy).is_none_or(|r| (r.generation, r.epoch, r.serial) < *highest)
-        });
-        less || self.sites.iter().any(|s| !self.arbiter.store.owners.contains_key(&s.name))
+        let mut all = self.judge.highest.keys();
+        all.any(|policy| self.has_lost(policy))
+            || self.sites.iter().any(|s| !self.arbiter.store.owners.contains_key(&s.name))
     }
 
     /// Whether another cluster has the name of a site, as an emptied arbiter lets it: a person has to find out whose it is.

@@ -191,7 +191,8 @@ impl World {
             lies.push("that all is well, and reaches no arbiter".to_owned());
         }
         // An arbiter that has gone back does not say who is active.
-        let record = self.record(policy).filter(|_| !self.waits_for_a_generation());
+        let lost = self.has_lost(policy);
+        let record = self.record(policy).filter(|_| !lost);
         let active = record.and_then(|r| self.site_of(&r.active));
         if active.is_some_and(|a| a != site && silent(&self.sites[a].name)) && report.ready == Some(true) {
             lies.push("that all is well, and the active site is silent".to_owned());
@@ -221,7 +222,7 @@ impl World {
                 && !it.server.stream.on
                 && !self.lives_unheard(it.site)
         };
-        let deaf = (0..self.databases.len()).any(dead_copy);
+        let deaf = !lost && (0..self.databases.len()).any(dead_copy);
         if deaf && condition(report, "ReplicationHealthy") == Some(true) {
             lies.push("that replication is healthy".to_owned());
         }
@@ -267,7 +268,7 @@ impl World {
     }
 
     fn amiss(&self, policy: &PolicyKey) -> Option<Amiss> {
-        if self.waits_for_a_generation() {
+        if self.has_lost(policy) {
             return Some(Amiss::Arbiter);
         }
         let record = self.record(policy)?;
