@@ -178,15 +178,20 @@ impl Followed {
     /// Returns whether everything has been listed.
     fn take_moves(&self, seen: Seen<Move>, told: &mut Vec<Intent>) -> bool {
         let mut known = self.objects.lock();
-        let listed = match seen {
+        let (listed, keys) = match seen {
             Seen::Applied(object) => {
+                let place = place_of(&object);
+                let mut meant = known.policies_meant_at(&place);
                 self.insert_move(&mut known, *object);
-                false
+                meant.extend(known.policies_meant_at(&place));
+                (false, meant)
             }
-            Seen::Unreadable(_) => false,
+            Seen::Unreadable(_) => (false, BTreeSet::new()),
             Seen::Deleted(key) => {
-                self.move_gone(&mut known, &(key.namespace, key.name));
-                false
+                let place = (key.namespace, key.name);
+                let meant = known.policies_meant_at(&place);
+                self.move_gone(&mut known, &place);
+                (false, meant)
             }
             Seen::Listed { objects: found, .. } => {
                 let there: BTreeSet<(String, String)> = found.iter().map(place_of).collect();
@@ -197,10 +202,9 @@ impl Followed {
                 for object in found {
                     self.insert_move(&mut known, object);
                 }
-                true
+                (true, known.policies.keys().cloned().collect())
             }
         };
-        let keys: Vec<PolicyKey> = known.policies.keys().cloned().collect();
         for policy in keys {
             let moves = known.moves_of(&policy);
             told.push(Intent::Moves { policy, moves });

@@ -1,6 +1,6 @@
 //! The objects of this site's cluster as last seen: what intent is made of, and where status goes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bascule_core::moves::MoveHash;
@@ -95,6 +95,12 @@ impl Inner {
         self.policies.keys().filter(meant).cloned().collect()
     }
 
+    /// The policies here that the Move at this place means, if there is a valid one.
+    pub fn policies_meant_at(&self, place: &(String, String)) -> BTreeSet<PolicyKey> {
+        let command = self.moves.get(place).and_then(|seen| seen.command.as_ref().ok());
+        command.map(|command| self.policies_of(command).into_iter().collect()).unwrap_or_default()
+    }
+
     fn labels(&self, key: &PolicyKey) -> Option<&BTreeMap<String, String>> {
         self.policies.get(key)?.object.metadata.labels.as_ref()
     }
@@ -102,5 +108,30 @@ impl Inner {
     /// The place and content of the Move with this hash, if it still exists.
     pub fn move_with(&self, hash: &MoveHash) -> Option<(&(String, String), &SeenMove)> {
         self.moves.iter().find(|(_, m)| m.command.as_ref().is_ok_and(|c| c.command.hash == *hash))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wiring::samples::{key, policy, to_lyon};
+
+    #[test]
+    fn of_a_move_hear_the_policies_that_it_means_and_no_others() {
+        let mut known = Inner::default();
+        for name in ["blog", "shop"] {
+            let seen = SeenPolicy { object: policy(name, 1), invalid: None, said: None };
+            known.policies.insert(key(name), seen);
+        }
+        let place = |name: &str| ("shop".to_owned(), name.to_owned());
+        known.moves.insert(place("one"), to_lyon("shop"));
+        known.moves.insert(place("all"), to_lyon("selector"));
+        known
+            .moves
+            .insert(place("bad"), SeenMove { command: Err("no reason".to_owned()), ..to_lyon("shop") });
+        assert_eq!(known.policies_meant_at(&place("one")), BTreeSet::from([key("shop")]));
+        assert_eq!(known.policies_meant_at(&place("all")), BTreeSet::from([key("blog"), key("shop")]));
+        assert_eq!(known.policies_meant_at(&place("bad")), BTreeSet::new());
+        assert_eq!(known.policies_meant_at(&place("gone")), BTreeSet::new());
     }
 }
