@@ -47,7 +47,7 @@ pub(crate) const APP_PASSWORD: &str = "the-shop-s-own";
 /// The person who may do everything at the database, and does.
 const DBA: &str = "dba";
 const DBA_PASSWORD: &str = "anything-goes";
-const OPERATOR_PASSWORD: &str = "only-facts";
+pub(crate) const OPERATOR_PASSWORD: &str = "only-facts";
 pub(crate) const REPLICATION_PASSWORD: &str = "copy-me";
 
 /// How long the final count of rows may take, with every attempt that fails.

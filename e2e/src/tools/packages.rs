@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::progress::{Note, Progress};
 
 /// Packages, each with a file that shows it is there.
-const NEEDED: [(&str, &str); 18] = [
+const NEEDED: [(&str, &str); 19] = [
     ("containerd", "/usr/bin/containerd"),
     ("runc", "/usr/sbin/runc"),
     ("containernetworking-plugins", "/usr/lib/cni/bridge"),
@@ -30,6 +30,7 @@ const NEEDED: [(&str, &str); 18] = [
     ("openssh-server", "/usr/sbin/sshd"),
     ("procps", "/usr/bin/ps"),
     ("protobuf-compiler", "/usr/bin/protoc"),
+    ("strace", "/usr/bin/strace"),
 ];
 
 /// Says to Debian's maintainer scripts that nothing may be started.

@@ -114,6 +114,32 @@ pub enum Fault {
     GitFrozen,
     /// The disk under a site's database has no room.
     DiskFull(Spot),
+    /// Whatever guard and server of a site sync takes a fifth of a second.
+    DiskSlow(Spot),
+    /// Whatever a member of the arbiter syncs takes a fifth of a second.
+    MemberSlow(Spot),
+    /// A member of the arbiter is removed, and a new one with an empty disk added in its place.
+    MemberReplaced(Spot),
+    /// A site's API server answers late, again and again.
+    ApiSlow(Spot),
+    /// A site's API server refuses the operator with 429.
+    ApiRefuses(Spot),
+    /// A DNS server answers late.
+    DnsSlow(Spot),
+    /// The DNS primary refuses updates.
+    UpdatesRefused,
+    /// The DNS primary gives the zone to a site's secondary no more.
+    NoTransfer(Spot),
+    /// The log that the standby needs next is removed at the active server, with its slot. A person makes the copy anew.
+    LogRemoved,
+    /// Somebody edits the policy's timing by hand, at one site only, again and again.
+    TimingEdited(Spot),
+    /// Somebody suspends the policy by hand, at one site only, again and again.
+    SuspendedAt(Spot),
+    /// The password of the operator's role is changed in the server and in the Secrets of both sites, and later again.
+    PasswordRotated,
+    /// The same of the role by which the standby replicates.
+    ReplicationPasswordRotated,
     /// Somebody pauses the standby's replay.
     ReplayPaused,
     /// Somebody promotes the standby by hand.
@@ -176,7 +202,13 @@ impl Fault {
                 Self::ApiKilled(at),
                 Self::ApiFrozen(at),
                 Self::DiskFull(at),
+                Self::DiskSlow(at),
+                Self::ApiSlow(at),
+                Self::ApiRefuses(at),
+                Self::NoTransfer(at),
                 Self::PolicyDeleted(at),
+                Self::TimingEdited(at),
+                Self::SuspendedAt(at),
             ]);
         }
         for at in places {
@@ -188,6 +220,9 @@ impl Fault {
                 Self::MemberFrozen(at),
                 Self::DnsKilled(at),
                 Self::DnsFrozen(at),
+                Self::DnsSlow(at),
+                Self::MemberSlow(at),
+                Self::MemberReplaced(at),
             ]);
         }
         for (number, a) in ends.into_iter().enumerate() {
@@ -212,6 +247,10 @@ impl Fault {
             Self::Abort,
             Self::PolicyRemoved,
             Self::Suspended,
+            Self::UpdatesRefused,
+            Self::LogRemoved,
+            Self::PasswordRotated,
+            Self::ReplicationPasswordRotated,
         ]);
         all
     }
@@ -229,17 +268,30 @@ impl Fault {
                 "servers"
             }
             Self::OutOfMemory(_) | Self::PodDeleted(_) | Self::DiskFull(_) => "containers",
+            Self::DiskSlow(_) | Self::MemberSlow(_) => "slow disks",
             Self::OneWay(..) => "one-way cuts",
             Self::Cut(..) | Self::Alone(_) | Self::NoArbiter(_) => "cuts",
             Self::Flapping(..) => "flapping links",
             Self::NoReplication | Self::ThinLine | Self::ReplayPaused => "replication",
-            Self::StandbyPromoted | Self::SlotDropped | Self::Superuser => "hands",
-            Self::LeadersFrozen | Self::MemberKilled(_) | Self::MemberFrozen(_) => "arbiter",
-            Self::DnsKilled(_) | Self::DnsFrozen(_) => "DNS",
+            Self::StandbyPromoted | Self::SlotDropped | Self::LogRemoved | Self::Superuser => "hands",
+            Self::LeadersFrozen | Self::MemberKilled(_) | Self::MemberFrozen(_) | Self::MemberReplaced(_) => {
+                "arbiter"
+            }
+            Self::DnsKilled(_)
+            | Self::DnsFrozen(_)
+            | Self::DnsSlow(_)
+            | Self::UpdatesRefused
+            | Self::NoTransfer(_) => "DNS",
             Self::ApiKilled(_) | Self::ApiFrozen(_) | Self::GitGone | Self::GitFrozen => "APIs",
+            Self::ApiSlow(_) | Self::ApiRefuses(_) => "busy APIs",
+            Self::PasswordRotated | Self::ReplicationPasswordRotated => "passwords",
             Self::Switchover | Self::TwoSwitchovers | Self::Failover => "people who move",
             Self::Held | Self::Abort => "people who hold",
-            Self::PolicyDeleted(_) | Self::PolicyRemoved | Self::Suspended => "policies",
+            Self::PolicyDeleted(_)
+            | Self::PolicyRemoved
+            | Self::Suspended
+            | Self::TimingEdited(_)
+            | Self::SuspendedAt(_) => "policies",
         }
     }
 
@@ -250,6 +302,14 @@ impl Fault {
             | Self::GitFrozen
             | Self::DnsKilled(_)
             | Self::DnsFrozen(_)
+            | Self::DnsSlow(_)
+            | Self::UpdatesRefused
+            | Self::NoTransfer(_)
+            | Self::DiskSlow(Standby)
+            | Self::LogRemoved
+            | Self::TimingEdited(_)
+            | Self::PasswordRotated
+            | Self::ReplicationPasswordRotated
             | Self::GuardFrozen(Standby)
             | Self::DatabaseFrozen(Standby)
             | Self::PodsFrozen(Standby)
@@ -282,6 +342,11 @@ impl Fault {
             | Self::MemberFrozen(_)
             | Self::ApiKilled(_)
             | Self::ApiFrozen(_)
+            | Self::ApiSlow(_)
+            | Self::ApiRefuses(_)
+            | Self::DiskSlow(Active)
+            | Self::MemberSlow(_)
+            | Self::MemberReplaced(_)
             | Self::Superuser => Harm::NotAlone,
             _ => Harm::May,
         }
@@ -333,6 +398,19 @@ impl fmt::Display for Fault {
             Self::GitGone => f.write_str("git is gone"),
             Self::GitFrozen => f.write_str("git stands still"),
             Self::DiskFull(at) => write!(f, "the database's disk of {at} is full"),
+            Self::DiskSlow(at) => write!(f, "the database's disk of {at} is slow"),
+            Self::MemberSlow(at) => write!(f, "the disk of the arbiter's member of {at} is slow"),
+            Self::MemberReplaced(at) => write!(f, "the arbiter's member of {at} is replaced by a new one"),
+            Self::ApiSlow(at) => write!(f, "the API server of {at} answers late"),
+            Self::ApiRefuses(at) => write!(f, "the API server of {at} refuses the operator with 429"),
+            Self::DnsSlow(at) => write!(f, "the DNS server of {at} answers late"),
+            Self::UpdatesRefused => f.write_str("the DNS primary refuses updates"),
+            Self::NoTransfer(at) => write!(f, "the DNS server of {at} gets no transfer"),
+            Self::LogRemoved => f.write_str("the log that the standby needs is removed"),
+            Self::TimingEdited(at) => write!(f, "somebody edits the policy's timing at {at} by hand"),
+            Self::SuspendedAt(at) => write!(f, "somebody suspends the policy at {at} by hand"),
+            Self::PasswordRotated => f.write_str("the password of the operator's role is rotated"),
+            Self::ReplicationPasswordRotated => f.write_str("the password of replication is rotated"),
             Self::ReplayPaused => f.write_str("somebody pauses the standby's replay"),
             Self::StandbyPromoted => f.write_str("somebody promotes the standby by hand"),
             Self::SlotDropped => f.write_str("somebody drops the standby's slot"),

@@ -50,6 +50,10 @@ pub struct Told {
     pub moves: Vec<String>,
     /// What writers other than the clients were told.
     pub attempts: Vec<Attempt>,
+    /// Whether a password was rotated.
+    pub rotated: bool,
+    /// Whether log was removed that the standby needs.
+    pub log_removed: bool,
 }
 
 impl<'s, 'a> Ground<'s, 'a> {

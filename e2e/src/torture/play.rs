@@ -9,14 +9,14 @@ use tokio::time::sleep;
 
 use super::fault::Harm;
 use super::ground::Ground;
-use super::inflict::inflict;
+use super::inflict::{as_at_first, inflict, made_anew};
 use super::records::{Record, record, records_since};
 use super::schedule::Schedule;
 use super::verdict::{Case, Found, judge};
 use crate::client::{History, Kind, Row, Stamp};
 use crate::progress::seconds;
 use crate::scenario::{Scene, Stage};
-use crate::shop::View;
+use crate::shop::{NAMESPACE, POLICY, View};
 use crate::waiting::until;
 use crate::world::Place;
 use bascule_crds::MoveState;
@@ -71,6 +71,16 @@ async fn play_on(ground: &Ground<'_, '_>, schedule: &Schedule, played: &mut Play
     all_faults(ground, schedule);
     world.restore().await.context("the faults could not be taken back")?;
     scene.note("every fault is over, every part runs");
+    let (rotated, log_removed) = {
+        let told = ground.told();
+        (told.rotated, told.log_removed)
+    };
+    if rotated {
+        as_at_first(ground).await.context("the passwords could not be taken back")?;
+    }
+    if log_removed {
+        made_anew(ground).await?;
+    }
     let harms: Vec<Harm> = schedule.steps.iter().map(|s| s.fault.harm()).collect();
     let number = |harm| harms.iter().filter(|h| **h == harm).count();
     let may = May {
@@ -105,6 +115,7 @@ pub(crate) async fn settle_and_judge(
     let holder = settled.context("L1: the world did not settle")?;
     played.settled = over.0.elapsed();
     scene.note(&format!("steady again after {}, {holder} active", seconds(played.settled)));
+    both_have_the_same_policy(ground).await?;
     scene.client.all_work_at(Kind::Write, holder.name(), over.1, SETTLED_WITHIN).await.context("L2")?;
     // What is acknowledged by now must be in the rows that are read from now on.
     let mut history = scene.client.history();
@@ -193,6 +204,20 @@ async fn ended(shop: &crate::shop::Shop<'_>, site: Place, name: &str) -> Result<
         "Move {name} is {state:?} at {site}: {message}"
     );
     Ok(())
+}
+
+/// Whatever somebody has edited at one site, both have what git says.
+async fn both_have_the_same_policy(ground: &Ground<'_, '_>) -> Result<()> {
+    let spec = |site| {
+        ground.world().kubectl(site, &["get", "fop", "-n", NAMESPACE, POLICY, "-o", "jsonpath={.spec}"])
+    };
+    until("both sites to have the policy of git", FOLLOWS, || async {
+        let [paris, lyon] = Place::SITES.map(spec);
+        let (paris, lyon) = (paris?, lyon?);
+        ensure!(paris == lyon, "paris has {paris}, lyon has {lyon}");
+        Ok(())
+    })
+    .await
 }
 
 /// What the active server has in the end is at the standby, too, and nothing else; answers it.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::parts::{Group, Part};
 use super::pki::{Identity, Pki};
 use super::place::{ARBITER_CLIENT_PORT, ARBITER_PEER_PORT, Place};
+use super::replaced_member::Membership;
 use super::run_folder::RunFolder;
 use crate::command::{SHORT, finish};
 use crate::tools::Tools;
@@ -77,7 +78,10 @@ impl Arbiter<'_> {
         let identity = pki.identity(&format!("arbiter-{place}"));
         let peer = |p: Place| format!("https://{}:{ARBITER_PEER_PORT}", p.address());
         let cluster = Place::ALL.iter().map(|p| format!("{p}={}", peer(*p))).collect::<Vec<_>>().join(",");
+        // What is on a member's disk already counts more than this.
+        let state = if Membership::of(self.run, place)? == Membership::First { "new" } else { "existing" };
         Part::new(Group::Arbiter, "arbiter", self.tools.server("etcd"))
+            .flag("initial-cluster-state", state)
             .flag("name", place)
             .file("data-dir", self.run.place(place).join("arbiter"))
             .flag("initial-cluster", cluster)

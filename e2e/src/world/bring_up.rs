@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use super::World;
 use super::arbiter::Arbiter;
-use super::cluster::Cluster;
+use super::cluster::{Cluster, OPERATOR_RIGHTS};
 use super::control;
 use super::disks;
 use super::network;
@@ -97,7 +97,9 @@ impl World {
             self.site_up(place).await?;
         }
         self.dns().ready(place).await?;
-        self.arbiter().ready(place.alone()).await?;
+        if !self.left_arbiter(place)? {
+            self.arbiter().ready(place.alone()).await?;
+        }
         Ok(())
     }
 
@@ -110,7 +112,9 @@ impl World {
         run.update(|state| {
             state.places.insert(place, init);
         })?;
-        self.arbiter().start_member(place, self.options().arbiter)?;
+        if !self.left_arbiter(place)? {
+            self.arbiter().start_member(place, self.options().arbiter)?;
+        }
         self.dns().start(place)?;
         if place.is_site() {
             self.cluster(place)?.start_control_plane(&Pki::open(run.pki()))?;
@@ -122,6 +126,7 @@ impl World {
         let progress = self.progress();
         let cluster: Cluster<'_> = self.cluster(site)?;
         cluster.api_ready().await?;
+        tokio::task::block_in_place(|| self.apply(site, OPERATOR_RIGHTS))?;
         progress.done(&format!("{site}: API server ready"));
         cluster.start_node(&Pki::open(self.run().pki()))?;
         cluster.node_ready().await?;

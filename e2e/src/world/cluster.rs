@@ -27,8 +27,18 @@ const USERS: [(&str, &str, &str); 6] = [
     ("scheduler", "system:kube-scheduler", ""),
     ("proxy", "system:kube-proxy", ""),
     ("kubelet", "system:node:", "system:nodes"),
-    ("bascule", "bascule", "system:masters"),
+    ("bascule", OPERATOR_USER, "bascule:operators"),
 ];
+
+/// The user that a site's operator is as a process.
+pub(super) const OPERATOR_USER: &str = "bascule";
+/// Gives the operator every right, not by the group of those whom no API server ever refuses.
+pub(super) const OPERATOR_RIGHTS: &str = "apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: { name: bascule-operators }
+roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin }
+subjects: [{ apiGroup: rbac.authorization.k8s.io, kind: Group, name: 'bascule:operators' }]
+";
 
 /// One site's cluster.
 #[derive(Clone, Copy, Debug)]
@@ -254,7 +264,6 @@ bascule.test {{
             .flag("authorization-mode", "Node,RBAC")
             .flag("anonymous-auth", true)
             .flag("service-cluster-ip-range", site.services())
-            .flag("enable-priority-and-fairness", false)
             .flag("profiling", false)
             .start(run, site)
     }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -11,7 +12,9 @@ use base64::engine::general_purpose::STANDARD;
 use super::parts::{Group, Part};
 use super::place::{DNS_PORT, Place};
 use super::run_folder::RunFolder;
+use super::within;
 use crate::client::dns;
+use crate::command::{SHORT, finish, outcome};
 use crate::waiting::until;
 
 /// The zone that is published.
@@ -20,6 +23,9 @@ pub const ZONE: &str = "shop.example.";
 pub const WEB_NAME: &str = "www.shop.example.";
 /// Name of the key that signs updates (hmac-sha256).
 pub const KEY_NAME: &str = "bascule-update.";
+/// Name of the key by which secondaries ask for the zone, and where it is kept in the run's folder.
+const TRANSFER_KEY: &str = "transfer.";
+const TRANSFER_FILE: &str = "transfer.key";
 /// The place of the primary.
 pub const PRIMARY: Place = Place::Third;
 
@@ -53,6 +59,7 @@ impl Dns<'_> {
     pub(super) fn write_files(&self) -> Result<()> {
         let (update, transfer) = (random_secret()?, random_secret()?);
         fs::write(self.run.root().join("dns.key"), &update)?;
+        fs::write(self.run.root().join(TRANSFER_FILE), &transfer)?;
         for place in Place::ALL {
             let folder = self.run.place(place).join("dns");
             fs::create_dir_all(folder.join("zones"))?;
@@ -94,7 +101,7 @@ key:
   - id: {KEY_NAME}
     algorithm: hmac-sha256
     secret: {update}
-  - id: transfer.
+  - id: {TRANSFER_KEY}
     algorithm: hmac-sha256
     secret: {transfer}
 remote:
@@ -103,7 +110,7 @@ remote:
         );
         for other in Place::ALL.into_iter().filter(|p| *p != place) {
             text += &format!(
-                "  - id: {other}\n    address: {}@{DNS_PORT}\n    key: transfer.\n",
+                "  - id: {other}\n    address: {}@{DNS_PORT}\n    key: {TRANSFER_KEY}\n",
                 other.address()
             );
         }
@@ -113,7 +120,7 @@ remote:
     key: {KEY_NAME}
     action: update
   - id: transfer
-    key: transfer.
+    key: {TRANSFER_KEY}
     action: [transfer, notify]
 zone:
   - domain: {ZONE}
@@ -129,6 +136,79 @@ zone:
             format!("    acl: [transfer]\n    master: {PRIMARY}\n")
         };
         text
+    }
+
+    /// From now on the primary refuses every update of the zone, until [`Dns::as_written`] or its death; returns when it
+    /// does.
+    pub fn refuse_updates(&self) -> Result<()> {
+        self.change(PRIMARY, &[&["conf-unset", &zone_item("acl"), "update"]])?;
+        let secret = self.secret()?;
+        let key = format!("hmac-sha256:{KEY_NAME}:{}", secret.trim());
+        let mut update = Command::new("knsupdate");
+        update.args(["-t", "2", "-r", "0", "-y", &key]);
+        let address = PRIMARY.address();
+        let lines = format!(
+            "server {address} {DNS_PORT}\nzone {ZONE}\nupdate add refused.{ZONE} 1 TXT refused\nsend\n"
+        );
+        let (status, out, err) = outcome(update, Some(lines.as_bytes()), SHORT)?;
+        let said = format!("{} {}", out.trim(), err.trim());
+        ensure!(!status.success(), "the primary takes updates all the same: {said}");
+        ensure!(said.contains("opcode: UPDATE; status:"), "the primary did not answer: {said}");
+        Ok(())
+    }
+
+    /// From now on the primary gives the zone to nobody at this place, until [`Dns::as_written`] or the primary's death;
+    /// returns when it does.
+    pub fn refuse_transfers(&self, to: Place) -> Result<()> {
+        let address = to.address().to_string();
+        let name = format!("kept-from-{to}");
+        let rule = |item: &str| format!("acl[{name}]{item}");
+        let acl = zone_item("acl");
+        self.change(
+            PRIMARY,
+            &[
+                &["conf-set", &rule("")],
+                &["conf-set", &rule(".address"), &address],
+                &["conf-set", &rule(".key"), TRANSFER_KEY],
+                &["conf-set", &rule(".action"), "transfer"],
+                &["conf-set", &rule(".deny"), "on"],
+                &["conf-unset", &acl],
+                &["conf-set", &acl, &name, "update", "transfer"],
+            ],
+        )?;
+        let secret = fs::read_to_string(self.run.root().join(TRANSFER_FILE))?;
+        let key = format!("hmac-sha256:{TRANSFER_KEY}:{}", secret.trim());
+        let primary = format!("@{}", PRIMARY.address());
+        let mut ask = within(self.run, to, "kdig")?;
+        ask.args([&primary, "+time=2", "+retry=0", ZONE, "AXFR", "-y", &key]);
+        let (_, out, err) = outcome(ask, None, SHORT)?;
+        ensure!(!out.contains("SOA"), "{to} gets the zone all the same: {}", out.trim());
+        ensure!(err.contains("TSIG") || out.contains("AXFR"), "no answer: {}", err.trim());
+        Ok(())
+    }
+
+    /// What was changed in a server's memory counts no more: its configuration is that of its file.
+    pub fn as_written(&self, place: Place) -> Result<()> {
+        self.control(place, &["reload"])
+    }
+
+    /// One change of the running configuration, whole or not at all.
+    fn change(&self, place: Place, steps: &[&[&str]]) -> Result<()> {
+        self.control(place, &["conf-begin"])?;
+        let all = steps.iter().try_for_each(|step| self.control(place, step));
+        match all {
+            Ok(()) => self.control(place, &["conf-commit"]),
+            Err(e) => {
+                self.control(place, &["conf-abort"])?;
+                Err(e)
+            }
+        }
+    }
+
+    fn control(&self, place: Place, args: &[&str]) -> Result<()> {
+        let mut command = within(self.run, place, "knotc")?;
+        command.args(["-t", "3", "-s", "/run/knot/knot.sock"]).args(args);
+        finish(command, None, SHORT).map(drop)
     }
 
     /// Starts the server of a place.
@@ -149,6 +229,11 @@ zone:
         })
         .await
     }
+}
+
+/// An item of the zone's configuration.
+fn zone_item(name: &str) -> String {
+    format!("zone[{ZONE}].{name}")
 }
 
 fn random_secret() -> Result<String> {

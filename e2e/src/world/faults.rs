@@ -14,6 +14,7 @@ use super::parts::Group;
 use super::place::{ARBITER_CLIENT_PORT, ARBITER_PEER_PORT, POSTGRES_PORT, Place};
 use super::teardown;
 use crate::command::{run, run_with_input};
+use crate::process::Recorded;
 
 /// One end of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +148,8 @@ pub enum Scope {
     Whole,
     /// etcd, API server, controller manager, scheduler.
     ControlPlane,
+    /// The API server alone.
+    ApiServer,
     /// containerd, kubelet, kube-proxy and the cluster's DNS.
     Node,
     /// All pods.
@@ -164,13 +167,14 @@ impl Scope {
         let part = match self {
             Scope::Whole => return Ok(place.link()),
             Scope::ControlPlane => Group::ControlPlane.folder(),
+            Scope::ApiServer => "cp/apiserver",
             Scope::Node => Group::Node.folder(),
             Scope::Pods => "kubepods",
             Scope::Operator => Group::Operator.folder(),
             Scope::Arbiter => Group::Arbiter.folder(),
             Scope::Dns => Group::Dns.folder(),
         };
-        let needs_cluster = matches!(self, Scope::ControlPlane | Scope::Node | Scope::Pods | Scope::Operator);
+        let needs_cluster = !matches!(self, Scope::Whole | Scope::Arbiter | Scope::Dns);
         ensure!(place.is_site() || !needs_cluster, "{place} has no cluster");
         Ok(format!("{}/{part}", place.link()))
     }
@@ -234,6 +238,13 @@ impl World {
     /// Lets it go on.
     pub fn thaw(&self, place: Place, scope: Scope) -> Result<()> {
         Cgroups::detect()?.thaw(&scope.cgroup(place)?)
+    }
+
+    /// Every process of a part of a place.
+    pub fn processes_in(&self, place: Place, scope: Scope) -> Result<Vec<Recorded>> {
+        let numbers = Cgroups::detect()?.processes(&scope.cgroup(place)?)?;
+        // What ends while it is looked at is left out.
+        Ok(numbers.into_iter().filter_map(|number| Recorded::of(number).ok()).collect())
     }
 
     /// True while this scope itself is frozen.

@@ -19,6 +19,7 @@
 //! A world that was brought [`up`](World::up) belongs to its process: it is taken down when it is dropped, and by a
 //! process of its own when the owner dies in any other way.
 
+mod api_limits;
 pub mod arbiter;
 mod bring_up;
 pub mod cgroup;
@@ -38,8 +39,10 @@ pub mod pki;
 pub mod place;
 mod pods;
 mod release;
+mod replaced_member;
 mod restore;
 pub mod run_folder;
+mod slow_disk;
 mod status;
 pub mod teardown;
 
@@ -56,6 +59,7 @@ pub use operator::{HTTP_PORT, OPERATOR, OperatorOptions, Operators, Profile};
 pub use place::Place;
 pub use pods::{Pod, Process};
 pub use release::{OPERATOR_PODS, RELEASE, SYSTEM};
+pub use slow_disk::SlowDisk;
 pub use status::Status;
 
 use crate::image;
@@ -297,13 +301,17 @@ impl World {
 
     /// A command that runs inside all of a place's namespaces.
     pub fn within(&self, place: Place, program: &str) -> Result<Command> {
-        let state = self.run.load()?.context("the sandbox is gone")?;
-        let init = state.places.get(&place).filter(|init| init.alive());
-        let init = init.with_context(|| format!("{place} has no power"))?;
-        let mut command = Command::new("nsenter");
-        command.args(["-t", &init.pid.to_string(), "-m", "-n", "-p", "-u", "-i", "--", program]);
-        Ok(command)
+        within(&self.run, place, program)
     }
+}
+
+fn within(run: &RunFolder, place: Place, program: &str) -> Result<Command> {
+    let state = run.load()?.context("the sandbox is gone")?;
+    let init = state.places.get(&place).filter(|init| init.alive());
+    let init = init.with_context(|| format!("{place} has no power"))?;
+    let mut command = Command::new("nsenter");
+    command.args(["-t", &init.pid.to_string(), "-m", "-n", "-p", "-u", "-i", "--", program]);
+    Ok(command)
 }
 
 impl Drop for World {

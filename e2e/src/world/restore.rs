@@ -31,7 +31,7 @@ impl World {
         for place in Place::ALL {
             if !powered.contains(&place) {
                 self.boot(place).await?;
-            } else if !self.runs(place, "arbiter")? {
+            } else if !self.runs(place, "arbiter")? && !self.left_arbiter(place)? {
                 self.restart_arbiter_member(place)?;
                 self.arbiter().ready(place.alone()).await?;
             }
@@ -40,10 +40,15 @@ impl World {
                 self.dns().ready(place).await?;
             }
         }
+        for place in Place::ALL {
+            self.join_arbiter(place).await?;
+        }
+        self.dns().as_written(super::dns::PRIMARY)?;
         for site in Place::SITES {
             if !self.runs(site, "apiserver")? {
                 self.restart_api_server(site).await?;
             }
+            self.accept_operator(site)?;
             if !self.runs(site, "kubelet")? {
                 self.boot_node(site).await?;
             }

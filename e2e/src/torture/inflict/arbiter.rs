@@ -55,3 +55,9 @@ pub(super) async fn member_frozen(on: &Ground<'_, '_>, at: Place, lasts: Duratio
     sleep(lasts).await;
     on.world().thaw(at, Scope::Arbiter)
 }
+
+pub(super) async fn member_replaced(on: &Ground<'_, '_>, at: Place, lasts: Duration) -> Result<()> {
+    on.world().leave_arbiter(at)?;
+    sleep(lasts).await;
+    on.world().join_arbiter(at).await
+}

@@ -75,7 +75,7 @@ pub(super) async fn disk_full(on: &Ground<'_, '_>, at: Place, lasts: Duration) -
 }
 
 /// A superuser's session.
-async fn session(on: &Ground<'_, '_>, at: Place) -> Result<Client> {
+pub(super) async fn session(on: &Ground<'_, '_>, at: Place) -> Result<Client> {
     let database = on.shop().superuser(at)?;
     let (client, connection) = timeout(ANSWER, database.config.connect(NoTls))
         .await
@@ -87,7 +87,7 @@ async fn session(on: &Ground<'_, '_>, at: Place) -> Result<Client> {
     Ok(client)
 }
 
-async fn run(on: &Ground<'_, '_>, at: Place, sql: &str) -> Result<()> {
+pub(super) async fn run(on: &Ground<'_, '_>, at: Place, sql: &str) -> Result<()> {
     let client = session(on, at).await?;
     timeout(ANSWER, client.batch_execute(sql)).await.with_context(|| format!("no answer to {sql}"))??;
     Ok(())

@@ -1,11 +1,18 @@
 //! What each fault does: its beginning, its time, its end. One function each, by what it hits.
 
 mod arbiter;
+mod copy;
 mod database;
+mod disks;
+mod late;
 mod lines;
 mod memory;
+mod passwords;
 mod people;
 mod places;
+
+pub(super) use copy::made_anew;
+pub(super) use passwords::as_at_first;
 
 use std::time::Duration;
 
@@ -30,6 +37,19 @@ pub async fn inflict(fault: Fault, on: &Ground<'_, '_>, lasts: Duration) -> Resu
         Fault::PodDeleted(at) => database::pod_deleted(on, place(at)?),
         Fault::OutOfMemory(at) => memory::out_of_memory(on, place(at)?, lasts).await,
         Fault::DiskFull(at) => database::disk_full(on, place(at)?, lasts).await,
+        Fault::DiskSlow(at) => disks::database_slow(on, place(at)?, lasts).await,
+        Fault::MemberSlow(at) => disks::member_slow(on, place(at)?, lasts).await,
+        Fault::MemberReplaced(at) => arbiter::member_replaced(on, place(at)?, lasts).await,
+        Fault::ApiSlow(at) => late::api_slow(on, place(at)?, lasts).await,
+        Fault::ApiRefuses(at) => places::api_refuses(on, place(at)?, lasts).await,
+        Fault::DnsSlow(at) => late::dns_slow(on, place(at)?, lasts).await,
+        Fault::UpdatesRefused => places::updates_refused(on, lasts).await,
+        Fault::NoTransfer(at) => places::no_transfer(on, place(at)?, lasts).await,
+        Fault::LogRemoved => copy::log_removed(on, lasts).await,
+        Fault::TimingEdited(at) => people::timing_edited(on, place(at)?, lasts).await,
+        Fault::SuspendedAt(at) => people::suspended_at(on, place(at)?, lasts).await,
+        Fault::PasswordRotated => passwords::rotated(on, &passwords::OPERATOR, lasts).await,
+        Fault::ReplicationPasswordRotated => passwords::rotated(on, &passwords::REPLICATION, lasts).await,
         Fault::ReplayPaused => database::replay_paused(on, lasts).await,
         Fault::StandbyPromoted => database::standby_promoted(on).await,
         Fault::SlotDropped => database::slot_dropped(on).await,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::shop::{MoveText, NAMESPACE, POLICY, PolicyText, Shop};
 use crate::torture::ground::Ground;
@@ -13,6 +13,8 @@ use crate::world::Place;
 const REASON: &str = "somebody wants it now";
 /// How long a Hold lasts if its Resume is not heard.
 const HELD: Duration = Duration::from_mins(1);
+/// How often somebody edits again what was put back.
+const AGAIN: Duration = Duration::from_millis(700);
 
 pub(super) async fn switchovers(on: &Ground<'_, '_>, number: usize) -> Result<()> {
     let (from, epoch) = on.read_status().await?;
@@ -61,4 +63,31 @@ pub(super) async fn suspended(on: &Ground<'_, '_>, lasts: Duration) -> Result<()
     on.commit(|shop| shop.commit_policy("suspended", &text))?;
     sleep(lasts).await;
     on.commit(|shop| shop.commit_policy("not any more", &on.scene.policy)).map(drop)
+}
+
+/// Timing that no policy here has.
+pub(super) async fn timing_edited(on: &Ground<'_, '_>, at: Place, lasts: Duration) -> Result<()> {
+    let spec = "{\"failover\":{\"serveReads\":{\"after\":\"47s\"},\"promote\":{\"after\":\"7m\"}}}";
+    edited(on, at, spec, lasts).await
+}
+
+pub(super) async fn suspended_at(on: &Ground<'_, '_>, at: Place, lasts: Duration) -> Result<()> {
+    edited(on, at, "{\"suspend\":true}", lasts).await
+}
+
+/// Nobody takes it back but Bascule itself: in the end both sites must have what git says.
+async fn edited(on: &Ground<'_, '_>, at: Place, spec: &str, lasts: Duration) -> Result<()> {
+    let patch = format!("{{\"spec\":{spec}}}");
+    let args = ["patch", "fop", "-n", NAMESPACE, POLICY, "--type=merge", "-p", &patch];
+    let args = [&args[..], &["--request-timeout=3s", "-o", "jsonpath={.metadata.generation}"]].concat();
+    let end = Instant::now() + lasts;
+    let (mut edits, mut generations) = (0_u32, Vec::new());
+    while edits == 0 || Instant::now() < end {
+        generations.push(on.world().kubectl(at, &args)?);
+        edits += 1;
+        sleep(AGAIN).await;
+    }
+    generations.dedup();
+    on.scene.note(&format!("edited {edits} times, {} times after it was put back", generations.len() - 1));
+    Ok(())
 }

@@ -6,6 +6,7 @@ use anyhow::Result;
 use tokio::time::sleep;
 
 use crate::torture::ground::Ground;
+use crate::world::dns::PRIMARY;
 use crate::world::{OperatorOptions, Place, Scope};
 
 async fn frozen(on: &Ground<'_, '_>, at: Place, scope: Scope, lasts: Duration) -> Result<()> {
@@ -64,6 +65,27 @@ pub(super) async fn api_killed(on: &Ground<'_, '_>, at: Place, lasts: Duration) 
 
 pub(super) async fn api_frozen(on: &Ground<'_, '_>, at: Place, lasts: Duration) -> Result<()> {
     frozen(on, at, Scope::ControlPlane, lasts).await
+}
+
+pub(super) async fn api_refuses(on: &Ground<'_, '_>, at: Place, lasts: Duration) -> Result<()> {
+    let refused = on.world().refuse_operator(at).await;
+    sleep(lasts).await;
+    on.world().accept_operator(at)?;
+    refused
+}
+
+pub(super) async fn updates_refused(on: &Ground<'_, '_>, lasts: Duration) -> Result<()> {
+    let refused = on.world().dns().refuse_updates();
+    sleep(lasts).await;
+    on.world().dns().as_written(PRIMARY)?;
+    refused
+}
+
+pub(super) async fn no_transfer(on: &Ground<'_, '_>, at: Place, lasts: Duration) -> Result<()> {
+    let refused = on.world().dns().refuse_transfers(at);
+    sleep(lasts).await;
+    on.world().dns().as_written(PRIMARY)?;
+    refused
 }
 
 pub(super) async fn git_gone(on: &Ground<'_, '_>, lasts: Duration) -> Result<()> {
