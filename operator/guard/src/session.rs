@@ -178,6 +178,14 @@ impl Session {
         self.changes(Effect::RunCheckpoint, within, self.client.batch_execute("CHECKPOINT")).await
     }
 
+    /// Those of these slots that are not there.
+    pub(crate) async fn missing_slots(&self, slots: &[String]) -> Result<Vec<String>, SessionError> {
+        let sql = "SELECT slot FROM unnest($1::text[]) AS slot WHERE NOT EXISTS \
+            (SELECT FROM pg_replication_slots WHERE slot_name = slot)";
+        let rows = self.timed(STATEMENT, self.client.query(sql, &[&slots])).await?;
+        Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
+    }
+
     /// Makes the slots that are not there, and says what bounds their retention.
     pub(crate) async fn make_slots(&self, slots: &[String]) -> Result<(), SessionError> {
         let sql = "SELECT pg_create_physical_replication_slot($1, true) WHERE NOT EXISTS \

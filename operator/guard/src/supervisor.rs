@@ -114,6 +114,7 @@ struct State {
     was_primary: bool,
     step_began: Option<Boottime>,
     stray: Stray,
+    slots_due: Option<Boottime>,
     doing: Doing,
     exit: bool,
 }
@@ -149,6 +150,7 @@ impl Supervisor {
             }
             self.say_why(now);
             self.look_for_stray(now);
+            self.keep_slots(now);
             let wait = clock::now().until(self.rules.wakes(clock::now())).unwrap_or_default();
             event = match tokio::time::timeout(wait, self.heard.recv()).await {
                 Ok(Some(heard)) => self.hears(heard),

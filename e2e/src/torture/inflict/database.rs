@@ -106,18 +106,18 @@ pub(super) async fn standby_promoted(on: &Ground<'_, '_>) -> Result<()> {
 }
 
 pub(super) async fn slot_dropped(on: &Ground<'_, '_>) -> Result<()> {
-    // The walsender must have let go of it, and its replica comes back at once.
-    let drop = "do $$ declare s record; left int := 15; begin
+    // The walsender must have let go of it, and its replica comes back a tenth of a second later.
+    let drop = "do $$ declare s record; tries int := 30; begin
   for s in select slot_name from pg_replication_slots loop
     loop
       perform pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = s.slot_name;
+      perform pg_sleep(0.01);
       begin
         perform pg_drop_replication_slot(s.slot_name);
         exit;
       exception when object_in_use then
-        left := left - 1;
-        if left = 0 then raise; end if;
-        perform pg_sleep(0.1);
+        tries := tries - 1;
+        if tries = 0 then raise; end if;
       end;
     end loop;
   end loop; end $$";

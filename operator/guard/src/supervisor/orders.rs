@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bascule_boundary::{self as boundary, Underway};
 use bascule_core::guard::action::Action;
-use bascule_core::guard::wire::{Ask, Cluster, ClusterState, Disk, FromGuard, ServerState, Upstream};
+use bascule_core::guard::wire::{Ask, Cluster, ClusterState, Disk, FromGuard, Role, ServerState, Upstream};
 use bascule_core::time::Boottime;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -28,6 +28,8 @@ const CHECKPOINT: Duration = Duration::from_mins(10);
 const AFTER_START: Duration = Duration::from_secs(1);
 /// The longest wait before the first checkpoint is tried again.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Between two looks whether the slot of a standby that is not connected is there.
+const SLOTS: Duration = Duration::from_secs(5);
 /// Slots that the guard makes begin with this, and are dropped by it on a standby.
 const SLOT_PREFIX: &str = "bascule_";
 
@@ -282,6 +284,43 @@ impl Supervisor {
             let strayed = matches!(found, Ok(Standing::Diverged { .. }));
             tracing::info!(?found, "the standby does not stream");
             let _ = hear.send(Heard::Stray { upstream, strayed }).await;
+        });
+    }
+
+    /// Makes the slot of a standby again that somebody has dropped: a replica without it is refused for ever. It is looked
+    /// for while that standby is not connected.
+    pub(super) fn keep_slots(&mut self, now: Boottime) {
+        let wanted = match (self.rules.role(), self.rules.server()) {
+            (Some(Role::Serve { open: true, slots }), ServerState::Primary { open: true }) => {
+                slots.as_slice()
+            }
+            _ => &[],
+        };
+        let connected = self.state.seen.as_ref().map(|seen| &seen.replicas);
+        let away = |slot: &&String| !connected.is_some_and(|replicas| replicas.contains_key(*slot));
+        let wanted: Vec<String> = wanted.iter().filter(away).cloned().collect();
+        if wanted.is_empty() {
+            self.state.slots_due = None;
+            return;
+        }
+        if now < *self.state.slots_due.get_or_insert(now + SLOTS) {
+            return;
+        }
+        self.state.slots_due = Some(now + SLOTS);
+        let server = self.server.clone();
+        tokio::spawn(async move {
+            let Ok(session) = server.session().await else { return };
+            let made = match session.missing_slots(&wanted).await {
+                Ok(missing) if missing.is_empty() => return,
+                Ok(missing) => {
+                    tracing::warn!(?missing, "slots of standbys are gone: they are made again");
+                    session.make_slots(&missing).await
+                }
+                Err(e) => Err(e),
+            };
+            if let Err(e) = made {
+                tracing::warn!(error = %StepError::from(e).in_full(), "making the standbys' slots again");
+            }
         });
     }
 

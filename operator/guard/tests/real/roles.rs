@@ -56,6 +56,30 @@ async fn a_guard_never_starts_a_server_without_a_role() {
     }
 }
 
+/// Whether the standby's slot comes to be there, within ten seconds.
+async fn has_slot(node: &Node) -> bool {
+    let slots = "SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'bascule_other'";
+    for _ in 0..200 {
+        if node.sql(slots).await == ["1"] {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    false
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_somebody_drops_is_made_again_while_its_standby_is_away() {
+    let world = World::new().await;
+    let mut a = world.node("a", true);
+    a.start();
+    a.serve(2, 1);
+    a.until("an open primary", serves).await;
+    assert!(has_slot(&a).await, "it is made at opening");
+    a.sql("SELECT pg_drop_replication_slot('bascule_other')").await;
+    assert!(has_slot(&a).await, "and again");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_primary_starts_closed_and_opens_by_command_after_its_marker_is_written() {
     let world = World::new().await;
@@ -72,16 +96,7 @@ async fn a_primary_starts_closed_and_opens_by_command_after_its_marker_is_writte
     let open = a.until("an open primary", serves).await;
     assert_eq!(open.opened_epoch, Some(7));
     a.sql("CREATE TABLE t(id int)").await;
-    let slots = "SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'bascule_other'";
-    let mut made = false;
-    for _ in 0..200 {
-        made = a.sql(slots).await == ["1"];
-        if made {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert!(made, "the slots are made at opening");
+    assert!(has_slot(&a).await, "the slots are made at opening");
 }
 
 #[tokio::test(flavor = "multi_thread")]
