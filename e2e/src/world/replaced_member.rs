@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
@@ -9,6 +10,10 @@ use serde::Deserialize;
 use super::place::{ARBITER_PEER_PORT, Place};
 use super::run_folder::RunFolder;
 use super::{World, control};
+use crate::waiting::until;
+
+/// How long the arbiter may take to let a member go.
+const LETS_GO: Duration = Duration::from_secs(10);
 
 /// How a place's member came to be one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,13 +77,20 @@ impl World {
     }
 
     /// Removes the arbiter's member of a place and empties its disk, until [`World::join_arbiter`].
-    pub fn leave_arbiter(&self, place: Place) -> Result<()> {
+    pub async fn leave_arbiter(&self, place: Place) -> Result<()> {
         let before = Membership::of(self.run(), place)?;
         ensure!(before != Membership::Left, "the member of {place} is removed already");
         let member = self.member(place)?.with_context(|| format!("{place} has no member"))?;
         Membership::Left.note(self.run(), place)?;
         let id = format!("{:x}", member.id);
-        self.ctl_of_others(place, &["member", "remove", &id])?;
+        // Refused while any of them has been connected for less than five seconds.
+        until(&format!("the arbiter to let the member of {place} go"), LETS_GO, || async {
+            match self.ctl_of_others(place, &["member", "remove", &id]) {
+                Err(e) if self.member(place)?.is_some() => Err(e),
+                _ => Ok(()),
+            }
+        })
+        .await?;
         ensure!(self.member(place)?.is_none(), "the member of {place} is still there");
         self.stop_member(place)?;
         self.empty_member(place)

@@ -57,7 +57,7 @@ pub(super) async fn member_frozen(on: &Ground<'_, '_>, at: Place, lasts: Duratio
 }
 
 pub(super) async fn member_replaced(on: &Ground<'_, '_>, at: Place, lasts: Duration) -> Result<()> {
-    on.world().leave_arbiter(at)?;
+    on.world().leave_arbiter(at).await?;
     sleep(lasts).await;
     on.world().join_arbiter(at).await
 }

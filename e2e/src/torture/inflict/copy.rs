@@ -2,19 +2,22 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use tokio::time::timeout;
 
 use super::database::session;
-use crate::shop::{DATABASE_POD, NAMESPACE};
+use crate::shop::{DATABASE_POD, NAMESPACE, View};
 use crate::torture::ground::Ground;
 use crate::waiting::until;
 use crate::world::{Cut, Place};
 
 /// How long the active server may take to notice that its replica is gone, and to remove what is not needed.
 const GONE: Duration = Duration::from_secs(20);
-/// How long Bascule may take to say what a person has to do.
+/// How long Bascule may take to say so.
 const SAID: Duration = Duration::from_secs(40);
+/// How long a standby that can follow may take until it does, and how long it must then go on.
+const FOLLOWS: Duration = Duration::from_secs(12);
+const STAYS: Duration = Duration::from_secs(1);
 /// How long a copy may take.
 const COPIED: Duration = Duration::from_mins(1);
 /// How long a statement may take.
@@ -23,6 +26,7 @@ const ANSWER: Duration = Duration::from_secs(3);
 /// The segment that the replicas need next.
 const NEEDED: &str =
     "select pg_walfile_name(restart_lsn) from pg_replication_slots where restart_lsn is not null";
+const STREAMING: &str = "select pid::text from pg_stat_replication where state = 'streaming'";
 const CONNECTED: &str = "select count(*)::text from pg_stat_replication";
 /// Segments are removed by checkpoints, and only whole ones.
 const REMOVE: [&str; 4] = [
@@ -66,6 +70,20 @@ async fn remove(on: &Ground<'_, '_>, at: Place) -> Result<String> {
     Ok(needed)
 }
 
+/// Whether a replica streams, and stays.
+async fn streams(on: &Ground<'_, '_>, active: Place) -> Result<bool> {
+    let stays = until(&format!("a replica of {active} to stream"), FOLLOWS, || async {
+        for _ in 0..2 {
+            let pid = ask(on, active, STREAMING).await?;
+            tokio::time::sleep(STAYS).await;
+            ensure!(pid.is_some() && pid == ask(on, active, STREAMING).await?, "none does");
+        }
+        Ok(())
+    })
+    .await;
+    Ok(stays.is_ok())
+}
+
 /// The first column of the first row.
 async fn ask(on: &Ground<'_, '_>, at: Place, sql: &str) -> Result<Option<String>> {
     let client = session(on, at).await?;
@@ -78,31 +96,26 @@ async fn ask(on: &Ground<'_, '_>, at: Place, sql: &str) -> Result<Option<String>
     }))
 }
 
-/// Once every other fault is over: where the standby still lacks its log, Bascule must have said what to do, and a person
-/// does it.
+/// Once every other fault is over: where the standby still lacks its log, both sites must say that it does not follow,
+/// and a person makes its copy anew.
 pub(in crate::torture) async fn made_anew(on: &Ground<'_, '_>) -> Result<()> {
     let (active, _) = on.read_status().await?;
     let standby = active.other_site().context("a site")?;
-    let said = until(&format!("{standby} to stream, or to say what to do"), SAID, || async {
-        let view = on.shop().view(standby).await?;
-        if view.condition("ReplicationHealthy") == "True" {
-            return Ok(None);
-        }
-        let told = view.condition_message("ReplicationHealthy").to_owned();
-        ensure!(
-            told.contains("pgdata") || told.contains("anew"),
-            "{}: ReplicationHealthy: {told}",
-            view.message()
-        );
-        Ok(Some(told))
-    })
-    .await;
-    match said {
-        Ok(None) => return Ok(()),
-        Ok(Some(told)) => on.scene.note(&format!("{standby} says: {told}")),
-        Err(e) => {
-            bail!("L5: {standby} can never follow again, and does not say what a person has to do: {e:#}")
-        }
+    if streams(on, active).await? {
+        on.scene.note(&format!("{standby} follows all the same"));
+        return Ok(());
+    }
+    for site in Place::SITES {
+        let what = format!("L5: {site} to say that {standby} does not follow");
+        let unprotected = |view: &View| {
+            for kind in ["ReplicationHealthy", "FailoverPossible"] {
+                let told = view.condition_message(kind);
+                ensure!(view.condition(kind) == "False", "{kind} is {:?}: {told}", view.condition(kind));
+            }
+            Ok(())
+        };
+        let view = on.shop().view_when(site, &what, SAID, unprotected).await?;
+        on.scene.note(&format!("{site} says: {}", view.condition_message("ReplicationHealthy")));
     }
     let volume = on.shop().volume(standby);
     let (data, kept) = (volume.join("pgdata"), volume.join("pgdata.kept"));
