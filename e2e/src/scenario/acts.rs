@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
+use tokio_postgres::NoTls;
 
 use super::Scene;
 use crate::client::Stamp;
@@ -15,6 +16,9 @@ use crate::shop::{DATABASE_POD, MoveText, NAMESPACE, PolicyText, WEB};
 use crate::waiting::until;
 use crate::world::place::POSTGRES_PORT;
 use crate::world::{Cut, OperatorOptions, Place, Scope};
+
+/// How long a server may take to answer a person.
+const ANSWER: Duration = Duration::from_secs(5);
 
 impl Scene<'_> {
     /// Power loss.
@@ -116,6 +120,21 @@ impl Scene<'_> {
     pub async fn kill_server(&self, site: Place) -> Result<()> {
         self.note(&format!("the server of {site} is killed"));
         self.shop.kill_server(site).await
+    }
+
+    /// Somebody promotes the server of a site by hand.
+    pub async fn promote_by_hand(&self, site: Place) -> Result<()> {
+        self.note(&format!("somebody promotes the server of {site} by hand"));
+        let database = self.shop.superuser(site)?;
+        let promote = async {
+            let (client, connection) = database.config.connect(NoTls).await?;
+            let driver = tokio::spawn(connection);
+            client.batch_execute("select pg_promote(false)").await?;
+            driver.abort();
+            Ok::<(), tokio_postgres::Error>(())
+        };
+        tokio::time::timeout(ANSWER, promote).await.context("no answer in time")??;
+        Ok(())
     }
 
     /// The database's pod is deleted, as a rollout or a drained node would; returns when another has its place, with

@@ -14,6 +14,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         PolicyText::at_once;
         a_killed_server_is_offered_and_the_standby_takes_it,
         a_pod_deleted_by_a_rollout_is_no_failover,
+        two_primaries_that_the_operators_find_at_their_start_are_one_again_and_the_writer_stays,
     ];
     all.extend(scenarios![
         cooled_down;
@@ -112,5 +113,21 @@ async fn a_dead_node_is_waited_for_when_more_than_is_allowed_may_be_lost(s: &mut
     ensure!(s.serial().await? == serial, "the role was given up in vain");
     s.boot_node(s.active).await?;
     s.writes_return().await?;
+    s.nothing_moved(epoch).await
+}
+
+async fn two_primaries_that_the_operators_find_at_their_start_are_one_again_and_the_writer_stays(
+    s: &mut Scene<'_>,
+) -> Result<()> {
+    let epoch = s.epoch().await?;
+    for site in [s.standby, s.active] {
+        s.kill_operator(site)?;
+    }
+    s.promote_by_hand(s.standby).await?;
+    s.writes_go_on_for(A_WHILE).await?;
+    for site in [s.standby, s.active] {
+        s.start_operator(site)?;
+    }
+    s.shop.steady(s.active, Duration::from_mins(1)).await?;
     s.nothing_moved(epoch).await
 }
