@@ -435,6 +435,14 @@ impl Brain {
                 let news = self.troubles.went_well(Call::List, now);
                 self.take_news(news, None);
                 self.could_not_read(listed.unreadable);
+                // An emptied arbiter lists nothing, and its watch tells of nothing that is gone.
+                for (key, state) in &mut self.policies {
+                    if state.claim.view().is_some() && !listed.records.contains_key(key) {
+                        state.claim.outdated(now);
+                        state.want_read(now);
+                        self.dirty.insert(key.clone());
+                    }
+                }
                 for (key, revision) in listed.records {
                     let state = self.state(&key);
                     if state.claim.view().is_none_or(|v| v.revision != revision) {

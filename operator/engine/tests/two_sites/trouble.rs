@@ -244,3 +244,14 @@ fn what_another_process_of_this_site_has_said_is_not_left_standing() {
 fn what_this_site_had_said_before_and_was_written_late_is_not_left_standing() {
     assert_eq!(said_over(|facts| facts.number -= 1), 1);
 }
+
+#[test]
+fn a_record_that_is_not_listed_any_more_is_read_again() {
+    let mut w = quiet();
+    w.record = None;
+    let broken = ArbiterChange::Broken { reason: "the arbiter was emptied".to_owned() };
+    w.later(&site("lyon"), 1, Event::Changed(broken));
+    let from = w.log.len();
+    w.run(200);
+    assert_eq!(orders(&w, from, "read record"), 1);
+}

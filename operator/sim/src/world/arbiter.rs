@@ -248,6 +248,8 @@ pub struct Watch {
     pub member: usize,
     /// Which of its watches.
     pub number: u64,
+    /// When what it was told last arrives: a watch tells everything in order.
+    pub arrives: Moment,
 }
 
 /// A question on its way.

@@ -134,8 +134,12 @@ impl World {
         let travel = self.net.travel(from, to, Traffic::Arbiter).filter(|_| follows);
         match travel {
             Some(travel) => {
-                let wait = travel + Duration::from_micros(300);
-                self.later(wait, Happening::Hear(op, life, Input::Changed(number, change)));
+                let mut at = self.now + travel + Duration::from_micros(300);
+                if let Some(watch) = self.arbiter.watches.get_mut(&op).filter(|w| w.number == number) {
+                    at = at.max(watch.arrives);
+                    watch.arrives = at;
+                }
+                self.push(at, Happening::Hear(op, life, Input::Changed(number, change)));
             }
             None => self.watch_breaks(op),
         }

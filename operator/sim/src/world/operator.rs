@@ -801,7 +801,7 @@ impl World {
                 self.facts_listed(op);
                 let number = self.next_number();
                 let life = self.operators[op].life;
-                self.arbiter.watches.insert(op, Watch { life, member, number });
+                self.arbiter.watches.insert(op, Watch { life, member, number, arrives: self.now });
                 self.catch_up(op, number, listed.revision);
                 Event::Listed(Ok(*listed))
             }

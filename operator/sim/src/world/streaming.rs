@@ -155,11 +155,18 @@ impl World {
             && theirs.run.feeds()
             && !theirs.frozen;
         let end = theirs.dir.as_ref().map_or(0, |d| d.wal.end());
+        let timeline = |db: usize| self.databases[db].server.dir.as_ref().map(|d| d.wal.timeline);
+        // Its end was said while the line was down, and is heard once it is not.
+        let left = theirs.run.is_primary() && timeline(peer) != timeline(db);
         if self.databases[db].server.frozen {
             self.later(KEEPALIVE, Happening::Receiver(db, number));
             return;
         }
         let now = self.now;
+        if hears && left {
+            self.stream_ends(db);
+            return;
+        }
         if hears {
             let stream = &mut self.databases[db].server.stream;
             stream.heard = now;
