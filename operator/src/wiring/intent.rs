@@ -15,7 +15,7 @@ use bascule_engine::ports::Intent;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use super::objects::{Inner, Objects, SeenMove, SeenPolicy};
+use super::objects::{Inner, Objects, SeenMove, SeenPolicy, wants_the_same};
 use super::{move_status, unreadable};
 use crate::metrics::Metrics;
 
@@ -98,7 +98,7 @@ impl Followed {
                 false
             }
             Seen::Unreadable(bad) => {
-                unreadable_policy(&bad.key, bad.reason, told);
+                self.unreadable_policy(&bad.key, bad.reason, told);
                 false
             }
             Seen::Deleted(key) => {
@@ -125,11 +125,22 @@ impl Followed {
                     self.apply_policy(object, told);
                 }
                 for b in bad {
-                    unreadable_policy(&b.key, b.reason, told);
+                    self.unreadable_policy(&b.key, b.reason, told);
                 }
                 true
             }
         }
+    }
+
+    fn unreadable_policy(&self, key: &Key, reason: String, told: &mut Vec<Intent>) {
+        let Some(policy) = key_of(key) else {
+            tracing::warn!(%key, reason, "a FailoverPolicy cannot be read");
+            return;
+        };
+        if let Some(seen) = self.objects.lock().policies.get_mut(&policy) {
+            seen.invalid = Some(reason.clone());
+        }
+        told.push(Intent::Invalid { policy, reason });
     }
 
     fn policy_gone(&self, key: PolicyKey, told: &mut Vec<Intent>) {
@@ -150,6 +161,17 @@ impl Followed {
         let Ok(key) = PolicyKey::new(namespace, name) else { return };
         let mut known = self.objects.lock();
         let before = known.policies.remove(&key);
+        // The engine was told that one without a word of what is wrong with it.
+        let echo =
+            |b: &SeenPolicy| b.invalid.is_none() && wants_the_same(&b.object.metadata, &object.metadata);
+        if let Some(SeenPolicy { said, .. }) = before.as_ref().filter(|b| echo(b)) {
+            let said = said.clone();
+            if said.is_some() {
+                object.status = None;
+            }
+            known.policies.insert(key, SeenPolicy { object, invalid: None, said });
+            return;
+        }
         let said = match before {
             Some(before) if before.object.metadata.uid == object.metadata.uid => before.said,
             Some(before) => {
@@ -181,10 +203,12 @@ impl Followed {
         let (listed, keys) = match seen {
             Seen::Applied(object) => {
                 let place = place_of(&object);
+                let before = known.moves.get(&place).map(|seen| &seen.object.metadata);
+                let news = before.is_none_or(|before| !wants_the_same(before, &object.metadata));
                 let mut meant = known.policies_meant_at(&place);
                 self.insert_move(&mut known, *object);
                 meant.extend(known.policies_meant_at(&place));
-                (false, meant)
+                (false, if news { meant } else { BTreeSet::new() })
             }
             Seen::Unreadable(_) => (false, BTreeSet::new()),
             Seen::Deleted(key) => {
@@ -260,14 +284,6 @@ impl Followed {
             }
             seen.said = Some(status);
         }
-    }
-}
-
-fn unreadable_policy(key: &Key, reason: String, told: &mut Vec<Intent>) {
-    if let Some(policy) = key_of(key) {
-        told.push(Intent::Invalid { policy, reason });
-    } else {
-        tracing::warn!(%key, reason, "a FailoverPolicy cannot be read");
     }
 }
 

@@ -7,6 +7,7 @@ use bascule_core::moves::MoveHash;
 use bascule_core::name::PolicyKey;
 use bascule_crds::{FailoverPolicy, FailoverPolicyStatus, Move, MoveState, MoveStatus};
 use bascule_engine::intake::moves::{Command, Target};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 /// The objects, shared between those who watch them and those who write their status.
 #[derive(Debug, Default)]
@@ -64,6 +65,13 @@ impl SeenMove {
     }
 }
 
+/// Whether two versions of an object say the same of what is wanted: every status that is written comes back as a new
+/// version.
+pub fn wants_the_same(a: &ObjectMeta, b: &ObjectMeta) -> bool {
+    let of = |m: &ObjectMeta| (m.uid.clone(), m.generation);
+    of(a) == of(b) && a.generation.is_some() && a.labels == b.labels && a.annotations == b.annotations
+}
+
 impl Objects {
     /// Exclusive access; never held across an await.
     pub fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -115,6 +123,21 @@ impl Inner {
 mod tests {
     use super::*;
     use crate::wiring::samples::{key, policy, to_lyon};
+
+    #[test]
+    fn a_status_that_comes_back_wants_nothing_new_and_anything_else_does() {
+        let before = policy("shop", 2).metadata;
+        let same = ObjectMeta { resource_version: Some("8".to_owned()), ..before.clone() };
+        assert!(wants_the_same(&before, &same));
+        let unlabelled = ObjectMeta { labels: None, ..before.clone() };
+        let revision = [("revision".to_owned(), "abc".to_owned())].into();
+        let fetched = ObjectMeta { annotations: Some(revision), ..before.clone() };
+        let replaced = ObjectMeta { uid: Some("another".to_owned()), ..before.clone() };
+        let never = ObjectMeta { generation: None, ..before.clone() };
+        for other in [policy("shop", 3).metadata, unlabelled, fetched, replaced, never] {
+            assert!(!wants_the_same(&before, &other), "{other:?}");
+        }
+    }
 
     #[test]
     fn of_a_move_hear_the_policies_that_it_means_and_no_others() {
