@@ -295,6 +295,11 @@ impl Fault {
         }
     }
 
+    /// Whether it is no fault but what people ask for.
+    pub fn is_asked_for(self) -> bool {
+        matches!(self.family(), "people who move" | "people who hold")
+    }
+
     /// What it may do to the role.
     pub fn harm(self) -> Harm {
         match self {

@@ -1,5 +1,6 @@
 //! Plays one schedule on a stage: faults, their end, a steady pair, the verdict.
 
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use tokio::runtime::Handle;
 use tokio::time::sleep;
 
-use super::fault::Harm;
+use super::fault::{Fault, Harm};
 use super::ground::Ground;
 use super::inflict::{as_at_first, inflict, made_anew};
 use super::records::{Record, record, records_since};
@@ -68,7 +69,7 @@ async fn play_on(ground: &Ground<'_, '_>, schedule: &Schedule, played: &mut Play
     let (scene, world) = (ground.scene, ground.world());
     let before = record(world).context("before the first fault")?;
     scene.note(&format!("{} is active in epoch {}", before.active, before.epoch));
-    all_faults(ground, schedule);
+    let not_done = all_faults(ground, schedule);
     world.restore().await.context("the faults could not be taken back")?;
     scene.note("every fault is over, every part runs");
     let (rotated, log_removed) = {
@@ -87,7 +88,20 @@ async fn play_on(ground: &Ground<'_, '_>, schedule: &Schedule, played: &mut Play
         move_the_role: number(Harm::May) > 0 || number(Harm::NotAlone) > 1,
         pause: number(Harm::Never) < harms.len(),
     };
-    settle_and_judge(ground, &before, may, played).await.map(drop)
+    settle_and_judge(ground, &before, may, played).await?;
+    bit(schedule, not_done)
+}
+
+/// Another fault may have taken what a fault needed. Where there is none but what people ask for, one that was not done has
+/// proved nothing.
+fn bit(schedule: &Schedule, not_done: Vec<(Fault, anyhow::Error)>) -> Result<()> {
+    let by_nature = schedule.steps.iter().filter(|step| !step.fault.is_asked_for()).count();
+    match not_done.into_iter().next() {
+        Some((fault, why)) if by_nature <= 1 => {
+            Err(why.context(format!("the fault did not come about: {fault}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What was done to the world may do.
@@ -132,27 +146,33 @@ pub(crate) async fn settle_and_judge(
     Ok(holder)
 }
 
-/// Each fault in a thread of its own: what waits for a part that another fault has stopped holds up nobody.
-fn all_faults(ground: &Ground<'_, '_>, schedule: &Schedule) {
+/// Each fault in a thread of its own: what waits for a part that another fault has stopped holds up nobody. Answers what was
+/// not done, and why.
+fn all_faults(ground: &Ground<'_, '_>, schedule: &Schedule) -> Vec<(Fault, anyhow::Error)> {
+    let not_done = Mutex::new(Vec::new());
     let runtime = Handle::current();
     let begin = Instant::now();
     tokio::task::block_in_place(|| {
         thread::scope(|scope| {
             for step in &schedule.steps {
-                let runtime = runtime.clone();
+                let (runtime, not_done) = (runtime.clone(), &not_done);
                 scope.spawn(move || {
                     runtime.block_on(async {
                         sleep(step.at.saturating_sub(begin.elapsed())).await;
                         ground.scene.note(&step.fault.to_string());
                         match inflict(step.fault, ground, step.lasts).await {
                             Ok(()) => ground.scene.note(&format!("over: {}", step.fault)),
-                            Err(e) => ground.scene.note(&format!("not done: {}: {e:#}", step.fault)),
+                            Err(e) => {
+                                ground.scene.note(&format!("not done: {}: {e:#}", step.fault));
+                                not_done.lock().unwrap_or_else(PoisonError::into_inner).push((step.fault, e));
+                            }
                         }
                     });
                 });
             }
         });
     });
+    not_done.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Waits until both sites and the arbiter agree on a steady pair, every Move has come to an end, and it stays so for a
@@ -275,4 +295,25 @@ fn saved(scene: &Scene<'_>, found: &Found, records: &[Record]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_that_did_not_come_about_is_a_failure_unless_another_may_have_been_in_the_way() {
+        let not_done = || vec![(Fault::GitGone, anyhow::anyhow!("no server"))];
+        let judged = |lines: &str| {
+            let text = format!("a silent site is replaced at once\n{lines}");
+            bit(&text.parse().unwrap(), not_done())
+        };
+        let (gone, frozen) = ("at 1 s for 2 s: git is gone\n", "at 1 s for 2 s: git stands still\n");
+        let person = "at 1 s for 2 s: a person merges a Switchover\n";
+        for lines in [gone.to_owned(), format!("{gone}{person}")] {
+            let error = format!("{:#}", judged(&lines).unwrap_err());
+            assert_eq!(error, "the fault did not come about: git is gone: no server");
+        }
+        assert!(judged(&format!("{gone}{frozen}")).is_ok());
+    }
 }

@@ -11,7 +11,7 @@ use crate::command::{SHORT, finish};
 use crate::waiting::until;
 
 /// How long an API server may take until a new level is in force.
-const IN_FORCE: Duration = Duration::from_secs(10);
+const IN_FORCE: Duration = Duration::from_secs(30);
 /// Name of the level, and of what leads to it.
 const REFUSED: &str = "bascule-refused";
 
