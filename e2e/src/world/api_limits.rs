@@ -12,6 +12,8 @@ use crate::waiting::until;
 
 /// How long an API server may take until a new level is in force.
 const IN_FORCE: Duration = Duration::from_secs(30);
+/// How long until it is in force no more.
+const TAKEN_BACK: Duration = Duration::from_mins(2);
 /// Name of the level, and of what leads to it.
 const REFUSED: &str = "bascule-refused";
 
@@ -53,12 +55,18 @@ spec:
         .await
     }
 
-    /// It takes the operator's requests again. Nothing to take back is no error.
-    pub fn accept_operator(&self, site: Place) -> Result<()> {
+    /// It takes the operator's requests again; returns when it does. Nothing to take back is no error.
+    pub async fn accept_operator(&self, site: Place) -> Result<()> {
         let objects = format!("flowschemas/{REFUSED}");
         let level = format!("prioritylevelconfigurations/{REFUSED}");
         let args = ["delete", &objects, &level, "--ignore-not-found", "--request-timeout=5s"];
-        self.kubectl(site, &args).map(drop)
+        self.kubectl(site, &args)?;
+        until(&format!("the API server of {site} to take its operator's requests"), TAKEN_BACK, || async {
+            let code = self.operator_is_answered(site)?;
+            ensure!(code != "429" && code != "000", "it answers {code}");
+            Ok(())
+        })
+        .await
     }
 
     /// What the site's API server answers to one request of its operator's, as a number.

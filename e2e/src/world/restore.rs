@@ -48,7 +48,7 @@ impl World {
             if !self.runs(site, "apiserver")? {
                 self.restart_api_server(site).await?;
             }
-            self.accept_operator(site)?;
+            self.accept_operator(site).await?;
             if !self.runs(site, "kubelet")? {
                 self.boot_node(site).await?;
             }

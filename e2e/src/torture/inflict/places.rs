@@ -70,7 +70,7 @@ pub(super) async fn api_frozen(on: &Ground<'_, '_>, at: Place, lasts: Duration) 
 pub(super) async fn api_refuses(on: &Ground<'_, '_>, at: Place, lasts: Duration) -> Result<()> {
     let refused = on.world().refuse_operator(at).await;
     sleep(lasts).await;
-    on.world().accept_operator(at)?;
+    on.world().accept_operator(at).await?;
     refused
 }
 
