@@ -161,7 +161,7 @@ impl Followed {
         let Ok(key) = PolicyKey::new(namespace, name) else { return };
         let mut known = self.objects.lock();
         let before = known.policies.remove(&key);
-        // The engine was told that one without a word of what is wrong with it.
+        // An invalid one is told again whenever it comes: what was wrong with it may have lain in what is not compared.
         let echo =
             |b: &SeenPolicy| b.invalid.is_none() && wants_the_same(&b.object.metadata, &object.metadata);
         if let Some(SeenPolicy { said, .. }) = before.as_ref().filter(|b| echo(b)) {
