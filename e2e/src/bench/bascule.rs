@@ -9,7 +9,7 @@ use super::proxy::{self, Listed};
 use super::series::Act;
 use super::sql;
 use crate::client::Kind;
-use crate::shop::{INSTALL, MoveText, NAMESPACE, POLICY, PolicyText, Shop};
+use crate::shop::{INSTALL, MoveText, NAMESPACE, POLICY, PolicyText, Shop, View};
 use crate::torture::records::record;
 use crate::waiting::until;
 use crate::world::place::POSTGRES_PORT;
@@ -58,7 +58,10 @@ impl<'a> Bascule<'a> {
 
     /// Who is active, once the pair is steady.
     pub(super) async fn steady(&self) -> Result<(Place, Place)> {
-        let active = self.shop.view(Place::Paris).await?.active().context("there is no record")?;
+        // An operator that has just started knows of no record yet.
+        let known = |view: &View| view.active().map(drop).context("there is no record");
+        let view = self.shop.view_when(Place::Paris, "a record at paris", STEADY, known).await?;
+        let active = view.active().context("there is no record")?;
         self.shop.steady(active, STEADY).await?;
         Ok((active, active.other_site().context("a site")?))
     }

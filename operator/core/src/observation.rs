@@ -237,6 +237,14 @@ pub struct PodsAsked {
     pub unknown: u32,
 }
 
+impl PodsAsked {
+    /// Whether a pod has answered that its flag is not what it should be. Who did not answer may have seen it.
+    #[must_use]
+    pub fn say_otherwise(&self, read_only: bool) -> bool {
+        if read_only { self.read_only.saturating_add(self.unknown) < self.pods } else { self.read_only > 0 }
+    }
+}
+
 /// Replicas as observed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReplicasSeen {

@@ -339,6 +339,10 @@ const CALL: Duration = Duration::from_secs(5);
 /// What travels over connections.
 const CONNECTED: [Traffic; 3] = [Traffic::Arbiter, Traffic::Replication, Traffic::Git];
 
+/// How long a kubelet that nobody tells anything may take until its pods see a ConfigMap: its `syncFrequency` and the age of
+/// what it has cached, a minute each.
+const KUBELET: Duration = Duration::from_mins(2);
+
 /// How long a connection goes on carrying what is new when nothing comes back: until TCP waits for the first thing that
 /// was not acknowledged. Of a message each 250 ms, two arrived at a real one, the later 0.44 s after the cut.
 const UNACKNOWLEDGED: Duration = Duration::from_millis(500);
@@ -786,8 +790,9 @@ impl World {
                 self.each_app(s, |app| {
                     app.flag_delay = if on { None } else { Some(Duration::from_millis(30)) }
                 });
+                // Nobody tells them what they have missed: a kubelet looks by itself about once in a minute.
                 if !on {
-                    self.each_app(s, |app| app.seen = app.flag);
+                    self.later(KUBELET, Happening::PodsLook(s));
                 }
             }
             Fault::PodsNeverStart(s) => {
@@ -845,7 +850,7 @@ impl World {
         }
     }
 
-    fn each_app(&mut self, site: usize, set: impl Fn(&mut crate::world::cluster::App)) {
+    pub(crate) fn each_app(&mut self, site: usize, set: impl Fn(&mut crate::world::cluster::App)) {
         for app in self.sites[site].cluster.apps.values_mut() {
             set(app);
         }

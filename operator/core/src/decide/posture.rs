@@ -137,8 +137,11 @@ fn flags(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     }
     let wanted = if on { FlagValue::ReadOnly } else { FlagValue::ReadWrite };
     for (name, _) in policy.workloads.iter().filter(|(_, w)| w.read_only.is_some()) {
-        let seen = s.seen.workloads.get(name).and_then(|w| w.flag.value());
-        if seen.is_some_and(|v| *v != wanted) {
+        let Some(view) = s.seen.workloads.get(name) else { continue };
+        let differs = view.flag.value().is_some_and(|v| *v != wanted);
+        // Setting it also makes every kubelet look at it, and that part may have failed alone.
+        let unheard = view.effective.value().is_some_and(|pods| pods.say_otherwise(on));
+        if differs || unheard && view.flag.value().is_some() {
             plan.steps.push(Step::SetReadOnly { workload: name.clone(), on });
         }
     }

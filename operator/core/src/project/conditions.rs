@@ -179,12 +179,8 @@ fn flags(s: &Situation<'_>, policy: &Policy, record: &Record) -> Option<Conditio
                     "{name}: {} of {} pods are read-only, {} did not answer",
                     p.read_only, p.pods, p.unknown
                 );
-                // Who did not answer may have seen the flag; who answered otherwise has not.
-                let (status, reason) = if p.read_only.saturating_add(p.unknown) < p.pods {
-                    (Some(false), "PodsDiffer")
-                } else {
-                    (None, "PodsUnknown")
-                };
+                let (status, reason) =
+                    if p.say_otherwise(true) { (Some(false), "PodsDiffer") } else { (None, "PodsUnknown") };
                 return Some(one(kind, status, reason, message));
             }
             Some(Fact::Unknown { reason }) => {

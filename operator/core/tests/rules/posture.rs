@@ -7,7 +7,7 @@ use bascule_core::policy::Replicas;
 use bascule_core::record::Phase;
 use rstest::rstest;
 
-use crate::expect::{gate, goes_to, points_traffic};
+use crate::expect::{flag, gate, goes_to, points_traffic};
 use crate::world::given::{Given, Lease};
 use crate::world::record::{in_phase, steady};
 use crate::world::reports::primary;
@@ -186,6 +186,31 @@ fn who_has_not_seen_the_read_only_flag_is_told() {
     assert_eq!(found(seen), "web: 2 of 3 pods have seen it, 1 did not answer");
     assert_eq!(found(|g| g.seen.workloads.clear()), "web was not looked at yet");
     assert_eq!(found(|g| *g = g.clone().policy(|p| p.workloads.clear())), "no workload has a flag");
+}
+
+#[rstest]
+#[case::all_have_seen_it(FlagValue::ReadOnly, (3, 3, 0), None)]
+#[case::who_does_not_answer_may_have_seen_it(FlagValue::ReadOnly, (3, 2, 1), None)]
+#[case::one_has_not_seen_it(FlagValue::ReadOnly, (3, 2, 0), Some(true))]
+#[case::it_is_not_set(FlagValue::ReadWrite, (3, 0, 0), Some(true))]
+fn pods_that_have_not_seen_a_flag_are_told_again(
+    #[case] flag_is: FlagValue,
+    #[case] (pods, read_only, unknown): (u32, u32, u32),
+    #[case] told: Option<bool>,
+) {
+    let mut given = Given::at("paris").record(in_phase(Phase::Handover)).flag(flag_is);
+    given.seen.workloads.get_mut(&item("web")).unwrap().effective =
+        Fact::now(PodsAsked { pods, read_only, unknown });
+    assert_eq!(flag(&given.plan()), told);
+}
+
+#[test]
+fn pods_that_still_refuse_writes_are_told_again_where_the_flag_is_off() {
+    let mut given = Given::at("paris").record(steady()).flag(FlagValue::ReadWrite);
+    assert_eq!(flag(&given.plan()), None);
+    given.seen.workloads.get_mut(&item("web")).unwrap().effective =
+        Fact::now(PodsAsked { pods: 3, read_only: 1, unknown: 0 });
+    assert_eq!(flag(&given.plan()), Some(false));
 }
 
 #[test]

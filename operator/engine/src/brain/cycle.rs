@@ -12,13 +12,13 @@ use bascule_core::guard::wire::{Behind, Disk, slot_of};
 use bascule_core::mutant::forgets;
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
 use bascule_core::observation::{Fact, Kept, Marks, newer};
-use bascule_core::plan::{Answer, DatabaseRole, Gate, Plan};
+use bascule_core::plan::{Answer, DatabaseRole, Gate, Lane, Plan};
 use bascule_core::policy::Policy;
 use bascule_core::project::judge;
 use bascule_core::time::Boottime;
 use jiff::Timestamp;
 
-use super::event::Command;
+use super::event::{Command, Look};
 use super::policy::State;
 use super::told::Told;
 use super::trouble::Call;
@@ -99,9 +99,16 @@ impl Brain {
                 *due = None;
             }
         }
-        for lane in state.lanes.values_mut() {
-            if lane.not_before.is_some_and(|t| now >= t) {
-                lane.not_before = None;
+        for (lane, it) in &mut state.lanes {
+            if it.not_before.is_some_and(|t| now >= t) {
+                it.not_before = None;
+            }
+            if let (Lane::Flag(name), Some((_, until))) = (lane, it.flag_put)
+                && now >= until
+            {
+                // What pods said just after it was put says nothing about now.
+                (it.flag_put, it.unseen) = (None, true);
+                state.looks.now(&Look::Workload(name.clone()));
             }
         }
         state.refresh(now, stale_after);
@@ -214,7 +221,7 @@ impl Brain {
         let (epoch, serial) = state.epoch_serial();
         for step in &plan.steps {
             let lane = state.lanes.entry(step.lane()).or_default();
-            if lane.busy || lane.unseen || lane.not_before.is_some_and(|t| now < t) {
+            if !lane.takes(step, now) {
                 continue;
             }
             lane.busy = true;

@@ -33,6 +33,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// How soon a traffic target is pointed again when some server still answers something else.
 const POINT_AGAIN: Duration = Duration::from_secs(5);
 
+/// How long pods have to see a flag before their kubelets are made to look again.
+const PUT_AGAIN: Duration = Duration::from_secs(5);
+
 /// How soon people are shown the same state again, so that the ages in it are true, and so that they see who still
 /// lives to tell it.
 pub const SHOW_AGAIN: Duration = Duration::from_secs(30);
@@ -165,8 +168,21 @@ pub(super) struct LaneState {
     pub(super) busy: bool,
     pub(super) failures: u32,
     pub(super) not_before: Option<Boottime>,
+    /// Where a flag was put last, and until when the same is not done again: its pods have that long to see it.
+    pub(super) flag_put: Option<(bool, Boottime)>,
     /// What it changed has not been looked at since: what is known is older than the effect.
     pub(super) unseen: bool,
+}
+
+impl LaneState {
+    /// Whether `step` may begin now.
+    pub(super) fn takes(&self, step: &Step, now: Boottime) -> bool {
+        let put = match (step, self.flag_put) {
+            (Step::SetReadOnly { on, .. }, Some((last, until))) => *on == last && now < until,
+            _ => false,
+        };
+        !(self.busy || self.unseen || put || self.not_before.is_some_and(|t| now < t))
+    }
 }
 
 impl State {
@@ -211,7 +227,8 @@ impl State {
 
     /// When this policy wants to be decided again.
     pub(super) fn next_tick(&self) -> Option<Boottime> {
-        let lanes = self.lanes.values().filter(|l| !l.busy).filter_map(|l| l.not_before);
+        let lanes = self.lanes.values().filter(|l| !l.busy);
+        let lanes = lanes.flat_map(|l| [l.not_before, l.flag_put.map(|(_, until)| until)]).flatten();
         // Without a policy nothing is looked at: a look that is due stays due.
         let looks = self.policy.as_ref().and_then(|_| self.looks.next());
         [
@@ -332,6 +349,9 @@ impl State {
             *lane = LaneState { unseen: !matches!(step, Step::VerifyWrite { .. }), ..LaneState::default() };
             // A name server that died with its site differs for as long as it is dead: no reason to hurry.
             lane.not_before = matches!(step, Step::PointTraffic { .. }).then(|| now + POINT_AGAIN);
+            if let Step::SetReadOnly { on, .. } = step {
+                lane.flag_put = Some((*on, now + PUT_AGAIN));
+            }
             if let Step::VerifyWrite { database, epoch } = step {
                 self.seen.databases.entry(database.clone()).or_default().write_verified = Some(*epoch);
             }

@@ -7,7 +7,7 @@ use bascule_engine::brain::Event;
 use bascule_engine::ports::{ArbiterChange, NoUpstream};
 
 use crate::quiet::quiet;
-use crate::world::{Faults, World, policy, site};
+use crate::world::{Faults, World, policy, site, switchover};
 
 fn lyon(w: &mut World) -> &mut Faults {
     &mut w.places.get_mut(&site("lyon")).unwrap().faults
@@ -206,6 +206,23 @@ fn a_mark_whose_answer_was_lost_is_there_once_it_was_read() {
     lyon(&mut w).renew = None;
     w.run(10_000);
     assert_eq!(agrees(&w).as_deref(), Some("the arbiter answers with what was seen or more"));
+}
+
+#[test]
+fn pods_that_could_not_be_told_of_a_flag_are_told_as_soon_as_they_can_be() {
+    let mut w = World::new(&policy(After::Never));
+    w.until("paris opens", 10, |w| w.settled("paris", 1));
+    w.run(1_000);
+    let untold = Some("the flag is set, but pods may see it later: 429".to_owned());
+    w.places.get_mut(&site("paris")).unwrap().faults.untold = untold;
+    w.moves(&[switchover("to-lyon", "paris", "lyon", 1)]);
+    w.run(5_000);
+    assert!(w.places[&site("paris")].flag, "the flag itself is set");
+    assert_eq!(w.record.as_ref().unwrap().0.active, site("paris"), "users may still be writing");
+    w.places.get_mut(&site("paris")).unwrap().faults.untold = None;
+    w.until("lyon opens", 8, |w| w.settled("lyon", 2));
+    let told = w.log.iter().filter(|(_, at, order)| *at == site("paris") && *order == "perform").count();
+    assert!(told < 20, "{told} steps");
 }
 
 /// Others are written over what lyon has said; how often it says its own again in ten seconds.

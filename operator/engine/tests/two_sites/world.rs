@@ -145,6 +145,8 @@ pub struct Place {
     pub server: Server,
     pub alive: bool,
     pub flag: bool,
+    /// What the pods have seen of the flag.
+    pub heard: bool,
     pub replicas: u32,
     pub ready: Option<u32>,
     pub faults: Faults,
@@ -162,6 +164,8 @@ pub struct Faults {
     /// A mark is written, and nobody hears of it.
     pub raised: Option<String>,
     pub upstream: Option<NoUpstream>,
+    /// A flag is set, and no pod is told.
+    pub untold: Option<String>,
     pub unreadable: Vec<String>,
     /// The watch of the arbiter breaks as soon as it is opened.
     pub watch: bool,
@@ -201,6 +205,7 @@ impl World {
                 server,
                 alive: true,
                 flag: true,
+                heard: true,
                 replicas: if primary { 2 } else { 0 },
                 ready: None,
                 faults: Faults::default(),
@@ -415,15 +420,22 @@ impl World {
             }
             Command::Perform { policy, step, .. } => {
                 let place = self.places.get_mut(me).unwrap();
+                let mut outcome = Outcome::Done;
                 match &step {
-                    Step::SetReadOnly { on, .. } => place.flag = *on,
+                    Step::SetReadOnly { on, .. } => {
+                        place.flag = *on;
+                        match place.faults.untold.clone() {
+                            None => place.heard = *on,
+                            Some(reason) => outcome = Outcome::Unknown { reason },
+                        }
+                    }
                     Step::Scale { replicas, .. } => place.replicas = *replicas,
                     Step::PointTraffic { site, epoch, serial, .. } => {
                         self.traffic = (site.clone(), *epoch, *serial);
                     }
                     Step::VerifyWrite { .. } => {}
                 }
-                self.later(me, 5, Event::Done { policy: policy.key.clone(), step, outcome: Outcome::Done });
+                self.later(me, 5, Event::Done { policy: policy.key.clone(), step, outcome });
             }
             Command::Publish(shown) => {
                 let policy = shown.key.clone();
@@ -450,7 +462,7 @@ impl World {
             Look::Workload(_) => {
                 let asked = PodsAsked {
                     pods: place.replicas,
-                    read_only: if place.flag { place.replicas } else { 0 },
+                    read_only: if place.heard { place.replicas } else { 0 },
                     unknown: 0,
                 };
                 Found::Workload(Box::new(WorkloadView {

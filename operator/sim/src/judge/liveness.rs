@@ -46,7 +46,9 @@ impl World {
         for (site, it) in self.sites.iter().enumerate() {
             for ((p, app), found) in it.cluster.apps.iter().filter(|((p, _), _)| p == policy) {
                 let wanted = self.policies.iter().find(|x| x.key == *p).and_then(|x| x.workloads.get(app));
-                if found.flagged && (found.flag != (site != active) || found.seen != found.flag) {
+                if found.flagged
+                    && (found.flag != (site != active) || found.ready > 0 && found.seen != found.flag)
+                {
                     return no(format!("the read-only flag of {app} in {} is {}", it.name, found.flag));
                 }
                 let least =

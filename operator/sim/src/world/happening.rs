@@ -89,6 +89,8 @@ pub enum Happening {
     Work(usize, u32, Box<Work>),
     /// Pods see a flag.
     PodsSee(usize, PolicyKey, ItemName, bool),
+    /// The kubelets of a site look at every flag by themselves.
+    PodsLook(usize),
     /// Pods run.
     PodsRun(usize, PolicyKey, ItemName, u32),
     /// A zone's secondary has the primary's state.
@@ -206,10 +208,19 @@ impl World {
                     app.seen = flag;
                 }
             }
+            Happening::PodsLook(site) => self.each_app(site, |app| {
+                if app.flag_delay.is_some() {
+                    app.seen = app.flag;
+                }
+            }),
             Happening::PodsRun(site, policy, app, pods) => {
                 if let Some(app) = self.sites[site].cluster.apps.get_mut(&(policy, app))
                     && app.wanted == pods
                 {
+                    if app.ready == 0 {
+                        // A pod that starts mounts the flag as it is.
+                        app.seen = app.flag;
+                    }
                     app.ready = pods;
                 }
             }
