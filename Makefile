@@ -18,7 +18,7 @@ SERVERS = $(CACHE)/servers-$(shell cat e2e/servers/go.mod e2e/servers/go.sum | s
 HELM = $(CACHE)/helm-$(shell cat e2e/helm/go.mod e2e/helm/go.sum | sha256sum | cut -c1-12)/helm
 TEST_ENV = KUBEBUILDER_ASSETS="$(SERVERS)" BASCULE_ETCD="$(SERVERS)/etcd" BASCULE_HELM="$(HELM)"
 
-.PHONY: help demo sandbox binaries image test test-unit stories test-world test-client test-story e2e-nodes test-scenarios test-torture torture test-boundaries killable sim sim-all sim-explore mutants mutants-core sim-small bench-sim bench-scale fuzz fuzz-build fuzz-keep lint deny crds chart test-chart chart-golden bench bench-page prepare packages
+.PHONY: help demo sandbox binaries image test test-unit stories test-world test-client test-story e2e-nodes test-scenarios test-torture torture test-boundaries killable sim sim-all sim-explore mutants mutants-core sim-small bench-sim bench-scale fuzz fuzz-build fuzz-keep lint deny crds chart docs test-chart chart-golden bench bench-page prepare packages
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -191,6 +191,14 @@ crds: ## Write crds/generated/ from the Rust types
 
 chart: crds ## Write the generated parts of charts/bascule and docs/rbac.md
 	$(CARGO) run --locked -q -p bascule-charts --bin chartgen
+
+# What `make docs` runs.
+MDBOOK_VERSION := 0.5.4
+MDBOOK := $(CACHE)/mdbook
+
+docs: ## The book of docs/, in target/book (installs mdbook once)
+	@test -x $(MDBOOK)/bin/mdbook || CARGO_TARGET_DIR=$(MDBOOK)/build $(CARGO) install --locked --root $(MDBOOK) mdbook@$(MDBOOK_VERSION)
+	$(MDBOOK)/bin/mdbook build
 
 test-chart: ## What the real helm makes of the chart, and says of values that are wrong
 	$(TEST_ENV) $(CARGO) test --locked -p bascule-charts
