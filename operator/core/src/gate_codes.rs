@@ -397,6 +397,18 @@ mod tests {
     }
 
     #[test]
+    fn every_gate_is_on_its_page_with_what_to_do() {
+        let row = |code: &GateCode| format!("| `{}` | {:?} | {} |", code.pattern, code.kind, code.change);
+        let wanted: Vec<String> = ALL.iter().map(row).collect();
+        let page = include_str!("../../../docs/gates.md");
+        let found: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
+        for (found, wanted) in found.iter().zip(&wanted) {
+            assert_eq!(found, wanted, "docs/gates.md");
+        }
+        assert_eq!(found.len(), wanted.len(), "docs/gates.md has a row for each gate, in their order");
+    }
+
+    #[test]
     fn every_code_is_there_once_with_a_sentence() {
         for (n, code) in ALL.iter().enumerate() {
             let before = ALL[..n].iter().find(|c| fits(c.pattern, code.pattern));
