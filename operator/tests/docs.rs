@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
+use std::process::Command;
 
 /// Where a policy is judged: each CamelCase word in quotes is a condition's type or reason.
 const JUDGES: &str = "operator/core/src/project/conditions.rs";
@@ -237,4 +238,52 @@ fn every_link_leads_to_a_file_and_every_anchor_to_a_title() {
     }
     assert!(seen > 100, "links are read wrongly: {seen}");
     assert!(wrong.is_empty(), "these lead nowhere:\n{}", wrong.join("\n"));
+}
+
+/// What the program says to these words, in the folder of the repository.
+fn said(arguments: &str) -> String {
+    let program = env!("CARGO_BIN_EXE_bascule");
+    let out = Command::new(program).args(arguments.split_whitespace()).current_dir(root()).output().unwrap();
+    String::from_utf8(out.stdout).unwrap()
+}
+
+/// The lines that a section of a page shows as output: those that are set in by four spaces. What is left out, a whole
+/// line or the end of one, is an ellipsis.
+fn shown<'a>(page: &'a str, title: &str) -> Vec<&'a str> {
+    let section = page.split(&format!("\n## {title}")).nth(1).unwrap_or_else(|| panic!("no section {title}"));
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let lines = section.lines().filter_map(|line| line.strip_prefix("    ")).filter(|line| *line != "…");
+    lines.map(|line| line.trim_end_matches('…').trim_end()).collect()
+}
+
+/// Without its numbers, which change with everything that takes time, and without the columns that they move.
+fn without_numbers(text: &str) -> String {
+    let words =
+        text.split_whitespace().map(|word| word.replace(|c: char| c.is_ascii_digit() || c == '.', ""));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_quickstart_shows_what_the_program_says() {
+    let page = read(&root().join("docs/quickstart.md"));
+    for (title, commands) in [
+        ("1. ", "simulate examples/shop.yaml --fail site=paris@10s"),
+        ("2. ", "plan examples/move.yaml --against examples/shop.yaml --at 2026-11-26T12:00:00Z"),
+        ("3. ", "check examples/shop.yaml"),
+    ] {
+        let (said, shown) = (said(commands), shown(&page, title));
+        assert!(!shown.is_empty(), "{title}");
+        for line in shown {
+            let same = without_numbers(&said).contains(&without_numbers(line));
+            assert!(same, "bascule {commands} does not say {line:?}:\n{said}");
+        }
+    }
+}
+
+#[test]
+fn what_break_glass_says_of_a_standby_promoted_by_hand_can_be_played() {
+    let page = read(&root().join("docs/runbooks/break-glass.md"));
+    let command = page.lines().find_map(|line| line.trim().strip_prefix("bascule simulate ")).unwrap();
+    let said = said(&format!("simulate {command}"));
+    assert!(said.contains("(Failover): Refused: database/main/server: "), "{said}");
 }
