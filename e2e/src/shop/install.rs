@@ -76,6 +76,14 @@ impl Shop<'_> {
         })
         .await?;
         self.world().start_operator(site, &OperatorOptions::default())?;
+        self.install_application(site).await
+    }
+
+    /// The application's objects at a site, its namespace and the source of its policy with them: all that is there
+    /// beside Bascule itself.
+    pub async fn install_application(&self, site: Place) -> Result<()> {
+        let client = self.world().kube(site).await?;
+        apply(&client, &objects::namespace(NAMESPACE)).await?;
         let uid = Api::<Namespace>::all(client.clone()).get("kube-system").await?.metadata.uid;
         let uid = uid.context("kube-system has no UID")?;
         for object in objects::application(self, site, &uid)? {

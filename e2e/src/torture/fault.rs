@@ -160,6 +160,9 @@ pub enum Fault {
     Abort,
     /// The policy's object is deleted in one site's cluster; the site takes it from git again.
     PolicyDeleted(Spot),
+    /// The namespace of the application is deleted in one site's cluster, with all that is in it but the data. A person
+    /// installs it again.
+    NamespaceDeleted(Spot),
     /// The policy's file is deleted in git, and later committed again.
     PolicyRemoved,
     /// The policy is suspended, and later not.
@@ -207,6 +210,7 @@ impl Fault {
                 Self::ApiRefuses(at),
                 Self::NoTransfer(at),
                 Self::PolicyDeleted(at),
+                Self::NamespaceDeleted(at),
                 Self::TimingEdited(at),
                 Self::SuspendedAt(at),
             ]);
@@ -288,6 +292,7 @@ impl Fault {
             Self::Switchover | Self::TwoSwitchovers | Self::Failover => "people who move",
             Self::Held | Self::Abort => "people who hold",
             Self::PolicyDeleted(_)
+            | Self::NamespaceDeleted(_)
             | Self::PolicyRemoved
             | Self::Suspended
             | Self::TimingEdited(_)
@@ -325,6 +330,7 @@ impl Fault {
             | Self::BackendKilled(Standby)
             | Self::OutOfMemory(Standby)
             | Self::PodDeleted(Standby)
+            | Self::NamespaceDeleted(Standby)
             | Self::DiskFull(Standby)
             | Self::NoReplication
             | Self::ThinLine
@@ -426,6 +432,7 @@ impl fmt::Display for Fault {
             Self::Held => f.write_str("a person merges a Hold, and a Resume after it"),
             Self::Abort => f.write_str("a person merges an Abort"),
             Self::PolicyDeleted(at) => write!(f, "the policy's object of {at} is deleted"),
+            Self::NamespaceDeleted(at) => write!(f, "the application's namespace of {at} is deleted"),
             Self::PolicyRemoved => f.write_str("the policy is removed from git"),
             Self::Suspended => f.write_str("the policy is suspended"),
         }

@@ -54,6 +54,8 @@ pub struct Told {
     pub rotated: bool,
     /// Whether log was removed that the standby needs.
     pub log_removed: bool,
+    /// Where the application's namespace was deleted.
+    pub no_namespace: Vec<Place>,
 }
 
 impl<'s, 'a> Ground<'s, 'a> {

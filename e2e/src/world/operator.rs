@@ -16,6 +16,11 @@ use crate::init::Ended;
 /// Name of the part and of its log.
 pub const OPERATOR: &str = "operator";
 
+/// The same of one that was installed under another site's name.
+const TWIN: &str = "operator-twin";
+/// How far its ports are from those of the site's own.
+const TWIN_PORTS: u16 = 100;
+
 /// How long an operator may take to end.
 const END: Duration = Duration::from_secs(20);
 
@@ -146,6 +151,30 @@ impl World {
             .args(options.args.iter().cloned())
             .envs(options.env.iter().cloned().chain(boundaries))
             .start(self.run(), site)
+    }
+
+    /// Somebody installs another operator in the cluster of `at` with all values of `name`, its credentials for the arbiter
+    /// with them. Answers how it ended, with the last of what it said.
+    pub fn installed_twice(&self, name: Place, at: Place) -> Result<(Ended, String)> {
+        let binary = &self.binaries().context("this world was made without the bascule binary")?.bascule;
+        let folder = self.run().place(at).join(TWIN);
+        let here = [
+            format!("--kubeconfig={}", self.kubeconfig_of(at, "bascule").display()),
+            format!("--guard-listen={}:{}", at.address(), GUARD_PORT + TWIN_PORTS),
+            format!("--http-listen={}:{}", at.address(), HTTP_PORT + TWIN_PORTS),
+            format!("--journal={}", folder.join("journal").display()),
+            format!("--git-cache={}", folder.join("git").display()),
+        ];
+        let mut line = command_line(self, name, &OperatorOptions::default());
+        for argument in here {
+            let option = argument.split_once('=').map_or("", |(option, _)| option).to_owned();
+            line.retain(|a| a.split_once('=').is_none_or(|(o, _)| o != option));
+            line.push(argument);
+        }
+        Part::new(Group::Operator, TWIN, binary).args(line).start(self.run(), at)?;
+        let ended = control::await_end(self.run(), at, TWIN, END)?;
+        let said = fs::read_to_string(self.run().log(at, TWIN)).context("the log of the second operator")?;
+        Ok((ended, said.lines().last().unwrap_or_default().to_owned()))
     }
 
     /// Kills the site's operator as a crash would; returns when it is gone.

@@ -89,11 +89,15 @@ pub fn following(report: &Report) -> Option<Following> {
         }
     }
     let positions = report.positions.as_ref()?;
+    let broken = |what: String| {
+        let why = report.log_gone.iter().map(|why| format!(": {why}")).collect::<String>();
+        Some(Following::Broken(what + &why))
+    };
     let Some(upstream) = &positions.upstream else {
-        return Some(Following::Broken("it receives nothing from its primary".to_owned()));
+        return broken("it receives nothing from its primary".to_owned());
     };
     if !upstream.streams() {
-        return Some(Following::Broken(format!("its receiver is {}", upstream.status)));
+        return broken(format!("its receiver is {}", upstream.status));
     }
     if report.sends_its_own(upstream) {
         // Its source is itself a standby: what the next primary writes is not known here yet.
@@ -115,6 +119,9 @@ pub const fn magnitude(lag: u64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guard::wire::{HighWater, Positions, UpstreamView};
+    use crate::position::Lsn;
+    use crate::time::Millis;
 
     #[test]
     fn small_lags_are_alike_and_larger_ones_differ_by_doublings() {
@@ -122,11 +129,7 @@ mod tests {
         assert_eq!([65_536, 131_071, 131_072, u64::MAX].map(magnitude), [1, 1, 2, 48]);
     }
 
-    #[test]
-    fn a_message_is_as_old_as_it_was_at_the_reading_and_what_the_reading_has_aged() {
-        use crate::guard::wire::{HighWater, Positions, UpstreamView};
-        use crate::position::Lsn;
-        use crate::time::Millis;
+    fn streams() -> Report {
         let upstream = UpstreamView {
             status: "streaming".to_owned(),
             timeline: None,
@@ -141,7 +144,7 @@ mod tests {
             upstream: Some(upstream),
             age: Millis(30),
         };
-        let report = Report {
+        Report {
             serial: 1,
             locked: None,
             boot: "b1".to_owned(),
@@ -159,9 +162,36 @@ mod tests {
             sigterm: false,
             fallback: false,
             unlimited: false,
+            log_gone: None,
             notes: vec![],
-        };
+        }
+    }
+
+    #[test]
+    fn a_message_is_as_old_as_it_was_at_the_reading_and_what_the_reading_has_aged() {
         let age = Some(Duration::from_millis(150));
-        assert_eq!(following(&report), Some(Following::Streaming { lag: Some(400), age }));
+        assert_eq!(following(&streams()), Some(Following::Streaming { lag: Some(400), age }));
+    }
+
+    #[test]
+    fn that_a_replicas_log_is_gone_is_said_unless_it_streams_all_the_same() {
+        let mut report = streams();
+        report.log_gone = Some("make it anew".to_owned());
+        assert!(matches!(following(&report), Some(Following::Streaming { .. })));
+        for (receiver, words) in [
+            (None, "it receives nothing from its primary: make it anew"),
+            (Some("starting"), "its receiver is starting: make it anew"),
+        ] {
+            let status = |status: &str| UpstreamView {
+                status: status.to_owned(),
+                timeline: None,
+                reported_end: None,
+                message_age: None,
+            };
+            if let Some(positions) = &mut report.positions {
+                positions.upstream = receiver.map(status);
+            }
+            assert_eq!(following(&report), Some(Following::Broken(words.to_owned())));
+        }
     }
 }

@@ -69,6 +69,28 @@ pub(crate) enum Standing {
     },
 }
 
+/// From where on a slot keeps log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    /// From here on.
+    From(Lsn),
+    /// It is there and keeps none: PostgreSQL has invalidated it (`max_slot_wal_keep_size`).
+    Nothing,
+    /// There is no such slot, or the answer is none.
+    Unknown,
+}
+
+/// Reads psql's answer to `READ_REPLICATION_SLOT`: `slot_type|restart_lsn|restart_tli`, all of them empty without such a
+/// slot (PostgreSQL's "Streaming Replication Protocol").
+fn kept_from(answer: &str) -> Kept {
+    let mut words = answer.trim().split('|');
+    match (words.next(), words.next()) {
+        (Some("physical"), Some("")) => Kept::Nothing,
+        (Some("physical"), Some(lsn)) => lsn.parse().map_or(Kept::Unknown, Kept::From),
+        _ => Kept::Unknown,
+    }
+}
+
 impl From<StepError> for CannotFollow {
     fn from(e: StepError) -> Self {
         Self::Later(e.in_full())
@@ -171,6 +193,26 @@ impl Rejoin<'_> {
                     Ok(Standing::Diverged { fork: found, by_number: same_by_number(&ours, &theirs) })
                 }
             }
+        }
+    }
+
+    /// Why this copy, whose log ends at `has`, can never stream from the upstream again; `None`: it can, or nobody knows.
+    ///
+    /// What the upstream's slot does not keep may be there all the same: this says nothing about a copy that streams.
+    pub(crate) async fn log_gone(&self, has: Lsn) -> Option<String> {
+        let replication = self.conninfo(&[("replication", "true")]).ok()?;
+        let slot = &self.upstream.slot;
+        let answer = self.ask(&replication, &format!("READ_REPLICATION_SLOT \"{slot}\"")).await.ok()?;
+        let data = self.server.data.display();
+        let mend = format!(
+            "this copy must be made anew: in its pod, mv {data} {data}.kept, then delete the pod; its guard clones the primary"
+        );
+        match kept_from(&answer) {
+            Kept::From(begin) if begin > has => Some(format!(
+                "its primary's slot {slot} keeps log from {begin} on, and this copy has it up to {has}; {mend}"
+            )),
+            Kept::Nothing => Some(format!("its primary's slot {slot} keeps no log any more; {mend}")),
+            Kept::From(_) | Kept::Unknown => None,
         }
     }
 
@@ -599,6 +641,15 @@ fn copy_wal(wal: &Path, root: &Path, from: Lsn, to: Lsn) -> io::Result<PathBuf> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slot_that_keeps_nothing_is_told_from_one_that_is_not_there() {
+        // As PostgreSQL 15 answers for a slot that it keeps, one that it has invalidated, and none.
+        assert_eq!(kept_from("physical|0/5000028|1\n"), Kept::From("0/5000028".parse().unwrap()));
+        assert_eq!(kept_from("physical||\n"), Kept::Nothing);
+        assert_eq!(kept_from("||\n"), Kept::Unknown);
+        assert_eq!(kept_from(""), Kept::Unknown);
+    }
 
     #[test]
     fn commits_are_counted_and_the_end_is_the_last_records() {

@@ -61,7 +61,12 @@ pub(crate) enum Heard {
     /// The arbiter answered, or not.
     Record { number: u64, view: Option<RecordView> },
     /// A standby that does not stream was looked at: its history has left the upstream's, or not.
-    Stray { upstream: Upstream, strayed: bool },
+    Stray {
+        upstream: Upstream,
+        strayed: bool,
+        /// Why it can never stream again; `None`: it may, or nobody knows.
+        log_gone: Option<String>,
+    },
     /// The lease was renewed, or not.
     Lease { number: u64, done: bool },
     /// A signal to end.
@@ -115,6 +120,8 @@ struct State {
     step_began: Option<Boottime>,
     stray: Stray,
     slots_due: Option<Boottime>,
+    /// Of which upstream the log is gone that this standby needs, and how that was seen.
+    log_gone: Option<(Upstream, String)>,
     doing: Doing,
     exit: bool,
 }
@@ -199,9 +206,14 @@ impl Supervisor {
                 tick(true)
             }
             Heard::Record { number, view } => Event::RecordRead { number, view },
-            Heard::Stray { upstream, strayed } => {
+            Heard::Stray { upstream, strayed, log_gone } => {
                 self.state.stray.looked();
-                if strayed && self.rules.following() == Some(&upstream) {
+                let follows = self.rules.following() == Some(&upstream);
+                if let Some(why) = &log_gone {
+                    tracing::warn!(%why, "this standby can follow no more");
+                }
+                self.state.log_gone = log_gone.filter(|_| follows).map(|why| (upstream.clone(), why));
+                if strayed && follows {
                     tracing::warn!("the upstream's history has left this standby's: it joins again");
                     return Event::Strayed;
                 }
@@ -461,6 +473,7 @@ impl Supervisor {
             sigterm: self.rules.sigterm(),
             fallback: self.rules.fallback_in_use(),
             unlimited: self.rules.deadline() == Deadline::Never,
+            log_gone: self.state.log_gone.as_ref().map(|(_, why)| why.clone()),
             notes,
         }
     }

@@ -226,6 +226,7 @@ impl Guard {
             sigterm: false,
             fallback: false,
             unlimited: false,
+            log_gone: None,
             notes: Vec::new(),
         };
         self.says(&FromGuard::Ask(Box::new(Ask { nonce: self.nonce, fresh: true, report }))).await;

@@ -420,6 +420,7 @@ impl Server {
             sigterm: false,
             fallback: false,
             unlimited: false,
+            log_gone: None,
             notes: Vec::new(),
         }
     }

@@ -13,8 +13,8 @@ use crate::world::{Cut, Place};
 
 /// How long the active server may take to notice that its replica is gone, and to remove what is not needed.
 const GONE: Duration = Duration::from_secs(20);
-/// How long Bascule may take to say so.
-const SAID: Duration = Duration::from_secs(40);
+/// How long Bascule may take to say so: a standby that does not stream looks for the reason after 5, 10, 20, 40 s.
+const SAID: Duration = Duration::from_secs(75);
 /// How long a standby that can follow may take until it does, and how long it must then go on.
 const FOLLOWS: Duration = Duration::from_secs(12);
 const STAYS: Duration = Duration::from_secs(1);
@@ -112,6 +112,8 @@ pub(in crate::torture) async fn made_anew(on: &Ground<'_, '_>) -> Result<()> {
                 let told = view.condition_message(kind);
                 ensure!(view.condition(kind) == "False", "{kind} is {:?}: {told}", view.condition(kind));
             }
+            let told = view.condition_message("ReplicationHealthy");
+            ensure!(told.contains("must be made anew"), "what to do is not said: {told}");
             Ok(())
         };
         let view = on.shop().view_when(site, &what, SAID, unprotected).await?;

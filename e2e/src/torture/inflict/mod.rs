@@ -7,11 +7,13 @@ mod disks;
 mod late;
 mod lines;
 mod memory;
+mod namespace;
 mod passwords;
 mod people;
 mod places;
 
 pub(super) use copy::made_anew;
+pub(super) use namespace::installed_again;
 pub(super) use passwords::as_at_first;
 
 use std::time::Duration;
@@ -82,6 +84,7 @@ pub async fn inflict(fault: Fault, on: &Ground<'_, '_>, lasts: Duration) -> Resu
         Fault::Held => people::held(on, lasts).await,
         Fault::Abort => people::abort(on).await,
         Fault::PolicyDeleted(at) => people::policy_deleted(on, place(at)?),
+        Fault::NamespaceDeleted(at) => namespace::deleted(on, place(at)?, lasts).await,
         Fault::PolicyRemoved => people::policy_removed(on, lasts).await,
         Fault::Suspended => people::suspended(on, lasts).await,
     }

@@ -134,6 +134,7 @@ fn ask(nonce: u64, notes: Vec<String>) -> FromGuard {
         sigterm: false,
         fallback: false,
         unlimited: false,
+        log_gone: None,
         notes,
     };
     FromGuard::Ask(Box::new(Ask { nonce, fresh: true, report }))

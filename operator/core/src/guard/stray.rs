@@ -50,6 +50,11 @@ impl Stray {
         true
     }
 
+    /// It streams and goes on, or it follows nobody.
+    pub const fn is_settled(&self) -> bool {
+        self.quiet.is_none()
+    }
+
     /// The look is over.
     pub fn looked(&mut self) {
         self.looking = false;

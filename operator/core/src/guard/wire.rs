@@ -253,6 +253,10 @@ pub struct Report {
     /// The grant it holds has no deadline.
     #[serde(default)]
     pub unlimited: bool,
+    /// Why this standby cannot follow its primary any more, as far as the primary's slot says so: the log that it needs is
+    /// gone. With what a person has to do.
+    #[serde(default)]
+    pub log_gone: Option<String>,
     /// What else a person should know: settings that are missing, a role that cannot be followed yet.
     pub notes: Vec<String>,
 }

@@ -249,6 +249,7 @@ impl Database {
             sigterm: false,
             fallback: false,
             unlimited: false,
+            log_gone: None,
             notes: vec![],
         }
     }

@@ -38,6 +38,7 @@ fn report(serial: u64, state: ServerState, disk: Disk) -> Report {
         sigterm: false,
         fallback: false,
         unlimited: false,
+        log_gone: None,
         notes: vec![],
     }
 }

@@ -80,6 +80,7 @@ pub fn report(boot: &str, state: ServerState) -> Report {
         sigterm: false,
         fallback: false,
         unlimited: false,
+        log_gone: None,
         notes: vec![],
     }
 }

@@ -715,6 +715,7 @@ pub fn report(
         sigterm: false,
         fallback: false,
         unlimited: false,
+        log_gone: None,
         notes: vec![],
     }
 }

@@ -271,19 +271,30 @@ impl Supervisor {
     pub(super) fn look_for_stray(&mut self, now: Boottime) {
         let upstream = self.rules.following().filter(|_| self.server.running().is_some()).cloned();
         let streams = self.state.seen.as_ref().is_some_and(Seen::streams);
-        if !self.state.stray.is_due(upstream.is_some(), streams, now) {
+        let due = self.state.stray.is_due(upstream.is_some(), streams, now);
+        let another = self.state.log_gone.as_ref().is_some_and(|(of, _)| Some(of) != upstream.as_ref());
+        if self.state.stray.is_settled() || another {
+            self.state.log_gone = None;
+        }
+        if !due {
             return;
         }
         let (Some(upstream), Disk::Cluster(cluster)) = (upstream, self.read_disk()) else {
             return self.state.stray.looked();
         };
         let (server, hear) = (self.server.clone(), self.hear.clone());
+        let has = self.state.seen.as_ref().map(|seen| &seen.reading.positions);
+        let has = has.and_then(|positions| positions.receive.max(positions.replay));
         tokio::spawn(async move {
             let rejoin = Rejoin { server: &server, upstream: &upstream, cluster: &cluster };
             let found = rejoin.standing().await;
             let strayed = matches!(found, Ok(Standing::Diverged { .. }));
             tracing::info!(?found, "the standby does not stream");
-            let _ = hear.send(Heard::Stray { upstream, strayed }).await;
+            let log_gone = match (&found, has) {
+                (Ok(Standing::Follows), Some(has)) => rejoin.log_gone(has).await,
+                _ => None,
+            };
+            let _ = hear.send(Heard::Stray { upstream, strayed, log_gone }).await;
         });
     }
 

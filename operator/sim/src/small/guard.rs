@@ -378,6 +378,7 @@ impl Guard {
             sigterm: false,
             fallback: false,
             unlimited: false,
+            log_gone: None,
             notes: vec![],
         }
     }

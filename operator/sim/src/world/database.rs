@@ -509,6 +509,7 @@ impl Database {
             sigterm: rules.sigterm(),
             fallback: rules.fallback_in_use(),
             unlimited: rules.deadline() == Deadline::Never,
+            log_gone: None,
             notes,
         }
     }
