@@ -40,6 +40,23 @@ struct GateLabels {
     gate: String,
 }
 
+/// Labels of a condition.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
+struct ConditionLabels {
+    namespace: String,
+    policy: String,
+    condition: String,
+    status: String,
+    reason: String,
+}
+
+/// Labels that are the same as long as the process lives.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct InfoLabels {
+    site: String,
+    version: &'static str,
+}
+
 /// Labels of what is known of one site.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
 struct SiteLabels {
@@ -108,6 +125,7 @@ pub struct Metrics {
     serial: Series<PolicyLabels>,
     active: Series<PolicyLabels>,
     blocked: Series<GateLabels>,
+    condition: Series<ConditionLabels>,
     lag: Series<SiteLabels>,
     write_pause: Series<PolicyLabels>,
     phases: Series<PhaseLabels>,
@@ -127,13 +145,17 @@ pub struct Now {
 }
 
 impl Metrics {
-    /// All metrics, at zero.
-    pub fn new() -> Self {
+    /// All metrics, at zero, of the operator of `site`.
+    pub fn new(site: &SiteName) -> Self {
         let mut registry = Registry::with_prefix("bascule");
         let r = &mut registry;
         let (lease_alive, engine_events, journal) = (Gauge::default(), Gauge::default(), Family::default());
         let (journal_lost, events_lost, source_ready) =
             (Gauge::default(), Gauge::default(), Family::default());
+        let info: Family<InfoLabels, Gauge> = Family::default();
+        let labels = InfoLabels { site: site.to_string(), version: env!("CARGO_PKG_VERSION") };
+        info.get_or_create(&labels).set(1);
+        r.register("operator_info", "1, with the site and the version of the operator", info);
         r.register("site_lease_alive", "Whether this site's lease has time left", Gauge::clone(&lease_alive));
         r.register(
             "engine_events",
@@ -170,6 +192,11 @@ impl Metrics {
                 r,
                 "policy_gate_blocked",
                 "1 for each gate that is not passed; all Moves together are one",
+            ),
+            condition: Series::registered(
+                r,
+                "policy_condition",
+                "1 for the status (True, False or Unknown) and the reason that a condition has",
             ),
             lag: Series::registered(
                 r,
@@ -242,6 +269,18 @@ impl Metrics {
         }
         self.blocked.set(key, blocked);
 
+        let conditions = shown.report.conditions.iter().map(|c| {
+            let PolicyLabels { namespace, policy } = labels();
+            let status = match c.status {
+                Some(true) => "True",
+                Some(false) => "False",
+                None => "Unknown",
+            };
+            let (condition, status, reason) = (c.kind.clone(), status.to_owned(), c.reason.clone());
+            (ConditionLabels { namespace, policy, condition, status, reason }, 1.0)
+        });
+        self.condition.set(key, conditions.collect());
+
         let lag = shown.report.sites.iter().filter_map(|row| {
             let PolicyLabels { namespace, policy } = labels();
             Some((SiteLabels { namespace, policy, site: row.name.to_string() }, row.lag.bytes? as f64))
@@ -275,6 +314,7 @@ impl Metrics {
             series.set(key, BTreeMap::new());
         }
         self.blocked.set(key, BTreeMap::new());
+        self.condition.set(key, BTreeMap::new());
         self.lag.set(key, BTreeMap::new());
         self.phases.set(key, BTreeMap::new());
     }
@@ -293,6 +333,8 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
+    use bascule_core::project::Condition;
+
     use super::*;
     use crate::wiring::samples::{gate, shown};
 
@@ -303,7 +345,8 @@ mod tests {
 
     #[test]
     fn a_gate_that_is_asked_no_more_has_no_series() {
-        let (metrics, site) = (Metrics::new(), "paris".try_into().unwrap());
+        let site = "paris".try_into().unwrap();
+        let metrics = Metrics::new(&site);
         let mut shown = shown();
         shown.report.gates = vec![gate("silence", false), gate("veto", true)];
         metrics.show(&site, &shown);
@@ -316,9 +359,35 @@ mod tests {
         assert!(found.len() == 1 && found[0].contains("veto") && found[0].ends_with(" 0.0"), "{found:?}");
     }
 
+    fn ready(status: Option<bool>, reason: &str) -> Condition {
+        let (reason, message) = (reason.to_owned(), "any".to_owned());
+        Condition { kind: "Ready".to_owned(), status, reason, message }
+    }
+
+    #[test]
+    fn a_condition_has_one_series_with_what_it_says_now() {
+        let site = "paris".try_into().unwrap();
+        let metrics = Metrics::new(&site);
+        let mut shown = shown();
+        shown.report.conditions = vec![ready(Some(true), "Steady")];
+        metrics.show(&site, &shown);
+        shown.report.conditions = vec![ready(Some(false), "ReadOnly")];
+        metrics.show(&site, &shown);
+        let found = lines(&metrics, "policy_condition");
+        assert_eq!(found.len(), 1, "{found:?}");
+        for part in ["condition=\"Ready\"", "status=\"False\"", "reason=\"ReadOnly\""] {
+            assert!(found[0].contains(part), "{found:?}");
+        }
+        metrics.forget(&shown.key);
+        assert_eq!(lines(&metrics, "policy_condition"), Vec::<String>::new());
+        let found = lines(&metrics, "operator_info");
+        assert!(found.len() == 1 && found[0].contains("site=\"paris\""), "{found:?}");
+    }
+
     #[test]
     fn the_name_of_a_move_is_no_label() {
-        let (metrics, site) = (Metrics::new(), "paris".try_into().unwrap());
+        let site = "paris".try_into().unwrap();
+        let metrics = Metrics::new(&site);
         let mut shown = shown();
         shown.report.gates = vec![gate("move/tuesday", true), gate("move/monday", false)];
         metrics.show(&site, &shown);
@@ -331,7 +400,8 @@ mod tests {
 
     #[test]
     fn what_is_unknown_and_what_is_gone_has_no_series() {
-        let (metrics, site) = (Metrics::new(), "paris".try_into().unwrap());
+        let site = "paris".try_into().unwrap();
+        let metrics = Metrics::new(&site);
         let mut shown = shown();
         metrics.show(&site, &shown);
         let found = lines(&metrics, "policy_replication_lag_bytes");
@@ -362,8 +432,11 @@ mod tests {
         let words = alerts.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         let asked: BTreeSet<&str> = words.filter(|w| w.starts_with("bascule_")).collect();
         assert!(asked.len() >= 7, "{asked:?}");
-        let (metrics, site) = (Metrics::new(), "paris".try_into().unwrap());
-        metrics.show(&site, &shown());
+        let site = "paris".try_into().unwrap();
+        let metrics = Metrics::new(&site);
+        let mut shown = shown();
+        shown.report.conditions = vec![ready(Some(true), "Steady")];
+        metrics.show(&site, &shown);
         metrics.source("shop", "main", true);
         let text = metrics.text(&Now::default()).unwrap();
         for name in asked {
@@ -377,14 +450,14 @@ mod tests {
     #[test]
     fn what_was_lost_is_told_when_it_is_asked_for() {
         let now = Now { events_lost: 3, journal_lost: 5, ..Now::default() };
-        let text = Metrics::new().text(&now).unwrap();
+        let text = Metrics::new(&"paris".try_into().unwrap()).text(&now).unwrap();
         assert!(text.contains("bascule_kubernetes_events_lost 3\n"), "{text}");
         assert!(text.contains("bascule_journal_lines_lost 5\n"), "{text}");
     }
 
     #[test]
     fn a_source_has_a_series_until_it_is_gone() {
-        let metrics = Metrics::new();
+        let metrics = Metrics::new(&"paris".try_into().unwrap());
         metrics.source("shop", "main", false);
         assert!(lines(&metrics, "source_ready")[0].ends_with(" 0"));
         metrics.source_gone("shop", "main");

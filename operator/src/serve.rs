@@ -204,7 +204,7 @@ mod tests {
         let shared = Shared {
             pulse,
             proxies: mpsc::channel(1).0,
-            metrics: Arc::new(Metrics::new()),
+            metrics: Arc::new(Metrics::new(&"paris".try_into().unwrap())),
             events_lost: Arc::default(),
             journal_lost: Arc::new(AtomicU64::new(2)),
         };

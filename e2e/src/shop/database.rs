@@ -38,12 +38,14 @@ pub(crate) const SETTINGS: [&str; 13] = [
     "log_min_messages=info",
 ];
 
-/// Makes the database from nothing: roles, the application's database and its table. Only ever run where it begins.
+/// Makes the database from nothing: roles, the application's database and its table. Only ever run where it begins, and only
+/// once: whoever empties its place later wants a copy of the other site's.
 fn init_script() -> String {
     format!(
         r#"set -eu
-test ! -s {DATA}/PG_VERSION || exit 0
 cd {MOUNT}
+test ! -s {DATA}/PG_VERSION || touch born
+test ! -e born || exit 0
 rm -rf new
 initdb -D new --no-sync -U postgres -E UTF8 --locale=C.UTF-8 --auth-local=peer --auth-host=scram-sha-256
 echo 'host all all all scram-sha-256' >> new/pg_hba.conf
@@ -55,6 +57,7 @@ $psql -d {APP} -f - < /init/table.sql
 pg_ctl -D new -w stop
 sync
 mv new {DATA}
+touch born
 "#
     )
 }

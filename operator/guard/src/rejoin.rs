@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bascule_boundary::Effect;
 use bascule_core::guard::lineage::{Fork, History, fork, same_by_number};
-use bascule_core::guard::wire::{Cluster, ClusterState, Diverged, Upstream};
+use bascule_core::guard::wire::{Cluster, ClusterState, Disk, Diverged, Upstream};
 use bascule_core::position::{Lsn, SystemId, Timeline};
 use serde::{Deserialize, Serialize};
 
@@ -320,15 +320,18 @@ impl Rejoin<'_> {
             let source = self.conninfo(&[("dbname", "postgres")])?;
             self.wait_for_checkpoint(&source).await?;
             if stage.is_none() {
+                self.end_cleanly().await?;
                 // A rewind that is cut short leaves the upstream's in their place.
                 self.keep_own_files()?;
             }
             store.write(REWINDING, &Stage::Begun).map_err(kept)?;
             if stage.is_none() || !self.is_rewound() {
+                self.restore_log()?;
                 self.run_rewind(&source).await?;
             }
             self.restore_own_files()?;
             store.write(REWINDING, &Stage::Rewound).map_err(kept)?;
+            self.forget_log();
         }
         self.server.standby_signal()?;
         store.remove(Effect::RemoveRewinding, REWINDING).map_err(kept)
@@ -341,8 +344,9 @@ impl Rejoin<'_> {
             && self.server.data.join("backup_label").exists()
     }
 
-    async fn run_rewind(&self, source: &str) -> Result<(), CannotFollow> {
-        // It would make the crash recovery that pg_rewind may need impossible.
+    /// Brings this copy to the clean end that `pg_rewind` needs.
+    async fn end_cleanly(&self) -> Result<(), CannotFollow> {
+        // It would make the crash recovery impossible.
         let signal = self.server.data.join("standby.signal");
         match effect::remove_file(Effect::RemoveStandbySignal, &signal) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
@@ -350,7 +354,10 @@ impl Rejoin<'_> {
             }
             _ => {}
         }
-        self.recover().await?;
+        self.recover().await
+    }
+
+    async fn run_rewind(&self, source: &str) -> Result<(), CannotFollow> {
         let mut command = self.server.tools.command("pg_rewind");
         command.arg("-D").arg(&self.server.data).arg(format!("--source-server={source}"));
         command.env("PATH", path_with(&self.server.tools.bin));
@@ -407,7 +414,13 @@ impl Rejoin<'_> {
         self.server.store.dir().join("own")
     }
 
-    /// Keeps the site's files beside the data. They have their place only when all of them are on the disk.
+    fn own_log(&self) -> PathBuf {
+        self.own_files().join("pg_wal")
+    }
+
+    /// Keeps the site's files beside the data. They have their place only when all of them are on the disk. With them the log
+    /// that `pg_rewind` reads to know what to rewind: it puts the upstream's in its place and removes the rest before it has
+    /// fetched everything (`PostgreSQL` up to 16), so that a second one would find nothing to read.
     fn keep_own_files(&self) -> Result<(), CannotFollow> {
         let own = self.own_files();
         let partial = own.with_extension("partial");
@@ -424,10 +437,65 @@ impl Rejoin<'_> {
                     crate::store::write_atomically(Effect::KeepOwnFile, &partial.join(name), &content)?;
                 }
             }
+            self.keep_log(&partial.join("pg_wal"))?;
             effect::rename(Effect::PlaceOwnFiles, &partial, &own)?;
             sync_dir(self.server.store.dir())
         };
         keep().map_err(|e| CannotFollow::Later(format!("keeping the site's files in {}: {e}", own.display())))
+    }
+
+    /// Keeps the log from the last checkpoint before the fork on, which may be any when there was one after it.
+    fn keep_log(&self, to: &Path) -> io::Result<()> {
+        let diverged = self.server.store.read::<Diverged>(DIVERGED).map_err(io::Error::other)?;
+        let wal = self.wal();
+        // As it was found: a recovery since then has ended with a checkpoint of its own.
+        let first =
+            diverged.filter(|d| self.cluster.checkpoint < d.fork).map_or(Lsn(0), |_| self.cluster.checkpoint);
+        let last = match crate::control::read(&self.server.data, false) {
+            Disk::Cluster(now) => now.checkpoint,
+            _ => Lsn(u64::MAX),
+        };
+        let copied = log_files(&wal, first, last).and_then(|names| {
+            effect::make_dir(Effect::KeepOwnFile, to)?;
+            copy_files(Effect::KeepOwnFile, &names, &wal, to)
+        });
+        match copied {
+            Err(e) if e.kind() == io::ErrorKind::StorageFull => {
+                tracing::warn!(
+                    "no room to keep the log over the rewind: should it be cut off, this copy must be made anew"
+                );
+                match effect::remove_dir_all(Effect::RemoveOwnFiles, to) {
+                    Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+                    _ => Ok(()),
+                }
+            }
+            other => other,
+        }
+    }
+
+    fn restore_log(&self) -> Result<(), CannotFollow> {
+        let kept = self.own_log();
+        let restore = || {
+            let names = match std::fs::read_dir(&kept) {
+                Ok(entries) => entries
+                    .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+                    .collect::<io::Result<Vec<_>>>()?,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(e) => return Err(e),
+            };
+            copy_files(Effect::RestoreOwnFile, &names, &kept, &self.wal())
+        };
+        restore().map_err(|e| CannotFollow::Later(format!("putting the log of {} back: {e}", kept.display())))
+    }
+
+    /// The log that was kept is needed no more. What cannot be removed takes room and does no other harm.
+    fn forget_log(&self) {
+        match effect::remove_dir_all(Effect::RemoveOwnFiles, &self.own_log()) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(log = %self.own_log().display(), error = %e, "the log of before the rewind stays");
+            }
+            _ => {}
+        }
     }
 
     fn restore_own_files(&self) -> Result<(), CannotFollow> {
@@ -599,6 +667,27 @@ fn is_segment(name: &str) -> bool {
 /// Copies the segments from `from` to `to` of every timeline, and the history files, into a new directory of `root`.
 /// It has its final name only when everything in it is on the disk.
 fn copy_wal(wal: &Path, root: &Path, from: Lsn, to: Lsn) -> io::Result<PathBuf> {
+    let names = log_files(wal, from, to)?;
+    effect::make_dirs(Effect::MakeDirectory, root)?;
+    let mut number = 1;
+    while root.join(number.to_string()).exists() {
+        number += 1;
+    }
+    let partial = root.join(format!("{number}.partial"));
+    if partial.exists() {
+        // Only this function writes there, and it was cut short: the originals are still where they were.
+        effect::remove_dir_all(Effect::CopyDiverged, &partial)?;
+    }
+    effect::make_dir(Effect::CopyDiverged, &partial)?;
+    copy_files(Effect::CopyDiverged, &names, wal, &partial)?;
+    let done = root.join(number.to_string());
+    effect::rename(Effect::PlaceDiverged, &partial, &done)?;
+    sync_dir(root)?;
+    Ok(done)
+}
+
+/// The history files of a `pg_wal`, and its segments from one place to another, of whatever timeline.
+fn log_files(wal: &Path, from: Lsn, to: Lsn) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     let mut segment_size = 0;
     for entry in std::fs::read_dir(wal)? {
@@ -611,31 +700,21 @@ fn copy_wal(wal: &Path, root: &Path, from: Lsn, to: Lsn) -> io::Result<PathBuf> 
     }
     let place = |lsn: Lsn| format!("{:08X}{:08X}", lsn.0 >> 32, (lsn.0 & 0xFFFF_FFFF) / segment_size.max(1));
     let (first, last) = (place(from), place(to));
-    let wanted = |name: &&String| {
+    names.retain(|name| {
         name.ends_with(".history")
             || (is_segment(name) && (first.as_str()..=last.as_str()).contains(&&name[8..]))
-    };
-    effect::make_dirs(Effect::MakeDirectory, root)?;
-    let mut number = 1;
-    while root.join(number.to_string()).exists() {
-        number += 1;
-    }
-    let partial = root.join(format!("{number}.partial"));
-    if partial.exists() {
-        // Only this function writes there, and it was cut short: the originals are still where they were.
-        effect::remove_dir_all(Effect::CopyDiverged, &partial)?;
-    }
-    effect::make_dir(Effect::CopyDiverged, &partial)?;
-    for name in names.iter().filter(wanted) {
-        let copy = partial.join(name);
-        effect::copy(Effect::CopyDiverged, &wal.join(name), &copy)?;
+    });
+    Ok(names)
+}
+
+/// Copies files from one directory into another, down to the disk.
+fn copy_files(effect: Effect, names: &[String], from: &Path, to: &Path) -> io::Result<()> {
+    for name in names {
+        let copy = to.join(name);
+        effect::copy(effect, &from.join(name), &copy)?;
         std::fs::File::open(&copy)?.sync_all()?;
     }
-    sync_dir(&partial)?;
-    let done = root.join(number.to_string());
-    effect::rename(Effect::PlaceDiverged, &partial, &done)?;
-    sync_dir(root)?;
-    Ok(done)
+    sync_dir(to)
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ impl Port {
         let shared = Shared {
             pulse,
             proxies: mpsc::channel(1).0,
-            metrics: Arc::new(Metrics::new()),
+            metrics: Arc::new(Metrics::new(&"paris".try_into().unwrap())),
             events_lost: Arc::default(),
             journal_lost: Arc::default(),
         };

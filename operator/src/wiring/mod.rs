@@ -101,7 +101,7 @@ pub async fn run(settings: Settings, change: impl FnOnce(Parts) -> Parts) -> any
     let timing = settings.installation.timing;
     let question = Timestamp::now().as_nanosecond().unsigned_abs() as u64;
     let arbiter = arbiter(&settings, &uid, question).await?;
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::new(Metrics::new(&settings.site));
     let (journal, journal_end) = FileJournal::open(
         settings.site.clone(),
         settings.args.journal.as_deref(),

@@ -243,18 +243,20 @@ async fn what_diverged_is_saved_once_however_often_the_rewind_has_to_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rewind_that_is_cut_off_is_tried_again_and_the_sites_own_files_survive_it() {
+async fn a_rewind_that_is_cut_off_is_tried_again_and_the_sites_own_files_and_log_survive_it() {
     let world = World::new().await;
     let bin = world.dir.path().join("bin");
     std::fs::create_dir(&bin).unwrap();
     for entry in std::fs::read_dir(BIN).unwrap().flatten() {
         std::os::unix::fs::symlink(entry.path(), bin.join(entry.file_name())).unwrap();
     }
-    // The first one is cut off after it has put the upstream's file in the place of the site's.
+    // The first one is cut off after it has put the upstream's file in the place of the site's, and removed what the upstream
+    // does not have: the log that tells a second one what is to be rewound is among it.
     let rewind = bin.join("pg_rewind");
     std::fs::remove_file(&rewind).unwrap();
     let script = format!(
         "#!/bin/sh\nif mkdir \"$2/../cut\" 2>/dev/null; then\n  echo '# of the upstream' > \"$2/pg_ident.conf\"\n  \
+         rm -f \"$2\"/pg_wal/0000*\n  \
          echo 'pg_rewind: error: could not fetch file: server closed the connection unexpectedly' >&2\n  exit 1\nfi\n\
          exec {BIN}/pg_rewind \"$@\"\n"
     );

@@ -60,10 +60,20 @@ impl Played {
 
 /// The policy does not even begin.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("the policy does not become steady within {within}, with nothing wrong: {why}")]
-pub struct NotSteady {
-    within: String,
-    why: String,
+pub enum NotSteady {
+    /// Nobody acts on it.
+    #[error(
+        "spec.suspend is true: nobody acts on this policy, whatever happens. To see what it would do, give it with spec.suspend: false"
+    )]
+    Suspended,
+    /// It waits for something even when nothing goes wrong.
+    #[error("the policy does not become steady within {within}, with nothing wrong: {why}")]
+    Waits {
+        /// For how long it was watched.
+        within: String,
+        /// For what.
+        why: String,
+    },
 }
 
 /// Why it ended, when somebody wanted to see no more.
@@ -95,6 +105,9 @@ pub const fn latency(profile: Profile) -> Duration {
 /// # Errors
 /// When the policy does not work even when nothing goes wrong.
 pub fn play(policy: &Policy, scenario: &Scenario, onlooker: &mut dyn Onlooker) -> Result<Played, NotSteady> {
+    if policy.suspend {
+        return Err(NotSteady::Suspended);
+    }
     let latency = latency(scenario.profile);
     let mut plan = Plan::of(vec![policy.clone()], scenario.seed);
     plan.profile = scenario.profile;
@@ -110,7 +123,7 @@ pub fn play(policy: &Policy, scenario: &Scenario, onlooker: &mut dyn Onlooker) -
     let within = Duration::from_mins(1) + scenario.profile.timing().l() * 4;
     let steady = world
         .settle(within)
-        .map_err(|u| NotSteady { within: bascule_core::time::human(within), why: u.0 })?;
+        .map_err(|u| NotSteady::Waits { within: bascule_core::time::human(within), why: u.0 })?;
     let began = world.now;
     world.remember();
     let mut player = Player {

@@ -37,7 +37,7 @@ impl Base {
         verdict
     }
 
-    /// The same end; or one of two others, which a restart may bring about by itself:
+    /// The same end; or one of three others, which a restart may bring about by itself:
     ///
     /// - Nothing has moved: the site that had the role has it in the same epoch, and the Move that was begun, if one was, says
     ///   that it was rolled back. The source of a switchover that had to re-claim its role gives the switchover up. What was to be
@@ -45,6 +45,8 @@ impl Base {
     ///   taker's restart took longer.
     /// - The target of a switchover has the role once, and its Move says that it became a failover: the source's operator
     ///   was away for `L` after it had handed over.
+    /// - Its source has the role again: the target's operator was away for `L` after it had taken, before its guard was granted
+    ///   anything that it could extend by itself.
     ///
     /// An arbiter that is restored later than the restart has lost what nobody had seen by then: the record is made anew with
     /// the site that began, and the Move is stale.
@@ -55,11 +57,13 @@ impl Base {
         let at_home = found.active == Some(self.flow.begins_at());
         let stays = at_home && found.epoch == from && (!planned || newest == Some(MoveEnd::RolledBack));
         let taken = planned && !at_home && found.epoch == once && newest == Some(MoveEnd::BecameFailover);
+        let taken_back =
+            planned && at_home && found.epoch == once + 1 && newest == Some(MoveEnd::BecameFailover);
         // Whoever dies as he says so says it a moment after everything else has settled.
         let unsaid = (found.active, found.epoch) == (quiet.active, quiet.epoch) && newest.is_none();
         let stale = at_home && newest == Some(MoveEnd::Stale);
         let lost = self.flow == Flow::ArbiterRestored && (stale || unsaid);
-        found == quiet || stays || taken || lost
+        found == quiet || stays || taken || taken_back || lost
     }
 }
 
