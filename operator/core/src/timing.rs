@@ -54,6 +54,16 @@ impl Profile {
         })
     }
 
+    /// The longest round trip between the places that this profile is made for; `None`: any.
+    pub const fn longest_round_trip(self) -> Option<Duration> {
+        match self {
+            Self::Metro => Some(Duration::from_millis(5)),
+            Self::Region => Some(Duration::from_millis(50)),
+            Self::Wan => Some(Duration::from_millis(250)),
+            Self::Conservative => None,
+        }
+    }
+
     /// The name used in settings and messages.
     pub const fn name(self) -> &'static str {
         match self {
@@ -233,6 +243,14 @@ mod tests {
             assert_eq!(p.to_string(), p.name());
             assert_ne!(p.timing().violations(p.longest_election() * 2), [], "{p}");
         }
+    }
+
+    #[test]
+    fn a_profile_gives_a_call_more_time_than_its_longest_round_trip() {
+        for p in [Profile::Metro, Profile::Region, Profile::Wan] {
+            assert!(p.longest_round_trip().unwrap() * 4 <= p.timing().tq(), "{p}");
+        }
+        assert_eq!(Profile::Conservative.longest_round_trip(), None);
     }
 
     #[test]

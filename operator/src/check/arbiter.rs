@@ -13,10 +13,10 @@ use super::report::Report;
 use super::{CheckArgs, Installation};
 
 /// How long a member may take from a workstation, which may be farther away than an operator.
-const PATIENCE: Duration = Duration::from_secs(4);
+pub const PATIENCE: Duration = Duration::from_secs(4);
 
-/// Asks every member what it says of itself.
-pub async fn check(args: &CheckArgs, installation: &Installation, report: &mut Report) -> anyhow::Result<()> {
+/// The members and certificates of the command line.
+pub fn settings(args: &CheckArgs) -> anyhow::Result<Settings> {
     let file = |option: &str, path: Option<&Path>| -> anyhow::Result<Vec<u8>> {
         let path = path.with_context(|| format!("{option} is missing: found none, expected a PEM file"))?;
         std::fs::read(path).with_context(|| format!("{option} {} cannot be read", path.display()))
@@ -26,8 +26,17 @@ pub async fn check(args: &CheckArgs, installation: &Installation, report: &mut R
         cert: file("--arbiter-cert", args.arbiter_cert.as_deref())?,
         key: SecretSlice::from(file("--arbiter-key", args.arbiter_key.as_deref())?),
     };
-    let settings = Settings { endpoints: args.arbiter_endpoints.clone(), tls, connect_timeout: PATIENCE };
-    let arbiter = EtcdArbiter::new(settings).await.context("--arbiter-endpoints")?;
+    Ok(Settings { endpoints: args.arbiter_endpoints.clone(), tls, connect_timeout: PATIENCE })
+}
+
+/// A client for them. Nothing is sent yet.
+pub async fn client(settings: Settings) -> anyhow::Result<EtcdArbiter> {
+    EtcdArbiter::new(settings).await.context("--arbiter-endpoints")
+}
+
+/// Asks every member what it says of itself.
+pub async fn check(args: &CheckArgs, installation: &Installation, report: &mut Report) -> anyhow::Result<()> {
+    let arbiter = client(settings(args)?).await?;
     let status = arbiter.status(PATIENCE).await;
     let all = status.members.len();
     let mut well = 0;

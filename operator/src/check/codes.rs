@@ -241,6 +241,57 @@ pub const DNS_VERIFY_SERVER: Code = warning(
     "A change is complete only when this server shows it: correct it, or take it out of verifyServers.",
 );
 
+/// Before an installation: nobody answers, or nobody that knows who asks.
+pub const API_SERVER_UNREACHABLE: Code = error(
+    "ApiServerUnreachable",
+    "Is it the right context, does that cluster live, is there a way to it from here, and are the credentials still good?",
+);
+/// Before an installation: a cluster that is too old.
+pub const KUBERNETES_VERSION: Code = error(
+    "KubernetesVersion",
+    "Upgrade the cluster first: the definitions' rules and the chart need a newer Kubernetes.",
+);
+/// Before an installation: two sites in one cluster.
+pub const SAME_CLUSTER: Code = error(
+    "SameCluster",
+    "Name a context of another cluster: two sites in one cluster are lost together.",
+);
+/// Before an installation: the person may not make what the chart makes.
+pub const INSTALL_RIGHT_MISSING: Code = error(
+    "InstallRightMissing",
+    "Ask for the right, or let somebody install the chart who has it (usually a cluster administrator).",
+);
+/// Before an installation: the operator's pod would not be admitted.
+pub const POD_REFUSED: Code = error(
+    "PodRefused",
+    "Change the admission policy, quota or label of that namespace that is named in what is found, or install into another one.",
+);
+/// Before an installation: the journal's volume would never be made.
+pub const NO_DEFAULT_STORAGE_CLASS: Code = warning(
+    "NoDefaultStorageClass",
+    "Mark a StorageClass as the default, or name one in the chart's journal.persistence.storageClass.",
+);
+/// Before an installation: a site's name that another cluster has.
+pub const SITE_NAME_TAKEN: Code = error(
+    "SiteNameTaken",
+    "Choose another name for this site, or give the old cluster up for good first: an operator refuses a name that another cluster holds.",
+);
+/// Before an installation: members of which a majority is no better than fewer.
+pub const ARBITER_SIZE: Code = error(
+    "ArbiterSize",
+    "Name every member; an arbiter has three, or five, each in a place of its own.",
+);
+/// Before an installation: an arbiter that is too far away for the profile.
+pub const ARBITER_SLOW: Code = warning(
+    "ArbiterSlow",
+    "Measure again from the sites; if it is so there too, use a slower timing profile in all sites, or bring that member nearer.",
+);
+/// Before an installation: members whose reads may be old.
+pub const ARBITER_VERSION: Code = error(
+    "ArbiterVersion",
+    "Upgrade that member: an operator refuses to rely on it.",
+);
+
 /// Something could not be looked at.
 pub const NOT_CHECKED: Code =
     info("NotChecked", "Ask again with the rights, or from a place, that allow it.");
@@ -297,6 +348,16 @@ pub const ALL: &[Code] = &[
     DNS_TTL_LONGER,
     DNS_NAME_SERVERS,
     DNS_VERIFY_SERVER,
+    API_SERVER_UNREACHABLE,
+    KUBERNETES_VERSION,
+    SAME_CLUSTER,
+    INSTALL_RIGHT_MISSING,
+    POD_REFUSED,
+    NO_DEFAULT_STORAGE_CLASS,
+    SITE_NAME_TAKEN,
+    ARBITER_SIZE,
+    ARBITER_SLOW,
+    ARBITER_VERSION,
     NOT_CHECKED,
 ];
 

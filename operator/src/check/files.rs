@@ -22,6 +22,16 @@ pub fn check(
     installation: &Installation,
     now: Timestamp,
 ) -> anyhow::Result<Report> {
+    Ok(read(paths, otherwise, installation, now)?.0)
+}
+
+/// The same, with the policies that are in them; none where a file is refused.
+pub fn read(
+    paths: &[PathBuf],
+    otherwise: Option<&Namespace>,
+    installation: &Installation,
+    now: Timestamp,
+) -> anyhow::Result<(Report, Vec<Labelled>)> {
     let loaded = files::read(paths, "FILE: a policy or a Move")?;
     let files: Vec<File<'_>> = loaded.iter().map(Loaded::as_file).collect();
     let namespace = given::namespace(&files, otherwise, "check")?;
@@ -49,7 +59,7 @@ pub fn check(
                     expected,
                 );
             }
-            return Ok(report);
+            return Ok((report, Vec::new()));
         }
     };
     if revision.policies.is_empty() && revision.moves.is_empty() {
@@ -81,7 +91,7 @@ pub fn check(
         counted(all.len(), "policy", "policies"),
         counted(commands.len(), "Move", "Moves")
     ));
-    Ok(report)
+    Ok((report, all))
 }
 
 /// So many of them.

@@ -28,7 +28,7 @@ use crate::why::judgement::ARBITER_UNREACHABLE;
 use crate::why::trouble::{self, EVERYWHERE, Trouble};
 
 /// How far two clocks may be apart before it is said.
-const CLOCKS_AGREE: Duration = Duration::from_secs(5);
+pub const CLOCKS_AGREE: Duration = Duration::from_secs(5);
 
 /// What is looked at.
 pub struct Asked {
@@ -90,7 +90,8 @@ pub async fn check(asked: &Asked, now: Timestamp) -> anyhow::Result<Report> {
         Err(trouble) => return Err(trouble.into()),
     };
     asked.installation.check(&mut report);
-    server(asked, &mut report).await;
+    health(asked, &mut report).await;
+    clock(asked, &mut report).await;
     kinds(asked, &mut report).await;
     rights::of_the_person(asked, &mut report).await;
     sources(asked, &mut report).await;
@@ -111,17 +112,37 @@ pub async fn check(asked: &Asked, now: Timestamp) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-/// Whether the API server is well, and its clock agrees with the one here.
-async fn server(asked: &Asked, report: &mut Report) {
-    let object = "API server";
+/// How an API server is named in a finding.
+const OBJECT: &str = "API server";
+
+/// Whether the API server is well.
+pub async fn health(asked: &Asked, report: &mut Report) {
     match bascule_adapters::kube::cluster::health(asked.cluster.kube()).await {
         Ok(healthy) => report.looked(format!("the API server {}, ready", healthy.version)),
-        Err(why) => report.find(API_SERVER, object, "/readyz", why.to_string(), "ready"),
+        Err(why) => report.find(API_SERVER, OBJECT, "/readyz", why.to_string(), "ready"),
     }
+}
+
+/// What an API server's clock said, and between which two times here.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// What it said, in whole seconds.
+    pub there: Timestamp,
+    /// When it was asked.
+    pub before: Timestamp,
+    /// When its answer was here.
+    pub after: Timestamp,
+}
+
+/// Whether the API server's clock agrees with the one here; what it said.
+pub async fn clock(asked: &Asked, report: &mut Report) -> Option<Clock> {
     let client = asked.cluster.kube().client();
     let request = match http::Request::get("/version").body(kube::client::Body::empty()) {
         Ok(request) => request,
-        Err(why) => return report.unseen(object, "Date", why.to_string()),
+        Err(why) => {
+            report.unseen(OBJECT, "Date", why.to_string());
+            return None;
+        }
     };
     let before = Timestamp::now();
     let answer = asked.ask("get", "/version".to_owned(), client.send(request)).await;
@@ -130,18 +151,23 @@ async fn server(asked: &Asked, report: &mut Report) {
         Ok(answer) => {
             answer.headers().get(http::header::DATE).and_then(|d| d.to_str().ok().map(ToOwned::to_owned))
         }
-        Err(why) => return report.unseen(object, "Date", why.to_string()),
+        Err(why) => {
+            report.unseen(OBJECT, "Date", why.to_string());
+            return None;
+        }
     };
     let Some(there) = date.as_deref().and_then(http_date) else {
-        return report.unseen(object, "Date", "it does not say what time it is".to_owned());
+        report.unseen(OBJECT, "Date", "it does not say what time it is".to_owned());
+        return None;
     };
     // It says whole seconds, and was read some time between the question and the answer.
     let apart = apart(there, before, after);
     if apart > CLOCKS_AGREE {
         let found = format!("its clock and the one here are {} apart", words(apart));
-        report.find(CLOCK, object, "Date", found, &format!("at most {}", human(CLOCKS_AGREE)));
+        report.find(CLOCK, OBJECT, "Date", found, &format!("at most {}", human(CLOCKS_AGREE)));
     }
     report.looked("the API server's clock".to_owned());
+    Some(Clock { there, before, after })
 }
 
 /// How far `there` lies outside of the time in which it was read.

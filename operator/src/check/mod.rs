@@ -12,17 +12,19 @@
 //! | `references` | is everything there that a policy names, and as it must be? |
 //! | `names` | would the name servers take a change? |
 //! | `arbiter` | do the arbiter's members answer? |
+//! | `pre` | what has to hold before anything is installed? |
 
 mod arbiter;
 mod codes;
-mod files;
-mod live;
+pub mod files;
+pub mod live;
 mod names;
 mod policies;
-mod references;
-mod report;
+mod pre;
+pub mod references;
+pub mod report;
 mod rights;
-mod text;
+pub mod text;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,8 +37,8 @@ use clap::Args;
 use jiff::Timestamp;
 
 use self::report::Report;
-use crate::flags::Access;
 use crate::telling::{Output, print};
+use crate::why::ask::Cluster;
 
 /// The exit code when something is an error.
 const FAILED: u8 = 2;
@@ -50,6 +52,10 @@ effect. Look at every site's cluster.
 
 With FILE no cluster is asked: the files are read as the operator reads git, for the checks of a pull request.
 
+With --pre nothing has to be installed yet: each cluster that --site or --context names is asked whether the chart can be \
+installed there, and with --arbiter-endpoints the arbiter whether it is whole, near enough, and has the sites' names free. \
+With FILE, too, everything that a policy names in each site is looked at.
+
 Every finding has a stable code; docs/checks.md has a section for each.
 
 Exit codes: 0 no error (warnings are no errors without --strict), 2 at least one error, 1 nothing could be checked.
@@ -57,6 +63,7 @@ Exit codes: 0 no error (warnings are no errors without --strict), 2 at least one
 Examples:
   bascule check                                         this cluster, every policy
   bascule check -n shop --operator bascule-system/bascule
+  bascule check --pre --site paris=paris-admin --site lyon=lyon-admin
   bascule check policies/ -o json | jq '.findings[] | select(.severity == \"error\")'
   bascule check --arbiter-endpoints https://10.0.0.1:2379,https://10.0.0.2:2379 --arbiter-ca ca.crt --arbiter-cert tls.crt --arbiter-key tls.key";
 
@@ -75,13 +82,25 @@ pub struct CheckArgs {
     #[arg(short = 'A', long, conflicts_with_all = ["namespace", "files"])]
     pub all_namespaces: bool,
 
-    /// Which cluster is looked at.
-    #[command(flatten)]
-    pub access: Access,
+    /// Look whether the chart can be installed: nothing of Bascule's has to be there yet.
+    #[arg(long, conflicts_with_all = ["operator", "all_namespaces"])]
+    pub pre: bool,
 
-    /// The site whose cluster it is; left out: the one that its operator says.
-    #[arg(long, conflicts_with = "files")]
-    pub site: Option<String>,
+    /// The kubeconfig; left out: $KUBECONFIG, or ~/.kube/config, or in a pod its service account.
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// The kubeconfig's context; left out: its current one. With --pre several may be named.
+    #[arg(long)]
+    pub context: Vec<String>,
+
+    /// The site whose cluster it is; left out: the one that its operator says. With --pre NAME=CONTEXT, once for each site.
+    #[arg(long)]
+    pub site: Vec<String>,
+
+    /// With --pre: the namespace that the chart is installed into; left out: bascule-system.
+    #[arg(long, value_name = "NAMESPACE", requires = "pre")]
+    pub release_namespace: Option<String>,
 
     /// The operator's service account, as NAMESPACE/NAME: its rights are looked at, too.
     #[arg(long, value_name = "NAMESPACE/NAME", conflicts_with = "files")]
@@ -96,7 +115,7 @@ pub struct CheckArgs {
     pub arbiter_election: String,
 
     /// Ask the arbiter's members, `https://host:port`, where they can be reached from here.
-    #[arg(long, value_delimiter = ',', value_name = "URL", conflicts_with = "files", requires_all = ["arbiter_ca", "arbiter_cert", "arbiter_key"])]
+    #[arg(long, value_delimiter = ',', value_name = "URL", requires_all = ["arbiter_ca", "arbiter_cert", "arbiter_key"])]
     pub arbiter_endpoints: Vec<String>,
 
     /// Who signs the arbiter's certificates (PEM file).
@@ -130,13 +149,11 @@ pub struct Installation {
 }
 
 impl Installation {
-    fn of(args: &CheckArgs) -> anyhow::Result<Self> {
-        let profile: Profile = args.profile.parse().context("--profile")?;
-        let election = crate::settings::parse_duration(&args.arbiter_election).with_context(|| {
-            format!(
-                "--arbiter-election: found {:?}, expected a duration like 300ms or 1s",
-                args.arbiter_election
-            )
+    /// Reads `--profile` and `--arbiter-election`.
+    pub fn read(profile: &str, election: &str) -> anyhow::Result<Self> {
+        let profile: Profile = profile.parse().context("--profile")?;
+        let election = crate::settings::parse_duration(election).with_context(|| {
+            format!("--arbiter-election: found {election:?}, expected a duration like 300ms or 1s")
         })?;
         Ok(Self { profile, election })
     }
@@ -152,14 +169,29 @@ impl Installation {
     }
 }
 
+/// The only value of an option that may have several with `--pre`.
+fn one<'a>(values: &'a [String], option: &str) -> anyhow::Result<Option<&'a str>> {
+    match values {
+        [] => Ok(None),
+        [one] => Ok(Some(one)),
+        several => bail!(
+            "{option}: found {}, expected one: a check looks at one cluster; only with --pre several are named",
+            several.join(" and ")
+        ),
+    }
+}
+
 /// Checks and tells; the exit code says whether anything is an error.
 pub async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
-    let installation = Installation::of(&args)?;
+    let installation = Installation::read(&args.profile, &args.arbiter_election)?;
     let namespace = args.namespace.as_deref().map(Namespace::try_from).transpose().context("--namespace")?;
-    let report = if args.files.is_empty() {
-        let site = args.site.as_deref().map(SiteName::try_from).transpose().context("--site")?;
+    let report = if args.pre {
+        pre::check(&args, &installation, namespace.as_ref()).await?
+    } else if args.files.is_empty() {
+        let site = one(&args.site, "--site")?.map(SiteName::try_from).transpose().context("--site")?;
+        let context = one(&args.context, "--context")?;
         let operator = args.operator.as_deref().map(rights::Account::parse).transpose()?;
-        let cluster = args.access.connect().await?;
+        let cluster = Cluster::connect(args.kubeconfig.as_deref(), context).await?;
         let asked = live::Asked { cluster, namespace, site, operator, installation };
         let mut report = live::check(&asked, Timestamp::now()).await?;
         if !args.arbiter_endpoints.is_empty() {
@@ -167,9 +199,14 @@ pub async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
         }
         report
     } else {
-        if args.access.context.is_some() || args.access.kubeconfig.is_some() {
+        if !args.context.is_empty() || args.kubeconfig.is_some() {
             bail!(
-                "--kubeconfig and --context choose a cluster, and with FILE none is asked; leave one of them out"
+                "--kubeconfig and --context choose a cluster, and with FILE none is asked; leave one of them out, or add --pre"
+            );
+        }
+        if !args.site.is_empty() || !args.arbiter_endpoints.is_empty() {
+            bail!(
+                "--site and --arbiter-endpoints are about what is asked, and with FILE nobody is; leave one of them out, or add --pre"
             );
         }
         files::check(&args.files, namespace.as_ref(), &installation, Timestamp::now())?

@@ -27,6 +27,9 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// What was looked at, in sentences.
     pub checked: Vec<String>,
+    /// Which of several clusters is looked at now.
+    #[serde(skip)]
+    cluster: Option<String>,
 }
 
 /// Something that was found.
@@ -37,6 +40,8 @@ pub struct Finding {
     pub code: &'static str,
     /// How much it matters.
     pub severity: Severity,
+    /// Which cluster it is about, where several are looked at.
+    pub cluster: Option<String>,
     /// The object, as `Kind namespace/name`, or a file.
     pub object: String,
     /// The field of it; empty: all of it.
@@ -62,7 +67,19 @@ impl Report {
             warnings: 0,
             findings: Vec::new(),
             checked: Vec::new(),
+            cluster: None,
         }
+    }
+
+    /// What is found and looked at in one of several clusters; it becomes part of the whole by [`Report::absorb`].
+    pub fn of_cluster(name: &str) -> Self {
+        Self { cluster: Some(name.to_owned()), ..Self::new(name.to_owned()) }
+    }
+
+    /// Takes what was found and looked at in one of several clusters.
+    pub fn absorb(&mut self, part: Self) {
+        self.findings.extend(part.findings);
+        self.checked.extend(part.checked);
     }
 
     /// Something was found.
@@ -70,6 +87,7 @@ impl Report {
         self.findings.push(Finding {
             code: code.name,
             severity: code.severity,
+            cluster: self.cluster.clone(),
             object: object.to_owned(),
             field: field.to_owned(),
             found,
@@ -86,7 +104,10 @@ impl Report {
 
     /// Something was looked at.
     pub fn looked(&mut self, what: String) {
-        self.checked.push(what);
+        self.checked.push(match &self.cluster {
+            Some(cluster) => format!("{cluster}: {what}"),
+            None => what,
+        });
     }
 
     /// Counts, and brings what matters most to the front.

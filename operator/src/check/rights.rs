@@ -17,6 +17,7 @@ use super::codes::{OPERATOR_RIGHT_MISSING, RIGHT_MISSING};
 use super::files::counted;
 use super::live::Asked;
 use super::report::Report;
+use crate::why::trouble::Trouble;
 
 /// A service account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +43,7 @@ impl Account {
 
 /// Something that may be allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Right {
+pub struct Right {
     verb: &'static str,
     group: &'static str,
     resource: &'static str,
@@ -53,16 +54,28 @@ struct Right {
     what: &'static str,
 }
 
-const fn right(verb: &'static str, group: &'static str, resource: &'static str, what: &'static str) -> Right {
+/// A right on all objects of a resource; `what` it is for.
+pub const fn right(
+    verb: &'static str,
+    group: &'static str,
+    resource: &'static str,
+    what: &'static str,
+) -> Right {
     Right { verb, group, resource, subresource: None, name: None, what }
 }
 
 impl Right {
-    fn words(&self) -> String {
+    /// As RBAC says it.
+    pub fn words(&self) -> String {
         let group = if self.group.is_empty() { String::new() } else { format!(".{}", self.group) };
         let sub = self.subresource.map(|s| format!("/{s}")).unwrap_or_default();
         let name = self.name.as_ref().map(|n| format!(" {n}")).unwrap_or_default();
         format!("{} {}{group}{sub}{name}", self.verb, self.resource)
+    }
+
+    /// What it is for.
+    pub const fn what(&self) -> &'static str {
+        self.what
     }
 
     fn attributes(&self, namespace: Option<&str>) -> ResourceAttributes {
@@ -93,23 +106,14 @@ fn of_commands() -> [Right; 5] {
 
 /// Whether the person may do what the commands need.
 pub async fn of_the_person(asked: &Asked, report: &mut Report) {
-    let api = Api::<SelfSubjectAccessReview>::all(asked.cluster.kube().client());
     let namespace = asked.namespace.as_ref().map(Namespace::as_str);
     let mut seen = 0;
     for right in of_commands() {
-        let spec = SelfSubjectAccessReviewSpec {
-            resource_attributes: Some(right.attributes(namespace)),
-            ..SelfSubjectAccessReviewSpec::default()
-        };
-        let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
-        let params = PostParams::default();
-        let answer =
-            asked.ask("create", "selfsubjectaccessreviews".to_owned(), api.create(&params, &review)).await;
-        match answer {
+        match refused(asked, &right, namespace).await {
             Err(why) => return report.unseen("your rights", &right.words(), why.to_string()),
-            Ok(answer) => {
+            Ok(refused) => {
                 seen += 1;
-                if let Some(found) = denied(answer.status) {
+                if let Some(found) = refused {
                     let expected = format!("allowed: {} need it", right.what);
                     report.find(RIGHT_MISSING, "your rights", &right.words(), found, &expected);
                 }
@@ -117,6 +121,24 @@ pub async fn of_the_person(asked: &Asked, report: &mut Report) {
         }
     }
     report.looked(format!("{} of yours", counted(seen, "right", "rights")));
+}
+
+/// Why the person may not do something; `None`: it is allowed.
+pub async fn refused(
+    asked: &Asked,
+    right: &Right,
+    namespace: Option<&str>,
+) -> Result<Option<String>, Trouble> {
+    let api = Api::<SelfSubjectAccessReview>::all(asked.cluster.kube().client());
+    let spec = SelfSubjectAccessReviewSpec {
+        resource_attributes: Some(right.attributes(namespace)),
+        ..SelfSubjectAccessReviewSpec::default()
+    };
+    let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
+    let params = PostParams::default();
+    let what = "selfsubjectaccessreviews".to_owned();
+    let answer = asked.ask("create", what, api.create(&params, &review)).await?;
+    Ok(denied(answer.status))
 }
 
 fn denied(status: Option<SubjectAccessReviewStatus>) -> Option<String> {

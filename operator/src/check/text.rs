@@ -35,7 +35,8 @@ fn verdict(report: &Report) -> String {
 
 fn one(f: &Finding, out: &mut String) {
     let field = if f.field.is_empty() { String::new() } else { format!(", {}", f.field) };
-    let _ = writeln!(out, "{:<12}{} {}{field}", f.severity.name(), f.code, f.object);
+    let cluster = f.cluster.as_ref().map(|c| format!("{c}: ")).unwrap_or_default();
+    let _ = writeln!(out, "{:<12}{} {cluster}{}{field}", f.severity.name(), f.code, f.object);
     let mut entry = |name: &str, text: &str| {
         let text = text.trim_end().replace('\n', &format!("\n{INDENT}"));
         let _ = writeln!(out, "  {name:<10}{text}");
