@@ -9,6 +9,7 @@ use crate::check::{self, CheckArgs};
 use crate::completion::{self, CompletionArgs};
 use crate::gather::{self, GatherArgs};
 use crate::history::{self, HistoryArgs};
+use crate::init::{self, InitArgs};
 use crate::logbook::{self, JournalArgs};
 use crate::moves::{self, AbortArgs, FailoverArgs, HoldArgs, ResumeArgs, SwitchoverArgs};
 use crate::plan::{self, PlanArgs};
@@ -62,6 +63,9 @@ pub enum Command {
     /// Say what is wrong before it is needed: in a cluster, or in files for the checks of a pull request.
     #[command(after_long_help = check::MORE, after_help = "Exit codes: 0 no error, 2 at least one error, 1 nothing could be checked. See --help for more.")]
     Check(Box<CheckArgs>),
+    /// Write a policy from what the clusters have, each line with its meaning; asks on a terminal for what is missing.
+    #[command(after_long_help = init::MORE, after_help = "Exit codes: 0 written, 1 nothing was written. See --help for more.")]
+    Init(Box<InitArgs>),
     /// Say what would happen to a policy if something goes wrong or a role is moved; needs no cluster.
     #[command(after_long_help = simulate::MORE, after_help = "Exit codes: 0 the policy's promises were held, 2 one was broken, 1 no answer. See --help for more.")]
     Simulate(Box<SimulateArgs>),

@@ -10,6 +10,7 @@ mod flags;
 mod gather;
 mod given;
 mod history;
+mod init;
 mod journal;
 mod logbook;
 mod metrics;
@@ -81,6 +82,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Version(args) => asking(version::run(*args)),
         Command::Completion(args) => completion::run(&args),
         Command::Check(args) => asking(check::run(*args)),
+        Command::Init(args) => asking(init::run(*args)),
         Command::Why(args) => asking(why::run(*args)),
         Command::Plan(args) => asking(plan::run(*args)),
         Command::Simulate(args) => simulate::run(&args),

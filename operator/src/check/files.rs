@@ -33,6 +33,16 @@ pub fn read(
     now: Timestamp,
 ) -> anyhow::Result<(Report, Vec<Labelled>)> {
     let loaded = files::read(paths, "FILE: a policy or a Move")?;
+    of(&loaded, otherwise, installation, now)
+}
+
+/// The same of files that were read already, or are not written yet.
+pub fn of(
+    loaded: &[Loaded],
+    otherwise: Option<&Namespace>,
+    installation: &Installation,
+    now: Timestamp,
+) -> anyhow::Result<(Report, Vec<Labelled>)> {
     let files: Vec<File<'_>> = loaded.iter().map(Loaded::as_file).collect();
     let namespace = given::namespace(&files, otherwise, "check")?;
     let mut report = Report::new(match loaded.len() {
@@ -63,7 +73,7 @@ pub fn read(
         }
     };
     if revision.policies.is_empty() && revision.moves.is_empty() {
-        let found = match loaded.as_slice() {
+        let found = match loaded {
             [one] => one.path.clone(),
             all => format!("{} files", all.len()),
         };
