@@ -69,6 +69,25 @@ impl Progress {
     }
 }
 
+/// How often a wait looks whether something is to be said.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Waits for the end of something, and says on standard error where it is when it takes long.
+pub async fn aloud<T>(about: &str, work: impl Future<Output = T>, at: impl Fn() -> String) -> T {
+    let mut progress = Progress::of(about);
+    let mut tick = tokio::time::interval(TICK);
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => {
+                progress.ends();
+                return done;
+            }
+            _ = tick.tick() => progress.is_at(&at()),
+        }
+    }
+}
+
 /// Prints an answer.
 pub fn print(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();

@@ -29,7 +29,6 @@ use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
@@ -41,13 +40,13 @@ use self::options::{Options, Site};
 use self::write::New;
 use crate::check::Installation;
 use crate::check::live::Asked;
-use crate::telling::{Progress, print};
+use crate::telling::{aloud, print};
 use crate::why::ask::Cluster;
 
+/// How progress calls it.
+const ABOUT: &str = "bascule init";
 /// The page beside the policy.
 const NEXT: &str = "NEXT.md";
-/// How often progress is looked at.
-const TICK: Duration = Duration::from_millis(250);
 
 /// What `--help` says beyond the options.
 pub const MORE: &str = "\
@@ -206,7 +205,7 @@ pub async fn run(args: InitArgs) -> anyhow::Result<ExitCode> {
         secrets.insert(one.site.clone(), found);
     }
     let waiting = "looking for what the sites still lack".to_owned();
-    let left = aloud(prove::left(&policy, &looks), || waiting.clone()).await;
+    let left = aloud(ABOUT, prove::left(&policy, &looks), || waiting.clone()).await;
     let page = next::text(&choice, &file, installation.profile, &secrets);
     let written = write::all(&out, &[New { name: file, text }, New { name: NEXT.to_owned(), text: page }])?;
     let mut told = String::new();
@@ -276,7 +275,7 @@ async fn look(asking: Vec<(Site, Asked)>, options: &Options) -> anyhow::Result<V
         waiting.borrow_mut().remove(&name);
         found.map_err(|why| format!("{name}: {why}"))
     });
-    let all = aloud(join_all(all), || {
+    let all = aloud(ABOUT, join_all(all), || {
         format!("waiting for {}", waiting.borrow().iter().cloned().collect::<Vec<_>>().join(", "))
     })
     .await;
@@ -291,20 +290,4 @@ async fn look(asking: Vec<(Site, Asked)>, options: &Options) -> anyhow::Result<V
         return Ok(looks);
     }
     bail!("a cluster cannot be looked at, and a policy is made of what is there; nothing was written:\n  {}", wrong.join("\n  "))
-}
-
-/// Waits, and says on standard error for whom when it takes long.
-async fn aloud<T>(work: impl Future<Output = T>, at: impl Fn() -> String) -> T {
-    let mut progress = Progress::of("bascule init");
-    let mut tick = tokio::time::interval(TICK);
-    tokio::pin!(work);
-    loop {
-        tokio::select! {
-            done = &mut work => {
-                progress.ends();
-                return done;
-            }
-            _ = tick.tick() => progress.is_at(&at()),
-        }
-    }
 }

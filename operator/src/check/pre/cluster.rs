@@ -1,6 +1,9 @@
 //! What is asked of one cluster before an installation, in which order. Where nobody answers nothing more is asked.
 
+use std::time::Duration;
+
 use bascule_core::name::{Namespace, SiteName};
+use bascule_core::time::human;
 use bascule_crds::definitions;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::Api;
@@ -33,31 +36,36 @@ pub struct Seen {
     pub report: Report,
 }
 
+/// How long everything that is asked of one cluster may take: one that stops answering in between is given up.
+const PATIENCE: Duration = Duration::from_mins(1);
+
 /// Looks at a cluster; `release` is the namespace of the chart.
 pub async fn look(one: &Asking, release: &Namespace, policies: &[Labelled]) -> Seen {
-    let asked = &one.asked;
-    let mut report = Report::of_cluster(&one.label);
-    let (uid, clock) =
-        if answers(asked, &mut report).await { inside(one, release, policies, &mut report).await } else { (None, None) };
-    Seen { label: one.label.clone(), site: one.site.clone(), uid, clock, report }
+    let mut seen = Seen {
+        label: one.label.clone(),
+        site: one.site.clone(),
+        uid: None,
+        clock: None,
+        report: Report::of_cluster(&one.label),
+    };
+    if answers(&one.asked, &mut seen.report).await {
+        let whole = tokio::time::timeout(PATIENCE, inside(one, release, policies, &mut seen)).await;
+        if whole.is_err() {
+            let found = format!("not everything was answered within {}", human(PATIENCE));
+            seen.report.find(API_SERVER_UNREACHABLE, "API server", "", found, "each answer within four seconds");
+        }
+    }
+    seen
 }
 
-async fn inside(
-    one: &Asking,
-    release: &Namespace,
-    policies: &[Labelled],
-    report: &mut Report,
-) -> (Option<String>, Option<Clock>) {
-    let asked = &one.asked;
+async fn inside(one: &Asking, release: &Namespace, policies: &[Labelled], seen: &mut Seen) {
+    let (asked, report) = (&one.asked, &mut seen.report);
     live::health(asked, report).await;
-    let clock = live::clock(asked, report).await;
-    let uid = match bascule_adapters::kube::cluster::uid(asked.cluster.kube()).await {
-        Ok(uid) => Some(uid),
-        Err(why) => {
-            report.unseen("Namespace kube-system", "metadata.uid", why.to_string());
-            None
-        }
-    };
+    seen.clock = live::clock(asked, report).await;
+    match bascule_adapters::kube::cluster::uid(asked.cluster.kube()).await {
+        Ok(uid) => seen.uid = Some(uid),
+        Err(why) => report.unseen("Namespace kube-system", "metadata.uid", why.to_string()),
+    }
     kinds(asked, report).await;
     let namespace = admission::namespace(asked, release, report).await;
     install::rights(asked, release, namespace.is_missing(), report).await;
@@ -69,7 +77,6 @@ async fn inside(
             names::check(asked, policy, report).await;
         }
     }
-    (uid, clock)
 }
 
 /// Whether anybody answers who knows the person, and whether the version is one that can be used.

@@ -21,7 +21,6 @@ mod storage;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bascule_core::name::{Namespace, SiteName};
@@ -35,12 +34,12 @@ use super::files::counted;
 use super::policies::{Labelled, named};
 use super::report::Report;
 use super::{CheckArgs, Installation, files};
-use crate::telling::Progress;
+use crate::telling::aloud;
 
+/// How progress calls it.
+const ABOUT: &str = "bascule check --pre";
 /// Where the chart is installed unless somebody says otherwise: as its own documentation does.
 pub const RELEASE_NAMESPACE: &str = "bascule-system";
-/// How often progress is looked at.
-const TICK: Duration = Duration::from_millis(250);
 
 /// Looks at everything. An error means that nothing could be looked at: an option or a kubeconfig is wrong.
 pub async fn check(
@@ -68,7 +67,7 @@ pub async fn check(
         waiting.borrow_mut().remove(&one.label);
         seen
     });
-    let mut seen = aloud(join_all(looks), || {
+    let mut seen = aloud(ABOUT, join_all(looks), || {
         format!("waiting for {}", waiting.borrow().iter().cloned().collect::<Vec<_>>().join(", "))
     })
     .await;
@@ -92,7 +91,7 @@ pub async fn check(
     }
     if !args.arbiter_endpoints.is_empty() {
         let asked = arbiter::check(args, installation, &seen, &mut report);
-        aloud(asked, || "waiting for the arbiter".to_owned()).await?;
+        aloud(ABOUT, asked, || "waiting for the arbiter".to_owned()).await?;
     }
     Ok(report)
 }
@@ -123,22 +122,6 @@ fn same(seen: &[Seen], report: &mut Report) {
             let object = format!("{} and {}", other.label, one.label);
             let found = format!("both lead to the cluster {uid}");
             report.find(SAME_CLUSTER, &object, "--site", found, "a cluster of its own for each site");
-        }
-    }
-}
-
-/// Waits, and says on standard error for whom when it takes long.
-async fn aloud<T>(work: impl Future<Output = T>, at: impl Fn() -> String) -> T {
-    let mut progress = Progress::of("bascule check --pre");
-    let mut tick = tokio::time::interval(TICK);
-    tokio::pin!(work);
-    loop {
-        tokio::select! {
-            done = &mut work => {
-                progress.ends();
-                return done;
-            }
-            _ = tick.tick() => progress.is_at(&at()),
         }
     }
 }
