@@ -128,14 +128,21 @@ async fn clusters_are_checked_before_an_installation_and_each_thing_that_is_wron
         looked(&said, words);
     }
     let text = answered(program(&kubeconfig).args(["check", "--pre"]).args(both), "");
-    text.says(0, &["2 clusters, before an installation: nothing is wrong.", "looked at   paris: the API server"]);
+    text.says(
+        0,
+        &["2 clusters, before an installation: nothing is wrong.", "looked at   paris: the API server"],
+    );
     let pods = paris.kubectl(&["get", "pods,clusterroles", "-A", "-o", "name"], "");
     assert!(!pods.contains("bascule"), "nothing was made: {pods}");
 
     // The namespace is missing, and so is a default class.
     lyon.kubectl(&["delete", "storageclass", "local"], "");
     let said = run(&["--release-namespace", "elsewhere"]);
-    assert_eq!((said.code, codes(&said)), (0, vec!["lyon NoDefaultStorageClass StorageClass".to_owned()]), "{said:?}");
+    assert_eq!(
+        (said.code, codes(&said)),
+        (0, vec!["lyon NoDefaultStorageClass StorageClass".to_owned()]),
+        "{said:?}"
+    );
     looked(&said, "paris: namespace elsewhere: not there yet");
     looked(&said, "paris: 23 rights of yours");
     assert_eq!(run(&["--strict"]).code, 2);
@@ -166,7 +173,11 @@ async fn clusters_are_checked_before_an_installation_and_each_thing_that_is_wron
         tokio::time::sleep(Duration::from_millis(200)).await;
         said = run(&[]);
     }
-    assert_eq!((said.code, codes(&said)), (2, vec!["lyon PodRefused Namespace bascule-system".to_owned()]), "{said:?}");
+    assert_eq!(
+        (said.code, codes(&said)),
+        (2, vec!["lyon PodRefused Namespace bascule-system".to_owned()]),
+        "{said:?}"
+    );
     assert!(found(&said, "PodRefused")[0].contains("only images of registry.example.org"), "{said:?}");
     lyon.kubectl(&["delete", "validatingadmissionpolicybinding", "own-images"], "");
 
@@ -175,7 +186,10 @@ async fn clusters_are_checked_before_an_installation_and_each_thing_that_is_wron
     assert_eq!(mine.code, 2, "{mine:?}");
     let missing = found(&mine, "InstallRightMissing");
     assert_eq!(missing.len(), 22, "the namespace is not known to be missing: {missing:#?}");
-    assert!(missing.iter().any(|m| m.starts_with("create clusterroles.rbac.authorization.k8s.io ")), "{missing:#?}");
+    assert!(
+        missing.iter().any(|m| m.starts_with("create clusterroles.rbac.authorization.k8s.io ")),
+        "{missing:#?}"
+    );
     assert!(codes(&mine)[0].starts_with("context plain InstallRightMissing your rights"), "{mine:?}");
     let role = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": { "name": "installs" },
@@ -209,7 +223,11 @@ async fn clusters_are_checked_before_an_installation_and_each_thing_that_is_wron
     // Nobody listens, nobody answers, and somebody who does not know the token: the other one is looked at all the same.
     paris.freeze();
     let said = run(&[]);
-    assert_eq!((said.code, codes(&said)), (2, vec!["paris ApiServerUnreachable API server".to_owned()]), "{said:?}");
+    assert_eq!(
+        (said.code, codes(&said)),
+        (2, vec!["paris ApiServerUnreachable API server".to_owned()]),
+        "{said:?}"
+    );
     assert!(found(&said, "ApiServerUnreachable")[0].contains("nothing came within 4 s"), "{said:?}");
     assert!(said.err.contains("bascule check --pre: waiting for paris …"), "{said:?}");
     assert!(said.took < Duration::from_secs(8), "{said:?}");
@@ -217,7 +235,11 @@ async fn clusters_are_checked_before_an_installation_and_each_thing_that_is_wron
     paris.thaw();
     paris.stop();
     let said = run(&[]);
-    assert_eq!((said.code, codes(&said)), (2, vec!["paris ApiServerUnreachable API server".to_owned()]), "{said:?}");
+    assert_eq!(
+        (said.code, codes(&said)),
+        (2, vec!["paris ApiServerUnreachable API server".to_owned()]),
+        "{said:?}"
+    );
     assert!(found(&said, "ApiServerUnreachable")[0].contains("no connection"), "{said:?}");
     let stranger = fs::read_to_string(&files[1]).unwrap().replace("test-admin-token", "another-token");
     let path = files[1].with_file_name("stranger");

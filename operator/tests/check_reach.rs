@@ -218,9 +218,12 @@ async fn before_an_installation_the_arbiter_the_names_in_it_and_the_name_servers
     assert!(said.out.contains("the profile wan bears that"), "{said:?}");
     let member = arbiter.arbiter("operator", &[0, 1, 2]).await;
     let site = |name: &str| bascule_core::name::SiteName::try_from(name).unwrap();
-    let uid = cluster.server.kubectl(&["get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}"], "");
+    let uid =
+        cluster.server.kubectl(&["get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}"], "");
     assert_eq!(member.claim_site(&site("lyon"), &uid, arbiter::TQ).await, Claim::Ours);
-    assert!(ask_at(&endpoints, &lyon).out.contains("site name lyon: this cluster has it at the arbiter already"));
+    assert!(
+        ask_at(&endpoints, &lyon).out.contains("site name lyon: this cluster has it at the arbiter already")
+    );
     assert_eq!(member.claim_site(&site("paris"), "another-cluster", arbiter::TQ).await, Claim::Ours);
     let said = ask_at(&endpoints, &["--site", "paris=test"]);
     let found = about(&said, "SiteNameTaken");
@@ -234,7 +237,10 @@ async fn before_an_installation_the_arbiter_the_names_in_it_and_the_name_servers
     let with_far = [far, endpoints[1].clone(), endpoints[2].clone()];
     let said = ask_at(&with_far, &[&lyon[..], &["--profile", "region"]].concat());
     let found = about(&said, "ArbiterSlow");
-    assert!(found.iter().any(|(_, severity, text)| severity == "warning" && text.contains("there and back")), "{said:?}");
+    assert!(
+        found.iter().any(|(_, severity, text)| severity == "warning" && text.contains("there and back")),
+        "{said:?}"
+    );
     let said = ask_at(&with_far, &[&lyon[..], &["--profile", "conservative"]].concat());
     assert_eq!(about(&said, "ArbiterSlow").len(), 0, "{said:?}");
 
@@ -254,7 +260,11 @@ async fn before_an_installation_the_arbiter_the_names_in_it_and_the_name_servers
     let said = with_key(SECRET);
     assert!(about(&said, "Dns").iter().all(|(_, severity, _)| severity == "info"), "{said:?}");
     assert!(said.out.contains("lyon: DNS www.shop.example.: its servers"), "{said:?}");
-    assert_eq!(about(&said, "StatefulSetMissing").len(), 1, "what else the policy names is looked at: {said:?}");
+    assert_eq!(
+        about(&said, "StatefulSetMissing").len(),
+        1,
+        "what else the policy names is looked at: {said:?}"
+    );
     assert_eq!(about(&said, "SiteUnknown").len(), 1, "there is no context for paris: {said:?}");
     let said = with_key(OTHER);
     assert!(about(&said, "DnsKeyRefused").iter().any(|(_, severity, _)| severity == "error"), "{said:?}");

@@ -139,7 +139,8 @@ const WHOLE: &[&str] = &[
 #[test]
 fn without_a_terminal_everything_that_is_missing_is_told_at_once() {
     let nowhere = Path::new("/nowhere/config");
-    let said = init(nowhere, &["--database", "main", "--dns-name", "www.shop.example", "--git-branch", "main"]);
+    let said =
+        init(nowhere, &["--database", "main", "--dns-name", "www.shop.example", "--git-branch", "main"]);
     said.refuses(&[
         "nobody can be asked; nothing was written",
         "--site NAME=CONTEXT: found 0, expected one for each of at least two sites",
@@ -157,9 +158,24 @@ fn without_a_terminal_everything_that_is_missing_is_told_at_once() {
     let wrong = init(
         nowhere,
         &[
-            "--site", "paris", "--site", "lyon=two", "--initial-site", "lille", "--workload", "web", "--address",
-            "lyon=here", "--dns-server", "ns1.example", "--promote-after", "soon", "--read-only-values", "1",
-            "--git-url", "https://me:planted@git.example.org/x",
+            "--site",
+            "paris",
+            "--site",
+            "lyon=two",
+            "--initial-site",
+            "lille",
+            "--workload",
+            "web",
+            "--address",
+            "lyon=here",
+            "--dns-server",
+            "ns1.example",
+            "--promote-after",
+            "soon",
+            "--read-only-values",
+            "1",
+            "--git-url",
+            "https://me:planted@git.example.org/x",
         ],
     );
     wrong.refuses(&[
@@ -194,7 +210,8 @@ async fn a_policy_is_made_of_two_clusters_and_works_as_it_is() {
     paris.kubectl(&["apply", "-f", "-"], &application(3, "203.0.113.10"));
     lyon.kubectl(&["apply", "-f", "-"], &application(1, "198.51.100.10"));
     lyon.kubectl(&["delete", "secret", "main-bascule", "-n", "shop"], "");
-    let kubeconfig: PathBuf = std::env::join_paths([named(&paris, "one"), named(&lyon, "two")]).unwrap().into();
+    let kubeconfig: PathBuf =
+        std::env::join_paths([named(&paris, "one"), named(&lyon, "two")]).unwrap().into();
     let directory = tempfile::tempdir().unwrap();
     let out = |name: &str| directory.path().join(name).display().to_string();
 
@@ -220,10 +237,17 @@ async fn a_policy_is_made_of_two_clusters_and_works_as_it_is() {
     insta::assert_snapshot!("init-policy", text);
     insta::assert_snapshot!("init-next", page);
     assert!(![&said.out, &text, &page].iter().any(|t| t.contains("planted")), "{said:?}");
-    for line in ["#   paris has it already: kubectl --context one -n shop create secret generic main-bascule", "\nkubectl --context two -n shop create secret generic main-bascule"] {
+    for line in [
+        "#   paris has it already: kubectl --context one -n shop create secret generic main-bascule",
+        "\nkubectl --context two -n shop create secret generic main-bascule",
+    ] {
         assert!(page.contains(line), "{line}: {page}");
     }
-    for words in ["lyon: FailoverPolicy shop/shop, spec.databases[main].postgresql.instances[lyon].secretRef", "Secret shop/main-replication", "Contended"] {
+    for words in [
+        "lyon: FailoverPolicy shop/shop, spec.databases[main].postgresql.instances[lyon].secretRef",
+        "Secret shop/main-replication",
+        "Contended",
+    ] {
         assert!(said.out.contains(words), "{words}: {said:?}");
     }
 
@@ -262,41 +286,77 @@ async fn a_policy_is_made_of_two_clusters_and_works_as_it_is() {
         for name in ["main-bascule", "main-replication", "dns-key"] {
             server.kubectl(&["apply", "-f", "-"], &secret.replace("NAME", name));
         }
-        let policy = application(1, "203.0.113.10").replace("  replicas: 1\n", "").replace("data: { READ_ONLY: \"false\", MODE: planted-value }\n", "");
+        let policy = application(1, "203.0.113.10")
+            .replace("  replicas: 1\n", "")
+            .replace("data: { READ_ONLY: \"false\", MODE: planted-value }\n", "");
         server.kubectl(&["apply", "-f", "-"], &policy);
         let flag = "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: web-flags, namespace: shop }\ndata: { READ_ONLY: \"false\" }\n";
         server.kubectl(&["apply", "--server-side", "--field-manager=bascule-read-only", "-f", "-"], flag);
     }
     let said = check(&["--pre", "--site", "paris=one", "--site", "lyon=two", "-o", "json", &file]);
-    let left: Vec<String> =
-        codes(&said).into_iter().filter(|c| !c.contains(" Dns") && !c.contains("NoDefaultStorageClass")).collect();
+    let left: Vec<String> = codes(&said)
+        .into_iter()
+        .filter(|c| !c.contains(" Dns") && !c.contains("NoDefaultStorageClass"))
+        .collect();
     assert_eq!((said.code, left), (0, Vec::new()), "{said:?}");
     check(&["--context", "one", "-o", "json"]).says(2, &["OperatorSilent"]);
 
     // Nothing is overwritten, whatever was said.
     fs::write(&file, "mine").unwrap();
-    init(&kubeconfig, &[WHOLE, &["--out", &whole]].concat())
-        .fails(&["shop.yaml and ", "NEXT.md", "a file is never overwritten"]);
+    init(&kubeconfig, &[WHOLE, &["--out", &whole]].concat()).fails(&[
+        "shop.yaml and ",
+        "NEXT.md",
+        "a file is never overwritten",
+    ]);
     assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
 
     // Other answers: what is not there, what cannot work, and what says too little.
-    let with = |more: &[&str]| init(&kubeconfig, &[&few[..], &["--initial-site", "paris", "--out", &out("other")], more].concat());
-    with(&["--workload", "deployment/wbe"]).refuses(&["found no such workload", "did you mean deployment/web?"]);
-    with(&["--database", "mian", "--replication-host", "paris=a", "--replication-host", "lyon=b"])
-        .refuses(&["--database mian: found no such StatefulSet in namespace shop of any site", "did you mean main?"]);
+    let with = |more: &[&str]| {
+        init(&kubeconfig, &[&few[..], &["--initial-site", "paris", "--out", &out("other")], more].concat())
+    };
+    with(&["--workload", "deployment/wbe"])
+        .refuses(&["found no such workload", "did you mean deployment/web?"]);
+    with(&["--database", "mian", "--replication-host", "paris=a", "--replication-host", "lyon=b"]).refuses(
+        &["--database mian: found no such StatefulSet in namespace shop of any site", "did you mean main?"],
+    );
     with(&["--database", "main", "--replication-host", "paris=a", "--replication-host", "lyon=a"])
         .refuses(&["these answers make no policy that works", "SameReplicationHost"]);
-    with(&["--workload", "deployment/search"]).refuses(&["HorizontalPodAutoscaler shop/search", "--read-only-flag"]);
-    with(&["--workload", "statefulset/main", "--database", "main", "--replication-host", "paris=a", "--replication-host", "lyon=b"])
-        .refuses(&["found the database's StatefulSet"]);
-    paris.kubectl(&["patch", "configmap", "web-flags", "-n", "shop", "--type=merge", "-p", "{\"data\":{\"MODE\":\"planted-value\"}}"], "");
+    with(&["--workload", "deployment/search"])
+        .refuses(&["HorizontalPodAutoscaler shop/search", "--read-only-flag"]);
+    with(&[
+        "--workload",
+        "statefulset/main",
+        "--database",
+        "main",
+        "--replication-host",
+        "paris=a",
+        "--replication-host",
+        "lyon=b",
+    ])
+    .refuses(&["found the database's StatefulSet"]);
+    paris.kubectl(
+        &[
+            "patch",
+            "configmap",
+            "web-flags",
+            "-n",
+            "shop",
+            "--type=merge",
+            "-p",
+            "{\"data\":{\"MODE\":\"planted-value\"}}",
+        ],
+        "",
+    );
     let odd = with(&["--workload", "deployment/web", "--read-only-flag", "web-flags/MODE"]);
     odd.refuses(&["a value at paris whose opposite is not known", "--read-only-values READONLY,READWRITE"]);
     assert!(!odd.err.contains("planted"), "{odd:?}");
     assert!(!Path::new(&out("other")).exists(), "nothing was written");
     with(&["--workload", "deployment/web", "--promote-after", "30m", "--name", "no"]).says(0, &["wrote "]);
     check(&[&out("other/no.yaml"), "--strict"]).says(0, &["nothing is wrong"]);
-    assert!(fs::read_to_string(out("other/no.yaml")).unwrap().contains("name: \"no\"\n"), "a name that YAML reads as something else");
+    assert!(
+        fs::read_to_string(out("other/no.yaml")).unwrap().contains("name: \"no\"\n"),
+        "a name that YAML reads as something else"
+    );
 
     // On a terminal it asks for the rest, and offers what is there.
     let answers = "1\n203.0.113.10\n198.51.100.10\n2\n\nweb-flags/READ_ONLY\n\nlyon\n\n";
@@ -310,10 +370,20 @@ async fn a_policy_is_made_of_two_clusters_and_works_as_it_is() {
     let said = answered(&mut terminal, answers);
     said.says(
         0,
-        &["Which StatefulSet is the PostgreSQL database", "1  main", "1  deployment/search", "2  deployment/web", "1  203.0.113.10", "wrote "],
+        &[
+            "Which StatefulSet is the PostgreSQL database",
+            "1  main",
+            "1  deployment/search",
+            "2  deployment/web",
+            "1  203.0.113.10",
+            "wrote ",
+        ],
     );
     let asked = fs::read_to_string(out("asked/shop.yaml")).unwrap();
-    assert!(asked.contains("initialSite: lyon\n") && asked.contains("active: 1, readOnly: 1, standby: 1"), "{asked}");
+    assert!(
+        asked.contains("initialSite: lyon\n") && asked.contains("active: 1, readOnly: 1, standby: 1"),
+        "{asked}"
+    );
     check(&[&out("asked"), "--strict"]).says(0, &["nothing is wrong"]);
 
     // A site that is dead is named, and nothing is written.

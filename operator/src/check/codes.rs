@@ -244,7 +244,7 @@ pub const DNS_VERIFY_SERVER: Code = warning(
 /// Before an installation: nobody answers, or nobody that knows who asks.
 pub const API_SERVER_UNREACHABLE: Code = error(
     "ApiServerUnreachable",
-    "Is it the right context, does that cluster live, is there a way to it from here, and are the credentials still good?",
+    "Is it the right context, does that cluster live, and is there a way to it from here? Log in again where the credentials are too old.",
 );
 /// Before an installation: a cluster that is too old.
 pub const KUBERNETES_VERSION: Code = error(
@@ -252,10 +252,8 @@ pub const KUBERNETES_VERSION: Code = error(
     "Upgrade the cluster first: the definitions' rules and the chart need a newer Kubernetes.",
 );
 /// Before an installation: two sites in one cluster.
-pub const SAME_CLUSTER: Code = error(
-    "SameCluster",
-    "Name a context of another cluster: two sites in one cluster are lost together.",
-);
+pub const SAME_CLUSTER: Code =
+    error("SameCluster", "Name a context of another cluster: two sites in one cluster are lost together.");
 /// Before an installation: the person may not make what the chart makes.
 pub const INSTALL_RIGHT_MISSING: Code = error(
     "InstallRightMissing",
@@ -277,20 +275,16 @@ pub const SITE_NAME_TAKEN: Code = error(
     "Choose another name for this site, or give the old cluster up for good first: an operator refuses a name that another cluster holds.",
 );
 /// Before an installation: members of which a majority is no better than fewer.
-pub const ARBITER_SIZE: Code = error(
-    "ArbiterSize",
-    "Name every member; an arbiter has three, or five, each in a place of its own.",
-);
+pub const ARBITER_SIZE: Code =
+    error("ArbiterSize", "Name every member; an arbiter has three, or five, each in a place of its own.");
 /// Before an installation: an arbiter that is too far away for the profile.
 pub const ARBITER_SLOW: Code = warning(
     "ArbiterSlow",
     "Measure again from the sites; if it is so there too, use a slower timing profile in all sites, or bring that member nearer.",
 );
 /// Before an installation: members whose reads may be old.
-pub const ARBITER_VERSION: Code = error(
-    "ArbiterVersion",
-    "Upgrade that member: an operator refuses to rely on it.",
-);
+pub const ARBITER_VERSION: Code =
+    error("ArbiterVersion", "Upgrade that member: an operator refuses to rely on it.");
 
 /// Something could not be looked at.
 pub const NOT_CHECKED: Code =

@@ -47,7 +47,9 @@ impl Person<'_> {
                 (false, false) => "a number or another one",
             };
             let hint = if hint.is_empty() { String::new() } else { format!("({hint}) ") };
-            write!(self.output, "{hint}> ").and_then(|()| self.output.flush()).context("nobody could be asked")?;
+            write!(self.output, "{hint}> ")
+                .and_then(|()| self.output.flush())
+                .context("nobody could be asked")?;
             let mut line = String::new();
             if self.input.read_line(&mut line).context("the answer cannot be read")? == 0 {
                 bail!("the input ended before everything was answered; nothing was written");
@@ -77,7 +79,8 @@ impl Person<'_> {
         offered: &[String],
         read: impl Fn(&str) -> Result<T, String>,
     ) -> anyhow::Result<T> {
-        self.ask(question, offered, false, read)?.context("found no answer, expected one; nothing was written")
+        self.ask(question, offered, false, read)?
+            .context("found no answer, expected one; nothing was written")
     }
 }
 
@@ -85,15 +88,16 @@ impl Person<'_> {
 pub fn sites(options: &mut Options, contexts: &[String], person: &mut Person<'_>) -> anyhow::Result<()> {
     while options.sites.len() < 2 {
         let known = options.sites.clone();
-        let left: Vec<&str> = contexts
-            .iter()
-            .map(String::as_str)
-            .filter(|c| !known.iter().any(|s| s.context == *c))
-            .collect();
+        let left: Vec<&str> =
+            contexts.iter().map(String::as_str).filter(|c| !known.iter().any(|s| s.context == *c)).collect();
         let which = if known.is_empty() { "first" } else { "second" };
         let question = format!(
             "Which is the {which} site? NAME=CONTEXT: the name is the one that its operator is installed with, the context is the kubeconfig's ({})",
-            if left.is_empty() { "it has no other".to_owned() } else { format!("it has {}", left.join(", ")) }
+            if left.is_empty() {
+                "it has no other".to_owned()
+            } else {
+                format!("it has {}", left.join(", "))
+            }
         );
         let site = person.need(&question, &[], |text| {
             let site = options::site(text)?;
@@ -148,8 +152,7 @@ pub fn rest(options: &mut Options, looks: &[Look], person: &mut Person<'_>) -> a
     if options.initial.is_none() {
         let names: Vec<String> = sites.iter().map(ToString::to_string).collect();
         let question = "Which site is active first? The one where the data is: it is the one that may write.";
-        options.initial =
-            Some(person.need(question, &names, |text| options::of_sites(text, &sites))?);
+        options.initial = Some(person.need(question, &names, |text| options::of_sites(text, &sites))?);
     }
     if options.git_url.is_none() {
         let question = "From which git repository shall the operators read the policy? https:// or ssh://, without a password";

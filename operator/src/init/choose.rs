@@ -147,14 +147,16 @@ pub async fn choose(options: &Options, looks: &mut [Look]) -> anyhow::Result<Cho
     let namespace = options.namespace.clone().with_context(|| format!("--namespace {needed}"))?;
     let initial = options.initial.clone().with_context(|| format!("--initial-site {needed}"))?;
     let mut wrong = Vec::new();
-    let database = options.database.as_ref().and_then(|set| database(set, options, looks, &namespace, &mut wrong));
+    let database =
+        options.database.as_ref().and_then(|set| database(set, options, looks, &namespace, &mut wrong));
     let flag = match &options.flag {
         Some(key) => flag(key, options, looks, &namespace, &initial, &mut wrong).await,
         None => None,
     };
     let mut workloads: Vec<Workload> = Vec::new();
     for named in &options.workloads {
-        if options.database.as_deref() == Some(named.name.as_str()) && named.kind == WorkloadKind::StatefulSet {
+        if options.database.as_deref() == Some(named.name.as_str()) && named.kind == WorkloadKind::StatefulSet
+        {
             wrong.push(format!(
                 "--workload {}: found the database's StatefulSet, expected another one: its guard starts and stops it",
                 typed(named)
@@ -213,8 +215,7 @@ fn database(
         let look = looks.iter().find(|l| l.site == site.name);
         let own = look.and_then(|l| l.inside(set));
         let seen = own.is_some();
-        let (service, port) =
-            own.or_else(|| elsewhere.clone()).unwrap_or_else(|| (set.to_owned(), POSTGRES));
+        let (service, port) = own.or_else(|| elsewhere.clone()).unwrap_or_else(|| (set.to_owned(), POSTGRES));
         let reached = options.reached.get(&site.name)?;
         instances.push(Instance {
             site: site.name.clone(),
@@ -245,8 +246,7 @@ fn replicas(
 ) -> Option<Replicas> {
     let found: Vec<_> = looks.iter().filter_map(|l| Some((&l.site, l.workload_of(named)?))).collect();
     if found.is_empty() {
-        let known: Vec<String> =
-            looks.iter().flat_map(|l| l.workloads(None)).map(|w| w.shown()).collect();
+        let known: Vec<String> = looks.iter().flat_map(|l| l.workloads(None)).map(|w| w.shown()).collect();
         let known = known.iter().map(String::as_str).collect();
         wrong.push(format!(
             "--workload {}: found no such workload in namespace {namespace} of any site{}",
@@ -320,10 +320,12 @@ fn traffic(options: &Options) -> anyhow::Result<Option<Traffic>> {
     // The parent is the zone more often than not.
     let parent = name.split_once('.').map(|(_, rest)| rest).filter(|rest| !rest.is_empty());
     let zone = options.dns_zone.clone().or_else(|| parent.map(ToOwned::to_owned));
-    let zone = zone.with_context(|| format!("--dns-zone is missing: {name} has no parent that could be its zone"))?;
-    let addresses = options.sites.iter().map(|s| {
-        (s.name.clone(), options.addresses.get(&s.name).cloned().unwrap_or_default())
-    });
+    let zone =
+        zone.with_context(|| format!("--dns-zone is missing: {name} has no parent that could be its zone"))?;
+    let addresses = options
+        .sites
+        .iter()
+        .map(|s| (s.name.clone(), options.addresses.get(&s.name).cloned().unwrap_or_default()));
     Ok(Some(Traffic {
         name,
         zone,
@@ -346,7 +348,9 @@ fn entry(named: &Named, others: &[Workload]) -> String {
     if !taken(&plain) {
         return plain;
     }
-    (2..).map(|n| format!("{}-{n}", label(plain.get(..LABEL - 4).unwrap_or(&plain)))).find(|n| !taken(n)).unwrap_or(plain)
+    // Room for a number of three digits: a policy has at most 32 workloads.
+    let short = plain.get(..LABEL - 4).unwrap_or(&plain);
+    (2..).map(|n| format!("{short}-{n}")).find(|n| !taken(n)).unwrap_or_else(|| plain.clone())
 }
 
 /// What may have been meant.
@@ -355,5 +359,9 @@ fn instead(wanted: &str, mut known: Vec<&str>) -> String {
     known.dedup();
     let meant = nearest(wanted, known.iter().copied());
     let meant = meant.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
-    if known.is_empty() { "; there is none at all".to_owned() } else { format!("{meant}; there is {}", known.join(", ")) }
+    if known.is_empty() {
+        "; there is none at all".to_owned()
+    } else {
+        format!("{meant}; there is {}", known.join(", "))
+    }
 }

@@ -23,8 +23,6 @@ const IMAGES: [&str; 4] = ["postgres", "postgis", "timescale", "spilo"];
 pub struct Look {
     /// The site.
     pub site: SiteName,
-    /// The kubeconfig's context.
-    pub context: String,
     /// The connection.
     pub asked: Asked,
     sets: Vec<StatefulSet>,
@@ -63,7 +61,7 @@ pub fn typed(named: &Named) -> String {
 }
 
 /// Looks into the namespace; nothing but a cluster that cannot be asked is an error.
-pub async fn at(site: SiteName, context: String, asked: Asked, namespace: &Namespace) -> Result<Look, Trouble> {
+pub async fn at(site: SiteName, asked: Asked, namespace: &Namespace) -> Result<Look, Trouble> {
     let client = asked.cluster.kube().client();
     let place = format!("in namespace {namespace}");
     let all = ListParams::default();
@@ -90,7 +88,7 @@ pub async fn at(site: SiteName, context: String, asked: Asked, namespace: &Names
             Vec::new()
         }
     };
-    Ok(Look { site, context, asked, sets, deployments, services, autoscaled, unseen })
+    Ok(Look { site, asked, sets, deployments, services, autoscaled, unseen })
 }
 
 /// What an autoscaler scales, as it is typed, and its own name.
@@ -135,15 +133,16 @@ impl Look {
     /// Every workload but the database.
     pub fn workloads(&self, database: Option<&str>) -> Vec<Workload> {
         let databases = self.databases();
-        let deployments = self.deployments.iter().map(|d| {
-            (WorkloadKind::Deployment, d.name_any(), d.spec.as_ref().and_then(|s| s.replicas))
-        });
+        let deployments = self
+            .deployments
+            .iter()
+            .map(|d| (WorkloadKind::Deployment, d.name_any(), d.spec.as_ref().and_then(|s| s.replicas)));
         let sets = self.sets.iter().filter(|s| {
             let name = s.metadata.name.as_deref().unwrap_or_default();
             !databases.contains(&name) && database != Some(name)
         });
-        let sets = sets
-            .map(|s| (WorkloadKind::StatefulSet, s.name_any(), s.spec.as_ref().and_then(|s| s.replicas)));
+        let sets =
+            sets.map(|s| (WorkloadKind::StatefulSet, s.name_any(), s.spec.as_ref().and_then(|s| s.replicas)));
         deployments.chain(sets).map(|(kind, name, n)| self.workload(kind, name, n)).collect()
     }
 
@@ -222,7 +221,11 @@ impl Look {
     }
 
     /// Which of these Secrets are there; `None`: it is not known. Their values are not asked for.
-    pub async fn secrets(&self, namespace: &Namespace, names: &BTreeSet<String>) -> BTreeMap<String, Option<bool>> {
+    pub async fn secrets(
+        &self,
+        namespace: &Namespace,
+        names: &BTreeSet<String>,
+    ) -> BTreeMap<String, Option<bool>> {
         let api = Api::<Secret>::namespaced(self.asked.cluster.kube().client(), namespace.as_str());
         let mut all = BTreeMap::new();
         for name in names {
@@ -271,7 +274,9 @@ mod tests {
         assert!(looks(json!({ "name": "a", "image": "docker.io/library/postgres:17" })));
         assert!(looks(json!({ "name": "a", "image": "registry:5000/team/postgis@sha256:abc" })));
         assert!(looks(json!({ "name": "a", "image": "own/db", "ports": [{ "containerPort": 5432 }] })));
-        assert!(looks(json!({ "name": "a", "image": "own/db", "command": ["bascule", "guard", "postgres"] })));
+        assert!(looks(
+            json!({ "name": "a", "image": "own/db", "command": ["bascule", "guard", "postgres"] })
+        ));
         assert!(!looks(json!({ "name": "a", "image": "postgres.example.org/web:1" })));
         assert!(!looks(json!({ "name": "a", "image": "quay.io/postgres-exporter:1" })));
         assert!(!looks(json!({ "name": "a", "image": "redis:8" })));

@@ -31,8 +31,7 @@ pub fn list(options: &Options, looks: &[Look], contexts: &[String]) -> Vec<Strin
     if options.out.is_none() {
         all.push("--out DIRECTORY: where the files are written".to_owned());
     }
-    let nothing =
-        options.database.is_none() && options.workloads.is_empty() && options.dns_name.is_none();
+    let nothing = options.database.is_none() && options.workloads.is_empty() && options.dns_name.is_none();
     if nothing {
         all.push(format!(
             "--database STATEFULSET, --workload KIND/NAME or --dns-name NAME: found none, expected at least one, for a policy that does something{}",
@@ -47,7 +46,9 @@ pub fn list(options: &Options, looks: &[Look], contexts: &[String]) -> Vec<Strin
         ));
     }
     if options.flag.is_none() && options.flag_values.is_some() {
-        all.push("--read-only-flag CONFIGMAP/KEY: found its values (--read-only-values) and no flag".to_owned());
+        all.push(
+            "--read-only-flag CONFIGMAP/KEY: found its values (--read-only-values) and no flag".to_owned(),
+        );
     }
     traffic(options, &mut all);
     if options.git_url.is_none() && (options.git_branch.is_some() || options.git_path.is_some()) {
@@ -107,15 +108,15 @@ fn traffic(options: &Options, all: &mut Vec<String>) {
 /// What the clusters have that may be meant.
 fn there(looks: &[Look]) -> String {
     let mut databases: Vec<&str> = looks.iter().flat_map(Look::databases).collect();
-    let mut workloads: Vec<String> = looks.iter().flat_map(|l| l.workloads(None)).map(|w| w.shown()).collect();
-    for list in [&mut databases] {
-        list.sort_unstable();
-        list.dedup();
-    }
+    let mut workloads: Vec<String> =
+        looks.iter().flat_map(|l| l.workloads(None)).map(|w| w.shown()).collect();
+    databases.sort_unstable();
+    databases.dedup();
     workloads.sort_unstable();
     workloads.dedup();
     let parts = [
-        (!databases.is_empty()).then(|| format!("what looks like PostgreSQL there: {}", databases.join(", "))),
+        (!databases.is_empty())
+            .then(|| format!("what looks like PostgreSQL there: {}", databases.join(", "))),
         (!workloads.is_empty()).then(|| format!("workloads there: {}", workloads.join(", "))),
     ];
     parts.into_iter().flatten().map(|part| format!("; {part}")).collect()

@@ -271,7 +271,7 @@ async fn look(asking: Vec<(Site, Asked)>, options: &Options) -> anyhow::Result<V
     let waiting = RefCell::new(asking.iter().map(|(s, _)| s.name.to_string()).collect::<BTreeSet<_>>());
     let all = asking.into_iter().map(|(site, asked)| async {
         let name = site.name.to_string();
-        let found = look::at(site.name, site.context, asked, namespace).await;
+        let found = look::at(site.name, asked, namespace).await;
         waiting.borrow_mut().remove(&name);
         found.map_err(|why| format!("{name}: {why}"))
     });
@@ -289,5 +289,8 @@ async fn look(asking: Vec<(Site, Asked)>, options: &Options) -> anyhow::Result<V
     if wrong.is_empty() {
         return Ok(looks);
     }
-    bail!("a cluster cannot be looked at, and a policy is made of what is there; nothing was written:\n  {}", wrong.join("\n  "))
+    bail!(
+        "a cluster cannot be looked at, and a policy is made of what is there; nothing was written:\n  {}",
+        wrong.join("\n  ")
+    )
 }

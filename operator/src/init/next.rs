@@ -56,7 +56,10 @@ fn wanted(choice: &Choice) -> Vec<Wanted> {
     if let Some(traffic) = &choice.traffic {
         all.push(Wanted {
             name: traffic.key.clone(),
-            what: format!("the TSIG key of {}: put its name and algorithm here as its servers have them", traffic.zone),
+            what: format!(
+                "the TSIG key of {}: put its name and algorithm here as its servers have them",
+                traffic.zone
+            ),
             from: vec![
                 "--from-literal=name=KEY-NAME.".to_owned(),
                 "--from-literal=algorithm=hmac-sha256".to_owned(),
@@ -88,11 +91,19 @@ pub fn text(choice: &Choice, file: &str, profile: Profile, secrets: &Secrets) ->
     };
     let namespace = &choice.namespace;
     say(&format!("# What is to be done for the policy {namespace}/{}\n", choice.name));
-    say("Made by `bascule init`. No secret is in this file: passwords and keys are read from files of yours.\n");
+    say(
+        "Made by `bascule init`. No secret is in this file: passwords and keys are read from files of yours.\n",
+    );
     say("## 1. Can everything be installed?\n\n```");
-    let sites: Vec<String> =
-        choice.sites.iter().map(|(site, context)| format!("--site {}", shell(&format!("{site}={context}")))).collect();
-    say(&format!("bascule check --pre --profile {profile} {} \\\n  --arbiter-endpoints … --arbiter-ca ca.crt --arbiter-cert tls.crt --arbiter-key tls.key {file}\n```\n", sites.join(" ")));
+    let sites: Vec<String> = choice
+        .sites
+        .iter()
+        .map(|(site, context)| format!("--site {}", shell(&format!("{site}={context}"))))
+        .collect();
+    say(&format!(
+        "bascule check --pre --profile {profile} {} \\\n  --arbiter-endpoints … --arbiter-ca ca.crt --arbiter-cert tls.crt --arbiter-key tls.key {file}\n```\n",
+        sites.join(" ")
+    ));
     of_secrets(choice, secrets, &mut say);
     if let Some(database) = &choice.database {
         say(&format!("## 3. The database {}\n", database.name));
@@ -107,7 +118,9 @@ pub fn text(choice: &Choice, file: &str, profile: Profile, secrets: &Secrets) ->
     }
     let n = if choice.database.is_some() { 4 } else { 3 };
     say(&format!("## {n}. The operators\n"));
-    say("One in each site, under the site's own name (charts/bascule/README.md says what its Secrets hold):\n\n```");
+    say(
+        "One in each site, under the site's own name (charts/bascule/README.md says what its Secrets hold):\n\n```",
+    );
     for (site, context) in &choice.sites {
         say(&format!(
             "helm --kube-context {} install bascule charts/bascule --namespace bascule-system --create-namespace \\\n  --set site.name={site} --set profile={profile} --set 'arbiter.endpoints={{https://…,https://…,https://…}}' \\\n  --set arbiter.secretName=bascule-arbiter --set guards.secretName=bascule-guards",
@@ -136,7 +149,9 @@ fn of_secrets(choice: &Choice, secrets: &Secrets, say: &mut impl FnMut(&str)) {
     if all.is_empty() {
         return say("The policy names none.\n");
     }
-    say("Each is needed in every site. Write each value into the file that its command names, in a directory that only you can\nread, for example `openssl rand -base64 24 > NAME.password`; a newline at the end does not count.\n\n```");
+    say(
+        "Each is needed in every site. Write each value into the file that its command names, in a directory that only you can\nread, for example `openssl rand -base64 24 > NAME.password`; a newline at the end does not count.\n\n```",
+    );
     for secret in &all {
         say(&format!("# {}: {}", secret.name, secret.what));
         for (site, context) in &choice.sites {
@@ -158,7 +173,8 @@ fn of_secrets(choice: &Choice, secrets: &Secrets, say: &mut impl FnMut(&str)) {
 }
 
 fn from_git(choice: &Choice, source: &Source, file: &str, say: &mut impl FnMut(&str)) {
-    let folder = if source.path == "." { String::new() } else { format!("{}/", source.path.trim_end_matches('/')) };
+    let folder =
+        if source.path == "." { String::new() } else { format!("{}/", source.path.trim_end_matches('/')) };
     say(&format!(
         "Commit it to {} as `{folder}{file}`, on the branch `{}`. A folder of policies holds policies and Moves of one namespace\nand nothing else. Then tell every site to read it:\n\n```",
         source.url, source.branch
@@ -198,7 +214,11 @@ spec:
 /// A word as a shell takes it.
 pub fn shell(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
 }
 
 #[cfg(test)]

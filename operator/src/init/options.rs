@@ -101,7 +101,9 @@ impl Options {
         for text in &args.site {
             if let Some(site) = wrong.read("--site", text, site(text)) {
                 if options.sites.iter().any(|s| s.name == site.name) {
-                    wrong.0.push(format!("--site {text}: found {} twice, expected each site once", site.name));
+                    wrong
+                        .0
+                        .push(format!("--site {text}: found {} twice, expected each site once", site.name));
                 } else if options.sites.iter().any(|s| s.context == site.context) {
                     wrong.0.push(format!("--site {text}: found the context {} twice, expected a cluster of its own for each site", site.context));
                 } else {
@@ -273,7 +275,9 @@ pub fn flag(text: &str) -> Result<FlagKey, String> {
 /// `READONLY,READWRITE`.
 pub fn values(text: &str) -> Result<(String, String), String> {
     match text.split_once(',') {
-        Some((ro, rw)) if ro != rw && ro.len() <= 256 && rw.len() <= 256 => Ok((ro.to_owned(), rw.to_owned())),
+        Some((ro, rw)) if ro != rw && ro.len() <= 256 && rw.len() <= 256 => {
+            Ok((ro.to_owned(), rw.to_owned()))
+        }
         _ => Err(format!("found {text:?}, expected two different values READONLY,READWRITE such as 1,0")),
     }
 }

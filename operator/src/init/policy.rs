@@ -22,11 +22,14 @@ const WIDTH: usize = 110;
 pub fn text(choice: &Choice, timing: &Timing) -> String {
     let mut out = Text(String::new());
     let names: Vec<&str> = choice.sites.iter().map(|(site, _)| site.as_str()).collect();
-    out.note(0, &format!(
-        "How the application in namespace {} lives on the sites {}.",
-        choice.namespace,
-        names.join(" and ")
-    ));
+    out.note(
+        0,
+        &format!(
+            "How the application in namespace {} lives on the sites {}.",
+            choice.namespace,
+            names.join(" and ")
+        ),
+    );
     out.line(0, "#");
     out.note(0, &format!(
         "Made by `bascule init`; every line may be changed. `bascule check FILE` says what is wrong with a change, `bascule plan FILE` what it would cause, and `bascule simulate FILE --fail site={}@10s` what would happen on a bad day. Bring the same file to every site, from git by a PolicySource or by kubectl apply. Editing or deleting it never moves a role.",
@@ -37,7 +40,10 @@ pub fn text(choice: &Choice, timing: &Timing) -> String {
     out.line(0, "metadata:");
     out.note(1, "Part of the arbiter's keys: under another name it is another policy, which begins anew.");
     out.line(1, &format!("name: {}", scalar(&choice.name)));
-    out.note(1, "Everything that is named below is looked for in this namespace, by each site in its own cluster.");
+    out.note(
+        1,
+        "Everything that is named below is looked for in this namespace, by each site in its own cluster.",
+    );
     out.line(1, &format!("namespace: {}", scalar(choice.namespace.as_str())));
     out.line(0, "spec:");
     out.note(1, "The names that the operators are installed with (site.name of the chart). Their order decides only between sites that could all take over.");
@@ -119,7 +125,13 @@ fn of_database(database: &Database, out: &mut Text) {
         }
         out.line(6, &format!("statefulSet: {}", scalar(&database.set)));
         if !one.seen {
-            out.note(6, &format!("No Service that leads to its pods was seen in {}: make one, or correct this.", one.site));
+            out.note(
+                6,
+                &format!(
+                    "No Service that leads to its pods was seen in {}: make one, or correct this.",
+                    one.site
+                ),
+            );
         } else if n == 0 {
             out.note(6, "Where the site's own operator reaches the server, from inside the cluster.");
         }
@@ -152,14 +164,20 @@ fn of_workload(workload: &Workload, out: &mut Text) {
     };
     out.line(2, &format!("- name: {}", scalar(&workload.name)));
     out.note(3, "It has this name in every site.");
-    out.line(3, &format!(
-        "targetRef: {{ apiVersion: apps/v1, kind: {kind}, name: {} }}",
-        scalar(&workload.named.name)
-    ));
+    out.line(
+        3,
+        &format!(
+            "targetRef: {{ apiVersion: apps/v1, kind: {kind}, name: {} }}",
+            scalar(&workload.named.name)
+        ),
+    );
     match &workload.replicas {
-        Replicas::Autoscaled(scaler) => out.note(3, &format!(
-            "No replicas: HorizontalPodAutoscaler {scaler} sets them, and two would undo each other."
-        )),
+        Replicas::Autoscaled(scaler) => out.note(
+            3,
+            &format!(
+                "No replicas: HorizontalPodAutoscaler {scaler} sets them, and two would undo each other."
+            ),
+        ),
         Replicas::Counted { active, standby, why } => {
             out.note(3, &format!(
                 "How many pods it has while its site is active, serves reads only, or stands by ({why}). standby: 0 is a pilot light, which costs nothing and takes longer to start. The {kind} itself leaves out `replicas`, in git and in Helm, too: the number belongs to Bascule."
@@ -178,13 +196,16 @@ fn of_flag(flag: &Flag, out: &mut Text) {
         flag.why
     ));
     out.line(3, "readOnly:");
-    out.line(4, &format!(
-        "configMapKey: {{ name: {}, key: {}, readOnlyValue: {}, readWriteValue: {} }}",
-        scalar(&flag.map),
-        scalar(&flag.key),
-        quoted(&flag.read_only),
-        quoted(&flag.read_write)
-    ));
+    out.line(
+        4,
+        &format!(
+            "configMapKey: {{ name: {}, key: {}, readOnlyValue: {}, readWriteValue: {} }}",
+            scalar(&flag.map),
+            scalar(&flag.key),
+            quoted(&flag.read_only),
+            quoted(&flag.read_write)
+        ),
+    );
     out.note(4, "How the effect is proved, asked in every running pod: without it a switchover does not wait until writes are really refused. Where the application says its mode by HTTP, take the # away and correct port, path and body.");
     out.line(4, "# verify:");
     out.line(4, "#   httpGet: { port: 8080, path: /mode, expectBody: read-only }");
@@ -203,7 +224,10 @@ fn of_traffic(traffic: &Traffic, out: &mut Text) {
     out.line(4, "ttl: 30s");
     out.note(4, "Servers that take updates (RFC 2136), tried in this order. At least one has to outlive the loss of either site.");
     out.line(4, &format!("updateServers: [{}]", list(&traffic.servers)));
-    out.note(4, "A change is complete when these answer with it; left out: the servers of the zone's NS records.");
+    out.note(
+        4,
+        "A change is complete when these answer with it; left out: the servers of the zone's NS records.",
+    );
     out.line(4, &format!("# verifyServers: [{}]", list(&traffic.servers)));
     out.note(4, "The Secret with name, algorithm and secret of the TSIG key. It may change A, AAAA and TXT of the name and of its mark, and nothing else.");
     out.line(4, &format!("tsigSecretRef: {{ name: {} }}", scalar(&traffic.key)));
@@ -279,7 +303,22 @@ mod tests {
 
     #[test]
     fn a_text_is_read_back_as_itself() {
-        for text in ["shop", "on", "No", "1", "1e3", "0x1f", "null", "a: b", "203.0.113.10", "it's", "", "a#b", "\"", "~"] {
+        for text in [
+            "shop",
+            "on",
+            "No",
+            "1",
+            "1e3",
+            "0x1f",
+            "null",
+            "a: b",
+            "203.0.113.10",
+            "it's",
+            "",
+            "a#b",
+            "\"",
+            "~",
+        ] {
             let yaml = format!("value: {}\n", scalar(text));
             let read: serde_json::Value = serde_yaml::from_str(&yaml).unwrap();
             assert_eq!(read["value"], text, "{yaml}");
@@ -288,12 +327,17 @@ mod tests {
 
     #[test]
     fn what_may_be_unseen_holds_with_every_profile() {
-        for (profile, written) in
-            [(Profile::Metro, "1m"), (Profile::Region, "1m"), (Profile::Wan, "1m"), (Profile::Conservative, "90s")]
-        {
+        for (profile, written) in [
+            (Profile::Metro, "1m"),
+            (Profile::Region, "1m"),
+            (Profile::Wan, "1m"),
+            (Profile::Conservative, "90s"),
+        ] {
             let timing = profile.timing();
             assert_eq!(duration(unseen(&timing)), written, "{profile}");
-            assert!(unseen(&timing) >= RESTART_GRACE + timing.l() && unseen(&timing) >= timing.r() + timing.f());
+            assert!(
+                unseen(&timing) >= RESTART_GRACE + timing.l() && unseen(&timing) >= timing.r() + timing.f()
+            );
         }
     }
 }

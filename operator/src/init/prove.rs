@@ -20,19 +20,26 @@ pub fn taken(file: &str, text: &str, installation: &Installation) -> anyhow::Res
         let all: Vec<String> = report
             .findings
             .iter()
-            .map(|f| format!("{} {} {}: found {}, expected {}. {}", f.code, f.object, f.field, f.found, f.expected, f.hint))
+            .map(|f| {
+                format!(
+                    "{} {} {}: found {}, expected {}. {}",
+                    f.code, f.object, f.field, f.found, f.expected, f.hint
+                )
+            })
             .collect();
         bail!("these answers make no policy that works; nothing was written:\n  {}", all.join("\n  "));
     }
     match (policies.pop(), policies.is_empty()) {
         (Some(one), true) => Ok(one.policy),
-        _ => bail!("{file}: found no single policy in what was made of the answers; this is a defect of Bascule, please report it"),
+        _ => bail!(
+            "{file}: found no single policy in what was made of the answers; this is a defect of Bascule, please report it"
+        ),
     }
 }
 
 /// What each site lacks for the policy, as `bascule check` says it.
 pub async fn left(policy: &Policy, looks: &[Look]) -> String {
-    let all = looks.iter().map(|look| async {
+    let all = looks.iter().map(|look| async move {
         let mut report = Report::of_cluster(look.site.as_str());
         references::check(&look.asked, policy, &look.site, &mut report).await;
         names::check(&look.asked, policy, &mut report).await;

@@ -35,15 +35,20 @@ pub fn free(directory: &Path, names: &[String]) -> anyhow::Result<()> {
 
 /// Writes all of them, into a directory that is made if it is not there; their paths.
 pub fn all(directory: &Path, files: &[New]) -> anyhow::Result<Vec<PathBuf>> {
-    fs::create_dir_all(directory)
-        .with_context(|| format!("--out {}: the directory cannot be made; nothing was written", directory.display()))?;
+    fs::create_dir_all(directory).with_context(|| {
+        format!("--out {}: the directory cannot be made; nothing was written", directory.display())
+    })?;
     let names: Vec<String> = files.iter().map(|f| f.name.clone()).collect();
     free(directory, &names)?;
     let mut written: Vec<PathBuf> = Vec::new();
     for file in files {
         let path = directory.join(&file.name);
         let done: Vec<String> = written.iter().map(|p| p.display().to_string()).collect();
-        let done = if done.is_empty() { "nothing was written".to_owned() } else { format!("only {} was written", done.join(", ")) };
+        let done = if done.is_empty() {
+            "nothing was written".to_owned()
+        } else {
+            format!("only {} was written", done.join(", "))
+        };
         // Made anew or not at all, whoever else writes here.
         let mut open = match OpenOptions::new().write(true).create_new(true).open(&path) {
             Ok(open) => open,
@@ -51,7 +56,9 @@ pub fn all(directory: &Path, files: &[New]) -> anyhow::Result<Vec<PathBuf>> {
                 "{}: found a file that came meanwhile, expected none: it is not overwritten; {done}",
                 path.display()
             ),
-            Err(error) => return Err(error).with_context(|| format!("{} cannot be made; {done}", path.display())),
+            Err(error) => {
+                return Err(error).with_context(|| format!("{} cannot be made; {done}", path.display()));
+            }
         };
         open.write_all(file.text.as_bytes())
             .with_context(|| format!("{} cannot be written to its end; remove it; {done}", path.display()))?;

@@ -41,7 +41,9 @@ pub async fn namespace(asked: &Asked, release: &Namespace, report: &mut Report) 
     match asked.ask("get", what, api.get_opt(release.as_str())).await {
         Ok(Some(found)) => Place::There(found.labels().get(ENFORCE).cloned()),
         Ok(None) => {
-            report.looked(format!("namespace {release}: not there yet, the cluster's defaults will hold in it"));
+            report.looked(format!(
+                "namespace {release}: not there yet, the cluster's defaults will hold in it"
+            ));
             Place::Missing
         }
         Err(why) => {

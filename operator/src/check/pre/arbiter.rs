@@ -68,15 +68,18 @@ fn of_version(asked: Vec<(String, VersionFound)>, report: &mut Report) {
 fn far(endpoint: &str, found: RoundTrip, installation: &Installation, report: &mut Report) {
     let object = format!("arbiter member {endpoint}");
     let (profile, timing) = (installation.profile, installation.profile.timing());
-    let said = format!("{} there and back, {} until a majority agrees", words(found.own), words(found.agreed));
+    let said =
+        format!("{} there and back, {} until a majority agrees", words(found.own), words(found.agreed));
     let longest = profile.longest_round_trip().filter(|longest| found.own > *longest);
     if longest.is_some() || found.agreed > timing.tq() {
         let way = profile
             .longest_round_trip()
             .map(|longest| format!("at most {} there and back and ", human(longest)))
             .unwrap_or_default();
-        let expected =
-            format!("{way}at most {} for an agreed answer, as the profile {profile} needs", human(timing.tq()));
+        let expected = format!(
+            "{way}at most {} for an agreed answer, as the profile {profile} needs",
+            human(timing.tq())
+        );
         report.find(ARBITER_SLOW, &object, "--profile", said, &expected);
     } else {
         report.looked(format!("{object}: {said}; the profile {profile} bears that"));
@@ -94,7 +97,8 @@ async fn free(client: &EtcdArbiter, one: &Seen, report: &mut Report) {
             report.looked(format!("{object}: this cluster has it at the arbiter already"));
         }
         (Ok(Some(owner)), None) => {
-            let why = format!("the cluster {owner} has it, and which cluster {} is could not be read", one.label);
+            let why =
+                format!("the cluster {owner} has it, and which cluster {} is could not be read", one.label);
             report.unseen(&object, "arbiter", why);
         }
         (Ok(Some(owner)), Some(uid)) => {

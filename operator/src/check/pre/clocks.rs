@@ -16,8 +16,7 @@ const SECOND: SignedDuration = SignedDuration::from_secs(1);
 
 /// Compares each with each.
 pub fn between(seen: &[Seen], report: &mut Report) {
-    let read: Vec<(&str, Clock)> =
-        seen.iter().filter_map(|s| Some((s.label.as_str(), s.clock?))).collect();
+    let read: Vec<(&str, Clock)> = seen.iter().filter_map(|s| Some((s.label.as_str(), s.clock?))).collect();
     for (at, (name, clock)) in read.iter().enumerate() {
         for (other, theirs) in read.iter().take(at) {
             let apart = apart(*clock, *theirs);

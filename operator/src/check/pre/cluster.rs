@@ -52,7 +52,13 @@ pub async fn look(one: &Asking, release: &Namespace, policies: &[Labelled]) -> S
         let whole = tokio::time::timeout(PATIENCE, inside(one, release, policies, &mut seen)).await;
         if whole.is_err() {
             let found = format!("not everything was answered within {}", human(PATIENCE));
-            seen.report.find(API_SERVER_UNREACHABLE, "API server", "", found, "each answer within four seconds");
+            seen.report.find(
+                API_SERVER_UNREACHABLE,
+                "API server",
+                "",
+                found,
+                "each answer within four seconds",
+            );
         }
     }
     seen
@@ -142,9 +148,19 @@ async fn kinds(asked: &Asked, report: &mut Report) {
     }
     for object in missing {
         let found = "none, while others of Bascule's are there".to_owned();
-        report.find(DEFINITIONS_DIFFER, &object, "", found, "all of one version, or none before an installation");
+        report.find(
+            DEFINITIONS_DIFFER,
+            &object,
+            "",
+            found,
+            "all of one version, or none before an installation",
+        );
     }
-    report.looked(format!("{} that {} there already", counted(there, "definition", "definitions"), if there == 1 { "is" } else { "are" }));
+    report.looked(format!(
+        "{} that {} there already",
+        counted(there, "definition", "definitions"),
+        if there == 1 { "is" } else { "are" }
+    ));
 }
 
 #[cfg(test)]

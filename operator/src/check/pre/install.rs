@@ -41,10 +41,7 @@ const OF_RELEASE: [(&str, &str); 8] = [
 /// Asks for each right; for roles also whether what is in them may be given away.
 pub async fn rights(asked: &Asked, release: &Namespace, namespace_missing: bool, report: &mut Report) {
     let both = |(group, resource): (&'static str, &'static str)| {
-        [
-            right("create", group, resource, "helm install"),
-            right("patch", group, resource, "helm upgrade"),
-        ]
+        [right("create", group, resource, "helm install"), right("patch", group, resource, "helm upgrade")]
     };
     let cluster = OF_CLUSTER.into_iter().flat_map(both);
     let namespace =
@@ -60,13 +57,17 @@ pub async fn rights(asked: &Asked, release: &Namespace, namespace_missing: bool,
             Ok(None) => {}
             Ok(Some(found)) => {
                 may_make_roles &= !right.words().ends_with(&format!("clusterroles.{RBAC}"));
-                let place = place.map_or_else(|| "in the cluster".to_owned(), |n| format!("in namespace {n}"));
+                let place =
+                    place.map_or_else(|| "in the cluster".to_owned(), |n| format!("in namespace {n}"));
                 let expected = format!("allowed {place}: {} needs it", right.what());
                 report.find(INSTALL_RIGHT_MISSING, OBJECT, &right.words(), found, &expected);
             }
         }
     }
-    report.looked(format!("{} of yours to install and upgrade the chart", counted(all.len(), "right", "rights")));
+    report.looked(format!(
+        "{} of yours to install and upgrade the chart",
+        counted(all.len(), "right", "rights")
+    ));
     if may_make_roles {
         given_away(asked, report).await;
     }
@@ -126,8 +127,7 @@ mod tests {
         assert!(created.len() >= 10, "{created:?}");
         let asked: BTreeSet<String> =
             OF_CLUSTER.iter().chain(&OF_RELEASE).map(|(_, resource)| (*resource).to_owned()).collect();
-        let beside: BTreeSet<String> =
-            ["secrets", "customresourcedefinitions"].map(ToOwned::to_owned).into();
+        let beside: BTreeSet<String> = ["secrets", "customresourcedefinitions"].map(ToOwned::to_owned).into();
         assert_eq!(asked, created.union(&beside).cloned().collect());
     }
 

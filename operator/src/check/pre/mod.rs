@@ -62,9 +62,10 @@ pub async fn check(
     let clusters = sites::connect(args.kubeconfig.as_deref(), all, *installation).await?;
 
     let waiting = RefCell::new(clusters.iter().map(|c| c.label.clone()).collect::<BTreeSet<_>>());
-    let looks = clusters.iter().map(|one| async {
-        let seen = cluster::look(one, &release, &policies).await;
-        waiting.borrow_mut().remove(&one.label);
+    let (place, given, left) = (&release, &policies, &waiting);
+    let looks = clusters.iter().map(|one| async move {
+        let seen = cluster::look(one, place, given).await;
+        left.borrow_mut().remove(&one.label);
         seen
     });
     let mut seen = aloud(ABOUT, join_all(looks), || {

@@ -74,8 +74,7 @@ pub async fn connect(
     for one in all {
         let label = one.label();
         let cluster = Cluster::connect(kubeconfig, one.context.as_deref()).await?;
-        let asked =
-            Asked { cluster, namespace: None, site: one.site.clone(), operator: None, installation };
+        let asked = Asked { cluster, namespace: None, site: one.site.clone(), operator: None, installation };
         ready.push(Asking { label, site: one.site, asked });
     }
     Ok(ready)

@@ -22,13 +22,19 @@ pub async fn classes(asked: &Asked, report: &mut Report) {
     };
     let default = all.iter().find(|c| c.annotations().get(DEFAULT).is_some_and(|v| v == "true"));
     let Some(default) = default else {
-        let names: Vec<String> = all.iter().map(ResourceExt::name_any).collect();
+        let names: Vec<String> = all.iter().map(kube::ResourceExt::name_any).collect();
         let found = match names.as_slice() {
             [] => "there is no StorageClass at all".to_owned(),
             names => format!("none of {} is the default", names.join(", ")),
         };
         let expected = format!("one with {DEFAULT}: \"true\", for the volume of the operator's journal");
-        return report.find(NO_DEFAULT_STORAGE_CLASS, "StorageClass", "metadata.annotations", found, &expected);
+        return report.find(
+            NO_DEFAULT_STORAGE_CLASS,
+            "StorageClass",
+            "metadata.annotations",
+            found,
+            &expected,
+        );
     };
     report.looked(format!("the default StorageClass {}", default.name_any()));
 }
