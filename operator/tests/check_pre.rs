@@ -117,7 +117,7 @@ async fn clusters_are_checked_before_an_installation_and_each_thing_that_is_wron
     let said = run(&[]);
     assert_eq!((said.code, codes(&said)), (0, Vec::new()), "{said:?}");
     for words in [
-        "paris: the API server v1.",
+        "paris: the API server v",
         "lyon: the definitions: none yet",
         "paris: namespace bascule-system: it takes a pod like the operator's; it enforces the Pod Security level restricted",
         "lyon: 22 rights of yours",

@@ -59,8 +59,8 @@ pub fn text(choice: &Choice, timing: &Timing) -> String {
     }
     if !choice.workloads.is_empty() {
         out.line(1, "workloads:");
-        for workload in &choice.workloads {
-            of_workload(workload, &mut out);
+        for (n, workload) in choice.workloads.iter().enumerate() {
+            of_workload(workload, n == 0, &mut out);
         }
     }
     if let Some(traffic) = &choice.traffic {
@@ -157,13 +157,16 @@ fn of_database(database: &Database, out: &mut Text) {
     }
 }
 
-fn of_workload(workload: &Workload, out: &mut Text) {
+/// `first`: what holds for all of them is said there.
+fn of_workload(workload: &Workload, first: bool, out: &mut Text) {
     let kind = match workload.named.kind {
         WorkloadKind::Deployment => "Deployment",
         WorkloadKind::StatefulSet => "StatefulSet",
     };
     out.line(2, &format!("- name: {}", scalar(&workload.name)));
-    out.note(3, "It has this name in every site.");
+    if first {
+        out.note(3, "It has this name in every site.");
+    }
     out.line(
         3,
         &format!(
@@ -178,23 +181,36 @@ fn of_workload(workload: &Workload, out: &mut Text) {
                 "No replicas: HorizontalPodAutoscaler {scaler} sets them, and two would undo each other."
             ),
         ),
-        Replicas::Counted { active, standby, why } => {
+        Replicas::Counted { active, standby, why } if first => {
             out.note(3, &format!(
                 "How many pods it has while its site is active, serves reads only, or stands by ({why}). standby: 0 is a pilot light, which costs nothing and takes longer to start. The {kind} itself leaves out `replicas`, in git and in Helm, too: the number belongs to Bascule."
             ));
-            out.line(3, &format!("replicas: {{ active: {active}, readOnly: {active}, standby: {standby} }}"));
+            out.line(3, &counts(*active, *standby));
+        }
+        Replicas::Counted { active, standby, why } => {
+            out.note(3, &format!("The numbers: {why}."));
+            out.line(3, &counts(*active, *standby));
         }
     }
     if let Some(flag) = &workload.flag {
-        of_flag(flag, out);
+        of_flag(flag, first, out);
     }
 }
 
-fn of_flag(flag: &Flag, out: &mut Text) {
-    out.note(3, &format!(
-        "How it is told that it may not write now, so that users get a correct error; what keeps the data safe is the database's fence. The values: {}. The ConfigMap is made if it is not there; pods that mount it see a change within a second.",
-        flag.why
-    ));
+fn counts(active: u32, standby: u32) -> String {
+    format!("replicas: {{ active: {active}, readOnly: {active}, standby: {standby} }}")
+}
+
+fn of_flag(flag: &Flag, first: bool, out: &mut Text) {
+    out.0.push('\n');
+    if first {
+        out.note(3, &format!(
+            "How it is told that it may not write now, so that users get a correct error; what keeps the data safe is the database's fence. The values: {}. The ConfigMap is made if it is not there; pods that mount it see a change within a second.",
+            flag.why
+        ));
+    } else {
+        out.note(3, "The same flag as above, and how its effect is proved here.");
+    }
     out.line(3, "readOnly:");
     out.line(
         4,
@@ -206,7 +222,9 @@ fn of_flag(flag: &Flag, out: &mut Text) {
             quoted(&flag.read_write)
         ),
     );
-    out.note(4, "How the effect is proved, asked in every running pod: without it a switchover does not wait until writes are really refused. Where the application says its mode by HTTP, take the # away and correct port, path and body.");
+    if first {
+        out.note(4, "How the effect is proved, asked in every running pod: without it a switchover does not wait until writes are really refused. Where the application says its mode by HTTP, take the # away and correct port, path and body.");
+    }
     out.line(4, "# verify:");
     out.line(4, "#   httpGet: { port: 8080, path: /mode, expectBody: read-only }");
 }

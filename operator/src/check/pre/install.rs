@@ -124,7 +124,7 @@ mod tests {
         };
         let created: BTreeSet<String> =
             RENDERED.lines().filter_map(|l| l.strip_prefix("kind: ")).map(plural).collect();
-        assert!(created.len() >= 10, "{created:?}");
+        assert!(created.len() >= 9, "{created:?}");
         let asked: BTreeSet<String> =
             OF_CLUSTER.iter().chain(&OF_RELEASE).map(|(_, resource)| (*resource).to_owned()).collect();
         let beside: BTreeSet<String> = ["secrets", "customresourcedefinitions"].map(ToOwned::to_owned).into();
