@@ -211,8 +211,8 @@ async fn a_policy_is_made_of_two_clusters_and_works_as_it_is() {
     paris.kubectl(&apply, &application(3, "203.0.113.10"));
     lyon.kubectl(&apply, &application(1, "198.51.100.10"));
     lyon.kubectl(&["delete", "secret", "main-bascule", "-n", "shop"], "");
-    let kubeconfig: PathBuf =
-        std::env::join_paths([named(&paris, "one"), named(&lyon, "two")]).unwrap().into();
+    let files = [named(&paris, "one"), named(&lyon, "two"), named(&paris, "again")];
+    let kubeconfig: PathBuf = std::env::join_paths(files).unwrap().into();
     let directory = tempfile::tempdir().unwrap();
     let out = |name: &str| directory.path().join(name).display().to_string();
 
@@ -302,6 +302,21 @@ async fn a_policy_is_made_of_two_clusters_and_works_as_it_is() {
     assert_eq!(left, [""; 0], "{said:?}");
     check(&["--context", "one", "-o", "json"]).says(2, &["OperatorSilent"]);
 
+    // Two contexts of one cluster are no two sites.
+    let twice = [
+        "--site",
+        "paris=one",
+        "--site",
+        "lyon=again",
+        "--namespace",
+        "shop",
+        "--workload",
+        "deployment/web",
+    ];
+    let rest = ["--initial-site", "paris", "--out", &out("twice")];
+    init(&kubeconfig, &[&twice[..], &rest].concat())
+        .refuses(&["--site lyon: found the cluster of paris again", "nothing was written"]);
+
     // Nothing is overwritten, whatever was said.
     fs::write(&file, "mine").unwrap();
     init(&kubeconfig, &[WHOLE, &["--out", &whole]].concat()).fails(&[
@@ -360,7 +375,7 @@ async fn a_policy_is_made_of_two_clusters_and_works_as_it_is() {
     );
 
     // On a terminal it asks for the rest, and offers what is there.
-    let answers = "1\n203.0.113.10\n198.51.100.10\n2\n\nweb-flags/READ_ONLY\n\nlyon\n\n";
+    let answers = "1\n203.0.113.10\n198.51.100.10\n2\n\n1\n\nlyon\n\n";
     let line = format!(
         "{} init --site paris=one --site lyon=two --namespace shop --out {}",
         env!("CARGO_BIN_EXE_bascule"),
@@ -377,6 +392,7 @@ async fn a_policy_is_made_of_two_clusters_and_works_as_it_is() {
             "1  deployment/search",
             "2  deployment/web",
             "1  203.0.113.10",
+            "1  web-flags/READ_ONLY",
             "wrote ",
         ],
     );

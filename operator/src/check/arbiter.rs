@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bascule_adapters::arbiter::{EtcdArbiter, Settings, Tls};
+use bascule_adapters::arbiter::{EtcdArbiter, Settings, Status, Tls};
 use secrecy::SecretSlice;
 
 use super::codes::{ARBITER_MEMBER, ARBITER_QUORUM};
@@ -34,8 +34,12 @@ pub async fn client(settings: Settings) -> anyhow::Result<EtcdArbiter> {
     EtcdArbiter::new(settings).await.context("--arbiter-endpoints")
 }
 
-/// Asks every member what it says of itself.
-pub async fn check(args: &CheckArgs, installation: &Installation, report: &mut Report) -> anyhow::Result<()> {
+/// Asks every member what it says of itself; what they said.
+pub async fn check(
+    args: &CheckArgs,
+    installation: &Installation,
+    report: &mut Report,
+) -> anyhow::Result<Status> {
     let arbiter = client(settings(args)?).await?;
     let status = arbiter.status(PATIENCE).await;
     let all = status.members.len();
@@ -80,5 +84,5 @@ pub async fn check(args: &CheckArgs, installation: &Installation, report: &mut R
         report.find(ARBITER_QUORUM, "arbiter", "--arbiter-endpoints", found, &expected);
     }
     report.looked(counted(all, "member of the arbiter", "members of the arbiter"));
-    Ok(())
+    Ok(status)
 }

@@ -145,8 +145,11 @@ pub fn rest(options: &mut Options, looks: &[Look], person: &mut Person<'_>) -> a
         workloads(options, looks, person)?;
     }
     if options.flag.is_none() && !options.workloads.is_empty() {
+        let mut found: Vec<String> = looks.iter().flat_map(|l| l.flags.iter().cloned()).collect();
+        found.sort_unstable();
+        found.dedup();
         let question = "By which key of a ConfigMap are they told to be read-only? CONFIGMAP/KEY";
-        options.flag = person.ask(question, &[], true, options::flag)?;
+        options.flag = person.ask(question, &found, true, options::flag)?;
     }
     traffic(options, &sites, person)?;
     if options.initial.is_none() {

@@ -4,15 +4,14 @@ use anyhow::{Context as _, bail};
 use bascule_core::name::{Namespace, SiteName};
 use bascule_core::policy::WorkloadKind;
 
-use super::look::{Look, typed};
+use super::look::{Look, opposite, typed};
 use super::options::{FlagKey, Named, Options};
 use crate::why::similar::nearest;
 
-/// Pairs of values that flags have, the one and its opposite.
-const OPPOSITES: [(&str, &str); 6] =
-    [("0", "1"), ("false", "true"), ("False", "True"), ("no", "yes"), ("off", "on"), ("disabled", "enabled")];
 /// The port of PostgreSQL.
 const POSTGRES: u16 = 5432;
+/// More workloads than a policy may have.
+const MOST: usize = 99;
 /// The longest name of an entry.
 const LABEL: usize = 63;
 
@@ -299,12 +298,7 @@ async fn flag(
         let why = format!("chosen, for ConfigMap {namespace}/{} of {initial} does not say", key.map);
         return Some(of("1", "0", why));
     };
-    let opposite = OPPOSITES.iter().find_map(|(one, other)| match value.as_str() {
-        v if v == *one => Some(*other),
-        v if v == *other => Some(*one),
-        _ => None,
-    });
-    if let Some(opposite) = opposite {
+    if let Some(opposite) = opposite(&value) {
         let why = format!("{initial} writes, and has {value:?} there today");
         return Some(of(opposite, &value, why));
     }
@@ -348,9 +342,9 @@ fn entry(named: &Named, others: &[Workload]) -> String {
     if !taken(&plain) {
         return plain;
     }
-    // Room for a number of three digits: a policy has at most 32 workloads.
+    // Room for a hyphen and a number.
     let short = plain.get(..LABEL - 4).unwrap_or(&plain);
-    (2..).map(|n| format!("{short}-{n}")).find(|n| !taken(n)).unwrap_or_else(|| plain.clone())
+    (2..=MOST).map(|n| format!("{short}-{n}")).find(|n| !taken(n)).unwrap_or_else(|| plain.clone())
 }
 
 /// What may have been meant.

@@ -16,6 +16,11 @@ use crate::why::trouble::Trouble;
 
 /// The port of PostgreSQL.
 pub const POSTGRES: i32 = 5432;
+/// How many ConfigMaps are looked through for flags.
+const MAPS: u32 = 200;
+/// Pairs of values that flags have, the one and its opposite.
+const OPPOSITES: [(&str, &str); 6] =
+    [("0", "1"), ("false", "true"), ("False", "True"), ("no", "yes"), ("off", "on"), ("disabled", "enabled")];
 /// How images of PostgreSQL are called.
 const IMAGES: [&str; 4] = ["postgres", "postgis", "timescale", "spilo"];
 
@@ -29,6 +34,10 @@ pub struct Look {
     deployments: Vec<Deployment>,
     services: Vec<Service>,
     autoscaled: Vec<(String, String)>,
+    /// Which cluster it is; `None`: it does not say.
+    pub uid: Option<String>,
+    /// Keys of ConfigMaps that look like flags, as `CONFIGMAP/KEY`.
+    pub flags: Vec<String>,
     /// What could not be looked at, and is not needed.
     pub unseen: Vec<String>,
 }
@@ -79,6 +88,20 @@ pub async fn at(site: SiteName, asked: Asked, namespace: &Namespace) -> Result<L
             Vec::new()
         }
     };
+    let maps = Api::<ConfigMap>::namespaced(client.clone(), namespace.as_str());
+    let some = ListParams::default().limit(MAPS);
+    let flags = match asked.ask("list", format!("configmaps {place}"), maps.list(&some)).await {
+        Ok(found) => found.items.into_iter().flat_map(flags).collect(),
+        // They are only offered.
+        Err(_) => Vec::new(),
+    };
+    let uid = match bascule_adapters::kube::cluster::uid(asked.cluster.kube()).await {
+        Ok(uid) => Some(uid),
+        Err(why) => {
+            unseen.push(why.to_string());
+            None
+        }
+    };
     let scalers = Api::<HorizontalPodAutoscaler>::namespaced(client, namespace.as_str());
     let what = format!("horizontalpodautoscalers.autoscaling {place}");
     let autoscaled = match asked.ask("list", what, scalers.list(&all)).await {
@@ -88,7 +111,23 @@ pub async fn at(site: SiteName, asked: Asked, namespace: &Namespace) -> Result<L
             Vec::new()
         }
     };
-    Ok(Look { site, asked, sets, deployments, services, autoscaled, unseen })
+    Ok(Look { site, asked, sets, deployments, services, autoscaled, uid, flags, unseen })
+}
+
+/// The keys of a ConfigMap whose values are those of a flag.
+fn flags(map: ConfigMap) -> Vec<String> {
+    let name = map.name_any();
+    let keys = map.data.into_iter().flatten().filter(|(_, value)| opposite(value).is_some());
+    keys.map(|(key, _)| format!("{name}/{key}")).collect()
+}
+
+/// The opposite of a flag's value, where that is known.
+pub fn opposite(value: &str) -> Option<&'static str> {
+    OPPOSITES.iter().find_map(|(one, other)| match value {
+        v if v == *one => Some(*other),
+        v if v == *other => Some(*one),
+        _ => None,
+    })
 }
 
 /// What an autoscaler scales, as it is typed, and its own name.

@@ -117,7 +117,7 @@ fn there(looks: &[Look]) -> String {
     let parts = [
         (!databases.is_empty())
             .then(|| format!("what looks like PostgreSQL there: {}", databases.join(", "))),
-        (!workloads.is_empty()).then(|| format!("workloads there: {}", workloads.join(", "))),
+        (!workloads.is_empty()).then(|| format!("; workloads there: {}", workloads.join(", "))),
     ];
-    parts.into_iter().flatten().map(|part| format!("; {part}")).collect()
+    parts.into_iter().flatten().collect()
 }

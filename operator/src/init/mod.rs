@@ -208,13 +208,10 @@ pub async fn run(args: InitArgs) -> anyhow::Result<ExitCode> {
     let left = aloud(ABOUT, prove::left(&policy, &looks), || waiting.clone()).await;
     let page = next::text(&choice, &file, installation.profile, &secrets);
     let written = write::all(&out, &[New { name: file, text }, New { name: NEXT.to_owned(), text: page }])?;
-    let mut told = String::new();
-    for path in &written {
-        told += &format!("wrote {}\n", path.display());
-    }
-    for why in looks.iter().flat_map(|l| l.unseen.iter().map(move |why| (&l.site, why))) {
-        told += &format!("not seen in {}: {}\n", why.0, why.1);
-    }
+    let paths = written.iter().map(|path| format!("wrote {}\n", path.display()));
+    let unseen =
+        looks.iter().flat_map(|l| l.unseen.iter().map(|why| format!("not seen in {}: {why}\n", l.site)));
+    let told: String = paths.chain(unseen).collect();
     print(&format!("{told}\n{left}"))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -284,6 +281,14 @@ async fn look(asking: Vec<(Site, Asked)>, options: &Options) -> anyhow::Result<V
         match one {
             Ok(look) => looks.push(look),
             Err(why) => wrong.push(why),
+        }
+    }
+    for (at, one) in looks.iter().enumerate().filter(|(_, l)| l.uid.is_some()) {
+        if let Some(other) = looks.iter().take(at).find(|other| other.uid == one.uid) {
+            wrong.push(format!(
+                "--site {}: found the cluster of {} again, expected a cluster of its own: both would be lost together",
+                one.site, other.site
+            ));
         }
     }
     if wrong.is_empty() {

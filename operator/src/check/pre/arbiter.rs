@@ -22,8 +22,10 @@ pub async fn check(
     seen: &[Seen],
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    arbiter::check(args, installation, report).await?;
-    size(&args.arbiter_endpoints, report);
+    let status = arbiter::check(args, installation, report).await?;
+    // etcd may tell it to root alone.
+    let listed = status.listed.as_ref().ok().map(Vec::len);
+    size(&args.arbiter_endpoints, listed, report);
     let settings = arbiter::settings(args)?;
     let versions = Versions::new(&settings);
     let client = arbiter::client(settings).await?;
@@ -43,9 +45,16 @@ pub async fn check(
     Ok(())
 }
 
-fn size(endpoints: &[String], report: &mut Report) {
-    if !matches!(endpoints.len(), 3 | 5) {
-        let found = format!("{}: {}", endpoints.len(), endpoints.join(", "));
+/// Whether there are as many members as an arbiter has, and every one is named; `listed`: how many it knows itself.
+fn size(endpoints: &[String], listed: Option<usize>, report: &mut Report) {
+    let (named, all) = (endpoints.len(), endpoints.join(", "));
+    if let Some(listed) = listed.filter(|listed| *listed != named) {
+        let found = format!("{named} ({all}), and the arbiter knows {listed} members");
+        let expected = "every member named once, three or five of them";
+        return report.find(ARBITER_SIZE, "arbiter", "--arbiter-endpoints", found, expected);
+    }
+    if !matches!(named, 3 | 5) {
+        let found = format!("{named}: {all}");
         report.find(ARBITER_SIZE, "arbiter", "--arbiter-endpoints", found, "three or five members");
     }
 }
@@ -136,9 +145,12 @@ mod tests {
     #[test]
     fn an_arbiter_has_three_or_five_members() {
         for (n, well) in [(1, false), (2, false), (3, true), (4, false), (5, true), (6, false)] {
-            let mut report = Report::new(String::new());
-            size(&vec!["https://a:2379".to_owned(); n], &mut report);
-            assert_eq!(report.findings.is_empty(), well, "{n}");
+            for (listed, known) in [(None, true), (Some(n), true), (Some(n + 2), false)] {
+                let mut report = Report::new(String::new());
+                size(&vec!["https://a:2379".to_owned(); n], listed, &mut report);
+                let found = report.findings.len();
+                assert_eq!(found, usize::from(!(well && known)), "{n} named, {listed:?} listed");
+            }
         }
     }
 }
