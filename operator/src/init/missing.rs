@@ -116,7 +116,7 @@ fn there(looks: &[Look]) -> String {
     workloads.dedup();
     let parts = [
         (!databases.is_empty())
-            .then(|| format!("what looks like PostgreSQL there: {}", databases.join(", "))),
+            .then(|| format!("; what looks like PostgreSQL there: {}", databases.join(", "))),
         (!workloads.is_empty()).then(|| format!("; workloads there: {}", workloads.join(", "))),
     ];
     parts.into_iter().flatten().collect()
