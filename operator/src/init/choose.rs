@@ -258,20 +258,29 @@ fn replicas(
         return Some(Replicas::Autoscaled(scaler));
     }
     let here = found.iter().find(|(site, _)| *site == initial).map(|(_, w)| w.replicas);
-    let others: Vec<_> = found.iter().filter(|(site, _)| *site != initial).collect();
-    let most = others.iter().map(|(_, w)| w.replicas).max();
+    let others = found.iter().filter(|(site, _)| *site != initial);
+    let others: Vec<(&str, u32)> = others.map(|(site, w)| (site.as_str(), w.replicas)).collect();
+    Some(numbers(initial.as_str(), here, &others))
+}
+
+/// The numbers of today: `here` at the initial site, and at the others where the workload is there.
+fn numbers(initial: &str, here: Option<u32>, others: &[(&str, u32)]) -> Replicas {
+    let most = others.iter().map(|(_, n)| *n).max();
     let (active, first) = match (here, most) {
-        (Some(0), _) | (None, Some(0) | None) => (1, format!("one, for {initial} has none today")),
+        (Some(0), _) => (1, format!("one, for {initial} has none today")),
         (Some(n), _) => (n, format!("as many as {initial} has today")),
-        (None, Some(n)) => (n, format!("{initial} has no such workload yet; as many as there are elsewhere")),
+        (None, Some(0) | None) => (1, format!("one, for {initial} has no such workload yet")),
+        (None, Some(n)) => {
+            (n, format!("as many as there are elsewhere, for {initial} has no such workload yet"))
+        }
     };
-    let names: Vec<&str> = others.iter().map(|(site, _)| site.as_str()).collect();
+    let names = others.iter().map(|(site, _)| *site).collect::<Vec<_>>().join(" or ");
     let (standby, second) = match most {
-        Some(n) if n <= active => (n, format!("as many as {} has today", names.join(" or "))),
-        Some(n) => (active, format!("not more than active, though {} has {n} today", names.join(" or "))),
-        None => (active, "the same, for the other site has no such workload yet".to_owned()),
+        Some(n) if n <= active => (n, format!("as many as {names} has today")),
+        Some(n) => (active, format!("not more than active, though {names} has {n} today")),
+        None => (active, "the same, for no other site has such a workload yet".to_owned()),
     };
-    Some(Replicas::Counted { active, standby, why: format!("active: {first}; standby: {second}") })
+    Replicas::Counted { active, standby, why: format!("active: {first}; standby: {second}") }
 }
 
 /// The flag with its values: those that were said, or the one that is there and its opposite.
@@ -357,5 +366,61 @@ fn instead(wanted: &str, mut known: Vec<&str>) -> String {
         "; there is none at all".to_owned()
     } else {
         format!("{meant}; there is {}", known.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_those_of_today_and_a_standby_has_no_more_than_the_active_site() {
+        for (here, others, active, standby) in [
+            (Some(3), &[("lyon", 1)][..], 3, 1),
+            (Some(3), &[("lyon", 0)], 3, 0),
+            (Some(3), &[("lyon", 5)], 3, 3),
+            (Some(3), &[("lyon", 1), ("lille", 2)], 3, 2),
+            (Some(3), &[], 3, 3),
+            (Some(0), &[("lyon", 0)], 1, 0),
+            (Some(0), &[("lyon", 2)], 1, 1),
+            (None, &[("lyon", 2)], 2, 2),
+            (None, &[("lyon", 0)], 1, 0),
+        ] {
+            let Replicas::Counted { active: a, standby: s, why } = numbers("paris", here, others) else {
+                panic!("an autoscaler was made up")
+            };
+            assert_eq!((a, s), (active, standby), "{here:?} {others:?}: {why}");
+        }
+    }
+
+    #[test]
+    fn an_entry_has_a_name_of_its_own_that_is_a_label() {
+        let named = |kind, name: &str| Named { kind, name: name.to_owned() };
+        let of = |named: &Named, name: String| Workload {
+            name,
+            named: named.clone(),
+            replicas: Replicas::Autoscaled("x".to_owned()),
+            flag: None,
+        };
+        let (one, two) = (named(WorkloadKind::Deployment, "a.b"), named(WorkloadKind::StatefulSet, "a.b"));
+        let mut all = Vec::new();
+        for (named, expected) in [(&one, "a-b"), (&two, "a-b-2")] {
+            let name = entry(named, &all);
+            assert_eq!(name, expected);
+            all.push(of(named, name));
+        }
+        let long = named(WorkloadKind::Deployment, &"x".repeat(200));
+        let first = entry(&long, &[]);
+        let second = entry(&long, &[of(&long, first.clone())]);
+        for name in [&first, &second] {
+            assert!(bascule_crds::text::label::check(name).is_ok(), "{name}");
+        }
+        assert_ne!(first, second);
+    }
+
+    #[test]
+    fn what_may_have_been_meant_is_said_with_what_there_is() {
+        assert_eq!(instead("mian", vec!["web", "main", "main"]), "; did you mean main?; there is main, web");
+        assert_eq!(instead("x", vec![]), "; there is none at all");
     }
 }
