@@ -108,7 +108,7 @@ pub fn text(choice: &Choice, file: &str, profile: Profile, secrets: &Secrets) ->
     if let Some(database) = &choice.database {
         say(&format!("## 3. The database {}\n", database.name));
         say(&format!(
-            "In each site the container of StatefulSet `{}` begins with `bascule guard postgres --`, its pod shares no process\nnamespace, and no liveness probe asks the server. The two roles are made once, on the server that has the data:\n",
+            "In each site the container of StatefulSet `{}` begins with `bascule guard postgres --`, its pod shares no process\nnamespace, and no liveness probe asks the server: docs/install.md has what matters in the template. The two roles are made once, on the\nserver that has the data:\n",
             database.set
         ));
         say(&format!(
@@ -119,7 +119,7 @@ pub fn text(choice: &Choice, file: &str, profile: Profile, secrets: &Secrets) ->
     let n = if choice.database.is_some() { 4 } else { 3 };
     say(&format!("## {n}. The operators\n"));
     say(
-        "One in each site, under the site's own name (charts/bascule/README.md says what its Secrets hold):\n\n```",
+        "One in each site, under the site's own name (docs/install.md and charts/bascule/README.md say what its Secrets hold):\n\n```",
     );
     for (site, context) in &choice.sites {
         say(&format!(
