@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::arbiter::ArbiterCommand;
 use crate::check::{self, CheckArgs};
 use crate::completion::{self, CompletionArgs};
 use crate::gather::{self, GatherArgs};
@@ -81,6 +82,9 @@ pub enum Command {
     /// Put what is known into one archive for a report of a defect; secrets only as fingerprints.
     #[command(after_long_help = gather::MORE, after_help = "Exit codes: 0 everything is in it, 2 something could not be read, 1 no archive. See --help for more.")]
     Gather(Box<GatherArgs>),
+    /// Make the arbiter's certificates and files, set up its users, and care for its members.
+    #[command(subcommand)]
+    Arbiter(ArbiterCommand),
     /// Say what this program is; with --check, whether a cluster has the same definitions.
     Version(Box<VersionArgs>),
     /// Print what a shell has to know to complete this command line.

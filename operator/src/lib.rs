@@ -3,6 +3,7 @@
 //! One static binary: `bascule operator` runs in every site, `bascule guard postgres` beside every database, and every
 //! other command wherever somebody asks; each has its own directory.
 
+mod arbiter;
 mod check;
 mod cli;
 mod completion;
@@ -79,6 +80,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Gather(args) => asking(gather::run(*args)),
         Command::Journal(args) => logbook::run(&args),
         Command::Tree(args) => asking(tree::run(*args)),
+        Command::Arbiter(command) => arbiter::run(command),
         Command::Version(args) => asking(version::run(*args)),
         Command::Completion(args) => completion::run(&args),
         Command::Check(args) => asking(check::run(*args)),

@@ -12,6 +12,7 @@
 //! loses a whole deadline. Renewals and the reads that lives hang on therefore go to two members over separate
 //! connections, and the first success counts. A compare-and-swap goes to one member only.
 
+pub mod admin;
 mod failure;
 mod key;
 mod lease;
@@ -20,6 +21,7 @@ mod port;
 mod record;
 mod round_trip;
 mod status;
+mod timing;
 mod version;
 mod watch;
 
@@ -39,6 +41,7 @@ pub use self::port::{Identity, SiteArbiter};
 pub use self::record::VALUE_LIMIT;
 pub use self::round_trip::RoundTrip;
 pub use self::status::{MemberDetails, MemberFacts, MemberListed, MemberStatus, Status};
+pub use self::timing::MemberTiming;
 pub use self::version::{BadVersion, VersionFound, Versions};
 pub use self::watch::{Change, Watch};
 
@@ -287,24 +290,29 @@ impl EtcdArbiter {
     /// A client for these members. Nothing is sent yet: connections are made by the first calls, so an arbiter
     /// that is down does not keep an operator from starting. Must be called inside a tokio runtime.
     pub async fn new(settings: Settings) -> Result<Self, SettingsError> {
-        if settings.endpoints.is_empty() {
-            return Err(SettingsError::NoEndpoints);
-        }
-        let tls = TlsOptions::new()
-            .ca_certificate(Certificate::from_pem(&settings.tls.ca))
-            .identity(etcd_client::Identity::from_pem(&settings.tls.cert, settings.tls.key.expose_secret()));
-        let options = ConnectOptions::new()
-            .with_tls(tls)
-            .with_connect_timeout(settings.connect_timeout)
-            // A member that lost its leader says so instead of letting the caller wait.
-            .with_require_leader(true);
-        for endpoint in &settings.endpoints {
-            let authority = endpoint.strip_prefix("https://").unwrap_or_default();
-            let host_and_port = authority.parse::<http::uri::Authority>().is_ok_and(|a| a.port().is_some());
-            if !host_and_port || authority.contains('@') {
-                return Err(SettingsError::Endpoint { endpoint: endpoint.clone() });
-            }
-        }
+        let options = options(&settings)?;
         Ok(Self { members: Arc::new(Members::new(settings.endpoints, options).await?) })
     }
+}
+
+/// How members are connected to.
+fn options(settings: &Settings) -> Result<ConnectOptions, SettingsError> {
+    if settings.endpoints.is_empty() {
+        return Err(SettingsError::NoEndpoints);
+    }
+    for endpoint in &settings.endpoints {
+        let authority = endpoint.strip_prefix("https://").unwrap_or_default();
+        let host_and_port = authority.parse::<http::uri::Authority>().is_ok_and(|a| a.port().is_some());
+        if !host_and_port || authority.contains('@') {
+            return Err(SettingsError::Endpoint { endpoint: endpoint.clone() });
+        }
+    }
+    let tls = TlsOptions::new()
+        .ca_certificate(Certificate::from_pem(&settings.tls.ca))
+        .identity(etcd_client::Identity::from_pem(&settings.tls.cert, settings.tls.key.expose_secret()));
+    Ok(ConnectOptions::new()
+        .with_tls(tls)
+        .with_connect_timeout(settings.connect_timeout)
+        // A member that lost its leader says so instead of letting the caller wait.
+        .with_require_leader(true))
 }
