@@ -189,7 +189,7 @@ deny: ## Licences, bans and sources of the dependencies
 crds: ## Write crds/generated/ from the Rust types
 	$(CARGO) run --locked -q -p bascule-crds --bin crdgen
 
-chart: crds ## Write the generated parts of charts/bascule and docs/rbac.md
+chart: crds ## Write the generated parts of the charts and docs/rbac.md
 	$(CARGO) run --locked -q -p bascule-charts --bin chartgen
 
 # What `make docs` runs.
@@ -200,11 +200,11 @@ docs: ## The book of docs/, in target/book (installs mdbook once)
 	@test -x $(MDBOOK)/bin/mdbook || CARGO_TARGET_DIR=$(MDBOOK)/build $(CARGO) install --locked --root $(MDBOOK) mdbook@$(MDBOOK_VERSION)
 	$(MDBOOK)/bin/mdbook build
 
-test-chart: ## What the real helm makes of the chart, and says of values that are wrong
+test-chart: ## What the real helm makes of the charts, and says of values that are wrong
 	$(TEST_ENV) $(CARGO) test --locked -p bascule-charts
 
 chart-golden: ## Write charts/tests/golden anew: what helm renders and refuses, compared by the tests
-	$(TEST_ENV) BASCULE_GOLDEN=write $(CARGO) test --locked -q -p bascule-charts --test helm
+	$(TEST_ENV) BASCULE_GOLDEN=write $(CARGO) test --locked -q -p bascule-charts --test helm --test arbiter
 
 bench: binaries ## Measure failovers beside Patroni and by hand (needs root): BENCH="planned patroni-planned" chooses, BENCH_N=30 samples, BENCH_MINUTES=60; goes on where docs/benchmarks.jsonl ends
 	$(SUDO) env $(BINARIES) $(STATIC_BIN)/bascule-bench -n $(or $(BENCH_N),30) -m $(or $(BENCH_MINUTES),60) $(BENCH)

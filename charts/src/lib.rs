@@ -1,4 +1,4 @@
-//! The generated parts of the chart `charts/bascule`, each from the one place that knows: the definitions from the types,
+//! The generated parts of the charts `bascule` and `bascule-arbiter`, each from the one place that knows: the definitions from the types,
 //! the roles from the operator's list of rights, the timing from the profiles, the README from the values' comments.
 
 #![allow(
@@ -6,6 +6,7 @@
     reason = "text is put together in the way that reads best; its speed does not matter"
 )]
 
+mod arbiter_timing;
 mod definitions;
 mod readme;
 mod rights_page;
@@ -37,10 +38,14 @@ pub fn generated() -> Result<Vec<Generated>> {
     let mut files = definitions::templates()?;
     files.push(file("charts/bascule/templates/_timing.tpl", timing::template()));
     files.push(file("charts/bascule/templates/rbac.yaml", roles::template()));
-    let values = root()?.join("charts/bascule/values.yaml");
-    let values =
-        std::fs::read_to_string(&values).with_context(|| format!("cannot read {}", values.display()))?;
-    files.push(file("charts/bascule/README.md", readme::text(&values::documented(&values)?)));
+    files.push(file("charts/bascule-arbiter/templates/_timing.tpl", arbiter_timing::template()));
+    for (chart, prose) in [("bascule", readme::BASCULE), ("bascule-arbiter", readme::ARBITER)] {
+        let values = root()?.join(format!("charts/{chart}/values.yaml"));
+        let values =
+            std::fs::read_to_string(&values).with_context(|| format!("cannot read {}", values.display()))?;
+        let text = readme::text(&prose, &values::documented(&values)?);
+        files.push(file(&format!("charts/{chart}/README.md"), text));
+    }
     files.push(file("docs/rbac.md", rights_page::text()));
     Ok(files)
 }

@@ -7,41 +7,14 @@
     reason = "a test says what is wrong by panicking"
 )]
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+mod real_helm;
 
-use serde::Deserialize as _;
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use serde_json::{Value, json};
 
-/// What `helm` answered.
-struct Answer {
-    ok: bool,
-    out: String,
-    err: String,
-}
-
-fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn helm(args: &[&str]) -> Answer {
-    let program = std::env::var_os("BASCULE_HELM").map(PathBuf::from).filter(|p| p.is_file());
-    let program = program.expect(
-        "this test needs the real helm: build it with `make prepare`, and run the test by `make test-chart`, or name it in BASCULE_HELM",
-    );
-    let home = tempfile::tempdir().unwrap();
-    let output = Command::new(program)
-        .args(args)
-        .env_clear()
-        .env("HOME", home.path())
-        // No cluster is asked.
-        .env("KUBECONFIG", "/dev/null")
-        .output()
-        .unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Answer { ok: output.status.success(), out: text(output.stdout), err: text(output.stderr) }
-}
+use self::real_helm::{Answer, folder, golden, helm, objects, of_kind};
 
 fn render(more: &[&str]) -> Answer {
     let (chart, values) = (folder().join("bascule"), folder().join("bascule/ci/paris-values.yaml"));
@@ -54,39 +27,6 @@ fn rendered(more: &[&str]) -> Vec<Value> {
     let answer = render(more);
     assert!(answer.ok, "{more:?}: {}", answer.err);
     objects(&answer.out)
-}
-
-fn objects(text: &str) -> Vec<Value> {
-    serde_yaml::Deserializer::from_str(text)
-        .map(|document| Value::deserialize(document).unwrap())
-        .filter(|object| !object.is_null())
-        .collect()
-}
-
-fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
-    objects.iter().filter(|o| o["kind"] == kind).collect()
-}
-
-/// Compares with what is kept, or keeps it.
-fn golden(path: &str, found: &str) {
-    let file = folder().join("tests/golden").join(path);
-    if std::env::var_os("BASCULE_GOLDEN").is_some_and(|v| v == "write") {
-        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        std::fs::write(&file, found).unwrap();
-        return;
-    }
-    let kept = std::fs::read_to_string(&file).unwrap_or_default();
-    if kept != found {
-        let line = kept.lines().zip(found.lines()).take_while(|(a, b)| a == b).count();
-        let show = |text: &str| text.lines().nth(line).unwrap_or("(end)").to_owned();
-        panic!(
-            "{}, line {}:\n  kept  {}\n  found {}\nif that is meant, run `make chart-golden` and look at the difference",
-            file.display(),
-            line + 1,
-            show(&kept),
-            show(found)
-        );
-    }
 }
 
 /// The definitions are compared by themselves.
