@@ -55,7 +55,13 @@ struct One {
     bytes_after: i64,
     bytes_used: i64,
     bytes_quota: i64,
+    /// Whether it had said that its store is full, and whether that was taken back.
+    was_full: bool,
+    not_full: bool,
 }
+
+/// A store is not full any more when this many hundredths of its quota are not exceeded.
+const WELL_BELOW: i64 = 90;
 
 /// One member, and what it said before.
 struct Member {
@@ -83,11 +89,17 @@ pub async fn run(args: DefragmentArgs) -> anyhow::Result<ExitCode> {
     let mut all = Vec::new();
     for member in &members {
         let endpoint = member.asked.endpoint().to_owned();
-        let after = if args.dry_run {
-            member.before.bytes
+        let was_full = member.asked.full().await?.contains(&member.before.id);
+        let (after, not_full) = if args.dry_run {
+            (member.before.bytes, false)
         } else {
             member.asked.defragment(DEADLINE).await.context("the members after it were left alone")?;
-            back(member).await?.bytes
+            let now = back(member).await?;
+            let well = now.quota > 0 && now.bytes * 100 <= now.quota * WELL_BELOW;
+            if was_full && well {
+                member.asked.not_full(now.id).await?;
+            }
+            (now.bytes, was_full && well)
         };
         all.push(One {
             endpoint,
@@ -96,6 +108,8 @@ pub async fn run(args: DefragmentArgs) -> anyhow::Result<ExitCode> {
             bytes_after: after,
             bytes_used: member.before.used,
             bytes_quota: member.before.quota,
+            was_full,
+            not_full,
         });
     }
     print(&match args.output {
@@ -137,5 +151,16 @@ fn text(all: &[One], dry_run: bool) -> String {
             if dry_run { String::new() } else { size(one.bytes_after) },
         ]);
     }
-    crate::table::lines(&rows).join("\n") + "\n"
+    let mut lines = crate::table::lines(&rows);
+    lines.extend(all.iter().filter(|m| m.was_full).map(|m| {
+        if m.not_full {
+            format!("{} was full and takes writes again", m.endpoint)
+        } else {
+            format!(
+                "{} is full: no member takes a write; raise its quota (store.quotaBytes, or quota-backend-bytes in etcd.yaml), start it anew, and give this command again",
+                m.endpoint
+            )
+        }
+    }));
+    lines.join("\n") + "\n"
 }

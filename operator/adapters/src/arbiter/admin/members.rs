@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use etcd_client::{Member, MemberAddOptions};
+use etcd_client::{AlarmAction, AlarmOptions, AlarmType, Member, MemberAddOptions};
 
 use super::{Administration, AdministrationError};
 
@@ -83,5 +83,27 @@ impl Administration {
         self.call_within(deadline, "defragmenting", |mut c| async move { c.defragment().await })
             .await
             .map(|_| ())
+    }
+
+    /// Whether one of the members has said that its store is full: then no member takes a write.
+    pub async fn full(&self) -> Result<Vec<u64>, AdministrationError> {
+        let asked = self.call("asking for alarms", |mut c| async move {
+            c.alarm(AlarmAction::Get, AlarmType::None, None).await
+        });
+        let alarms = asked.await?;
+        let full = alarms.alarms().iter().filter(|a| a.alarm() == AlarmType::Nospace);
+        Ok(full.map(etcd_client::AlarmMember::member_id).collect())
+    }
+
+    /// Takes back that a member's store is full; it says so again when it is.
+    pub async fn not_full(&self, member: u64) -> Result<(), AdministrationError> {
+        let what = format!("taking back that the store of member {member:x} is full");
+        let mut options = AlarmOptions::new();
+        options.with_member(member);
+        self.call(&what, |mut c| async move {
+            c.alarm(AlarmAction::Deactivate, AlarmType::Nospace, Some(options)).await
+        })
+        .await
+        .map(|_| ())
     }
 }
