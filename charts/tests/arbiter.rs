@@ -55,8 +55,12 @@ fn what_is_rendered_is_what_was_looked_at() {
         "networkPolicy.enabled=false,runAsUser=null,priorityClassName=,service.type=HostPort,nodeSelector.node=one,member=third",
     ];
     let node_ports = ["--set-json", NODE_PORTS, "--set", "service.type=NodePort"];
-    let cases =
-        [("as-it-comes", &[][..]), ("everything-on", &everything), ("least", &few), ("node-ports", &node_ports)];
+    let cases = [
+        ("as-it-comes", &[][..]),
+        ("everything-on", &everything),
+        ("least", &few),
+        ("node-ports", &node_ports),
+    ];
     for (name, more) in cases {
         let answer = render(more);
         assert!(answer.ok, "{name}: {}", answer.err);
@@ -71,12 +75,14 @@ fn every_pod_meets_the_restricted_standard_and_there_is_one_member_with_a_volume
     assert_eq!((sets.len(), jobs.len()), (1, 1));
     assert_eq!(sets[0]["spec"]["replicas"], 1);
     assert_eq!(sets[0]["spec"]["volumeClaimTemplates"].as_array().unwrap().len(), 1);
-    let pods = [&sets[0]["spec"]["template"]["spec"], &jobs[0]["spec"]["jobTemplate"]["spec"]["template"]["spec"]];
+    let pods =
+        [&sets[0]["spec"]["template"]["spec"], &jobs[0]["spec"]["jobTemplate"]["spec"]["template"]["spec"]];
     for pod in pods {
         assert_eq!(pod["automountServiceAccountToken"], false);
         assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
         assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
-        let containers = ["initContainers", "containers"].iter().filter_map(|kind| pod[*kind].as_array()).flatten();
+        let containers =
+            ["initContainers", "containers"].iter().filter_map(|kind| pod[*kind].as_array()).flatten();
         for container in containers {
             let allowed = &container["securityContext"];
             assert_eq!(allowed["allowPrivilegeEscalation"], false, "{}", container["name"]);

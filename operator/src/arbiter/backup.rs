@@ -157,7 +157,8 @@ mod tests {
     #[test]
     fn the_newest_copies_stay_and_so_does_what_is_no_copy() {
         let dir = tempfile::tempdir().unwrap();
-        let names = ["arbiter-20261127T031700Z.db", "arbiter-20261126T031700Z.db", "arbiter-mine.db", "notes.txt"];
+        let names =
+            ["arbiter-20261127T031700Z.db", "arbiter-20261126T031700Z.db", "arbiter-mine.db", "notes.txt"];
         for name in names {
             fs::write(dir.path().join(name), "x").unwrap();
         }

@@ -30,10 +30,7 @@ pub fn files(about: &Description, number: usize, certificates: &Member) -> anyho
         "# The member {} of the arbiter, for `helm install … charts/bascule-arbiter -f values.yaml`; made by `bascule arbiter init`.\n",
         member.name
     );
-    files.push(File::open(
-        format!("{folder}/values.yaml"),
-        head + &yaml(&values(about, number, member))?,
-    ));
+    files.push(File::open(format!("{folder}/values.yaml"), head + &yaml(&values(about, number, member))?));
     Ok(files)
 }
 

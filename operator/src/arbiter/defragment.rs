@@ -81,7 +81,9 @@ pub async fn run(args: DefragmentArgs) -> anyhow::Result<ExitCode> {
             .await
             .context("nothing was done, for all members have to answer before one of them stops answering")?;
         if before.leader.is_none() {
-            bail!("{endpoint}: it sees no leader, expected one. Nothing was done; see to the other members first");
+            bail!(
+                "{endpoint}: it sees no leader, expected one. Nothing was done; see to the other members first"
+            );
         }
         members.push(Member { asked, before });
     }
@@ -130,7 +132,9 @@ async fn back(member: &Member) -> anyhow::Result<Inside> {
                 member.asked.endpoint()
             ),
             Err(e) if tokio::time::Instant::now() >= until => {
-                return Err(e).context("it does not answer after it was defragmented; the members after it were left alone");
+                return Err(e).context(
+                    "it does not answer after it was defragmented; the members after it were left alone",
+                );
             }
             _ => tokio::time::sleep(Duration::from_millis(200)).await,
         }
@@ -139,7 +143,8 @@ async fn back(member: &Member) -> anyhow::Result<Inside> {
 
 fn text(all: &[One], dry_run: bool) -> String {
     let size = |bytes: i64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
-    let mut rows = vec![crate::table::row(["MEMBER", "ON DISK", "USED", "QUOTA", if dry_run { "" } else { "NOW" }])];
+    let mut rows =
+        vec![crate::table::row(["MEMBER", "ON DISK", "USED", "QUOTA", if dry_run { "" } else { "NOW" }])];
     for one in all {
         let leader = if one.leader { " (leader)" } else { "" };
         let quota = if one.bytes_quota > 0 { size(one.bytes_quota) } else { "unknown".to_owned() };

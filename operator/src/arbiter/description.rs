@@ -109,7 +109,8 @@ impl Description {
 
     /// The members as etcd wants to be told: `name=peer-url,…`.
     pub fn initial_cluster(&self) -> String {
-        let members: Vec<String> = self.members.iter().map(|m| format!("{}={}", m.name, m.peer_url)).collect();
+        let members: Vec<String> =
+            self.members.iter().map(|m| format!("{}={}", m.name, m.peer_url)).collect();
         members.join(",")
     }
 

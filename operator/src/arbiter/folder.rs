@@ -39,7 +39,9 @@ pub fn is_key(name: &str) -> bool {
 pub fn refuse(folder: &Path) -> anyhow::Result<()> {
     let found = match fs::symlink_metadata(folder) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(e).with_context(|| format!("--out {}: it cannot be looked at", folder.display())),
+        Err(e) => {
+            return Err(e).with_context(|| format!("--out {}: it cannot be looked at", folder.display()));
+        }
         Ok(found) => found,
     };
     let what = if found.is_dir() {

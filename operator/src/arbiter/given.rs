@@ -37,11 +37,13 @@ impl Member {
         SiteName::try_from(name).map_err(|_| {
             wrong(&format!("the name {name:?} has other characters than a-z, 0-9 and '-', or too many"))
         })?;
+        if place.contains("://") {
+            return Err(wrong("it has a URL; the scheme is always https"));
+        }
         let (host, ports) = match place.strip_prefix('[') {
             Some(rest) => {
                 let (host, after) = rest.split_once(']').ok_or_else(|| wrong("the ']' is missing"))?;
-                host.parse::<Ipv6Addr>()
-                    .map_err(|_| wrong(&format!("{host:?} is not an IPv6 address")))?;
+                host.parse::<Ipv6Addr>().map_err(|_| wrong(&format!("{host:?} is not an IPv6 address")))?;
                 (host, after.strip_prefix(':').map_or((after.is_empty()).then_some(""), Some))
             }
             None => place.split_once(':').map_or((place, Some("")), |(host, ports)| (host, Some(ports))),
@@ -178,7 +180,7 @@ mod tests {
             ("Paris=10.0.0.1", "\"Paris\""),
             ("=10.0.0.1", "the name"),
             ("a=", "neither a DNS name"),
-            ("a=https://x.example.org", "neither a DNS name"),
+            ("a=https://x.example.org", "it has a URL"),
             ("a=10.0.0.300", "neither a DNS name"),
             ("a=10.0.0.1:80", "\"80\""),
             ("a=10.0.0.1:x", "\"x\""),
@@ -208,7 +210,9 @@ mod tests {
             let why = format!("{:#}", members(&given(all)).unwrap_err());
             assert!(why.contains("--member") && why.contains(word), "{all:?}: {why}");
         }
-        for (all, word) in [(&["paris"][..], "found 1"), (&["paris", "paris"], "twice"), (&["P", "q"], "\"P\"")] {
+        for (all, word) in
+            [(&["paris"][..], "found 1"), (&["paris", "paris"], "twice"), (&["P", "q"], "\"P\"")]
+        {
             let why = format!("{:#}", sites(&given(all)).unwrap_err());
             assert!(why.contains("--site") && why.contains(word), "{all:?}: {why}");
         }

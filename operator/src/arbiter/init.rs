@@ -119,7 +119,8 @@ fn all(args: &InitArgs, today: Date) -> anyhow::Result<(Description, Vec<File>)>
     let before = args.from.as_deref().map(Description::read).transpose()?;
     // A clock that is a day late takes them all the same.
     let from = today.checked_sub(1.day()).context("--days")?;
-    let wanted = today.checked_add(args.days.days()).context("--days: so many are out of a calendar's reach")?;
+    let wanted =
+        today.checked_add(args.days.days()).context("--days: so many are out of a calendar's reach")?;
     let (authorities_until, authorities, token) = match (&before, &args.from) {
         (Some(before), Some(folder)) => {
             let until: Date = before
@@ -192,8 +193,7 @@ fn members(args: &InitArgs, before: Option<&Description>) -> anyhow::Result<Vec<
     };
     if !args.machines.is_empty() {
         for member in &mut members {
-            member.runs =
-                if args.machines.contains(&member.name) { Where::Machine } else { Where::Cluster };
+            member.runs = if args.machines.contains(&member.name) { Where::Machine } else { Where::Cluster };
         }
     }
     for machine in &args.machines {

@@ -88,7 +88,11 @@ pub async fn run(args: ReplaceArgs) -> anyhow::Result<ExitCode> {
                 silent(old, &settings, deadline).await?;
                 enough(old, &listed, &settings, deadline).await?;
             }
-            if args.dry_run { would(old, member) } else { exchange(&arbiter, old, in_already, member).await? }
+            if args.dry_run {
+                would(old, member)
+            } else {
+                exchange(&arbiter, old, in_already, member).await?
+            }
         }
     };
     let told = Told { dry_run: args.dry_run, done: told, next: next(&about, member) };
@@ -130,12 +134,7 @@ async fn silent(old: &Peer, settings: &Settings, deadline: Duration) -> anyhow::
 }
 
 /// Refuses unless the others are more than half of all, and answer.
-async fn enough(
-    old: &Peer,
-    listed: &[Peer],
-    settings: &Settings,
-    deadline: Duration,
-) -> anyhow::Result<()> {
+async fn enough(old: &Peer, listed: &[Peer], settings: &Settings, deadline: Duration) -> anyhow::Result<()> {
     let mut well = Vec::new();
     for peer in listed.iter().filter(|p| p.id != old.id) {
         if answers(peer, settings, deadline).await? {
@@ -189,7 +188,10 @@ where
     let until = Instant::now() + SURE;
     loop {
         match ask().await {
-            Err(e) if e.refusal().is_some_and(|why| why.contains("unhealthy cluster")) && Instant::now() < until => {
+            Err(e)
+                if e.refusal().is_some_and(|why| why.contains("unhealthy cluster"))
+                    && Instant::now() < until =>
+            {
                 tokio::time::sleep(AGAIN).await;
             }
             other => return other,

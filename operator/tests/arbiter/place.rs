@@ -77,15 +77,18 @@ impl Places {
             metrics: ports[3 * i + 2],
             process: None,
         };
-        let places =
-            Self { dir: TempDir::new().unwrap(), members: MEMBERS.into_iter().enumerate().map(member).collect() };
+        let places = Self {
+            dir: TempDir::new().unwrap(),
+            members: MEMBERS.into_iter().enumerate().map(member).collect(),
+        };
         let members: Vec<String> = places
             .members
             .iter()
             .map(|m| format!("--member={}=127.0.0.1:{}:{}", m.name, m.client, m.peer))
             .collect();
         let out = format!("--out={}", places.folder().display());
-        let mut args = vec!["init", &out, "--site=paris", "--site=lyon", "--machine=third", "--profile=metro"];
+        let mut args =
+            vec!["init", &out, "--site=paris", "--site=lyon", "--machine=third", "--profile=metro"];
         args.extend(members.iter().map(String::as_str));
         done(&args);
         places
@@ -177,7 +180,13 @@ impl Places {
         let metrics = format!("metrics.port={}", self.members[self.at(name)].metrics);
         let state = format!("cluster.state={}", if existing { "existing" } else { "new" });
         let output = Command::new(tool("BASCULE_HELM"))
-            .args(["template", "bascule-arbiter", chart.to_str().unwrap(), "-s", "templates/statefulset.yaml"])
+            .args([
+                "template",
+                "bascule-arbiter",
+                chart.to_str().unwrap(),
+                "-s",
+                "templates/statefulset.yaml",
+            ])
             .args(["-f", values.to_str().unwrap(), "--set", &metrics, "--set", &state])
             .env_clear()
             .env("HOME", self.dir.path())

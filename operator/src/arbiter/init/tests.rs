@@ -62,7 +62,10 @@ fn the_texts_for_people_are_the_ones_that_were_looked_at() {
         "members/third/install.txt",
         "sites/lyon/values.yaml",
     ] {
-        insta::assert_snapshot!(path.replace('/', "-"), file(&files, path).text.replace(&token, &about.token));
+        insta::assert_snapshot!(
+            path.replace('/', "-"),
+            file(&files, path).text.replace(&token, &about.token)
+        );
     }
     let out = Path::new("arbiter");
     let made = Made { folder: out, dry_run: false, arbiter: &about, files: vec!["x"; 42] };
@@ -89,7 +92,10 @@ fn signing_anew_keeps_authorities_and_token_and_what_is_not_said_again() {
     let from = format!("--from={}", one.display());
     let more = [&from, "--site=paris", "--site=lyon", "--site=nice", "--days=9000"];
     let (after, anew) = all(&given(&two, &more), today()).unwrap();
-    assert_eq!((&after.token, &after.members, after.profile), (&before.token, &before.members, before.profile));
+    assert_eq!(
+        (&after.token, &after.members, after.profile),
+        (&before.token, &before.members, before.profile)
+    );
     assert_eq!(after.sites.len(), 3);
     assert_eq!(after.certificates_until, before.authorities_until, "no certificate outlives its authority");
     for same in ["ca/clients.crt", "ca/peers.key", "members/third/peer-ca.crt"] {

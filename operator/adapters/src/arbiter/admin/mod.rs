@@ -52,7 +52,9 @@ impl AdministrationError {
     /// What the member said, when it understood and refused.
     pub fn refusal(&self) -> Option<&str> {
         match self {
-            Self::Call { why: Failure { cause: Cause::Refused(why) | Cause::Lost(why), .. }, .. } => Some(why),
+            Self::Call { why: Failure { cause: Cause::Refused(why) | Cause::Lost(why), .. }, .. } => {
+                Some(why)
+            }
             _ => None,
         }
     }
@@ -72,7 +74,8 @@ impl Administration {
         for endpoint in &settings.endpoints {
             let member = Self::to(settings, endpoint, deadline).await?;
             // Goes through the log of the members, so only one with a leader answers; and only to an administrator.
-            match member.call("asking for users", |mut client| async move { client.user_list().await }).await {
+            match member.call("asking for users", |mut client| async move { client.user_list().await }).await
+            {
                 Ok(_) => return Ok(member),
                 Err(AdministrationError::Call { why, .. }) => failures.push(why),
                 Err(other) => return Err(other),

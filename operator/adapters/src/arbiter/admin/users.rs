@@ -93,9 +93,8 @@ impl Administration {
                 continue;
             }
             let what = format!("role {name}: taking away: {right}");
-            let options = Some(
-                etcd_client::RoleRevokePermissionOptions::new().with_range_end(right.end.clone()),
-            );
+            let options =
+                Some(etcd_client::RoleRevokePermissionOptions::new().with_range_end(right.end.clone()));
             let key = right.key.clone();
             self.call(&what, |mut c| async move { c.role_revoke_permission(name, key, options).await })
                 .await?;
