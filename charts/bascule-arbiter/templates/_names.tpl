@@ -26,8 +26,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $name -}}
 {{- end -}}
 
-{{/* This release's member, of `members`, as JSON; nothing when it is none of them. */}}
+{{/* This release's member, of `members`, as JSON, once all values are as they must be. */}}
 {{- define "arbiter.member" -}}
+{{- include "arbiter.checks" . -}}
+{{- include "arbiter.own" . -}}
+{{- end -}}
+
+{{/* The same of any values; nothing when it is none of them. */}}
+{{- define "arbiter.own" -}}
 {{- range .Values.members }}{{ if eq .name $.Values.member }}{{ toJson . }}{{ end }}{{ end -}}
 {{- end -}}
 

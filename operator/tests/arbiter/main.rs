@@ -2,6 +2,8 @@
 //! docs/arbiter.md says.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by panicking")]
 
+#[path = "../../adapters/tests/apiserver/mod.rs"]
+mod apiserver;
 mod place;
 
 use std::fs;
@@ -15,6 +17,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use self::apiserver::ApiServer;
 use self::place::{MACHINE, MEMBERS, Places, done, refused};
 
 /// Generous for a loaded machine.
@@ -237,6 +240,39 @@ async fn the_store_is_copied_and_defragmented_by_those_who_may() {
     let as_site = folder.join("sites/paris");
     let why = refused(&["backup", folder_text, "--to", to, "--certificates", as_site.to_str().unwrap()]);
     assert!(why.contains("permission denied"), "{why}");
+}
+
+#[tokio::test]
+async fn a_cluster_takes_all_that_a_member_gets_in_a_restricted_namespace() {
+    let (places, server) = (Places::prepare(), ApiServer::start().await);
+    server.shell(
+        "kubectl create namespace bascule-arbiter && kubectl label namespace bascule-arbiter pod-security.kubernetes.io/enforce=restricted",
+    );
+    let member = places.folder().join("members/paris");
+    let into = |more: &[&str], input: &str| {
+        server.kubectl(&[&["-n", "bascule-arbiter"], more].concat(), input);
+    };
+    for secret in ["secret.yaml", "maintenance/secret.yaml"] {
+        into(&["apply", "-f", member.join(secret).to_str().unwrap()], "");
+    }
+    let objects = places.rendered("paris", &["--set", "maintenance.enabled=true"]);
+    into(&["apply", "--server-side", "--validate=strict", "-f", "-"], &objects);
+    // What the StatefulSet makes is taken, too: Pod Security judges pods.
+    let template = places.stateful_set("paris", &[])["spec"]["template"].clone();
+    let mut spec = template["spec"].clone();
+    let volumes = spec["volumes"].as_array_mut().unwrap();
+    volumes.push(serde_json::json!({ "name": "data", "persistentVolumeClaim": { "claimName": "data-bascule-arbiter-0" } }));
+    let mut pod = serde_json::json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "member" }, "spec": spec });
+    into(&["apply", "--server-side", "--validate=strict", "-f", "-"], &pod.to_string());
+    // The test's own test: a pod that is not restricted is refused there.
+    pod["metadata"]["name"] = "root".into();
+    pod["spec"]["securityContext"]["runAsNonRoot"] = false.into();
+    let file = places.path("root.json");
+    fs::write(&file, pod.to_string()).unwrap();
+    server.shell(&format!(
+        "kubectl -n bascule-arbiter apply -f {} 2>&1 | grep -q 'violates PodSecurity'",
+        file.display()
+    ));
 }
 
 #[tokio::test]

@@ -173,28 +173,34 @@ impl Places {
         mounted
     }
 
-    /// The container's arguments as helm renders them from the values that `init` wrote.
-    fn arguments(&self, name: &str, existing: bool) -> Vec<String> {
+    /// Objects as helm renders them from the values that `init` wrote for a member, and these.
+    pub fn rendered(&self, name: &str, more: &[&str]) -> String {
         let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/bascule-arbiter");
         let values = self.folder().join("members").join(name).join("values.yaml");
-        let metrics = format!("metrics.port={}", self.members[self.at(name)].metrics);
-        let state = format!("cluster.state={}", if existing { "existing" } else { "new" });
         let output = Command::new(tool("BASCULE_HELM"))
-            .args([
-                "template",
-                "bascule-arbiter",
-                chart.to_str().unwrap(),
-                "-s",
-                "templates/statefulset.yaml",
-            ])
-            .args(["-f", values.to_str().unwrap(), "--set", &metrics, "--set", &state])
+            .args(["template", "bascule-arbiter", chart.to_str().unwrap(), "-n", "bascule-arbiter"])
+            .args(["-f", values.to_str().unwrap()])
+            .args(more)
             .env_clear()
             .env("HOME", self.dir.path())
             .env("KUBECONFIG", "/dev/null")
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let set: Value = serde_yaml::from_slice(&output.stdout).unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The member's StatefulSet.
+    pub fn stateful_set(&self, name: &str, more: &[&str]) -> Value {
+        let only = ["-s", "templates/statefulset.yaml"];
+        serde_yaml::from_str(&self.rendered(name, &[&only, more].concat())).unwrap()
+    }
+
+    /// The container's arguments.
+    fn arguments(&self, name: &str, existing: bool) -> Vec<String> {
+        let metrics = format!("metrics.port={}", self.members[self.at(name)].metrics);
+        let state = format!("cluster.state={}", if existing { "existing" } else { "new" });
+        let set = self.stateful_set(name, &["--set", &metrics, "--set", &state]);
         let container = &set["spec"]["template"]["spec"]["containers"][0];
         assert_eq!(container["command"], serde_json::json!(["etcd"]));
         container["args"].as_array().unwrap().iter().map(|a| a.as_str().unwrap().to_owned()).collect()

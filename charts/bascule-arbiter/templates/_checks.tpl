@@ -1,7 +1,9 @@
-{{- /*
+{{/*
 What a schema cannot say: what is missing, and what does not go together. Everything that is wrong is told at once, with
-what was found and the way out. Nothing is rendered.
-*/ -}}
+what was found and the way out. Nothing is rendered: every template that
+needs a member asks for this first.
+*/}}
+{{- define "arbiter.checks" -}}
 {{- $wrong := list -}}
 {{- $make := "`bascule arbiter init` writes all of it" -}}
 {{- $url := "^https://([A-Za-z0-9.-]+|\\[[0-9a-fA-F:]+\\]):[0-9]{1,5}$" -}}
@@ -34,7 +36,7 @@ what was found and the way out. Nothing is rendered.
 {{- end -}}
 {{- end -}}
 
-{{- $own := include "arbiter.member" . -}}
+{{- $own := include "arbiter.own" . -}}
 {{- if not .Values.member -}}
 {{- $wrong = append $wrong (printf "member is not set: say which of the members this release is (--set member=paris); %s in members/NAME/values.yaml" $make) -}}
 {{- else if and .Values.members (not $own) -}}
@@ -69,7 +71,7 @@ what was found and the way out. Nothing is rendered.
 {{- end -}}
 
 {{- if and (eq .Values.service.type "HostPort") (not .Values.nodeSelector) (not .Values.affinity) -}}
-{{- $wrong = append $wrong "service.type is HostPort, and neither nodeSelector nor affinity is set: the URLs lead to one node, so say which (--set nodeSelector.kubernetes\\\\.io/hostname=NODE)" -}}
+{{- $wrong = append $wrong "service.type is HostPort, and neither nodeSelector nor affinity is set: the URLs lead to one node, so say which (--set 'nodeSelector.kubernetes\\.io/hostname=NODE')" -}}
 {{- end -}}
 {{- range $field := list "loadBalancerClass" "loadBalancerSourceRanges" -}}
 {{- if and (get $.Values.service $field) (ne $.Values.service.type "LoadBalancer") -}}
@@ -102,4 +104,5 @@ what was found and the way out. Nothing is rendered.
 
 {{- if $wrong -}}
 {{- fail (printf "\n\nThe values cannot be used:\n- %s\n" (join "\n- " $wrong)) -}}
+{{- end -}}
 {{- end -}}
