@@ -40,6 +40,9 @@ impl Member {
         if place.contains("://") {
             return Err(wrong("it has a URL; the scheme is always https"));
         }
+        if place.parse::<Ipv6Addr>().is_ok() {
+            return Err(wrong("an IPv6 address stands in brackets, as in [2001:db8::1]"));
+        }
         let (host, ports) = match place.strip_prefix('[') {
             Some(rest) => {
                 let (host, after) = rest.split_once(']').ok_or_else(|| wrong("the ']' is missing"))?;
@@ -186,7 +189,7 @@ mod tests {
             ("a=10.0.0.1:x", "\"x\""),
             ("a=10.0.0.1:2379:2379", "different ports"),
             ("a=10.0.0.1:2379:2380:2381", "more than two"),
-            ("a=2001:db8::1", "more than two"),
+            ("a=2001:db8::1", "in brackets"),
             ("a=[2001:db8::1", "']' is missing"),
             ("a=[2001:db8::1]2379", "something else"),
             ("a=[x]", "not an IPv6"),

@@ -197,17 +197,24 @@ async fn a_member_that_is_lost_is_replaced_by_the_documented_steps() {
 }
 
 #[tokio::test]
-async fn a_member_in_a_cluster_is_replaced_by_the_charts_values() {
+async fn a_member_in_a_cluster_is_replaced_at_another_address_by_the_charts_values() {
     let mut places = Places::born();
-    let folder = places.folder();
-    let folder = folder.to_str().unwrap();
-    done(&["setup", folder]);
+    done(&["setup", places.folder().to_str().unwrap()]);
     places.kill("lyon");
     fs::remove_dir_all(places.data("lyon")).unwrap();
+    places.moves("lyon");
+    let folder = places.folder();
+    let folder = folder.to_str().unwrap();
     let said = done(&["replace", folder, "--member", "lyon"]);
-    assert!(said.contains("--set cluster.state=existing") && said.contains("delete pvc"), "{said}");
+    assert!(said.contains("took out lyon") && said.contains("delete pvc"), "{said}");
+    assert!(said.contains("--set cluster.state=existing"), "{said}");
     places.join("lyon");
     places.until("lyon", "/readyz");
+    let said = done(&["setup", folder]);
+    assert!(said.contains("nothing had to be changed"), "{said}");
+    // Those who have the new addresses, and the certificates of the new folder, are heard there.
+    let operator = client(&places, "sites/paris", vec![places.endpoint("lyon")]).await;
+    assert_eq!(operator.claim_site(&site("paris"), "uid-paris", TQ).await, Claim::Ours);
 }
 
 #[tokio::test]

@@ -63,6 +63,8 @@ struct Member {
 
 pub struct Places {
     dir: TempDir,
+    /// The folder that `init` made last.
+    folder: &'static str,
     members: Vec<Member>,
 }
 
@@ -79,13 +81,10 @@ impl Places {
         };
         let places = Self {
             dir: TempDir::new().unwrap(),
+            folder: "arbiter",
             members: MEMBERS.into_iter().enumerate().map(member).collect(),
         };
-        let members: Vec<String> = places
-            .members
-            .iter()
-            .map(|m| format!("--member={}=127.0.0.1:{}:{}", m.name, m.client, m.peer))
-            .collect();
+        let members = places.given();
         let out = format!("--out={}", places.folder().display());
         let mut args =
             vec!["init", &out, "--site=paris", "--site=lyon", "--machine=third", "--profile=metro"];
@@ -96,7 +95,26 @@ impl Places {
 
     /// What `init` made.
     pub fn folder(&self) -> PathBuf {
-        self.dir.path().join("arbiter")
+        self.dir.path().join(self.folder)
+    }
+
+    /// The members as `init` is told of them.
+    fn given(&self) -> Vec<String> {
+        let given = |m: &Member| format!("--member={}=127.0.0.1:{}:{}", m.name, m.client, m.peer);
+        self.members.iter().map(given).collect()
+    }
+
+    /// Gives a member another address, and makes a new folder with the authorities of the old one.
+    pub fn moves(&mut self, name: &str) {
+        let (at, ports, from) = (self.at(name), free_ports(2), self.folder());
+        (self.members[at].client, self.members[at].peer) = (ports[0], ports[1]);
+        self.folder = "arbiter-2";
+        let (from, out) =
+            (format!("--from={}", from.display()), format!("--out={}", self.folder().display()));
+        let members = self.given();
+        let mut args = vec!["init", &from, &out];
+        args.extend(members.iter().map(String::as_str));
+        done(&args);
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -122,3 +122,17 @@ fn what_is_wrong_is_named_by_its_option() {
         assert!(why.contains(word), "{more:?}: {why}");
     }
 }
+
+#[test]
+fn the_page_has_the_ten_lines_for_a_machine() {
+    let page = include_str!("../../../../docs/arbiter.md");
+    let mut plain = PLAIN.to_vec();
+    plain[2] = "--member=third=203.0.113.7";
+    let (_, files) = made(&plain);
+    let text = &file(&files, "members/third/install.txt").text;
+    let lines: Vec<&str> = text.lines().filter(|l| !l.starts_with('#')).collect();
+    assert_eq!(lines.len(), 10, "{text}");
+    for line in lines {
+        assert!(page.contains(&format!("\n    {line}\n")), "docs/arbiter.md has not: {line}");
+    }
+}
