@@ -134,5 +134,5 @@ impl Description {
 /// A length of time as etcd and the charts take it: whole milliseconds or seconds.
 pub fn written(time: Duration) -> String {
     let ms = time.as_millis();
-    if ms % 1000 == 0 { format!("{}s", ms / 1000) } else { format!("{ms}ms") }
+    if ms.is_multiple_of(1000) { format!("{}s", ms / 1000) } else { format!("{ms}ms") }
 }

@@ -32,7 +32,7 @@ impl File {
 
 /// Whether a file of this name holds a private key.
 pub fn is_key(name: &str) -> bool {
-    name.ends_with(".key")
+    Path::new(name).extension().is_some_and(|ending| ending == "key")
 }
 
 /// Refuses a folder that is there, whatever is in it: it may hold the only copy of an arbiter's keys.

@@ -121,24 +121,12 @@ fn all(args: &InitArgs, today: Date) -> anyhow::Result<(Description, Vec<File>)>
     let from = today.checked_sub(1.day()).context("--days")?;
     let wanted =
         today.checked_add(args.days.days()).context("--days: so many are out of a calendar's reach")?;
-    let (authorities_until, authorities, token) = match (&before, &args.from) {
-        (Some(before), Some(folder)) => {
-            let until: Date = before
-                .authorities_until
-                .parse()
-                .with_context(|| format!("{}: authoritiesUntil", folder.join(FILE).display()))?;
-            if until <= today {
-                bail!(
-                    "--from {}: its authorities ended on {until}, expected a day to come: make new ones by init without --from, and give every member and site its new files",
-                    folder.display()
-                );
-            }
-            (until, Authorities::read(folder)?, before.token.clone())
-        }
-        _ => {
-            let token = token()?;
-            (wanted, Authorities::create(&token, Validity { from, until: wanted })?, token)
-        }
+    let (authorities_until, authorities, token) = if let (Some(before), Some(folder)) = (&before, &args.from)
+    {
+        (still_valid(before, folder, today)?, Authorities::read(folder)?, before.token.clone())
+    } else {
+        let token = token()?;
+        (wanted, Authorities::create(&token, Validity { from, until: wanted })?, token)
     };
     // What a signature of an authority that has ended says, nobody believes.
     let until = wanted.min(authorities_until);
@@ -166,6 +154,24 @@ fn all(args: &InitArgs, today: Date) -> anyhow::Result<(Description, Vec<File>)>
     files.push(File::open(FILE, serde_json::to_string_pretty(&about).context(FILE)? + "\n"));
     files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok((about, files))
+}
+
+/// The day until which the authorities of a folder may sign.
+fn still_valid(before: &Description, folder: &Path, today: Date) -> anyhow::Result<Date> {
+    let until: Date = before.authorities_until.parse().with_context(|| {
+        format!(
+            "{}: authoritiesUntil: found {:?}, expected a day such as 2036-11-25; take the file as it was",
+            folder.join(FILE).display(),
+            before.authorities_until
+        )
+    })?;
+    if until <= today {
+        bail!(
+            "--from {}: its authorities ended on {until}, expected a day to come: make new ones by init without --from, and give every member and site its new files",
+            folder.display()
+        );
+    }
+    Ok(until)
 }
 
 fn profile(args: &InitArgs, before: Option<&Description>) -> anyhow::Result<Profile> {
