@@ -1,5 +1,8 @@
 //! Who gets which certificate.
 
+use std::path::Path;
+
+use anyhow::Context as _;
 use bascule_adapters::arbiter::admin::{ROOT, guard_user, maintenance_user, operator_user};
 use bascule_core::name::SiteName;
 
@@ -25,8 +28,7 @@ impl Authorities {
     }
 
     /// Those of the folder that `init` made before.
-    pub fn read(folder: &std::path::Path) -> anyhow::Result<Self> {
-        use anyhow::Context as _;
+    pub fn read(folder: &Path) -> anyhow::Result<Self> {
         let read = |name: &str| {
             let file = folder.join("ca").join(name);
             std::fs::read_to_string(&file).with_context(|| {
