@@ -85,7 +85,7 @@ pub async fn run(args: ReplaceArgs) -> anyhow::Result<ExitCode> {
         (old, at_url) => {
             let in_already = at_url.is_some_and(|p| p.name.is_empty());
             if let Some(old) = old {
-                silent(old, &settings, deadline).await?;
+                silent(old, member, &settings, deadline).await?;
                 enough(old, &listed, &settings, deadline).await?;
             }
             if args.dry_run {
@@ -112,8 +112,12 @@ fn by_url<'a>(listed: &'a [Peer], url: &str) -> Option<&'a Peer> {
 }
 
 /// Whether a member answers by itself.
-async fn answers(peer: &Peer, settings: &Settings, deadline: Duration) -> Result<bool, AdministrationError> {
-    for url in &peer.client_urls {
+async fn answers(
+    urls: &[String],
+    settings: &Settings,
+    deadline: Duration,
+) -> Result<bool, AdministrationError> {
+    for url in urls {
         if Administration::to(settings, url, deadline).await?.inside().await.is_ok() {
             return Ok(true);
         }
@@ -122,12 +126,20 @@ async fn answers(peer: &Peer, settings: &Settings, deadline: Duration) -> Result
 }
 
 /// Refuses to take out a member that lives.
-async fn silent(old: &Peer, settings: &Settings, deadline: Duration) -> anyhow::Result<()> {
-    if answers(old, settings, deadline).await? {
+async fn silent(
+    old: &Peer,
+    member: &Described,
+    settings: &Settings,
+    deadline: Duration,
+) -> anyhow::Result<()> {
+    let mut urls = old.client_urls.clone();
+    // The others do not know where one is reached that they have not heard since it was born.
+    urls.extend(Some(member.client_url.clone()).filter(|url| !old.client_urls.contains(url)));
+    if answers(&urls, settings, deadline).await? {
         bail!(
             "--member {}: it answers at {}, expected one that is lost. Nothing was done; stop it and empty its disk first if it is to be replaced",
             old.name,
-            old.client_urls.join(", ")
+            urls.join(" or ")
         );
     }
     Ok(())
@@ -137,7 +149,7 @@ async fn silent(old: &Peer, settings: &Settings, deadline: Duration) -> anyhow::
 async fn enough(old: &Peer, listed: &[Peer], settings: &Settings, deadline: Duration) -> anyhow::Result<()> {
     let mut well = Vec::new();
     for peer in listed.iter().filter(|p| p.id != old.id) {
-        if answers(peer, settings, deadline).await? {
+        if answers(&peer.client_urls, settings, deadline).await? {
             well.push(peer.name.as_str());
         }
     }
