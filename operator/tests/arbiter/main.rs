@@ -128,6 +128,7 @@ async fn ask_as_peer(port: u16, ca: &Path, cert: &Path, key: &Path) -> Result<St
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
         let mut stream = connector.connect(name, stream).await?;
         stream.write_all(b"GET /members HTTP/1.0\r\n\r\n").await?;
+        stream.flush().await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
         std::io::Result::Ok(answer)
@@ -265,8 +266,9 @@ async fn a_cluster_takes_all_that_a_member_gets_in_a_restricted_namespace() {
     let objects = places.rendered("paris", &["--set", "maintenance.enabled=true"]);
     into(&["apply", "--server-side", "--validate=strict", "-f", "-"], &objects);
     // What the StatefulSet makes is taken, too: Pod Security judges pods.
-    let template = places.stateful_set("paris", &[])["spec"]["template"].clone();
-    let mut spec = template["spec"].clone();
+    let set = ["-n", "bascule-arbiter", "get", "statefulset", "bascule-arbiter", "-o", "json"];
+    let set: serde_json::Value = serde_json::from_str(&server.kubectl(&set, "")).unwrap();
+    let mut spec = set["spec"]["template"]["spec"].clone();
     let volumes = spec["volumes"].as_array_mut().unwrap();
     volumes.push(serde_json::json!({ "name": "data", "persistentVolumeClaim": { "claimName": "data-bascule-arbiter-0" } }));
     let mut pod = serde_json::json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "member" }, "spec": spec });

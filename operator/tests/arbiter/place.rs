@@ -209,7 +209,7 @@ impl Places {
     }
 
     /// The member's StatefulSet.
-    pub fn stateful_set(&self, name: &str, more: &[&str]) -> Value {
+    fn stateful_set(&self, name: &str, more: &[&str]) -> Value {
         let only = ["-s", "templates/statefulset.yaml"];
         serde_yaml::from_str(&self.rendered(name, &[&only, more].concat())).unwrap()
     }
