@@ -129,9 +129,13 @@ async fn ask_as_peer(port: u16, ca: &Path, cert: &Path, key: &Path) -> Result<St
         let mut stream = connector.connect(name, stream).await?;
         stream.write_all(b"GET /members HTTP/1.0\r\n\r\n").await?;
         stream.flush().await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        std::io::Result::Ok(answer)
+        // Not to its end: the member keeps the connection open for a while.
+        let mut answer = [0; 4096];
+        let length = stream.read(&mut answer).await?;
+        if length == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        std::io::Result::Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
     };
     tokio::time::timeout(TQ, asked).await.unwrap().map_err(|e| e.to_string())
 }
