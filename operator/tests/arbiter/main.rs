@@ -255,6 +255,37 @@ async fn the_store_is_copied_and_defragmented_by_those_who_may() {
 }
 
 #[tokio::test]
+async fn a_store_that_was_full_takes_writes_again_when_it_was_defragmented() {
+    // The smallest that the chart lets pass.
+    let places = Places::born_with(Some(16 << 20));
+    let folder = places.folder();
+    let folder = folder.to_str().unwrap();
+    done(&["setup", folder]);
+    let root = client_of_etcd(&places).await;
+    let full = loop {
+        match root.kv_client().put("/elsewhere", vec![b'x'; 32 << 10], None).await {
+            Ok(_) => {}
+            Err(why) => break why.to_string(),
+        }
+    };
+    assert!(full.contains("database space exceeded"), "{full}");
+    let said = done(&["defragment", folder]);
+    assert!(said.contains("is full: no member takes a write"), "nothing was thrown away yet: {said}");
+    // What the members do by themselves every ten minutes.
+    let newest = root.kv_client().get("/elsewhere", None).await.unwrap().header().unwrap().revision();
+    root.kv_client().compact(newest, None).await.unwrap();
+    // A compaction ends later than it is answered.
+    let until = std::time::Instant::now() + place::COMES;
+    while !done(&["defragment", folder]).contains("was full and takes writes again") {
+        assert!(std::time::Instant::now() < until);
+    }
+    let said = done(&["defragment", folder, "--dry-run"]);
+    assert!(!said.contains("full") && said.contains("16.0 MiB"), "{said}");
+    let operator = client(&places, "sites/paris", places.endpoints()).await;
+    assert_eq!(operator.claim_site(&site("paris"), "uid-paris", TQ).await, Claim::Ours);
+}
+
+#[tokio::test]
 async fn a_cluster_takes_all_that_a_member_gets_in_a_restricted_namespace() {
     let (places, server) = (Places::prepare(), ApiServer::start().await);
     server.shell(

@@ -65,6 +65,8 @@ pub struct Places {
     dir: TempDir,
     /// The folder that `init` made last.
     folder: &'static str,
+    /// How large a store may become, in bytes; none: as `init` and the chart have it.
+    quota: Option<u64>,
     members: Vec<Member>,
 }
 
@@ -82,6 +84,7 @@ impl Places {
         let places = Self {
             dir: TempDir::new().unwrap(),
             folder: "arbiter",
+            quota: None,
             members: MEMBERS.into_iter().enumerate().map(member).collect(),
         };
         let members = places.given();
@@ -174,6 +177,13 @@ impl Places {
             .replace("/var/lib/bascule-arbiter/data", data.to_str().unwrap())
             .replace("127.0.0.1:2381", &metrics)
             .replace("initial-cluster-state: new", &format!("initial-cluster-state: {state}"));
+        let text = match self.quota {
+            None => text,
+            Some(quota) => {
+                let line = text.lines().find(|l| l.starts_with("quota-backend-bytes")).unwrap();
+                text.replace(line, &format!("quota-backend-bytes: {quota}"))
+            }
+        };
         let file = self.path("machine.yaml");
         fs::write(&file, text).unwrap();
         file
@@ -218,7 +228,9 @@ impl Places {
     fn arguments(&self, name: &str, existing: bool) -> Vec<String> {
         let metrics = format!("metrics.port={}", self.members[self.at(name)].metrics);
         let state = format!("cluster.state={}", if existing { "existing" } else { "new" });
-        let set = self.stateful_set(name, &["--set", &metrics, "--set", &state]);
+        let quota = self.quota.map(|q| format!("store.quotaBytes={q}"));
+        let quota = quota.as_ref().map_or(vec![], |quota| vec!["--set", quota]);
+        let set = self.stateful_set(name, &[&["--set", &metrics, "--set", &state], &quota[..]].concat());
         let container = &set["spec"]["template"]["spec"]["containers"][0];
         assert_eq!(container["command"], serde_json::json!(["etcd"]));
         container["args"].as_array().unwrap().iter().map(|a| a.as_str().unwrap().to_owned()).collect()
@@ -281,7 +293,13 @@ impl Places {
 
     /// All three, as they are born.
     pub fn born() -> Self {
+        Self::born_with(None)
+    }
+
+    /// The same with another quota.
+    pub fn born_with(quota: Option<u64>) -> Self {
         let mut places = Self::prepare();
+        places.quota = quota;
         for name in MEMBERS {
             places.start(name);
         }
