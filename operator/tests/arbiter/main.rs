@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bascule_adapters::arbiter::{Cas, Claim, EtcdArbiter, Renewal, Settings, Tls};
+use bascule_adapters::arbiter::{Cas, Change, Claim, EtcdArbiter, Put, Renewal, Settings, Tls};
 use bascule_core::name::{PolicyKey, SiteName};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -80,7 +80,28 @@ async fn what_init_writes_runs_and_each_user_touches_its_own_keys_only() {
         Renewal::Refused { why } => denied(&why),
         other => panic!("{other:?}"),
     }
-    assert_eq!(operator.leases(TQ).await.unwrap().items.len(), 2, "it may read it");
+    // All that an operator does besides: it sees the other's lease, takes the record while that lease is unchanged, reports,
+    // lists, and is told of changes.
+    let leases = operator.leases(TQ).await.unwrap();
+    assert_eq!(leases.items.len(), 2, "it may read it");
+    let seen = leases.items.iter().find(|l| l.site == lyon).unwrap().beat.revision;
+    let mut watch = operator.watch(leases.revision, TQ).await.unwrap();
+    let record = operator.record(&policy, TQ).await.unwrap().unwrap();
+    let taken = operator.cas(&policy, Some(record.revision), b"2".to_vec(), Some((&lyon, seen)), TQ).await;
+    assert!(matches!(taken, Cas::Applied { .. }), "{taken:?}");
+    assert!(matches!(operator.put_facts(&policy, &paris, b"{}".to_vec(), TQ).await, Put::Applied { .. }));
+    assert_eq!(operator.facts(TQ).await.unwrap().items.len(), 1);
+    assert_eq!(operator.records(TQ).await.unwrap().items.len(), 1);
+    let told = async {
+        loop {
+            match watch.next().await {
+                Some(Change::Facts { site, .. }) => break site,
+                Some(Change::Broken { why }) => panic!("{why}"),
+                _ => {}
+            }
+        }
+    };
+    assert_eq!(tokio::time::timeout(TQ, told).await.unwrap(), paris);
 
     // A guard keeps its site's lease, and writes nothing else.
     let guard = client(&places, "sites/paris/guard", places.endpoints()).await;
