@@ -90,8 +90,11 @@ pub fn following(report: &Report) -> Option<Following> {
     }
     let positions = report.positions.as_ref()?;
     let broken = |what: String| {
-        let why = report.log_gone.iter().map(|why| format!(": {why}")).collect::<String>();
-        Some(Following::Broken(what + &why))
+        let words = match &report.log_gone {
+            Some(why) => format!("{what}: {why}"),
+            None => what,
+        };
+        Some(Following::Broken(words))
     };
     let Some(upstream) = &positions.upstream else {
         return broken("it receives nothing from its primary".to_owned());
