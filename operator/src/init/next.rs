@@ -119,7 +119,7 @@ pub fn text(choice: &Choice, file: &str, profile: Profile, secrets: &Secrets) ->
     let n = if choice.database.is_some() { 4 } else { 3 };
     say(&format!("## {n}. The operators\n"));
     say(
-        "One in each site, under the site's own name (docs/install.md and charts/bascule/README.md say what its Secrets hold):\n\n```",
+        "One in each site, under the site's own name (docs/install.md and charts/bascule/README.md say what its Secrets hold).\nWhere `bascule arbiter init` made the arbiter, `-f arbiter/sites/NAME/values.yaml` stands for the first four values:\n\n```",
     );
     for (site, context) in &choice.sites {
         say(&format!(
