@@ -35,8 +35,9 @@ pub use policy::status::{
 };
 pub use policy::{
     Addresses, ConfigMapKey, Database, DatabaseLost, Dns, Failover, FailoverPolicy, FailoverPolicySpec,
-    Fence, HttpGet, MaxDataLoss, PostgreSql, PostgreSqlInstance, Promote, ReadOnly, ReplicaCounts, SecretKey,
-    ServeReads, Site, TargetKind, TargetRef, Traffic, Verify, Workload,
+    Fence, HttpGet, MaxDataLoss, Notifications, PostgreSql, PostgreSqlInstance, Promote, ReadOnly,
+    ReplicaCounts, SecretKey, ServeReads, Site, TargetKind, TargetRef, Traffic, UserNotices, Verify,
+    Workload,
 };
 pub use reference::{Reference, Reserved};
 pub use source::{GitRef, PolicySource, PolicySourceSpec, PolicySourceStatus, SourceError};

@@ -2,6 +2,7 @@
 
 mod database;
 mod failover;
+mod notifications;
 pub(crate) mod status;
 mod traffic;
 mod workload;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     database::{Database, Fence, PostgreSql, PostgreSqlInstance},
     failover::{DatabaseLost, Failover, MaxDataLoss, Promote, ServeReads},
+    notifications::{Notifications, UserNotices},
     traffic::{Addresses, Dns, Traffic},
     workload::{
         ConfigMapKey, HttpGet, ReadOnly, ReplicaCounts, SecretKey, TargetKind, TargetRef, Verify, Workload,
@@ -68,7 +70,6 @@ use crate::{
     validation = per_site("databases", "postgresql", "instances"),
     validation = per_site("traffic", "dns", "addresses"),
     validation = Rule::new("!has(self.probes)").message("probes is not supported by this version of Bascule yet; remove it"),
-    validation = Rule::new("!has(self.notifications)").message("notifications is not supported by this version of Bascule yet; remove it and use the conditions, Events and metrics"),
 )]
 pub struct FailoverPolicySpec {
     /// The sites that the application lives on, two to five of them, in order of preference.
@@ -123,10 +124,11 @@ pub struct FailoverPolicySpec {
     #[schemars(length(max = 16))]
     pub probes: Option<Vec<Reserved>>,
 
-    /// Not supported by this version; a policy that has it is refused.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 16))]
-    pub notifications: Option<Vec<Reserved>>,
+    /// Who is told what happens to the application. Without it nobody is: there are the status, Events
+    /// and metrics.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Notifications")]
+    pub notifications: Option<Notifications>,
 }
 
 /// One site: one Kubernetes cluster with an operator of its own.

@@ -15,7 +15,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 
 pub use self::{
     git::{commit, folder, ref_name, url},
-    names::{data_key, label, object_name},
+    names::{data_key, label, language, object_name, said},
     net::{fqdn, host, ip, socket, url_path},
 };
 

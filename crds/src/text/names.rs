@@ -75,3 +75,66 @@ pub mod data_key {
         json_schema!({ "type": "string", "minLength": 1, "maxLength": 253, "x-kubernetes-validations": [rule] })
     }
 }
+
+/// Languages: a short language tag.
+pub mod language {
+    use super::{Refusal, Schema, SchemaGenerator, json_schema, refusal, refusing};
+
+    const EXPECTED: &str = "a language such as fr, en or pt-br, in lower case";
+
+    /// Whether a text is a language tag, in lower case.
+    pub fn check(text: &str) -> Result<(), Refusal> {
+        let mut parts = text.split('-');
+        let first = parts.next().unwrap_or_default();
+        let letters = (2..=3).contains(&first.len()) && first.chars().all(|c| c.is_ascii_lowercase());
+        let part = |p: &str| {
+            (2..=8).contains(&p.len()) && p.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+        };
+        let valid = text.len() <= 35 && letters && parts.all(part);
+        if valid { Ok(()) } else { Err(refusal(text, EXPECTED)) }
+    }
+
+    pub(crate) fn schema(_: &mut SchemaGenerator) -> Schema {
+        let rule = refusing("self.matches('^[a-z]{2,3}(-[a-z0-9]{2,8})*$')".to_owned(), EXPECTED);
+        json_schema!({ "type": "string", "minLength": 2, "maxLength": 35, "x-kubernetes-validations": [rule] })
+    }
+}
+
+/// Words that people are told.
+pub mod said {
+    use super::{Refusal, Schema, SchemaGenerator, json_schema, refusal};
+    use kube::core::Rule;
+
+    /// The longest text, in characters.
+    const TEXT: usize = 4000;
+    /// The longest line, in characters.
+    const LINE: usize = 200;
+    const EXPECTED: &str = "a text of at most 4000 characters that is not blank";
+    const EXPECTED_LINE: &str = "one line of at most 200 characters that is not blank";
+
+    /// Whether a text says something.
+    pub fn check(text: &str) -> Result<(), Refusal> {
+        let valid = !text.trim().is_empty() && text.chars().count() <= TEXT;
+        if valid { Ok(()) } else { Err(refusal(text, EXPECTED)) }
+    }
+
+    /// Whether a text is one line that says something.
+    pub fn check_line(text: &str) -> Result<(), Refusal> {
+        let valid = !text.trim().is_empty()
+            && text.chars().count() <= LINE
+            && !text.chars().any(|c| c == '\n' || c == '\r');
+        if valid { Ok(()) } else { Err(refusal(text, EXPECTED_LINE)) }
+    }
+
+    pub(crate) fn schema(_: &mut SchemaGenerator) -> Schema {
+        let rule = Rule::new("self.matches('[^\\\\s]')")
+            .message(format!("found nothing, expected {EXPECTED}").as_str());
+        json_schema!({ "type": "string", "minLength": 1, "maxLength": TEXT, "x-kubernetes-validations": [rule] })
+    }
+
+    pub(crate) fn line_schema(_: &mut SchemaGenerator) -> Schema {
+        let rule = Rule::new("self.matches('[^\\\\s]') && !self.contains('\\n') && !self.contains('\\r')")
+            .message(format!("expected {EXPECTED_LINE}").as_str());
+        json_schema!({ "type": "string", "minLength": 1, "maxLength": LINE, "x-kubernetes-validations": [rule] })
+    }
+}

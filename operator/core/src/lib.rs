@@ -18,6 +18,7 @@ pub mod memory;
 pub mod moves;
 pub mod mutant;
 pub mod name;
+pub mod notice;
 pub mod observation;
 pub mod outcome;
 pub mod plan;

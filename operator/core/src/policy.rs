@@ -2,7 +2,7 @@
 //!
 //! Intake makes these from the Kubernetes types. After that nobody looks at raw text again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -54,6 +54,9 @@ pub struct Policy {
     pub workloads: BTreeMap<ItemName, Workload>,
     /// Its traffic targets.
     pub traffic: BTreeMap<ItemName, Traffic>,
+    /// Whom to tell, and in which words.
+    #[serde(default)]
+    pub notifications: Notifications,
 }
 
 impl Policy {
@@ -66,6 +69,45 @@ impl Policy {
     pub fn other_sites<'a>(&'a self, me: &'a SiteName) -> impl Iterator<Item = &'a SiteName> {
         self.sites.iter().filter(move |s| *s != me)
     }
+}
+
+/// Who is told when something happens to the application. Channels are named here; where each of them leads is a setting
+/// of each site's operator.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notifications {
+    /// The channels of the administrators: every kind of notice, in the operator's words.
+    pub channels: Vec<ItemName>,
+    /// The users, by language: some kinds, in the policy's words.
+    pub users: BTreeMap<String, UserWords>,
+}
+
+impl Notifications {
+    /// Whether nobody is to be told anything.
+    pub fn is_empty(&self) -> bool {
+        self.channels.is_empty() && self.users.is_empty()
+    }
+
+    /// Every channel that is named, each once.
+    pub fn named(&self) -> BTreeSet<&ItemName> {
+        self.channels.iter().chain(self.users.values().flat_map(|u| &u.channels)).collect()
+    }
+}
+
+/// What users of one language are told. A kind without words is not told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserWords {
+    /// The channels that reach them.
+    pub channels: Vec<ItemName>,
+    /// The subject of mails, the first line elsewhere.
+    pub subject: String,
+    /// When the application is read-only.
+    pub read_only: Option<String>,
+    /// When it writes again, from another site.
+    pub moved: Option<String>,
+    /// When it writes again, from the site where it was.
+    pub back: Option<String>,
+    /// When a switchover is planned for later.
+    pub planned: Option<String>,
 }
 
 /// What happens by itself when the active site is lost.

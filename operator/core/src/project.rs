@@ -337,6 +337,11 @@ fn serving(record: &Record) -> Option<SiteName> {
     }
 }
 
+/// A transition in one line: sites, cause, times and loss.
+pub fn transition_words(transition: &Transition) -> String {
+    rows::words(transition)
+}
+
 /// A number of bytes in words.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];

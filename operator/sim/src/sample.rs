@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bascule_core::name::{PolicyKey, SiteName};
 use bascule_core::policy::{
-    After, Database, Dns, Failover, FenceClass, FlagStore, Instance, MaxDataLoss, Policy, ReadOnlyFlag,
-    Replicas, Traffic, VerifyProbe, Workload, WorkloadKind,
+    After, Database, Dns, Failover, FenceClass, FlagStore, Instance, MaxDataLoss, Notifications, Policy,
+    ReadOnlyFlag, Replicas, Traffic, VerifyProbe, Workload, WorkloadKind,
 };
 
 #[expect(clippy::expect_used, reason = "every text below is a constant that is a name")]
@@ -81,6 +81,7 @@ pub fn policy() -> Policy {
         )]),
         workloads: BTreeMap::from([(name("web"), web)]),
         traffic: BTreeMap::from([(name("public"), Traffic { dns })]),
+        notifications: Notifications::default(),
         sites,
     }
 }

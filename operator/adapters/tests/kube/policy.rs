@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
-use bascule_core::policy::{After, Failover, MaxDataLoss, Policy, Workload};
+use bascule_core::policy::{After, Failover, MaxDataLoss, Notifications, Policy, Workload};
 
 pub(crate) fn with_workload(key: PolicyKey, name: ItemName, workload: Workload) -> Policy {
     Policy { workloads: [(name, workload)].into(), ..empty(key) }
@@ -33,5 +33,6 @@ pub(crate) fn empty(key: PolicyKey) -> Policy {
         databases: [].into(),
         workloads: [].into(),
         traffic: [].into(),
+        notifications: Notifications::default(),
     }
 }

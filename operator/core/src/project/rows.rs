@@ -251,7 +251,7 @@ fn read_only(t: &Transition) -> Option<u64> {
 }
 
 /// A transition in one line.
-fn words(t: &Transition) -> String {
+pub(super) fn words(t: &Transition) -> String {
     let why = match t.cause {
         Cause::Initial => "first record",
         Cause::Planned => "planned",

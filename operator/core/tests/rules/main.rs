@@ -18,6 +18,7 @@ mod measure;
 mod model;
 mod moves;
 mod note;
+mod notice;
 mod offer;
 mod planned;
 mod posture;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bascule_core::moves::{Move, MoveHash, Order};
 use bascule_core::name::PolicyKey;
 use bascule_core::policy::{
-    After, Database, Dns, Failover, FenceClass, FlagStore, Instance, MaxDataLoss, Policy, ReadOnlyFlag,
-    Replicas, Traffic, VerifyProbe, Workload, WorkloadKind,
+    After, Database, Dns, Failover, FenceClass, FlagStore, Instance, MaxDataLoss, Notifications, Policy,
+    ReadOnlyFlag, Replicas, Traffic, VerifyProbe, Workload, WorkloadKind,
 };
 use jiff::Timestamp;
 
@@ -42,6 +42,7 @@ pub fn policy_in(names: &[&str]) -> Policy {
         databases: BTreeMap::from([(item("main"), database(names))]),
         workloads: BTreeMap::from([(item("web"), workload())]),
         traffic: BTreeMap::from([(item("public"), traffic(names))]),
+        notifications: Notifications::default(),
         sites,
     }
 }

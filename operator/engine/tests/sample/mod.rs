@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
-use bascule_core::policy::{After, Database, Failover, FenceClass, Instance, MaxDataLoss, Policy};
+use bascule_core::policy::{
+    After, Database, Failover, FenceClass, Instance, MaxDataLoss, Notifications, Policy,
+};
 
 pub fn site(name: &str) -> SiteName {
     name.try_into().unwrap()
@@ -53,5 +55,6 @@ pub fn policy() -> Policy {
         databases: BTreeMap::from([(item("main"), Database { fence: FenceClass::Guard, instances })]),
         workloads: BTreeMap::new(),
         traffic: BTreeMap::new(),
+        notifications: Notifications::default(),
     }
 }

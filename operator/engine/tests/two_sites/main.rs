@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 
+mod notices;
 mod quiet;
 #[path = "../sample/mod.rs"]
 mod sample;

@@ -2,6 +2,7 @@
 //! nobody looks at text again.
 
 mod entries;
+mod notifications;
 
 use std::{fmt::Display, time::Duration};
 
@@ -40,9 +41,6 @@ pub fn convert(object: &FailoverPolicy, revision: Option<String>) -> Result<core
     if probes.is_some() {
         findings.add("spec.probes", "probes is not supported by this version of Bascule yet; remove it");
     }
-    if notifications.is_some() {
-        findings.add("spec.notifications", "notifications is not supported by this version of Bascule yet; remove it and use the conditions, Events and metrics");
-    }
     if databases.is_empty() && workloads.is_empty() && traffic.is_empty() {
         findings.add(
             "spec",
@@ -65,6 +63,8 @@ pub fn convert(object: &FailoverPolicy, revision: Option<String>) -> Result<core
     let workloads = convert.items("spec.workloads", workloads, |entry| &entry.name, Convert::workload);
     let traffic = convert.items("spec.traffic", traffic, |entry| &entry.name, Convert::traffic);
 
+    let notifications = notifications::convert(notifications.as_ref(), &mut findings);
+
     let policy = key.zip(initial_site).zip(failover).map(|((key, initial_site), failover)| core::Policy {
         key,
         generation: object.metadata.generation.unwrap_or_default(),
@@ -77,6 +77,7 @@ pub fn convert(object: &FailoverPolicy, revision: Option<String>) -> Result<core
         databases,
         workloads,
         traffic,
+        notifications,
     });
     findings.finish(policy)
 }
