@@ -32,7 +32,7 @@ sandbox: binaries ## The same world to play in: builds target/…/bascule-sandbo
 test: prepare ## Every test, on real servers and real clusters (needs root; 50 minutes the first time)
 	@$(MAKE) --no-print-directory test-unit test-world test-client test-story test-scenarios
 
-test-unit: ## The tests of each crate: rules, and adapters on real API servers, etcd, PostgreSQL, Knot and git
+test-unit: ## The tests of each crate: rules, and adapters on real API servers, etcd, PostgreSQL, Knot, Exim and git
 	$(TEST_ENV) $(CARGO) test --locked $(patsubst %,-p %,$(filter-out bascule-e2e,$(CRATES)))
 
 test-world: prepare ## The sandbox's own tests: two real clusters, faults, what is left behind (nothing)

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::progress::{Note, Progress};
 
 /// Packages, each with a file that shows it is there.
-const NEEDED: [(&str, &str); 19] = [
+const NEEDED: [(&str, &str); 20] = [
     ("containerd", "/usr/bin/containerd"),
     ("runc", "/usr/sbin/runc"),
     ("containernetworking-plugins", "/usr/lib/cni/bridge"),
@@ -27,6 +27,7 @@ const NEEDED: [(&str, &str); 19] = [
     ("postgresql-15", "/usr/lib/postgresql/15/bin/postgres"),
     ("knot", "/usr/sbin/knotd"),
     ("knot-dnsutils", "/usr/bin/knsupdate"),
+    ("exim4-daemon-light", "/usr/sbin/exim4"),
     ("openssh-server", "/usr/sbin/sshd"),
     ("procps", "/usr/bin/ps"),
     ("protobuf-compiler", "/usr/bin/protoc"),
