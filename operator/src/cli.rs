@@ -180,6 +180,14 @@ pub struct OperatorArgs {
     #[arg(long, env = "BASCULE_JOURNAL_DAYS", default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=36_500))]
     pub journal_days: u32,
 
+    /// Where notices to people lead: a file in YAML or JSON with the channels that policies may name; left out: none.
+    #[arg(long, env = "BASCULE_NOTIFICATIONS", value_name = "FILE")]
+    pub notifications: Option<PathBuf>,
+
+    /// The directory with the credentials of those channels, one file each, as a mounted Secret has them.
+    #[arg(long, env = "BASCULE_NOTIFICATION_SECRETS", value_name = "DIRECTORY", requires = "notifications")]
+    pub notification_secrets: Option<PathBuf>,
+
     /// Where git repositories are kept between fetches; may be emptied at any time.
     #[arg(long, env = "BASCULE_GIT_CACHE", default_value = "/var/cache/bascule")]
     pub git_cache: PathBuf,

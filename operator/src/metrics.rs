@@ -32,6 +32,13 @@ struct KindLabels {
     kind: &'static str,
 }
 
+/// Labels of the counter of notices.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NoticeLabels {
+    channel: String,
+    outcome: &'static str,
+}
+
 /// Labels of a gate that is not passed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
 struct GateLabels {
@@ -121,6 +128,7 @@ pub struct Metrics {
     journal_lost: Gauge<u64, AtomicU64>,
     events_lost: Gauge<u64, AtomicU64>,
     source_ready: Family<SourceLabels, Gauge>,
+    notices: Family<NoticeLabels, Counter>,
     epoch: Series<PolicyLabels>,
     serial: Series<PolicyLabels>,
     active: Series<PolicyLabels>,
@@ -178,6 +186,12 @@ impl Metrics {
             "1 where the newest revision of a PolicySource is in force",
             Family::clone(&source_ready),
         );
+        let notices = Family::default();
+        r.register(
+            "notices",
+            "Notices to people since the start, by channel and by whether they were delivered",
+            Family::clone(&notices),
+        );
         Self {
             lease_alive,
             engine_events,
@@ -185,6 +199,7 @@ impl Metrics {
             journal_lost,
             events_lost,
             source_ready,
+            notices,
             epoch: Series::registered(r, "policy_epoch", "The record's epoch"),
             serial: Series::registered(r, "policy_serial", "The record's serial"),
             active: Series::registered(r, "policy_active", "1 where this site is the active one"),
@@ -235,6 +250,12 @@ impl Metrics {
             JournalKind::Observed => "observed",
         };
         self.journal.get_or_create(&KindLabels { kind }).inc();
+    }
+
+    /// Counts a notice that was delivered, or will not be.
+    pub fn notice(&self, channel: &str, delivered: bool) {
+        let outcome = if delivered { "delivered" } else { "lost" };
+        self.notices.get_or_create(&NoticeLabels { channel: channel.to_owned(), outcome }).inc();
     }
 
     /// Whether the newest revision of a source is in force.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use bascule_adapters::notify::{self, Channel};
 use bascule_core::decide::Installation;
 use bascule_core::name::SiteName;
 use bascule_core::timing::Profile;
@@ -21,6 +22,8 @@ pub struct Settings {
     pub installation: Installation,
     /// Certificates for the arbiter.
     pub arbiter_tls: Pem,
+    /// Where notices to people lead.
+    pub channels: Vec<Channel>,
 }
 
 /// A trust anchor, a certificate and its key, as PEM.
@@ -52,8 +55,18 @@ impl Settings {
         }
         let arbiter_tls = Pem::read("--arbiter", &args.arbiter_ca, &args.arbiter_cert, &args.arbiter_key)?;
         let installation = Installation { profile, timing, generation: args.arbiter_generation };
-        Ok(Self { args, site, installation, arbiter_tls })
+        let channels = channels(args.notifications.as_deref(), args.notification_secrets.as_deref())?;
+        Ok(Self { args, site, installation, arbiter_tls, channels })
     }
+}
+
+/// The channels in this file, none without one.
+fn channels(file: Option<&Path>, secrets: Option<&Path>) -> anyhow::Result<Vec<Channel>> {
+    let Some(file) = file else { return Ok(Vec::new()) };
+    let shown = format!("--notifications {}", file.display());
+    let text = fs::read_to_string(file).with_context(|| format!("{shown} cannot be read"))?;
+    let entries: notify::Entries = serde_yaml::from_str(&text).with_context(|| shown.clone())?;
+    notify::check(&entries, secrets).map_err(|wrong| anyhow::anyhow!("{shown}:\n{wrong}"))
 }
 
 impl Pem {
@@ -120,5 +133,58 @@ mod tests {
     fn a_certificate_that_cannot_be_read_is_named_by_its_option_and_path() {
         let why = refused(&["--site=paris"]);
         assert!(why.contains("--arbiter-ca /nonexistent/ca.crt"), "{why}");
+    }
+
+    /// What is said of this file of channels, with a Secret that holds `password` and `hook`.
+    fn said_of(file: &str) -> Result<usize, String> {
+        let folder = tempfile::tempdir().unwrap();
+        for (key, value) in [
+            ("password", "secret"),
+            ("hook", "0123456789abcdef0123"),
+            ("short", "abc"),
+            ("url", "http://chat/"),
+        ] {
+            fs::write(folder.path().join(key), value).unwrap();
+        }
+        let path = folder.path().join("notifications.yaml");
+        fs::write(&path, file).unwrap();
+        channels(Some(&path), Some(folder.path())).map(|c| c.len()).map_err(|e| format!("{e:#}"))
+    }
+
+    #[test]
+    fn channels_are_read_with_their_credentials() {
+        let file = "channels:\n\
+            - {name: mail, smtp: {host: mail.example.org, from: bascule@example.org, to: [ops@example.org], username: bascule, passwordKey: password}}\n\
+            - {name: hook, namespaces: [shop], webhook: {url: 'https://hooks.example.org/a', secretKey: hook}}\n";
+        assert_eq!(said_of(file), Ok(2));
+        assert_eq!(channels(None, None).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn a_wrong_channel_is_refused_with_its_field() {
+        let mail = |more: &str| {
+            format!(
+                "channels: [{{name: mail, smtp: {{host: mail.example.org, from: a@example.org, to: [b@example.org]{more}}}}}]"
+            )
+        };
+        for (file, field) in [
+            ("channels: [{name: Mail, webhook: {url: 'https://a/', secretKey: hook}}]".to_owned(), "channels[0].name"),
+            ("channels: [{name: a}]".to_owned(), "channels[0]: expected exactly one of smtp, webhook, slack, matrix"),
+            ("channels: [{name: a, webhook: {url: 'https://a/', secretKey: gone}}]".to_owned(), "channels[0].webhook.secretKey"),
+            ("channels: [{name: a, webhook: {url: 'https://a/', secretKey: short}}]".to_owned(), "at least 16 bytes"),
+            ("channels: [{name: a, webhook: {url: 'https://a/', secretKey: ../x}}]".to_owned(), "channels[0].webhook.secretKey: found '../x'"),
+            ("channels: [{name: a, webhook: {url: 'ftp://a/', secretKey: hook}}]".to_owned(), "channels[0].webhook.url"),
+            ("channels: [{name: a, webhook: {url: 'https://a/', secretKey: hook}}, {name: a, webhook: {url: 'https://a/', secretKey: hook}}]".to_owned(), "channels[1].name"),
+            ("channels: [{name: a, slack: {urlKey: url}}]".to_owned(), "channels[0].slack.urlKey"),
+            ("channels: [{name: a, teams: {urlKey: url}}]".to_owned(), "teams"),
+            (mail(", port: 0"), "channels[0].smtp.port"),
+            (mail(", username: u"), "channels[0].smtp: expected username and passwordKey together"),
+            (mail(", security: none, username: u, passwordKey: password"), "channels[0].smtp.security"),
+            (mail(", security: maybe"), "maybe"),
+            (mail(", to: [nobody]").replacen(", to: [b@example.org]", "", 1), "channels[0].smtp.to[0]: found 'nobody'"),
+        ] {
+            let why = said_of(&file).unwrap_err();
+            assert!(why.contains(field) && why.contains("--notifications"), "{file}: {why}");
+        }
     }
 }

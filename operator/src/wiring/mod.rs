@@ -3,6 +3,7 @@
 mod conditions;
 mod intent;
 mod move_status;
+mod notices;
 mod objects;
 pub mod policy_status;
 mod publish;
@@ -23,6 +24,7 @@ use bascule_adapters::boottime;
 use bascule_adapters::guards::GuardListener;
 use bascule_adapters::kube::client::{Credentials, Kube};
 use bascule_adapters::kube::{cluster, event, status};
+use bascule_adapters::notify::Patience;
 use bascule_adapters::site::LocalSite;
 use bascule_core::time::Boottime;
 use bascule_engine::brain::Identity;
@@ -152,6 +154,22 @@ pub async fn run(settings: Settings, change: impl FnOnce(Parts) -> Parts) -> any
     };
     tasks.spawn(sources.follow());
 
+    let journal_lost = journal.losses();
+    let journal: Arc<dyn Journal> =
+        Arc::new(CountingJournal { file: journal, metrics: Arc::clone(&metrics) });
+    let (notices, notices_worker) = notices::Notices::new(
+        settings.site.clone(),
+        settings.channels.clone(),
+        Patience::default(),
+        Arc::clone(&journal),
+        Arc::clone(&metrics),
+    );
+    tasks.spawn(async move {
+        notices_worker.await;
+        anyhow::bail!("the worker that tells people has ended")
+    });
+    tasks.spawn(Arc::clone(&notices).look_again(Arc::clone(&objects)));
+
     let events_lost = teller.losses();
     let publisher = publish::StatusPublisher {
         site: settings.site.clone(),
@@ -159,16 +177,11 @@ pub async fn run(settings: Settings, change: impl FnOnce(Parts) -> Parts) -> any
         desk,
         teller,
         metrics: Arc::clone(&metrics),
+        notices,
     };
     let (pulse_in, pulse) = watch::channel(Pulse { at: boottime::now(), ..Pulse::default() });
     let (proxies_in, proxies) = mpsc::channel(crate::serve::CONNECTIONS);
-    let asked = crate::serve::Shared {
-        pulse,
-        proxies: proxies_in,
-        metrics: Arc::clone(&metrics),
-        events_lost,
-        journal_lost: journal.losses(),
-    };
+    let asked = crate::serve::Shared { pulse, proxies: proxies_in, metrics, events_lost, journal_lost };
     tasks.spawn(crate::serve::serve(settings.args.http_listen, asked));
     let disks = guards.disks();
     let ports = Ports {
@@ -176,7 +189,7 @@ pub async fn run(settings: Settings, change: impl FnOnce(Parts) -> Parts) -> any
         arbiter: Arc::new(arbiter),
         guards: Arc::new(guards),
         site: Arc::new(LocalSite::new(settings.site.clone(), kube, timing, disks, Box::new(publisher))),
-        journal: Arc::new(CountingJournal { file: journal, metrics }),
+        journal,
     };
     let id = Identity { site: settings.site, question, installation: settings.installation };
     let incoming = Incoming { guards: guards_out, intent: intent_out, proxies };

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bascule_adapters::kube::event::{Teller, Telling, Weight};
 use bascule_adapters::kube::status::{StatusDesk, StatusKey};
 use bascule_adapters::site::Publisher;
-use bascule_core::moves::Move;
+use bascule_core::moves::{Move, MoveHash};
 use bascule_core::name::SiteName;
 use bascule_core::outcome::Outcome;
 use bascule_core::plan::Gate;
@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use kube::Resource;
 
 use super::move_status::{self, Word};
+use super::notices::Notices;
 use super::objects::{Inner, Objects};
 use super::policy_status::{self, Newest};
 use crate::metrics::Metrics;
@@ -33,6 +34,8 @@ pub struct StatusPublisher {
     pub teller: Teller,
     /// The operator's metrics.
     pub metrics: Arc<Metrics>,
+    /// Who tells people who do not look at the cluster.
+    pub notices: Arc<Notices>,
 }
 
 #[async_trait]
@@ -53,7 +56,8 @@ impl StatusPublisher {
         self.metrics.show(&self.site, shown);
         let old = seen.status();
         let newest = Newest { generation: seen.object.metadata.generation, invalid: seen.invalid.as_deref() };
-        let status = policy_status::of(&self.site, shown, &old, newest, Timestamp::now());
+        let now = Timestamp::now();
+        let status = policy_status::of(&self.site, shown, &old, newest, now);
         if old.serial != status.serial || old.phase != status.phase {
             self.tell(&seen.object, shown);
         }
@@ -61,6 +65,12 @@ impl StatusPublisher {
         seen.said = Some(status.clone());
         // What it said before is of no use any more, and thousands of policies' is most of the memory.
         seen.object.status = None;
+        let made = |hash: &MoveHash| {
+            let (_, mv) = objects.move_with(hash)?;
+            mv.object.metadata.creation_timestamp.as_ref().map(|t| t.0)
+        };
+        // People are told whether or not the status can be written.
+        self.notices.shown(shown, &old, made, now);
         self.put(&key, &status)?;
         self.show_moves(&mut objects, shown)
     }
