@@ -52,6 +52,8 @@ fn what_is_rendered_is_what_was_looked_at() {
         "--set",
         "prometheusRule.runbookUrl=https://docs.example.org/alerts,networkPolicy.egress.enabled=true,journal.persistence.storageClass=fast",
         "--set",
+        "notifications.secretName=bascule-notifications,notifications.channels[0].name=ops-hook,notifications.channels[0].namespaces={shop},notifications.channels[0].webhook.url=https://hooks.example.org/bascule,notifications.channels[0].webhook.secretKey=ops-hook",
+        "--set",
         "image.pullSecrets={registry},nodeSelector.tier=infra,podLabels.team=platform,env[0].name=HTTPS_PROXY,env[0].value=http://proxy:3128",
     ];
     let few = [
@@ -205,6 +207,73 @@ const WRONG: &[(&str, &[&str], &str)] = &[
     ),
     ("journal-of-no-day", &["journal.days=0"], "/journal/days"),
     ("size-not-a-quantity", &["journal.persistence.size=lots"], "/journal/persistence/size"),
+    ("channel-of-no-way", &["notifications.channels[0].name=ops"], "notifications.channels[0]"),
+    (
+        "channel-of-two-ways",
+        &[
+            "notifications.channels[0].name=ops",
+            "notifications.channels[0].slack.urlKey=a",
+            "notifications.channels[0].matrix.urlKey=b",
+            "notifications.secretName=n",
+        ],
+        "slack, matrix",
+    ),
+    (
+        "channel-twice",
+        &[
+            "notifications.secretName=n",
+            "notifications.channels[0].name=ops",
+            "notifications.channels[0].slack.urlKey=a",
+            "notifications.channels[1].name=ops",
+            "notifications.channels[1].slack.urlKey=b",
+        ],
+        "notifications.channels[1].name",
+    ),
+    (
+        "channel-without-its-secret",
+        &["notifications.channels[0].name=ops", "notifications.channels[0].slack.urlKey=a"],
+        "notifications.secretName",
+    ),
+    (
+        "channel-as-an-unknown-way",
+        &["notifications.channels[0].name=ops", "notifications.channels[0].teams.urlKey=a"],
+        "/notifications/channels/0",
+    ),
+    ("channel-not-a-name", &["notifications.channels[0].name=Ops"], "/notifications/channels/0/name"),
+    (
+        "mail-to-nobody",
+        &[
+            "notifications.channels[0].name=ops",
+            "notifications.channels[0].smtp.host=mail",
+            "notifications.channels[0].smtp.from=a@example.org",
+        ],
+        "/notifications/channels/0/smtp",
+    ),
+    (
+        "mail-password-in-the-clear",
+        &[
+            "notifications.secretName=n",
+            "notifications.channels[0].name=ops",
+            "notifications.channels[0].smtp.host=mail",
+            "notifications.channels[0].smtp.from=a@example.org",
+            "notifications.channels[0].smtp.to={b@example.org}",
+            "notifications.channels[0].smtp.security=none",
+            "notifications.channels[0].smtp.username=u",
+            "notifications.channels[0].smtp.passwordKey=p",
+        ],
+        "notifications.channels[0].smtp.security",
+    ),
+    (
+        "mail-that-cannot-leave",
+        &[
+            "networkPolicy.egress.enabled=true",
+            "notifications.channels[0].name=ops",
+            "notifications.channels[0].smtp.host=mail",
+            "notifications.channels[0].smtp.from=a@example.org",
+            "notifications.channels[0].smtp.to={b@example.org}",
+        ],
+        "networkPolicy.egress.ports",
+    ),
     ("env-that-the-chart-sets", &["env[0].name=BASCULE_SITE", "env[0].value=lyon"], "env[0]"),
     (
         "egress-without-policy",
