@@ -72,7 +72,8 @@ fn install(progress: &Progress, needed: &[(&str, &str)]) -> Result<()> {
         progress.step("package lists", |note| apt(&["update", "-q"], note))?;
         progress.step(&format!("installing {}", missing.join(" ")), |note| {
             let _guard = NoServices::set()?;
-            let mut args = vec!["install", "-q", "-y", "--no-install-recommends"];
+            // Another mail server, for one, is not removed for the one that the tests start.
+            let mut args = vec!["install", "-q", "-y", "--no-install-recommends", "--no-remove"];
             args.extend(&missing);
             apt(&args, note)
         })?;

@@ -205,7 +205,8 @@ mod tests {
 
     fn notices(entries: &serde_json::Value) -> (Arc<Notices>, Arc<Kept>, Arc<Metrics>) {
         let entries: Entries = serde_json::from_value(json!({ "channels": entries })).unwrap();
-        let (journal, metrics) = (Arc::new(Kept::default()), Arc::new(Metrics::new()));
+        let (journal, metrics) =
+            (Arc::new(Kept::default()), Arc::new(Metrics::new(&"paris".try_into().unwrap())));
         let lyon = "lyon".try_into().unwrap();
         let channels = check(&entries, None).unwrap();
         let log: Arc<dyn Journal> = Arc::<Kept>::clone(&journal);
