@@ -1,25 +1,35 @@
 //! The journal: intent before, outcome after, one line each, readable with `less`.
 //!
 //! Guarantees: writing never blocks the engine; a full disk never blocks a fence. What could not be written is counted
-//! and said in the journal itself as soon as it can be.
+//! and said in the journal itself as soon as it can be. What is written is tied line to line.
+//!
+//! | file | question |
+//! |---|---|
+//! | `chain` | what ties a line to the one before it? Pure |
+//! | `pages` | in which file is the next line, and what stands around it? |
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+pub mod chain;
+pub mod pages;
+
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use anyhow::Context;
-use bascule_core::journal::{self, JournalEntry};
+use bascule_core::journal::JournalEntry;
+use bascule_core::journal::mark::Mark;
 use bascule_core::name::SiteName;
 use bascule_engine::ports::Journal;
-use jiff::civil::Date;
-use jiff::{Timestamp, ToSpan};
+use jiff::Timestamp;
+
+use self::pages::{Pages, Whose};
 
 /// How many lines may wait for the disk: some minutes of a busy fleet.
 const WAITING: usize = 4096;
+/// How long nothing must have been said before the disk is asked to take what was written.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// What the writer is told.
 enum Told {
@@ -91,7 +101,7 @@ impl Journal for FileJournal {
         let (policy, kind) = (entry.policy_word(), entry.kind.word());
         tracing::info!(target: "bascule::journal", site = %self.site, %policy, epoch = entry.epoch, serial = entry.serial, kind, "{}", entry.what);
         let Some(to_disk) = &self.to_disk else { return };
-        match to_disk.try_send(Told::Line(entry.line(Timestamp::now(), &self.site))) {
+        match to_disk.try_send(Told::Line(entry.text(Timestamp::now(), self.site.as_ref()))) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.lost.fetch_add(1, Ordering::Relaxed);
@@ -101,64 +111,58 @@ impl Journal for FileJournal {
 }
 
 fn write_lines(directory: &Path, days: u32, lines: &Receiver<Told>, lost: &AtomicU64) {
-    let mut open: Option<(String, File)> = None;
-    let mut told: u64 = 0;
-    for line in lines {
-        let line = match line {
-            Told::Line(line) => line,
-            Told::End => return,
-        };
-        let day = line.get(..10).unwrap_or("unknown").to_owned();
-        if open.as_ref().is_none_or(|(of, _)| *of != day) {
-            remove_old(directory, &day, days);
-        }
-        let written = file_of(directory, &mut open, &day).and_then(|file| {
-            let missing = lost.load(Ordering::Relaxed);
-            if missing > told {
-                file.write_all(journal::missing(&day, missing - told).as_bytes())?;
-                told = missing;
-            }
-            file.write_all(line.as_bytes())?;
-            file.flush()
-        });
-        if let Err(error) = written {
-            open = None;
-            if lost.fetch_add(1, Ordering::Relaxed) == told {
-                tracing::warn!(%error, directory = %directory.display(), "the journal cannot be written");
-            }
+    let mut writer = Writer { pages: Pages::new(directory, Whose::Operator, Some(days)), lost, told: 0 };
+    loop {
+        match lines.recv_timeout(QUIET) {
+            Ok(Told::Line(line)) => writer.take(line),
+            Err(RecvTimeoutError::Timeout) => writer.pages.sync(),
+            Ok(Told::End) | Err(RecvTimeoutError::Disconnected) => return writer.end(),
         }
     }
 }
 
-/// Removes the files of days that are longer ago than `days`. What is not named after a day is left alone.
-fn remove_old(directory: &Path, today: &str, days: u32) {
-    let first = today.parse::<Date>().ok().and_then(|t| t.checked_sub(i64::from(days).days()).ok());
-    let (Some(first), Ok(entries)) = (first, std::fs::read_dir(directory)) else { return };
-    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-        let named = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(".log"));
-        if named.and_then(|n| n.parse::<Date>().ok()).is_some_and(|day| day < first)
-            && let Err(error) = std::fs::remove_file(&path)
+/// What writes, on the journal's own thread.
+struct Writer<'a> {
+    pages: Pages,
+    lost: &'a AtomicU64,
+    /// How many of the lost lines the journal has told of.
+    told: u64,
+}
+
+impl Writer<'_> {
+    fn take(&mut self, line: String) {
+        let at = line.split(' ').next().unwrap_or("unknown").to_owned();
+        if let Err(error) = self.put(&at, Some(line))
+            && self.lost.fetch_add(1, Ordering::Relaxed) == self.told
         {
-            tracing::warn!(%error, file = %path.display(), "an old file of the journal cannot be removed");
+            tracing::warn!(%error, "the journal cannot be written");
         }
     }
-}
 
-fn file_of<'a>(
-    directory: &Path,
-    open: &'a mut Option<(String, File)>,
-    day: &str,
-) -> std::io::Result<&'a mut File> {
-    if open.as_ref().is_none_or(|(of, _)| of != day) {
-        let path: PathBuf = directory.join(format!("{day}.log"));
-        *open = Some((day.to_owned(), OpenOptions::new().create(true).append(true).open(path)?));
+    /// Writes a line, and before it how many are missing.
+    fn put(&mut self, at: &str, line: Option<String>) -> std::io::Result<()> {
+        let missing = self.lost.load(Ordering::Relaxed);
+        let hole = (missing > self.told).then(|| Mark::Lost { lines: missing - self.told }.text(at));
+        let lines: Vec<String> = hole.into_iter().chain(line).collect();
+        if !lines.is_empty() {
+            self.pages.append(at.get(..10).unwrap_or("unknown"), at, &lines)?;
+            self.told = missing;
+        }
+        Ok(())
     }
-    open.as_mut().map(|(_, file)| file).ok_or_else(|| std::io::Error::other("the journal's file is not open"))
+
+    /// Says what is missing at the end: nobody could tell later.
+    fn end(mut self) {
+        if let Err(error) = self.put(&format!("{:.3}", Timestamp::now()), None) {
+            tracing::warn!(%error, "the journal cannot say which lines are missing");
+        }
+        self.pages.sync();
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use bascule_core::journal::JournalKind;
+    use bascule_core::journal::{JournalKind, seal};
 
     use super::*;
 
@@ -174,7 +178,9 @@ mod tests {
 
     fn text(directory: &Path) -> String {
         let files = std::fs::read_dir(directory).unwrap();
-        files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect()
+        let mut paths: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+        paths.sort();
+        paths.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect()
     }
 
     #[test]
@@ -187,8 +193,9 @@ mod tests {
         }
         end.finish(Duration::from_secs(30));
         let text = text(directory.path());
-        assert_eq!(text.lines().count(), 2, "{text}");
-        assert!(text.lines().all(|l| l.contains(" paris - epoch=1 serial=2 intent: ")), "{text}");
+        assert_eq!(text.lines().count(), 3, "{text}");
+        assert!(text.lines().skip(1).all(|l| l.contains(" paris - epoch=1 serial=2 intent: ")), "{text}");
+        assert!(text.lines().next().is_some_and(|l| l.contains(" -- the journal begins here")), "{text}");
         assert!(text.contains("second / with a break"));
     }
 
@@ -201,20 +208,35 @@ mod tests {
             write(&journal, &format!("line {n}"));
         }
         end.finish(Duration::from_secs(30));
-        assert_eq!(text(directory.path()).lines().count(), WAITING / 2);
+        assert_eq!(text(directory.path()).lines().count(), 1 + WAITING / 2);
         assert_eq!(journal.losses().load(Ordering::Relaxed), 0);
     }
 
     #[test]
-    fn files_of_days_that_are_too_long_ago_are_removed_and_nothing_else() {
+    fn lines_that_a_full_disk_did_not_take_are_told_once_there_is_room_and_the_end_tells_them_too() {
         let directory = tempfile::tempdir().unwrap();
-        for name in ["2026-10-31.log", "2026-11-01.log", "2026-11-10.log", "notes.log", "2026-10-31.txt"] {
-            std::fs::write(directory.path().join(name), "x").unwrap();
-        }
-        remove_old(directory.path(), "2026-11-11", 10);
-        let mut left: Vec<_> =
-            std::fs::read_dir(directory.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
-        left.sort();
-        assert_eq!(left, ["2026-10-31.txt", "2026-11-01.log", "2026-11-10.log", "notes.log"]);
+        let blocked = directory.path().join(Whose::Operator.name("2026-11-28"));
+        let lost = AtomicU64::new(0);
+        let mut writer =
+            Writer { pages: Pages::new(directory.path(), Whose::Operator, None), lost: &lost, told: 0 };
+        std::os::unix::fs::symlink("/dev/full", &blocked).unwrap();
+        writer.take("2026-11-28T10:00:00.000Z one".to_owned());
+        writer.take("2026-11-28T10:00:01.000Z two".to_owned());
+        assert_eq!(lost.load(Ordering::Relaxed), 2);
+        std::fs::remove_file(&blocked).unwrap();
+        writer.take("2026-11-28T10:00:02.000Z three".to_owned());
+        lost.fetch_add(3, Ordering::Relaxed);
+        writer.end();
+        let text = text(directory.path());
+        let said: Vec<&str> = text.lines().map(|l| seal::split(l).0).collect();
+        assert_eq!(
+            said[..3],
+            [
+                "2026-11-28T10:00:02.000Z -- the journal begins here: no file of it was there before",
+                "2026-11-28T10:00:02.000Z -- 2 lines were lost before this one: the disk did not take them",
+                "2026-11-28T10:00:02.000Z three",
+            ]
+        );
+        assert!(text.contains(" -- 3 lines were lost before this one"), "{text}");
     }
 }

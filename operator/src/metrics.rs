@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bascule_core::name::{PolicyKey, SiteName};
-use bascule_engine::ports::{JournalEntry, JournalKind, Shown};
+use bascule_engine::ports::{JournalEntry, Shown};
 use bascule_engine::run::Pulse;
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter;
@@ -244,12 +244,7 @@ impl Metrics {
 
     /// Counts an entry of the journal.
     pub fn count(&self, entry: &JournalEntry) {
-        let kind = match entry.kind {
-            JournalKind::Intent => "intent",
-            JournalKind::Outcome => "outcome",
-            JournalKind::Observed => "observed",
-        };
-        self.journal.get_or_create(&KindLabels { kind }).inc();
+        self.journal.get_or_create(&KindLabels { kind: entry.kind.word() }).inc();
     }
 
     /// Counts a notice that was delivered, or will not be.

@@ -1,7 +1,12 @@
 //! The journal's lines, the same from an operator and from a guard: intent before, outcome after, readable with `less`.
+//! An operator's end with a seal that ties each to the one before it.
+
+pub mod mark;
+pub mod seal;
 
 use jiff::Timestamp;
 
+use self::mark::Mark;
 use crate::name::{PolicyKey, SiteName};
 
 /// What people are told, in order: an intent before, an outcome after.
@@ -28,15 +33,21 @@ pub enum JournalKind {
     Outcome,
     /// It was seen.
     Observed,
+    /// A person wrote it down.
+    Note,
 }
 
 impl JournalKind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Intent, Self::Outcome, Self::Observed, Self::Note];
+
     /// The word in the line.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Intent => "intent",
             Self::Outcome => "outcome",
             Self::Observed => "observed",
+            Self::Note => "note",
         }
     }
 }
@@ -49,8 +60,13 @@ impl JournalEntry {
 
     /// Its one line, with the line's end.
     pub fn line(&self, at: Timestamp, site: &SiteName) -> String {
+        self.text(at, site.as_ref()) + "\n"
+    }
+
+    /// Its one line, without the line's end; `site` may be `-` where nobody knows it.
+    pub fn text(&self, at: Timestamp, site: &str) -> String {
         format!(
-            "{at:.3} {site} {} epoch={} serial={} {}: {}\n",
+            "{at:.3} {site} {} epoch={} serial={} {}: {}",
             self.policy_word(),
             self.epoch,
             self.serial,
@@ -62,23 +78,20 @@ impl JournalEntry {
 
 /// The line that says, on the day or at the moment `at`, how many lines before it are missing.
 pub fn missing(at: &str, lines: u64) -> String {
-    format!("{at} -- {lines} lines were lost before this one: the disk did not take them\n")
+    Mark::Lost { lines }.text(at) + "\n"
 }
 
-/// How the line that tells of missing ones goes on after their number.
-const LOST: &str = " lines were lost before this one";
-
-/// A line of a journal, as it was written by [`JournalEntry::line`] or [`missing`].
+/// A line of a journal, as it was written by [`JournalEntry::line`] or [`Mark::text`], with or without a seal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Line<'a> {
     /// An entry.
     Entry(Written<'a>),
-    /// So many lines are missing before this one.
-    Missing {
+    /// The journal tells of itself.
+    Mark {
         /// The day or the moment, as it stands there.
         at: &'a str,
-        /// How many.
-        lines: u64,
+        /// What it tells.
+        mark: Mark<'a>,
     },
 }
 
@@ -103,11 +116,10 @@ pub struct Written<'a> {
 
 /// Reads a line without its end; `None`: no journal writes such a line.
 pub fn read(line: &str) -> Option<Line<'_>> {
+    let (line, _) = seal::split(line);
     let (at, rest) = line.split_once(' ')?;
-    if let Some(rest) = rest.strip_prefix("-- ") {
-        let (lines, after) = rest.split_once(' ')?;
-        let is_so = rest.get(lines.len()..).is_some_and(|text| text.starts_with(LOST)) && !after.is_empty();
-        return is_so.then_some(Line::Missing { at, lines: lines.parse().ok()? });
+    if let Some(words) = rest.strip_prefix("-- ") {
+        return Some(Line::Mark { at, mark: Mark::read(words)? });
     }
     let (site, rest) = rest.split_once(' ')?;
     let (policy, rest) = rest.split_once(' ')?;
@@ -120,9 +132,7 @@ pub fn read(line: &str) -> Option<Line<'_>> {
         policy: Some(policy).filter(|p| *p != "-"),
         epoch: epoch.parse().ok()?,
         serial: serial.parse().ok()?,
-        kind: [JournalKind::Intent, JournalKind::Outcome, JournalKind::Observed]
-            .into_iter()
-            .find(|k| k.word() == kind)?,
+        kind: JournalKind::ALL.into_iter().find(|k| k.word() == kind)?,
         what,
     }))
 }
@@ -154,6 +164,7 @@ mod tests {
             (Some(PolicyKey::new("web", "shop").unwrap()), JournalKind::Outcome),
             (None, JournalKind::Intent),
             (None, JournalKind::Observed),
+            (None, JournalKind::Note),
         ] {
             let what = "a: b: epoch=9 -- c".to_owned();
             let entry = JournalEntry { policy, epoch: 3, serial: 12, kind, what };
@@ -162,10 +173,13 @@ mod tests {
             assert_eq!((read.at, read.site, read.epoch, read.serial, read.kind), (at, "paris", 3, 12, kind));
             assert_eq!(read.policy.map(ToOwned::to_owned), entry.policy.as_ref().map(ToString::to_string));
             assert_eq!(read.what, entry.what);
+            let numbered = seal::numbered(line.trim_end(), 7);
+            let sealed = seal::sealed(&numbered, "9f86d081884c7d65");
+            assert_eq!(super::read(&sealed), super::read(line.trim_end()), "a seal is no part of what is said");
         }
         assert_eq!(
             read(missing("2026-09-21", 4).trim_end()),
-            Some(Line::Missing { at: "2026-09-21", lines: 4 })
+            Some(Line::Mark { at: "2026-09-21", mark: Mark::Lost { lines: 4 } })
         );
         for wrong in [
             "",

@@ -9,6 +9,8 @@ use bascule_core::journal::{Line, read};
 use jiff::Timestamp;
 use jiff::civil::Date;
 
+use crate::journal::pages::Whose;
+
 /// The largest file that is read, in bytes.
 const LARGEST: u64 = 256 << 20;
 /// How many files are read at most.
@@ -20,13 +22,15 @@ pub struct Page {
     pub path: PathBuf,
     /// What is in it; letters that are none are replaced.
     pub text: String,
-    /// The day that it is named after, for an operator's.
+    /// The day that it is named after, for an operator's, or for people's own.
     pub day: Option<Date>,
+    /// It was asked for by itself: that the files around it are not there says nothing.
+    pub alone: bool,
 }
 
 /// Every file of the journals at these paths: their `.log` files, in the order of their names.
 pub fn pages(paths: &[PathBuf]) -> anyhow::Result<Vec<Page>> {
-    let mut found = Vec::new();
+    let mut found: Vec<(PathBuf, bool)> = Vec::new();
     for path in paths {
         let kind = fs::metadata(path).with_context(|| {
             format!(
@@ -35,7 +39,7 @@ pub fn pages(paths: &[PathBuf]) -> anyhow::Result<Vec<Page>> {
             )
         })?;
         if !kind.is_dir() {
-            found.push(path.clone());
+            found.push((path.clone(), true));
             continue;
         }
         let mut own = Vec::new();
@@ -50,7 +54,7 @@ pub fn pages(paths: &[PathBuf]) -> anyhow::Result<Vec<Page>> {
         }
         // The older of a guard's two files has the longer name.
         own.sort_by_key(|p| (p.file_name() == Some("journal.log".as_ref()), p.clone()));
-        found.extend(own);
+        found.extend(own.into_iter().map(|path| (path, false)));
     }
     if found.len() > MOST_FILES {
         bail!(
@@ -58,21 +62,21 @@ pub fn pages(paths: &[PathBuf]) -> anyhow::Result<Vec<Page>> {
             found.len()
         );
     }
-    found.into_iter().map(page).collect()
+    found.into_iter().map(|(path, alone)| page(path, alone)).collect()
 }
 
-fn page(path: PathBuf) -> anyhow::Result<Page> {
+fn page(path: PathBuf, alone: bool) -> anyhow::Result<Page> {
     let size = fs::metadata(&path).with_context(|| path.display().to_string())?.len();
     if size > LARGEST {
         bail!("{}: found {size} bytes, expected at most {LARGEST}", path.display());
     }
     let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
     let day = day_of(&path);
-    Ok(Page { text: String::from_utf8_lossy(&bytes).into_owned(), path, day })
+    Ok(Page { text: String::from_utf8_lossy(&bytes).into_owned(), path, day, alone })
 }
 
 fn day_of(path: &Path) -> Option<Date> {
-    path.file_stem()?.to_str()?.parse().ok()
+    Whose::of(path.file_name()?.to_str()?).map(|(_, day)| day)
 }
 
 /// A line with its place.
@@ -95,7 +99,7 @@ pub fn merged(pages: &[Page]) -> Vec<Placed<'_>> {
             let line = read(text);
             let at = match &line {
                 Some(Line::Entry(entry)) => Some(entry.at),
-                Some(Line::Missing { at, .. }) => at.parse().ok(),
+                Some(Line::Mark { at, .. }) => at.parse().ok(),
                 None => None,
             };
             last = at.unwrap_or(last);

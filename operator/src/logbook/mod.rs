@@ -5,19 +5,24 @@
 //! |---|---|
 //! | `files` | which lines are there? |
 //! | `verify` | are they whole? |
+//! | `add` | what has a person to say? |
 
+mod add;
 pub mod files;
-mod verify;
+pub mod verify;
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use bascule_core::journal::{JournalKind, Line};
-use clap::{Args, ValueEnum};
+use bascule_core::journal::mark::Mark;
+use bascule_core::journal::{JournalKind, Line, seal};
+use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use self::add::AddArgs;
 use self::files::{Placed, merged, pages};
 use self::verify::Verified;
 use crate::telling::{Output, print};
@@ -30,8 +35,12 @@ pub const MORE: &str = "\
 PATH is the directory that an operator writes its journal into (--journal), that of a guard beside its data, or a copy \
 of either, or single files; several are merged by their times, which are those of each site's clock.
 
---verify looks at every line: whether it is one, in order, in the file of its day, whole at the end, and how many lines \
-the writer says are missing. The lines are not chained: whoever can write a file can change it unseen.
+--verify looks at every line: whether it is tied to the one before it, and each file to the one before it, whether it is \
+whole, and how many lines the writer says are missing. It names the first line that does not fit. A guard's lines and \
+those of an older operator have no chain, and it says so. The chain has no secret: whoever can write every file can \
+make a new one, unless its last line is written down elsewhere. See docs/journal.md.
+
+`bascule journal add TEXT --dir DIR` adds a person's own entry. (A folder with the name `add` is ./add.)
 
 Exit codes: 0 read (with --verify: whole), 2 with --verify: not whole, 1 there is no journal.
 
@@ -42,7 +51,12 @@ Examples:
 
 /// What is asked.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct JournalArgs {
+    /// What else there is to do.
+    #[command(subcommand)]
+    pub deed: Option<Deed>,
+
     /// Journals: directories with .log files, or such files.
     #[arg(value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
@@ -76,6 +90,14 @@ pub struct JournalArgs {
     pub output: Output,
 }
 
+/// What is done to a journal instead of reading it.
+#[derive(Debug, Subcommand)]
+pub enum Deed {
+    /// Write down what you did or saw, beside the operator's lines.
+    #[command(after_long_help = add::MORE, after_help = "Exit codes: 0 written, 1 not written. See --help for more.")]
+    Add(AddArgs),
+}
+
 /// The kinds of entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
@@ -85,6 +107,8 @@ pub enum Kind {
     Outcome,
     /// It was seen.
     Observed,
+    /// A person wrote it down.
+    Note,
 }
 
 impl From<Kind> for JournalKind {
@@ -93,12 +117,16 @@ impl From<Kind> for JournalKind {
             Kind::Intent => Self::Intent,
             Kind::Outcome => Self::Outcome,
             Kind::Observed => Self::Observed,
+            Kind::Note => Self::Note,
         }
     }
 }
 
 /// Reads and tells; with `--verify` the exit code says whether it is whole.
 pub fn run(args: &JournalArgs) -> anyhow::Result<ExitCode> {
+    if let Some(Deed::Add(args)) = &args.deed {
+        return add::run(args);
+    }
     let pages = pages(&args.paths)?;
     if args.verify {
         let verified = verify::verify(&pages);
@@ -136,11 +164,22 @@ fn is_asked(args: &JournalArgs, placed: &Placed<'_>) -> bool {
 
 fn value(placed: &Placed<'_>) -> Value {
     match &placed.line {
-        Some(Line::Entry(e)) => json!({
-            "at": e.at.to_string(), "site": e.site, "policy": e.policy, "epoch": e.epoch, "serial": e.serial,
-            "kind": e.kind.word(), "what": e.what,
-        }),
-        Some(Line::Missing { at, lines }) => json!({ "at": at, "missing": lines }),
+        Some(Line::Entry(e)) => {
+            let mut value = json!({
+                "at": e.at.to_string(), "site": e.site, "policy": e.policy, "epoch": e.epoch, "serial": e.serial,
+                "kind": e.kind.word(), "what": e.what,
+            });
+            if let (JournalKind::Note, Some((who, what))) = (e.kind, e.what.split_once(": ")) {
+                value["who"] = who.into();
+                value["what"] = what.into();
+            }
+            value
+        }
+        Some(Line::Mark { at, mark: Mark::Lost { lines } }) => json!({ "at": at, "missing": lines }),
+        Some(Line::Mark { at, .. }) => {
+            let words = seal::split(placed.text).0.split_once(" -- ").map_or("", |(_, words)| words);
+            json!({ "at": at, "journal": words })
+        }
         None => json!({ "unreadable": placed.text }),
     }
 }
@@ -156,6 +195,29 @@ fn words(v: &Verified) -> String {
         }
     };
     let lines = v.problems.iter().map(|p| format!("{}:{}: {}\n", p.file, p.line, p.what));
-    let note = "The lines are not chained: that nobody changed them cannot be seen from them.\n";
-    head + &lines.collect::<String>() + note
+    let notes = v.notes.iter().map(|n| format!("{}:{}: (all right) {}\n", n.file, n.line, n.what));
+    head + &lines.collect::<String>() + &notes.collect::<String>() + &chain(v)
+}
+
+/// What the chain says of these lines, and what it does not.
+fn chain(v: &Verified) -> String {
+    let mut out = String::new();
+    if v.unchained > 0 {
+        let _ = writeln!(
+            out,
+            "{} lines have no seal, a guard's or an older program's: that nobody changed them cannot be seen from them.",
+            v.unchained
+        );
+    }
+    if v.chained > 0 {
+        let _ = writeln!(
+            out,
+            "{} lines are chained. The last hash, written down elsewhere, proves that the lines before it are as they were then:",
+            v.chained
+        );
+    }
+    for end in &v.ends {
+        let _ = writeln!(out, "{}:{}: #{}", end.file, end.lines, end.hash);
+    }
+    out
 }

@@ -1,10 +1,15 @@
-//! Whether a journal is whole, as far as its lines can tell. They are not chained: who can write the file can change it
-//! unseen, and that is said.
+//! Whether journals are whole: whether each line is tied to the one before it, each file to the one before it, and what
+//! is missing. Pure. The chain has no secret: who can write a file can make a new chain, and that is said in docs/journal.md.
 
-use bascule_core::journal::{Line, read};
+mod between;
+mod line;
+
+use bascule_core::journal::mark::Mark;
+use bascule_core::journal::{Line, read, seal};
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
+use self::line::Scan;
 use super::files::Page;
 
 /// How many lines of a file are quoted at most.
@@ -18,10 +23,18 @@ pub struct Verified {
     pub files: usize,
     /// How many entries are in them.
     pub entries: usize,
+    /// How many lines are tied to the one before them.
+    pub chained: usize,
+    /// How many have no seal of their own: a guard's, or an older program's.
+    pub unchained: usize,
     /// How many lines their writers say are missing.
     pub lost: u64,
-    /// What is not as it was written, or missing.
+    /// What is not as it was written, or missing; the first of a file first.
     pub problems: Vec<Problem>,
+    /// What is as it should be, and worth knowing.
+    pub notes: Vec<Note>,
+    /// Where each chain ends: its last line. Written down elsewhere, it proves what was there by then.
+    pub ends: Vec<End>,
 }
 
 /// Something that is not as it was written.
@@ -32,53 +45,170 @@ pub struct Problem {
     pub file: String,
     /// The line, from 1.
     pub line: usize,
-    /// What is wrong.
+    /// Of what kind.
+    pub kind: Kind,
+    /// What is wrong: what was found, and what was expected.
     pub what: String,
+}
+
+/// The kinds of problems.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Kind {
+    /// A line does not fit the one before it: one of the two is not as it was written.
+    Changed,
+    /// Lines are not there.
+    Removed,
+    /// A line is where it was not written.
+    Inserted,
+    /// Two lines follow one: two processes wrote at once without a lock, or one was inserted.
+    Forked,
+    /// A file is not there.
+    MissingFile,
+    /// A chain begins where one was already.
+    Anew,
+    /// A line is not whole.
+    Torn,
+    /// The journal itself says that lines are missing.
+    Hole,
+    /// Lines without a seal, behind some that have one.
+    Unchained,
+    /// No journal writes such a line.
+    Unreadable,
+    /// A time is before the one of the line before it, or of another day than its file, and no chain says that it belongs there.
+    Order,
+}
+
+/// Something worth knowing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Note {
+    /// The file.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// What.
+    pub what: String,
+}
+
+/// Where a chain ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct End {
+    /// The file.
+    pub file: String,
+    /// How many lines it has.
+    pub lines: u64,
+    /// The last one's hash.
+    pub hash: String,
 }
 
 /// Looks at every line.
 pub fn verify(pages: &[Page]) -> Verified {
     let mut all = Verified { files: pages.len(), ..Verified::default() };
+    let mut scans = Vec::new();
     for page in pages {
-        one(page, &mut all);
+        let mut found = Found::of(page);
+        lines(page, &mut all, &mut found);
+        scans.push(Scan::of(page, &mut found));
+        found.into(&mut all);
     }
+    between::look(&scans, &mut all);
+    for scan in scans.iter().filter(|s| s.chained > 0 && s.into.is_none()) {
+        all.ends.push(End {
+            file: scan.file.clone(),
+            lines: scan.end.number,
+            hash: scan.end.hash.clone(),
+        });
+    }
+    all.chained = scans.iter().map(|s| s.chained).sum();
+    all.unchained = scans.iter().map(|s| s.unchained).sum();
     all
 }
 
-fn one(page: &Page, all: &mut Verified) {
-    let file = page.path.display().to_string();
-    let before = all.problems.len();
-    let problem = |line: usize, what: String, all: &mut Verified| {
-        if all.problems.len() - before < QUOTED {
-            all.problems.push(Problem { file: file.clone(), line, what });
-        }
-    };
+/// What is found in one file.
+struct Found {
+    file: String,
+    problems: Vec<Problem>,
+    notes: Vec<Note>,
+}
+
+impl Found {
+    fn of(page: &Page) -> Self {
+        Self { file: page.path.display().to_string(), problems: Vec::new(), notes: Vec::new() }
+    }
+
+    fn problem(&mut self, line: usize, kind: Kind, what: String) {
+        self.problems.push(Problem { file: self.file.clone(), line, kind, what });
+    }
+
+    fn note(&mut self, line: usize, what: String) {
+        self.notes.push(Note { file: self.file.clone(), line, what });
+    }
+
+    fn into(mut self, all: &mut Verified) {
+        // Stable: what the lines say is before what the chain says of them.
+        self.problems.sort_by_key(|p| p.line);
+        self.problems.truncate(QUOTED);
+        self.notes.sort_by_key(|n| n.line);
+        self.notes.truncate(QUOTED);
+        all.problems.append(&mut self.problems);
+        all.notes.append(&mut self.notes);
+    }
+}
+
+/// The lines of a file with their numbers, without their ends; the last one may have none.
+fn numbered(text: &str) -> impl Iterator<Item = (usize, Result<&str, &str>)> {
+    let lines = text.split_inclusive('\n').enumerate();
+    lines.map(|(n, line)| (n + 1, line.strip_suffix('\n').ok_or(line)))
+}
+
+/// What each line says, whatever the chain says of it.
+fn lines(page: &Page, all: &mut Verified, found: &mut Found) {
     let mut last = None;
-    for (n, text) in page.text.split_inclusive('\n').enumerate() {
-        let n = n + 1;
-        let Some(text) = text.strip_suffix('\n') else {
-            let what = "it is cut off: a crash, or a copy that was made while it was written";
-            problem(n, what.to_owned(), all);
-            continue;
+    for (n, text) in numbered(&page.text) {
+        let text = match text {
+            Ok(text) => text,
+            Err(cut) => {
+                let what = format!(
+                    "it is cut off after {} bytes: a crash, or a copy that was made while it was written",
+                    cut.len()
+                );
+                found.problem(n, Kind::Torn, what);
+                continue;
+            }
         };
         match read(text) {
-            None => problem(n, format!("no journal writes such a line: {}", short(text)), all),
-            Some(Line::Missing { lines, .. }) => {
-                all.lost += lines;
-                problem(n, format!("{lines} lines before it are missing: the disk did not take them"), all);
+            None => {
+                found.problem(n, Kind::Unreadable, format!("no journal writes such a line: {}", short(text)));
             }
+            Some(Line::Mark { mark: Mark::Lost { lines }, .. }) => {
+                all.lost += lines;
+                let what = format!("{lines} lines before it are missing: the disk did not take them");
+                found.problem(n, Kind::Hole, what);
+            }
+            Some(Line::Mark { mark: Mark::Cut { bytes, began }, .. }) => {
+                let what = format!(
+                    "a line that was not whole was cut off before it, as the journal says: {bytes} bytes, {began}"
+                );
+                found.problem(n, Kind::Torn, what);
+            }
+            Some(Line::Mark { .. }) => {}
             Some(Line::Entry(entry)) => {
                 all.entries += 1;
+                let is_chained = seal::split(text).1.is_some();
+                // A chain says in which order lines were written: then it is the clock.
+                let mut odd = |what: String| match is_chained {
+                    true => found.note(n, what),
+                    false => found.problem(n, Kind::Order, what),
+                };
                 if let Some(last) = last.filter(|last| entry.at < *last) {
-                    let what = format!(
-                        "it says {}, which is before {last} of the line before: the clock was set back, or lines were moved",
-                        entry.at
-                    );
-                    problem(n, what, all);
+                    let why = if is_chained { "the clock was set back" } else { "the clock was set back, or lines were moved" };
+                    odd(format!("it says {}, which is before {last} of the line before: {why}", entry.at));
                 }
                 let day = entry.at.to_zoned(TimeZone::UTC).date();
                 if let Some(named) = page.day.filter(|named| *named != day) {
-                    problem(n, format!("it is of {day}, and the file is named after {named}"), all);
+                    odd(format!("it is of {day}, and the file is named after {named}"));
                 }
                 last = Some(entry.at);
             }
@@ -92,61 +222,4 @@ fn short(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GOOD: &str = "2026-11-28T03:00:00.000Z paris - epoch=3 serial=12 intent: begin\n2026-11-28T03:00:01.000Z paris web/shop epoch=3 serial=12 outcome: done\n";
-
-    fn problems(name: &str, text: &str) -> Vec<String> {
-        let path = std::path::PathBuf::from(name);
-        let day = path.file_stem().unwrap().to_str().unwrap().parse().ok();
-        verify(&[Page { path, text: text.to_owned(), day }])
-            .problems
-            .into_iter()
-            .map(|p| format!("{}: {}", p.line, p.what))
-            .collect()
-    }
-
-    #[test]
-    fn a_journal_as_it_was_written_is_whole() {
-        assert_eq!(problems("2026-11-28.log", GOOD), Vec::<String>::new());
-        assert_eq!(problems("journal.log", GOOD), Vec::<String>::new(), "a guard's file is of many days");
-    }
-
-    #[test]
-    fn everything_that_is_not_as_it_was_written_is_named_with_its_line() {
-        for (name, text, says) in [
-            ("2026-11-28.log", GOOD.trim_end().to_owned(), "2: it is cut off"),
-            (
-                "2026-11-28.log",
-                format!(
-                    "{GOOD}2026-11-28 -- 4 lines were lost before this one: the disk did not take them\n"
-                ),
-                "3: 4 lines before it are missing",
-            ),
-            (
-                "2026-11-28.log",
-                GOOD.replace("serial=12 outcome", "serial= outcome"),
-                "2: no journal writes such a line",
-            ),
-            (
-                "2026-11-28.log",
-                GOOD.replace("03:00:01", "02:00:01"),
-                "2: it says 2026-11-28T02:00:01Z, which is before",
-            ),
-            (
-                "2026-11-27.log",
-                GOOD.to_owned(),
-                "1: it is of 2026-11-28, and the file is named after 2026-11-27",
-            ),
-        ] {
-            let found = problems(name, &text);
-            assert!(found.iter().any(|f| f.starts_with(says)), "{says}: {found:?}");
-        }
-    }
-
-    #[test]
-    fn a_file_that_is_no_journal_is_not_quoted_whole() {
-        assert_eq!(problems("x.log", &"noise\n".repeat(1000)).len(), QUOTED);
-    }
-}
+mod tests;

@@ -1,0 +1,104 @@
+//! Whether the files of a journal are all there, and each goes on where the one before it ends. Pure.
+//!
+//! A file finds the one before it by the hash that it names, so copies may have other names; names say only what is
+//! missing.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use super::line::Scan;
+use super::{Kind, Note, Problem, Verified};
+use crate::journal::pages::Whose;
+
+/// Looks from each file to those beside it.
+pub(super) fn look(scans: &[Scan<'_>], all: &mut Verified) {
+    let mut told: HashSet<(Option<&Path>, String)> = HashSet::new();
+    for scan in scans {
+        for (line, file, hash) in &scan.after {
+            if scans.iter().any(|s| s.hashes.contains_key(hash)) {
+                continue;
+            }
+            if let Some(there) = beside(scans, scan, file) {
+                let what = format!(
+                    "it goes on after #{hash} of {file}, which ends with #{} in line {}: found no such line there, expected it at the end: lines are missing, or were changed with their seals",
+                    there.end.hash, there.end.number
+                );
+                put(all, scan, *line, Kind::Removed, what);
+            } else {
+                missing(scans, scan, (*line, file), "it goes on after", &mut told, all);
+            }
+        }
+        if let Some((line, file, own)) = &scan.into
+            && !scans.iter().any(|s| s.after.iter().any(|(_, _, hash)| hash == own))
+        {
+            if beside(scans, scan, file).is_some_and(|there| !std::ptr::eq(there, scan)) {
+                let what = format!(
+                    "it says that the chain goes on in {file}; found no line there that goes on after it, expected one: lines are missing there"
+                );
+                put(all, scan, *line, Kind::Removed, what);
+            } else {
+                missing(scans, scan, (*line, file), "it says that the chain goes on in", &mut told, all);
+            }
+        }
+        anew(scans, scan, all);
+    }
+}
+
+/// A chain begins, or lines have no seal, behind files that have a chain.
+fn anew(scans: &[Scan<'_>], scan: &Scan<'_>, all: &mut Verified) {
+    if let Some(line) = scan.first.iter().find(|line| **line > 1) {
+        let what = "a journal begins here: found lines before it, expected none: it was inserted".to_owned();
+        put(all, scan, *line, Kind::Anew, what);
+    }
+    let before = scans.iter().find(|s| is_of_one(s, scan) && name(s) < name(scan) && s.chained > 0);
+    let Some(before) = before.map(|s| name(s).to_owned()) else { return };
+    if let Some(line) = scan.first.first() {
+        let what = format!("a journal begins here, though {before} is before it: found no chain from there, expected one");
+        put(all, scan, *line, Kind::Anew, what);
+    }
+    if scan.begins_unchained {
+        let what = format!("it has no seal, though {before} before it has: an older program wrote here, or somebody else");
+        put(all, scan, 1, Kind::Unchained, what);
+    }
+}
+
+fn missing<'a>(
+    scans: &[Scan<'_>],
+    scan: &Scan<'a>,
+    (line, file): (usize, &str),
+    how: &str,
+    told: &mut HashSet<(Option<&'a Path>, String)>,
+    all: &mut Verified,
+) {
+    let is_retired = scans.iter().any(|s| folder(s) == folder(scan) && s.retired.iter().any(|r| r == file));
+    if is_retired || scan.page.alone {
+        let why = if is_retired { "removed for its age, as the journal says" } else { "not asked for" };
+        let what = format!("{how} {file}, which is not here: {why}");
+        all.notes.push(Note { file: scan.file.clone(), line, what });
+    } else if told.insert((folder(scan), file.to_owned())) {
+        let what = format!("{how} {file}: found no such file, expected it here: removed, or not copied");
+        put(all, scan, line, Kind::MissingFile, what);
+    }
+}
+
+fn put(all: &mut Verified, scan: &Scan<'_>, line: usize, kind: Kind, what: String) {
+    all.problems.push(Problem { file: scan.file.clone(), line, kind, what });
+}
+
+fn folder<'a>(scan: &Scan<'a>) -> Option<&'a Path> {
+    scan.page.path.parent()
+}
+
+fn name<'a>(scan: &Scan<'a>) -> &'a str {
+    scan.page.path.file_name().and_then(|n| n.to_str()).unwrap_or_default()
+}
+
+/// Whether two files are of one journal, by their names and places.
+fn is_of_one(a: &Scan<'_>, b: &Scan<'_>) -> bool {
+    let of = |s: &Scan<'_>| Whose::of(name(s)).map(|(whose, _)| whose);
+    folder(a) == folder(b) && of(a).is_some() && of(a) == of(b)
+}
+
+fn beside<'s, 'a>(scans: &'s [Scan<'a>], scan: &Scan<'a>, file: &str) -> Option<&'s Scan<'a>> {
+    scans.iter().find(|s| folder(s) == folder(scan) && name(s) == file)
+}
