@@ -73,7 +73,7 @@ fn journals_are_read_from_copies_with_every_cluster_dead() {
 
     // Whole, and not.
     alone(&["journal", "--verify", &paris, &lyon, &guard])
-        .says(0, &["6 entries in 5 files: whole.", "not chained"]);
+        .says(0, &["6 entries in 5 files: whole.", "6 lines have no seal"]);
     let file = directory.path().join("lyon/2026-11-28.log");
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, text.trim_end()).unwrap();
@@ -82,6 +82,91 @@ fn journals_are_read_from_copies_with_every_cluster_dead() {
     alone(&["journal", "/nowhere"]).fails(&["a journal was expected at /nowhere"]);
     alone(&["journal", &directory.path().display().to_string()]).fails(&["found no .log file there"]);
     alone(&["journal"]).refuses(&["<PATH>"]);
+}
+
+/// A person's own entries: beside the operator's file, chained, shown with the others.
+#[test]
+fn a_persons_own_entry_is_written_into_a_copy_and_is_found_when_it_is_changed() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().display().to_string();
+    let operators = "2026-11-27T12:00:01.000Z paris shop/shop epoch=3 serial=12 outcome: paris is active\n";
+    fs::write(directory.path().join("2026-11-27.log"), operators).unwrap();
+    let said = alone(&["journal", "add", "told the shop", "--dir", &dir, "--policy", "shop/shop", "--site", "paris"]);
+    said.says(0, &[".notes.log: ", " paris shop/shop epoch=0 serial=0 note: ", ": told the shop"]);
+    alone(&["journal", "add", "a switch\nreplaced", "--reason", "it smoked", "--who", "anna", "--dir", &dir])
+        .says(0, &[" - - epoch=0 serial=0 note: anna: a switch / replaced (why: it smoked)"]);
+    assert_eq!(fs::read_to_string(directory.path().join("2026-11-27.log")).unwrap(), operators);
+
+    // Shown with the others, and by itself.
+    let said = alone(&["journal", &dir]);
+    assert_eq!((said.code, said.out.lines().count()), (0, 4), "{said:?}");
+    let said = alone(&["journal", &dir, "--kind", "note", "-o", "json"]);
+    let last: serde_json::Value = serde_json::from_str(said.out.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["who"], &last["what"]), (&json!("anna"), &json!("a switch / replaced (why: it smoked)")));
+
+    // What is printed of one file is a copy that fits; what is changed does not.
+    alone(&["journal", "--verify", &dir]).says(0, &["3 entries in 2 files: whole.", "3 lines are chained"]);
+    let notes = fs::read_dir(directory.path()).unwrap().map(|e| e.unwrap().path());
+    let notes = notes.into_iter().find(|p| p.to_string_lossy().ends_with(".notes.log")).unwrap();
+    let printed = alone(&["journal", &notes.display().to_string()]).out;
+    assert_eq!(printed, fs::read_to_string(&notes).unwrap());
+    fs::write(&notes, printed.replace("told the shop", "asked the shop")).unwrap();
+    alone(&["journal", "--verify", &dir]).says(2, &["NOT WHOLE, one problem", ".notes.log:2: it was changed", "expected #2-"]);
+    let found = alone(&["journal", "--verify", "-o", "json", &dir]).json();
+    assert_eq!((&found["problems"][0]["kind"], &found["problems"][0]["line"]), (&json!("changed"), &json!(2)));
+
+    // What is not written says so, and what to do.
+    alone(&["journal", "add", "x"]).fails(&["--dir: found none", "kubectl exec -n bascule-system"]);
+    alone(&["journal", "add", " ", "--dir", &dir]).fails(&["TEXT: found nothing"]);
+    alone(&["journal", "add", "x", "--dir", "/nowhere"]).fails(&["--dir /nowhere"]);
+    alone(&["journal", "add", "x", "--dir", &notes.display().to_string()]).fails(&["found a file, expected the folder"]);
+    alone(&["journal", "add", "x", "--policy", "shop", "--dir", &dir]).fails(&["--policy: found \"shop\""]);
+    alone(&["journal", "add"]).refuses(&["<TEXT>"]);
+    alone(&["journal", &dir, "add", "x"]).fails(&["a journal was expected at add"]);
+}
+
+/// A file system of 64 KiB is filled by entries to the last byte: what was said to be written is there and whole, what
+/// was not said so is not there, and with room again it goes on.
+#[test]
+fn a_full_disk_takes_an_entry_wholly_or_not_at_all() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = r#"mount -t tmpfs -o size=64k none "$1" || exit 77
+i=0
+while "$2" journal add "$3 $i" --who anna --dir "$1" >/dev/null 2>"$1.err"; do i=$((i+1)); [ $i -lt 500 ] || exit 78; done
+cat "$1.err"
+echo "entries: $i"
+"$2" journal --verify "$1" || exit 79
+ls "$1"
+"$2" journal add "$3 again" --who anna --dir "$1" && exit 80
+first=$(ls "$1" | head -1)
+mount -o remount,size=128k "$1"
+"$2" journal add "room again" --who anna --dir "$1" || exit 81
+"$2" journal --verify "$1" || exit 82
+grep -c 'room again' "$1/$first""#;
+    let dir = directory.path().join("journal");
+    fs::create_dir(&dir).unwrap();
+    let words = "words ".repeat(150);
+    let output = Command::new("unshare")
+        .args(["-rm", "sh", "-c", script, "sh"])
+        .arg(&dir)
+        .args([env!("CARGO_BIN_EXE_bascule"), words.trim()])
+        .output();
+    let output = match output {
+        Ok(output) if output.status.code() != Some(77) && !output.stdout.is_empty() => output,
+        other => {
+            println!("no file system of its own can be mounted here: {other:?}");
+            return;
+        }
+    };
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(said.contains("nothing was written, expected a new line there; make room"), "{said}");
+    assert!(said.contains("No space left on device"), "{said}");
+    let written: usize =
+        said.lines().find_map(|l| l.strip_prefix("entries: ")).and_then(|n| n.parse().ok()).unwrap();
+    assert!(written > 40, "{said}");
+    assert!(said.contains(&format!("{written} entries in 1 file: whole.")), "{said}");
+    assert!(said.contains(&format!("{} entries in 1 file: whole.", written + 1)), "{said}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use bascule_core::journal::seal;
 use rustix::process::Signal;
 
 pub(crate) use database::{SETTINGS, application_sql, table_sql};
@@ -155,12 +156,13 @@ impl<'a> Shop<'a> {
         lines
     }
 
-    /// The lines that a site's operator has written into its journal.
+    /// The lines that a site's operator has written into its journal, without their seals.
     pub fn journal(&self, site: Place) -> Vec<String> {
         let Ok(files) = std::fs::read_dir(self.world.journal(site)) else { return Vec::new() };
         let mut paths: Vec<PathBuf> = files.filter_map(|f| Some(f.ok()?.path())).collect();
         paths.sort();
         let text = |p: &PathBuf| std::fs::read_to_string(p).unwrap_or_default();
-        paths.iter().flat_map(|p| text(p).lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+        let plain = |line: &str| seal::split(line).0.to_owned();
+        paths.iter().flat_map(|p| text(p).lines().map(plain).collect::<Vec<_>>()).collect()
     }
 }

@@ -106,7 +106,10 @@ pub fn merged(pages: &[Page]) -> Vec<Placed<'_>> {
             all.push((last, Placed { at, line, text }));
         }
     }
-    // Stable: lines of one moment stay in the order of their file.
-    all.sort_by_key(|(at, _)| *at);
+    // One file is told as it is: what is printed is a copy whose chain fits.
+    if pages.len() > 1 {
+        // Stable: lines of one moment stay in the order of their file.
+        all.sort_by_key(|(at, _)| *at);
+    }
     all.into_iter().map(|(_, placed)| placed).collect()
 }

@@ -143,6 +143,21 @@ fn a_crash_between_two_files_leaves_one_chain() {
 }
 
 #[test]
+fn a_file_that_is_gone_and_comes_back_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    add(&mut pages(folder.path()), "2026-11-26", "one");
+    for day in ["2026-11-27", TODAY] {
+        add(&mut pages(folder.path()), day, "one");
+    }
+    let (there, away) = (folder.path().join("2026-11-28.log"), folder.path().join("away"));
+    std::fs::rename(&there, &away).unwrap();
+    add(&mut pages(folder.path()), "2026-11-29", "two");
+    whole(folder.path());
+    std::fs::rename(&away, &there).unwrap();
+    assert_eq!(kinds(folder.path()), [Kind::Forked]);
+}
+
+#[test]
 fn a_crash_while_a_clock_goes_back_and_forth_leaves_one_chain() {
     let folder = tempfile::tempdir().unwrap();
     for day in ["2026-11-27", TODAY, "2026-11-27"] {

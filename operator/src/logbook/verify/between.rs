@@ -3,7 +3,7 @@
 //! A file finds the one before it by the hash that it names, so copies may have other names; names say only what is
 //! missing.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use super::line::Scan;
@@ -42,6 +42,26 @@ pub(super) fn look(scans: &[Scan<'_>], all: &mut Verified) {
         }
         anew(scans, scan, all);
     }
+    twice(scans, all);
+}
+
+/// Two lines go on after the same one.
+fn twice(scans: &[Scan<'_>], all: &mut Verified) {
+    let mut seen: HashMap<&str, (&Scan<'_>, usize)> = HashMap::new();
+    for scan in scans {
+        for (line, file, hash) in &scan.after {
+            if let Some((other, of)) = seen.insert(hash, (scan, *line))
+                // One file that is given twice is no second one.
+                && (other.end != scan.end || name(other) != name(scan))
+            {
+                let what = format!(
+                    "it goes on after #{hash} of {file}, as {}:{of} does; expected one line that does: a file was lost and came back, or one was made anew",
+                    other.file
+                );
+                put(all, scan, *line, Kind::Forked, what);
+            }
+        }
+    }
 }
 
 /// A chain begins, or lines have no seal, behind files that have a chain.
@@ -50,14 +70,24 @@ fn anew(scans: &[Scan<'_>], scan: &Scan<'_>, all: &mut Verified) {
         let what = "a journal begins here: found lines before it, expected none: it was inserted".to_owned();
         put(all, scan, *line, Kind::Anew, what);
     }
-    let before = scans.iter().find(|s| is_of_one(s, scan) && name(s) < name(scan) && s.chained > 0);
-    let Some(before) = before.map(|s| name(s).to_owned()) else { return };
-    if let Some(line) = scan.first.first() {
-        let what = format!("a journal begins here, though {before} is before it: found no chain from there, expected one");
-        put(all, scan, *line, Kind::Anew, what);
+    let mut before = scans.iter().filter(|s| is_of_one(s, scan) && name(s) < name(scan));
+    // Where a clock was set back the file with the first line of all has not the first name; but there is only one.
+    if scan.first.first() == Some(&1)
+        && let Some(other) = before.clone().find(|s| !s.first.is_empty())
+    {
+        let what = format!(
+            "a journal begins here; found that it begins in {} as well, expected a line that goes on after another file",
+            name(other)
+        );
+        put(all, scan, 1, Kind::Anew, what);
     }
-    if scan.begins_unchained {
-        let what = format!("it has no seal, though {before} before it has: an older program wrote here, or somebody else");
+    if scan.begins_unchained
+        && let Some(other) = before.find(|s| s.chained > 0)
+    {
+        let what = format!(
+            "it has no seal, though lines of {} have: an older program wrote here, or somebody else",
+            name(other)
+        );
         put(all, scan, 1, Kind::Unchained, what);
     }
 }

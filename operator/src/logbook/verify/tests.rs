@@ -97,10 +97,18 @@ fn found(files: &[(String, Vec<String>)]) -> Verified {
 #[test]
 fn what_was_done_is_told_apart() {
     type Deed = fn(&mut Vec<(String, Vec<String>)>);
-    let deeds: [(&str, Deed, &[(Kind, &str, usize)]); 15] = [
+    let deeds: [(&str, Deed, &[(Kind, &str, usize)]); 17] = [
         ("nothing", |_| {}, &[]),
+        ("a digit of a hash", |f| {
+            let last = f[1].1[2].len() - 2;
+            let digit = if f[1].1[2].as_bytes()[last] == b'0' { "1" } else { "0" };
+            f[1].1[2].replace_range(last..=last, digit);
+        }, &[(Kind::Changed, "26", 3)]),
+        ("the second journal from its second line", |f| {
+            f[1].1[0] = chained(&[Vec::new()])[0].1[0].clone();
+        }, &[(Kind::Changed, "26", 2), (Kind::Removed, "25", 3), (Kind::Anew, "26", 1)]),
         ("a word", |f| f[1].1[2] = f[1].1[2].replace("entry", "entrY"), &[(Kind::Changed, "26", 3)]),
-        ("a hash", |f| f[1].1[2] = f[1].1[2].replace("\n", "").split_at(f[1].1[2].len() - 2).0.to_owned() + "x\n", &[(Kind::Changed, "26", 4)]),
+        ("a seal", |f| f[1].1[2] = f[1].1[2].replace("\n", "").split_at(f[1].1[2].len() - 2).0.to_owned() + "x\n", &[(Kind::Changed, "26", 4)]),
         ("a number", |f| f[1].1[2] = f[1].1[2].replace(" #3-", " #9-"), &[(Kind::Changed, "26", 3)]),
         ("a line out", |f| drop(f[1].1.remove(2)), &[(Kind::Removed, "26", 3)]),
         ("two lines out", |f| drop(f[1].1.drain(2..4)), &[(Kind::Removed, "26", 3)]),
