@@ -91,7 +91,17 @@ fn a_persons_own_entry_is_written_into_a_copy_and_is_found_when_it_is_changed() 
     let dir = directory.path().display().to_string();
     let operators = "2026-11-27T12:00:01.000Z paris shop/shop epoch=3 serial=12 outcome: paris is active\n";
     fs::write(directory.path().join("2026-11-27.log"), operators).unwrap();
-    let said = alone(&["journal", "add", "told the shop", "--dir", &dir, "--policy", "shop/shop", "--site", "paris"]);
+    let said = alone(&[
+        "journal",
+        "add",
+        "told the shop",
+        "--dir",
+        &dir,
+        "--policy",
+        "shop/shop",
+        "--site",
+        "paris",
+    ]);
     said.says(0, &[".notes.log: ", " paris shop/shop epoch=0 serial=0 note: ", ": told the shop"]);
     alone(&["journal", "add", "a switch\nreplaced", "--reason", "it smoked", "--who", "anna", "--dir", &dir])
         .says(0, &[" - - epoch=0 serial=0 note: anna: a switch / replaced (why: it smoked)"]);
@@ -102,7 +112,10 @@ fn a_persons_own_entry_is_written_into_a_copy_and_is_found_when_it_is_changed() 
     assert_eq!((said.code, said.out.lines().count()), (0, 4), "{said:?}");
     let said = alone(&["journal", &dir, "--kind", "note", "-o", "json"]);
     let last: serde_json::Value = serde_json::from_str(said.out.lines().last().unwrap()).unwrap();
-    assert_eq!((&last["who"], &last["what"]), (&json!("anna"), &json!("a switch / replaced (why: it smoked)")));
+    assert_eq!(
+        (&last["who"], &last["what"]),
+        (&json!("anna"), &json!("a switch / replaced (why: it smoked)"))
+    );
 
     // What is printed of one file is a copy that fits; what is changed does not.
     alone(&["journal", "--verify", &dir]).says(0, &["3 entries in 2 files: whole.", "3 lines are chained"]);
@@ -111,15 +124,20 @@ fn a_persons_own_entry_is_written_into_a_copy_and_is_found_when_it_is_changed() 
     let printed = alone(&["journal", &notes.display().to_string()]).out;
     assert_eq!(printed, fs::read_to_string(&notes).unwrap());
     fs::write(&notes, printed.replace("told the shop", "asked the shop")).unwrap();
-    alone(&["journal", "--verify", &dir]).says(2, &["NOT WHOLE, one problem", ".notes.log:2: it was changed", "expected #2-"]);
+    alone(&["journal", "--verify", &dir])
+        .says(2, &["NOT WHOLE, one problem", ".notes.log:2: it was changed", "expected #2-"]);
     let found = alone(&["journal", "--verify", "-o", "json", &dir]).json();
-    assert_eq!((&found["problems"][0]["kind"], &found["problems"][0]["line"]), (&json!("changed"), &json!(2)));
+    assert_eq!(
+        (&found["problems"][0]["kind"], &found["problems"][0]["line"]),
+        (&json!("changed"), &json!(2))
+    );
 
     // What is not written says so, and what to do.
     alone(&["journal", "add", "x"]).fails(&["--dir: found none", "kubectl exec -n bascule-system"]);
     alone(&["journal", "add", " ", "--dir", &dir]).fails(&["TEXT: found nothing"]);
     alone(&["journal", "add", "x", "--dir", "/nowhere"]).fails(&["--dir /nowhere"]);
-    alone(&["journal", "add", "x", "--dir", &notes.display().to_string()]).fails(&["found a file, expected the folder"]);
+    alone(&["journal", "add", "x", "--dir", &notes.display().to_string()])
+        .fails(&["found a file, expected the folder"]);
     alone(&["journal", "add", "x", "--policy", "shop", "--dir", &dir]).fails(&["--policy: found \"shop\""]);
     alone(&["journal", "add"]).refuses(&["<TEXT>"]);
     alone(&["journal", &dir, "add", "x"]).fails(&["a journal was expected at add"]);

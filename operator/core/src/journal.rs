@@ -175,7 +175,11 @@ mod tests {
             assert_eq!(read.what, entry.what);
             let numbered = seal::numbered(line.trim_end(), 7);
             let sealed = seal::sealed(&numbered, "9f86d081884c7d65");
-            assert_eq!(super::read(&sealed), super::read(line.trim_end()), "a seal is no part of what is said");
+            assert_eq!(
+                super::read(&sealed),
+                super::read(line.trim_end()),
+                "a seal is no part of what is said"
+            );
         }
         assert_eq!(
             read(missing("2026-09-21", 4).trim_end()),

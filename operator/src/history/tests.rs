@@ -47,7 +47,8 @@ fn a_status_remembers_transitions_with_what_they_cost_and_the_ends_of_moves() {
 
 #[test]
 fn journals_of_several_sites_tell_when_each_epoch_began() {
-    let page = |name: &str, text: &str| Page { path: name.into(), text: text.to_owned(), day: None, alone: false };
+    let page =
+        |name: &str, text: &str| Page { path: name.into(), text: text.to_owned(), day: None, alone: false };
     let pages = [
         page(
             "lyon.log",

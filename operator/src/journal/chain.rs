@@ -60,7 +60,8 @@ mod tests {
 
     #[test]
     fn a_hash_can_be_computed_with_what_every_machine_has() {
-        let (first, link) = Link::begin().seal("2026-11-28T03:00:00.000Z paris - epoch=0 serial=0 observed: it's so");
+        let (first, link) =
+            Link::begin().seal("2026-11-28T03:00:00.000Z paris - epoch=0 serial=0 observed: it's so");
         let (second, _) = link.seal("2026-11-28T03:00:01.000Z paris - epoch=0 serial=0 observed: ünd so");
         // As docs/journal.md has it.
         let script = r#"before=0000000000000000

@@ -67,6 +67,8 @@ pub struct Pages {
     /// For how many days files are kept; `None`: none is removed.
     days: Option<u32>,
     open: Option<Page>,
+    /// A file that was open and is not as it was left: its name, and the place behind its last line. It is not told yet.
+    gone: Option<(String, Link)>,
     told_of_locks: bool,
 }
 
@@ -87,7 +89,7 @@ struct Page {
 impl Pages {
     /// The files in a folder, which is there. Nothing of the disk is touched here.
     pub fn new(folder: &Path, whose: Whose, days: Option<u32>) -> Self {
-        Self { folder: folder.to_owned(), whose, days, open: None, told_of_locks: false }
+        Self { folder: folder.to_owned(), whose, days, open: None, gone: None, told_of_locks: false }
     }
 
     /// Adds lines of a day, without their ends, and says into which file. After an error they are to be taken as not there.
@@ -145,11 +147,15 @@ impl Pages {
         };
         let mut texts: Vec<String> = first.into_iter().collect();
         texts.extend(page.told_cut(at));
+        let gone =
+            self.gone.as_ref().map(|(file, link)| Mark::Gone { file, lines: link.number, hash: &link.hash });
+        texts.extend(gone.map(|gone| gone.text(at)));
         if began || !is_same {
             texts.extend(self.retire(day, at));
         }
         texts.extend(lines.iter().cloned());
         page.put(&texts)?;
+        self.gone = None;
         self.open = Some(page);
         Ok(self.folder.join(name))
     }
@@ -173,11 +179,13 @@ impl Pages {
 
     /// The file that the chain is in; `None`: there is none.
     fn tail(&mut self) -> io::Result<Option<Page>> {
-        if let Some(mut page) = self.open.take()
-            && page.read_on(&self.folder)?
-            && page.goes_on_in.is_none()
-        {
-            return Ok(Some(page));
+        if let Some(mut page) = self.open.take() {
+            let known = page.link.clone();
+            if !page.read_on(&self.folder)? {
+                self.gone = Some((page.name, known));
+            } else if page.goes_on_in.is_none() {
+                return Ok(Some(page));
+            }
         }
         let mut names = Vec::new();
         for entry in std::fs::read_dir(&self.folder)? {

@@ -94,9 +94,8 @@ fn put(dir: &Path, at: &str, line: String) -> std::io::Result<PathBuf> {
 }
 
 fn policy(word: &str) -> anyhow::Result<PolicyKey> {
-    let (namespace, name) = word.split_once('/').with_context(|| {
-        format!("--policy: found {word:?}, expected NAMESPACE/NAME")
-    })?;
+    let (namespace, name) =
+        word.split_once('/').with_context(|| format!("--policy: found {word:?}, expected NAMESPACE/NAME"))?;
     PolicyKey::new(namespace, name).with_context(|| format!("--policy {word}"))
 }
 
@@ -141,7 +140,8 @@ fn user() -> String {
     use std::os::unix::fs::MetadataExt as _;
     let id = std::fs::metadata("/proc/self").map(|m| m.uid()).ok();
     if id == Some(0)
-        && let Some(person) = std::env::var("SUDO_USER").ok().filter(|u| !u.is_empty() && !u.contains(char::is_control))
+        && let Some(person) =
+            std::env::var("SUDO_USER").ok().filter(|u| !u.is_empty() && !u.contains(char::is_control))
     {
         return person;
     }

@@ -114,12 +114,8 @@ pub fn verify(pages: &[Page]) -> Verified {
         found.into(&mut all);
     }
     between::look(&scans, &mut all);
-    for scan in scans.iter().filter(|s| s.chained > 0 && s.into.is_none()) {
-        all.ends.push(End {
-            file: scan.file.clone(),
-            lines: scan.end.number,
-            hash: scan.end.hash.clone(),
-        });
+    for scan in scans.iter().filter(|s| s.chained > 0 && !s.is_over) {
+        all.ends.push(End { file: scan.file.clone(), lines: scan.end.number, hash: scan.end.hash.clone() });
     }
     all.chained = scans.iter().map(|s| s.chained).sum();
     all.unchained = scans.iter().map(|s| s.unchained).sum();
@@ -193,6 +189,12 @@ fn lines(page: &Page, all: &mut Verified, found: &mut Found) {
                 );
                 found.problem(n, Kind::Torn, what);
             }
+            Some(Line::Mark { mark: Mark::Gone { file, lines, hash }, .. }) => {
+                let what = format!(
+                    "{file} was taken away or made shorter while it was written, as the journal says: it had {lines} lines, the last one #{hash}"
+                );
+                found.problem(n, Kind::Removed, what);
+            }
             Some(Line::Mark { .. }) => {}
             Some(Line::Entry(entry)) => {
                 all.entries += 1;
@@ -203,7 +205,11 @@ fn lines(page: &Page, all: &mut Verified, found: &mut Found) {
                     false => found.problem(n, Kind::Order, what),
                 };
                 if let Some(last) = last.filter(|last| entry.at < *last) {
-                    let why = if is_chained { "the clock was set back" } else { "the clock was set back, or lines were moved" };
+                    let why = if is_chained {
+                        "the clock was set back"
+                    } else {
+                        "the clock was set back, or lines were moved"
+                    };
                     odd(format!("it says {}, which is before {last} of the line before: {why}", entry.at));
                 }
                 let day = entry.at.to_zoned(TimeZone::UTC).date();

@@ -38,6 +38,15 @@ pub enum Mark<'a> {
         /// For how many days files are kept.
         days: u32,
     },
+    /// A file that was being written is not there any more, or is shorter than it was.
+    Gone {
+        /// Its name.
+        file: &'a str,
+        /// How many lines it had.
+        lines: u64,
+        /// The hash of its last line.
+        hash: &'a str,
+    },
 }
 
 const LOST: &str = " lines were lost before this one: the disk did not take them";
@@ -45,6 +54,7 @@ const FIRST: &str = "the journal begins here: no file of it was there before";
 const AFTER: (&str, &str) = ("goes on after ", ", whose last line is #");
 const INTO: &str = "goes on in ";
 const CUT: &str = " bytes of a line that was not whole were cut off here: ";
+const GONE: (&str, &str) = (" is gone, or was made shorter: it had ", " lines, and its last line was #");
 const RETIRED: (&str, &str) = (" was removed: its day is longer ago than ", " days");
 
 impl<'a> Mark<'a> {
@@ -56,6 +66,7 @@ impl<'a> Mark<'a> {
             Self::After { file, hash } => format!("{}{file}{}{hash}", AFTER.0, AFTER.1),
             Self::Into { file } => format!("{INTO}{file}"),
             Self::Cut { bytes, began } => format!("{bytes}{CUT}{began}"),
+            Self::Gone { file, lines, hash } => format!("{file}{}{lines}{}{hash}", GONE.0, GONE.1),
             Self::Retired { file, days } => format!("{file}{}{days}{}", RETIRED.0, RETIRED.1),
         };
         format!("{at} -- {words}")
@@ -75,6 +86,11 @@ impl<'a> Mark<'a> {
         }
         if let Some((file, rest)) = words.split_once(RETIRED.0) {
             return Some(Self::Retired { file, days: rest.strip_suffix(RETIRED.1)?.parse().ok()? });
+        }
+        if let Some((file, rest)) = words.split_once(GONE.0) {
+            let (lines, hash) = rest.split_once(GONE.1)?;
+            let lines = lines.parse().ok().filter(|_| seal::is_hash(hash))?;
+            return Some(Self::Gone { file, lines, hash });
         }
         if let Some((bytes, began)) = words.split_once(CUT) {
             return Some(Self::Cut { bytes: bytes.parse().ok()?, began });
@@ -96,6 +112,7 @@ mod tests {
             Mark::Into { file: "2026-11-29.log" },
             Mark::Cut { bytes: 40, began: "\"2026-11-28T\"" },
             Mark::Retired { file: "2025-10-24.log", days: 400 },
+            Mark::Gone { file: "2026-11-28.log", lines: 17, hash: "9f86d081884c7d65" },
         ] {
             let text = mark.text("2026-11-28");
             assert_eq!(text.strip_prefix("2026-11-28 -- ").and_then(Mark::read), Some(mark), "{text}");
@@ -105,6 +122,7 @@ mod tests {
             "4 lines",
             "some lines were lost before this one: the disk did not take them",
             "goes on after 2026-11-27.log, whose last line is #9f86",
+            "2026-11-28.log is gone, or was made shorter: it had 17 lines, and its last line was #9f86",
             "x bytes of a line that was not whole were cut off here: \"\"",
             "2025-10-24.log was removed: its day is longer ago than many days",
         ] {

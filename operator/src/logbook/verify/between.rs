@@ -28,16 +28,23 @@ pub(super) fn look(scans: &[Scan<'_>], all: &mut Verified) {
                 missing(scans, scan, (*line, file), "it goes on after", &mut told, all);
             }
         }
-        if let Some((line, file, own)) = &scan.into
-            && !scans.iter().any(|s| s.after.iter().any(|(_, _, hash)| hash == own))
-        {
-            if beside(scans, scan, file).is_some_and(|there| !std::ptr::eq(there, scan)) {
-                let what = format!(
-                    "it says that the chain goes on in {file}; found no line there that goes on after it, expected one: lines are missing there"
-                );
-                put(all, scan, *line, Kind::Removed, what);
-            } else {
-                missing(scans, scan, (*line, file), "it says that the chain goes on in", &mut told, all);
+        for (line, file, own) in &scan.into {
+            let by = scans.iter().find(|s| s.after.iter().any(|(_, _, hash)| hash == own));
+            match (by, beside(scans, scan, file)) {
+                (Some(by), there) if there.is_none() && Whose::of(name(by)).is_some() && name(by) != file => {
+                    let how = format!("it goes on in {}, and says that it goes on in", name(by));
+                    missing(scans, scan, (*line, file), &how, &mut told, all);
+                }
+                (Some(_), _) => {}
+                (None, Some(there)) if !std::ptr::eq(there, scan) => {
+                    let what = format!(
+                        "it says that the chain goes on in {file}; found no line there that goes on after it, expected one: lines are missing there"
+                    );
+                    put(all, scan, *line, Kind::Removed, what);
+                }
+                (None, _) => {
+                    missing(scans, scan, (*line, file), "it says that the chain goes on in", &mut told, all);
+                }
             }
         }
         anew(scans, scan, all);

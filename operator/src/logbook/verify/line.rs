@@ -27,8 +27,10 @@ pub(super) struct Scan<'a> {
     pub after: Vec<(usize, String, String)>,
     /// The lines that say that it begins.
     pub first: Vec<usize>,
-    /// The last line says that it goes on in this file: number, file, its own hash.
-    pub into: Option<(usize, String, String)>,
+    /// The lines that say where the chain goes on: number, file, their own hash.
+    pub into: Vec<(usize, String, String)>,
+    /// The last line is such a one.
+    pub is_over: bool,
     /// The files that lines say were removed for their age.
     pub retired: Vec<String>,
 }
@@ -58,10 +60,12 @@ impl<'a> Scan<'a> {
             hashes: HashMap::new(),
             after: Vec::new(),
             first: Vec::new(),
-            into: None,
+            into: Vec::new(),
+            is_over: false,
             retired: Vec::new(),
         };
-        let numbers: HashSet<u64> = whole.iter().filter_map(|line| Some(seal::split(line).1?.number)).collect();
+        let numbers: HashSet<u64> =
+            whole.iter().filter_map(|line| Some(seal::split(line).1?.number)).collect();
         let mut at = At { link: Link::begin(), or: None, bare: 0, sealed: Link::begin() };
         for (i, line) in whole.iter().enumerate() {
             let (text, Some(seal)) = seal::split(line) else {
@@ -124,23 +128,22 @@ impl<'a> Scan<'a> {
             return Some(seal.number);
         }
         if at.bare > 0 && seal.number == at.sealed.number + 1 && fits(&at.sealed.hash) {
-            let what = format!(
-                "{}, and line {n} fits the one before: it was inserted",
-                has_no_seal(at.bare)
-            );
+            let what = format!("{}, and line {n} fits the one before: it was inserted", has_no_seal(at.bare));
             found.problem(begins, Kind::Inserted, what);
             return Some(seal.number);
         }
         let hashes = format!("found #{}-{}, expected #{expected}-", seal.number, seal.hash);
         if seal.number > expected && next != Some(expected + 1) {
             let (from, to) = (expected, seal.number - 1);
-            let missing = if from == to { format!("line {from} is") } else { format!("lines {from} to {to} are") };
+            let missing =
+                if from == to { format!("line {from} is") } else { format!("lines {from} to {to} are") };
             if (from..=to).any(|number| numbers.contains(&number)) {
                 let what = format!("it is line {} by its seal: lines were moved; {hashes}…", seal.number);
                 found.problem(n, Kind::Inserted, what);
                 return (next != Some(expected)).then_some(seal.number);
             }
-            let what = format!("{missing} missing before it: removed, or lost by a crash of the machine; {hashes}…");
+            let what =
+                format!("{missing} missing before it: removed, or lost by a crash of the machine; {hashes}…");
             found.problem(n, Kind::Removed, what);
             return Some(seal.number);
         }
@@ -155,10 +158,8 @@ impl<'a> Scan<'a> {
                 found.problem(n, Kind::Forked, what);
                 return Some(seal.number);
             }
-            let what = format!(
-                "it is line {} by its seal: it was moved, or inserted; {hashes}…",
-                seal.number
-            );
+            let what =
+                format!("it is line {} by its seal: it was moved, or inserted; {hashes}…", seal.number);
             found.problem(n, Kind::Inserted, what);
             return None;
         }
@@ -174,12 +175,13 @@ impl<'a> Scan<'a> {
 
     /// What a line says of other files.
     fn marks(&mut self, n: usize, text: &str, hash: &str, found: &mut Found) {
-        let was_over = self.into.take();
+        let was_over = std::mem::take(&mut self.is_over);
         let mark = match read(text) {
             Some(Line::Mark { mark, .. }) => Some(mark),
             _ => None,
         };
-        if let Some((before, file, _)) = was_over
+        if was_over
+            && let Some((before, file, _)) = self.into.last()
             && !matches!(mark, Some(Mark::After { .. }))
         {
             let what = format!(
@@ -190,9 +192,12 @@ impl<'a> Scan<'a> {
         match mark {
             Some(Mark::First) => self.first.push(n),
             Some(Mark::After { file, hash: of }) => self.after.push((n, file.to_owned(), of.to_owned())),
-            Some(Mark::Into { file }) => self.into = Some((n, file.to_owned(), hash.to_owned())),
+            Some(Mark::Into { file }) => {
+                self.into.push((n, file.to_owned(), hash.to_owned()));
+                self.is_over = true;
+            }
             Some(Mark::Retired { file, .. }) => self.retired.push(file.to_owned()),
-            Some(Mark::Lost { .. } | Mark::Cut { .. }) | None => {}
+            Some(Mark::Lost { .. } | Mark::Cut { .. } | Mark::Gone { .. }) | None => {}
         }
     }
 }

@@ -42,11 +42,7 @@ fn everything_that_is_not_as_it_was_written_is_named_with_its_line() {
             GOOD.replace("03:00:01", "02:00:01"),
             "2: it says 2026-11-28T02:00:01Z, which is before",
         ),
-        (
-            "2026-11-27.log",
-            GOOD.to_owned(),
-            "1: it is of 2026-11-28, and the file is named after 2026-11-27",
-        ),
+        ("2026-11-27.log", GOOD.to_owned(), "1: it is of 2026-11-28, and the file is named after 2026-11-27"),
     ] {
         let found = problems(name, &text);
         assert!(found.iter().any(|f| f.starts_with(says)), "{says}: {found:?}");
@@ -99,40 +95,73 @@ fn what_was_done_is_told_apart() {
     type Deed = fn(&mut Vec<(String, Vec<String>)>);
     let deeds: [(&str, Deed, &[(Kind, &str, usize)]); 17] = [
         ("nothing", |_| {}, &[]),
-        ("a digit of a hash", |f| {
-            let last = f[1].1[2].len() - 2;
-            let digit = if f[1].1[2].as_bytes()[last] == b'0' { "1" } else { "0" };
-            f[1].1[2].replace_range(last..=last, digit);
-        }, &[(Kind::Changed, "26", 3)]),
-        ("the second journal from its second line", |f| {
-            f[1].1[0] = chained(&[Vec::new()])[0].1[0].clone();
-        }, &[(Kind::Changed, "26", 2), (Kind::Removed, "25", 3), (Kind::Anew, "26", 1)]),
+        (
+            "a digit of a hash",
+            |f| {
+                let last = f[1].1[2].len() - 2;
+                let digit = if f[1].1[2].as_bytes()[last] == b'0' { "1" } else { "0" };
+                f[1].1[2].replace_range(last..=last, digit);
+            },
+            &[(Kind::Changed, "26", 3)],
+        ),
+        (
+            "the second journal from its second line",
+            |f| {
+                f[1].1[0] = chained(&[Vec::new()])[0].1[0].clone();
+            },
+            &[(Kind::Changed, "26", 2), (Kind::Removed, "25", 3), (Kind::Anew, "26", 1)],
+        ),
         ("a word", |f| f[1].1[2] = f[1].1[2].replace("entry", "entrY"), &[(Kind::Changed, "26", 3)]),
-        ("a seal", |f| f[1].1[2] = f[1].1[2].replace("\n", "").split_at(f[1].1[2].len() - 2).0.to_owned() + "x\n", &[(Kind::Changed, "26", 4)]),
+        (
+            "a seal",
+            |f| f[1].1[2] = f[1].1[2].replace("\n", "").split_at(f[1].1[2].len() - 2).0.to_owned() + "x\n",
+            &[(Kind::Changed, "26", 4)],
+        ),
         ("a number", |f| f[1].1[2] = f[1].1[2].replace(" #3-", " #9-"), &[(Kind::Changed, "26", 3)]),
         ("a line out", |f| drop(f[1].1.remove(2)), &[(Kind::Removed, "26", 3)]),
         ("two lines out", |f| drop(f[1].1.drain(2..4)), &[(Kind::Removed, "26", 3)]),
         ("the first out", |f| drop(f[1].1.remove(0)), &[(Kind::Removed, "26", 1), (Kind::Removed, "25", 3)]),
         ("the end out", |f| f[1].1.truncate(4), &[(Kind::Removed, "27", 1)]),
-        ("a line in", |f| f[1].1.insert(2, GOOD.lines().next().unwrap().replace("28T", "26T") + "\n"), &[(Kind::Inserted, "26", 3)]),
-        ("one twice", |f| { let line = f[1].1[1].clone(); f[1].1.insert(4, line); }, &[(Kind::Inserted, "26", 5)]),
+        (
+            "a line in",
+            |f| f[1].1.insert(2, GOOD.lines().next().unwrap().replace("28T", "26T") + "\n"),
+            &[(Kind::Inserted, "26", 3)],
+        ),
+        (
+            "one twice",
+            |f| {
+                let line = f[1].1[1].clone();
+                f[1].1.insert(4, line);
+            },
+            &[(Kind::Inserted, "26", 5)],
+        ),
         ("swapped", |f| f[1].1.swap(2, 3), &[(Kind::Inserted, "26", 3), (Kind::Inserted, "26", 5)]),
         ("a file out", |f| drop(f.remove(1)), &[(Kind::MissingFile, "25", 3)]),
         ("the last file out", |f| drop(f.remove(2)), &[(Kind::MissingFile, "26", 7)]),
         ("the first file out", |f| drop(f.remove(0)), &[(Kind::MissingFile, "26", 1)]),
-        ("a forged line", |f| {
-            let link = f[1].1[..3].iter().fold(Link::begin(), |link, line| link.behind(line.trim_end()));
-            f[1].1.insert(3, link.seal("2026-11-26T03:00:00.000Z paris - epoch=0 serial=0 observed: forged").0 + "\n");
-        }, &[(Kind::Forked, "26", 5)]),
+        (
+            "a forged line",
+            |f| {
+                let link = f[1].1[..3].iter().fold(Link::begin(), |link, line| link.behind(line.trim_end()));
+                f[1].1.insert(
+                    3,
+                    link.seal("2026-11-26T03:00:00.000Z paris - epoch=0 serial=0 observed: forged").0 + "\n",
+                );
+            },
+            &[(Kind::Forked, "26", 5)],
+        ),
     ];
     for (name, deed, expected) in deeds {
         let mut files = example();
         deed(&mut files);
         let found = found(&files);
         let told: Vec<_> = found.problems.iter().map(|p| (p.kind, p.file.as_str(), p.line)).collect();
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(kind, day, line)| (*kind, format!("paris/2026-11-{day}.log"), *line))
+            .collect();
         let expected: Vec<_> =
-            expected.iter().map(|(kind, day, line)| (*kind, format!("paris/2026-11-{day}.log"), *line)).collect();
-        let expected: Vec<_> = expected.iter().map(|(kind, file, line)| (*kind, file.as_str(), *line)).collect();
+            expected.iter().map(|(kind, file, line)| (*kind, file.as_str(), *line)).collect();
         assert_eq!(told, expected, "{name}: {:#?}\n{:#?}", found.problems, files);
     }
 }
