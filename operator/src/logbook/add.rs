@@ -120,16 +120,15 @@ fn one_line(field: &str, text: &str) -> anyhow::Result<String> {
 }
 
 fn who(said: Option<&str>) -> anyhow::Result<String> {
-    let name = match said {
-        Some(said) => one_line("--who", said)?,
-        None => {
-            let user = user();
-            ensure!(
-                user != OF_THE_IMAGE,
-                "--who: found nothing, and the user here is the image's own, {OF_THE_IMAGE}; expected your name"
-            );
-            user
-        }
+    let name = if let Some(said) = said {
+        one_line("--who", said)?
+    } else {
+        let user = user();
+        ensure!(
+            user != OF_THE_IMAGE,
+            "--who: found nothing, and the user here is the image's own, {OF_THE_IMAGE}; expected your name"
+        );
+        user
     };
     ensure!(!name.contains(": "), "--who: found {name:?}, expected a name without a colon and a space");
     Ok(name)

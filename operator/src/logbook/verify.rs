@@ -200,9 +200,12 @@ fn lines(page: &Page, all: &mut Verified, found: &mut Found) {
                 all.entries += 1;
                 let is_chained = seal::split(text).1.is_some();
                 // A chain says in which order lines were written: then it is the clock.
-                let mut odd = |what: String| match is_chained {
-                    true => found.note(n, what),
-                    false => found.problem(n, Kind::Order, what),
+                let mut odd = |what: String| {
+                    if is_chained {
+                        found.note(n, what);
+                    } else {
+                        found.problem(n, Kind::Order, what);
+                    }
                 };
                 if let Some(last) = last.filter(|last| entry.at < *last) {
                     let why = if is_chained {

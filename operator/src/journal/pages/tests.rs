@@ -97,7 +97,9 @@ fn two_processes_take_turns_in_one_chain() {
             })
         })
         .collect();
-    wrote.into_iter().for_each(|w| w.join().unwrap());
+    for thread in wrote {
+        thread.join().unwrap();
+    }
     whole(folder.path());
     let said = said(folder.path());
     assert_eq!(said.len(), 201);
