@@ -132,6 +132,30 @@ fn a_persons_own_entry_is_written_into_a_copy_and_is_found_when_it_is_changed() 
         (&json!("changed"), &json!(2))
     );
 
+    // Many at once take turns.
+    let together = tempfile::tempdir().unwrap();
+    let dir_of_all = together.path().display().to_string();
+    let children: Vec<_> = (0..8)
+        .map(|n| {
+            let mut child = program(Path::new("/nowhere/config"));
+            child.args(["journal", "add", &format!("entry {n}"), "--who", "anna", "--dir", &dir_of_all]);
+            child.stdout(std::process::Stdio::null()).spawn().unwrap()
+        })
+        .collect();
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    alone(&["journal", "--verify", &dir_of_all]).says(0, &["8 entries in ", ": whole."]);
+
+    // A line that was cut off is told, and the chain fits all the same.
+    let file = fs::read_dir(together.path()).unwrap().next().unwrap().unwrap().path();
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, &text[..text.len() - 3]).unwrap();
+    alone(&["journal", "--verify", &dir_of_all]).says(
+        2,
+        &[".notes.log:9: it is cut off after ", "The chain fits: nothing is missing but what is told here."],
+    );
+
     // What is not written says so, and what to do.
     alone(&["journal", "add", "x"]).fails(&["--dir: found none", "kubectl exec -n bascule-system"]);
     alone(&["journal", "add", " ", "--dir", &dir]).fails(&["TEXT: found nothing"]);

@@ -116,9 +116,13 @@ impl Pages {
     /// The folder's lock, while what is returned lives. A process that dies gives it back.
     fn turn(&mut self) -> io::Result<File> {
         let folder = File::open(&self.folder)?;
-        for _ in 0..TRIES {
+        // Who did not get it after all that time does not wait for it again, until it is free once.
+        for _ in 0..if self.told_of_locks { 1 } else { TRIES } {
             match folder.try_lock() {
-                Ok(()) => return Ok(folder),
+                Ok(()) => {
+                    self.told_of_locks = false;
+                    return Ok(folder);
+                }
                 Err(TryLockError::WouldBlock) => std::thread::sleep(BETWEEN),
                 Err(TryLockError::Error(error)) => {
                     self.without(&error);

@@ -209,6 +209,10 @@ fn chain(v: &Verified) -> String {
             v.unchained
         );
     }
+    let is_told = |kind| matches!(kind, verify::Kind::Hole | verify::Kind::Torn);
+    if v.chained > 0 && !v.problems.is_empty() && v.problems.iter().all(|p| is_told(p.kind)) {
+        out.push_str("The chain fits: nothing is missing but what is told here.\n");
+    }
     if v.chained > 0 {
         let _ = writeln!(
             out,

@@ -290,7 +290,13 @@ fn a_folder_whose_lock_somebody_keeps_holds_up_no_line_for_ever() {
     let folder = tempfile::tempdir().unwrap();
     let held = File::open(folder.path()).unwrap();
     held.lock().unwrap();
-    add(&mut pages(folder.path()), TODAY, "one");
+    let mut writer = pages(folder.path());
+    let began = std::time::Instant::now();
+    for n in 0..100 {
+        add(&mut writer, TODAY, &format!("line {n}"));
+    }
+    let took = began.elapsed();
+    assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(20), "{took:?}");
     whole(folder.path());
 }
 
