@@ -25,7 +25,7 @@ impl Link {
 
     /// A text as the next line, without its end, and the place behind it.
     pub fn seal(&self, text: &str) -> (String, Self) {
-        let number = self.number + 1;
+        let number = self.number.saturating_add(1);
         let numbered = seal::numbered(text, number);
         let hash = hash(&self.hash, &numbered);
         (seal::sealed(&numbered, &hash), Self { number, hash })
@@ -36,7 +36,7 @@ impl Link {
     pub fn behind(&self, line: &str) -> Self {
         match seal::split(line) {
             (_, Some(seal)) => Self { number: seal.number, hash: seal.hash.to_owned() },
-            (text, None) => Self { number: self.number + 1, hash: hash(&self.hash, text) },
+            (text, None) => Self { number: self.number.saturating_add(1), hash: hash(&self.hash, text) },
         }
     }
 }

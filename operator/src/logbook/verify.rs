@@ -14,6 +14,8 @@ use super::files::Page;
 
 /// How many lines of a file are quoted at most.
 const QUOTED: usize = 20;
+/// How many are kept at most until the first of them are known.
+const KEPT: usize = 50 * QUOTED;
 
 /// What a look at every line brought.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -134,11 +136,22 @@ impl Found {
         Self { file: page.path.display().to_string(), problems: Vec::new(), notes: Vec::new() }
     }
 
+    /// Whether it is worth looking through all lines for what one means: not for more than are told.
+    fn has_room(&self) -> bool {
+        self.problems.len() < QUOTED
+    }
+
     fn problem(&mut self, line: usize, kind: Kind, what: String) {
+        if self.problems.len() >= KEPT {
+            return;
+        }
         self.problems.push(Problem { file: self.file.clone(), line, kind, what });
     }
 
     fn note(&mut self, line: usize, what: String) {
+        if self.notes.len() >= KEPT {
+            return;
+        }
         self.notes.push(Note { file: self.file.clone(), line, what });
     }
 
@@ -179,7 +192,7 @@ fn lines(page: &Page, all: &mut Verified, found: &mut Found) {
                 found.problem(n, Kind::Unreadable, format!("no journal writes such a line: {}", short(text)));
             }
             Some(Line::Mark { mark: Mark::Lost { lines }, .. }) => {
-                all.lost += lines;
+                all.lost = all.lost.saturating_add(lines);
                 let what = format!("{lines} lines before it are missing: the disk did not take them");
                 found.problem(n, Kind::Hole, what);
             }

@@ -286,6 +286,18 @@ fn a_file_that_is_none_and_a_folder_that_is_gone_are_errors_and_the_next_line_is
 }
 
 #[test]
+fn a_last_line_with_a_number_that_no_file_has_stops_no_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    let odd = format!("{} #{}-0123456789abcdef\n", entry(TODAY, "odd"), u64::MAX);
+    std::fs::write(folder.path().join("2026-11-28.log"), odd).unwrap();
+    for what in ["one", "two"] {
+        add(&mut pages(folder.path()), TODAY, what);
+    }
+    assert!(!kinds(folder.path()).is_empty());
+    assert_eq!(said(folder.path()).len(), 3);
+}
+
+#[test]
 fn a_folder_whose_lock_somebody_keeps_holds_up_no_line_for_ever() {
     let folder = tempfile::tempdir().unwrap();
     let held = File::open(folder.path()).unwrap();

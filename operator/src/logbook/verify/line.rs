@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use bascule_core::journal::mark::Mark;
 use bascule_core::journal::{Line, read, seal};
 
-use super::{Found, Kind, QUOTED, numbered};
+use super::{Found, Kind, numbered};
 use crate::journal::chain::{Link, hash};
 use crate::logbook::files::Page;
 
@@ -41,8 +41,9 @@ struct At {
     link: Link,
     /// What its hash should have been, when it is another than its seal says.
     or: Option<String>,
-    /// The hash of the place before the lines without a seal that are just before, and how many they are.
+    /// How many lines without a seal are just before.
     bare: usize,
+    /// The place before those.
     sealed: Link,
 }
 
@@ -111,7 +112,8 @@ impl<'a> Scan<'a> {
         numbers: &HashSet<u64>,
         found: &mut Found,
     ) -> Option<u64> {
-        let expected = at.link.number + 1;
+        let expected = at.link.number.saturating_add(1);
+        let goes_on = next == Some(expected.saturating_add(1));
         let numbered = seal::numbered(text, seal.number);
         let should = hash(&at.link.hash, &numbered);
         let fits = |before: &str| hash(before, &numbered) == seal.hash;
@@ -127,17 +129,17 @@ impl<'a> Scan<'a> {
             }
             return Some(seal.number);
         }
-        if at.bare > 0 && seal.number == at.sealed.number + 1 && fits(&at.sealed.hash) {
+        if at.bare > 0 && seal.number == at.sealed.number.saturating_add(1) && fits(&at.sealed.hash) {
             let what = format!("{}, and line {n} fits the one before: it was inserted", has_no_seal(at.bare));
             found.problem(begins, Kind::Inserted, what);
             return Some(seal.number);
         }
         let hashes = format!("found #{}-{}, expected #{expected}-", seal.number, seal.hash);
-        if seal.number > expected && next != Some(expected + 1) {
+        if seal.number > expected && !goes_on {
             let (from, to) = (expected, seal.number - 1);
             let missing =
                 if from == to { format!("line {from} is") } else { format!("lines {from} to {to} are") };
-            if (from..=to).any(|number| numbers.contains(&number)) {
+            if found.has_room() && numbers.iter().any(|number| (from..=to).contains(number)) {
                 let what = format!("it is line {} by its seal: lines were moved; {hashes}…", seal.number);
                 found.problem(n, Kind::Inserted, what);
                 return (next != Some(expected)).then_some(seal.number);
@@ -147,9 +149,8 @@ impl<'a> Scan<'a> {
             found.problem(n, Kind::Removed, what);
             return Some(seal.number);
         }
-        if seal.number < expected && next != Some(expected + 1) {
-            // Each try costs a hash for each line: not for more than are told.
-            let forked = found.problems.len() < QUOTED && self.hashes.keys().any(|before| fits(before));
+        if seal.number < expected && !goes_on {
+            let forked = found.has_room() && self.hashes.keys().any(|before| fits(before));
             if forked && !self.hashes.contains_key(seal.hash) {
                 let what = format!(
                     "it follows line {}, as another one does: two processes wrote at once where the folder cannot be locked, or lines were inserted; {hashes}…",

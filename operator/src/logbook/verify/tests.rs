@@ -219,6 +219,23 @@ fn journals() -> impl Strategy<Value = Vec<Vec<String>>> {
     prop::collection::vec(prop::collection::vec("[ -~é\t]{0,30}", 0..6), 1..4)
 }
 
+/// Lines as somebody may write them who wants to see it fail.
+fn hostile() -> impl Strategy<Value = String> {
+    let number = prop_oneof![Just(u64::MAX), Just(u64::MAX - 1), 0_u64..5, any::<u64>()];
+    let text = prop_oneof![
+        "[ -~é]{0,20}",
+        Just("2026-11-28 -- goes on in 2026-11-28.log".to_owned()),
+        Just("2026-11-28 -- goes on after 2026-11-28.log, whose last line is #0000000000000000".to_owned()),
+        Just("2026-11-28 -- the journal begins here: no file of it was there before".to_owned()),
+        Just(
+            "2026-11-28 -- 18446744073709551615 lines were lost before this one: the disk did not take them"
+                .to_owned()
+        ),
+        Just(GOOD.lines().next().unwrap_or_default().to_owned()),
+    ];
+    (text, number, "[0-9a-f]{16}").prop_map(|(text, number, hash)| format!("{text} #{number}-{hash}\n"))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -226,6 +243,13 @@ proptest! {
     fn a_journal_as_it_was_written_is_whole(lines in journals()) {
         let told = found(&chained(&lines));
         prop_assert!(told.problems.is_empty() && told.unchained == 0, "{:?}", told.problems);
+    }
+
+    #[test]
+    fn no_line_makes_the_look_fail_or_last(lines in prop::collection::vec(hostile(), 0..60)) {
+        let text = lines.concat();
+        let told = verify(&[page("2026-11-28.log", &text), page("2026-11-29.log", &text)]);
+        prop_assert!(told.problems.len() <= 2 * QUOTED + 4 * lines.len() + 4);
     }
 
     /// Any byte that becomes another, a line's end as well.
