@@ -352,21 +352,20 @@ impl Server {
         }
     }
 
-    /// Lock files from before this container was restarted may name a process, or a thread, that is somebody else
-    /// now: the server would take it for another postmaster.
+    /// Removes the lock files that [`forget_stranger`] means.
     fn forget_strangers(&self, settings: &Settings) -> Result<(), StepError> {
         let own = std::iter::once(self.socket.clone());
         let users = settings.sockets.split(',').map(|s| PathBuf::from(s.trim().trim_matches('"')));
         let sockets = own.chain(users).map(|dir| dir.join(format!(".s.PGSQL.{}.lock", settings.port)));
-        for path in sockets.chain([self.data.join("postmaster.pid")]) {
-            let Ok(text) = std::fs::read_to_string(&path) else { continue };
-            let Some(pid) = text.lines().next().and_then(|l| l.trim().parse::<i32>().ok()) else { continue };
-            let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            if !comm.is_empty() && comm.trim() != "postgres" {
-                effect::remove_file(Effect::RemoveLockFile, &path).map_err(|e| StepError::file(&path, e))?;
-            }
+        for path in sockets {
+            forget_stranger(&path)?;
         }
-        Ok(())
+        self.forget_postmaster()
+    }
+
+    /// The same for the lock on the data alone, which is all that a server in single-user mode takes.
+    pub(crate) fn forget_postmaster(&self) -> Result<(), StepError> {
+        forget_stranger(&self.data.join("postmaster.pid"))
     }
 
     /// Waits until the postmaster says it takes sessions. Recovery may take as long as it takes: whoever waits for
@@ -605,4 +604,16 @@ impl Server {
         child.signal(Effect::AskToStop, Signal::SIGINT);
         tokio::time::timeout(patience, child.ended()).await.ok()
     }
+}
+
+/// A lock file from before this container was restarted may name a process, or a thread, that is somebody else now: the
+/// server would take it for another postmaster.
+fn forget_stranger(path: &Path) -> Result<(), StepError> {
+    let Ok(text) = std::fs::read_to_string(path) else { return Ok(()) };
+    let Some(pid) = text.lines().next().and_then(|l| l.trim().parse::<i32>().ok()) else { return Ok(()) };
+    let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    if !comm.is_empty() && comm.trim() != "postgres" {
+        effect::remove_file(Effect::RemoveLockFile, path).map_err(|e| StepError::file(path, e))?;
+    }
+    Ok(())
 }

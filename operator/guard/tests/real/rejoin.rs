@@ -220,6 +220,21 @@ async fn two_promotions_to_the_same_timeline_at_the_same_position_are_told_apart
     assert_eq!(b.sql("SELECT n FROM t").await, ["4711"]);
 }
 
+/// After a restart of the container a lock file may name a process that is somebody else now: here a thread of the guard.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_file_of_before_the_restart_that_names_a_stranger_stops_no_rewind() {
+    let world = World::new().await;
+    let (mut a, b) = split(&world).await;
+    promote_and_write(&b).await;
+    let lock = a.root.join("data/postmaster.pid");
+    let text = std::fs::read_to_string(&lock).unwrap();
+    let (_, rest) = text.split_once('\n').unwrap();
+    std::fs::write(&lock, format!("2\n{rest}")).unwrap();
+    a.follow(7, &b);
+    a.start();
+    healed(&a, &b).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_diverged_is_saved_once_however_often_the_rewind_has_to_wait() {
     let world = World::new().await;
