@@ -1,7 +1,8 @@
 //! The real helm, and what is kept of its answers.
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde::Deserialize as _;
@@ -67,4 +68,34 @@ pub(crate) fn golden(path: &str, found: &str) {
             show(found)
         );
     }
+}
+
+/// Each of these values must be refused with the field that is named, in the words that are kept in `kept`, a folder of
+/// `golden`: (name of the case, values, field). `is_json` says which of them `--set` has no way to write.
+pub(crate) fn refused(
+    cases: &[(&str, &[&str], &str)],
+    render: impl Fn(&[&str]) -> Answer,
+    is_json: impl Fn(&str) -> bool,
+    kept: &str,
+) {
+    for (name, set, field) in cases {
+        let flag = |value: &str| if is_json(value) { "--set-json" } else { "--set" };
+        let more: Vec<&str> = match set {
+            [version] if version.starts_with("--kube-version=") => vec![version],
+            set => set.iter().flat_map(|value| [flag(value), value]).collect(),
+        };
+        let answer = render(&more);
+        assert!(!answer.ok, "{name}: {set:?} was taken");
+        assert!(answer.err.contains(field), "{name}: {field} is not named: {}", answer.err);
+        // Where in which template it was found says nothing to who reads this.
+        let around = |l: &&str| !l.contains("execution error at") && !l.starts_with("Use --debug");
+        let told: Vec<&str> = answer.err.lines().filter(around).collect();
+        golden(&format!("{kept}/{name}.txt"), &format!("{}\n\n{}\n", more.join(" "), told.join("\n").trim()));
+    }
+    let files = std::fs::read_dir(folder().join("tests/golden").join(kept)).unwrap();
+    let files: BTreeSet<String> = files
+        .map(|f| Path::new(&f.unwrap().file_name()).file_stem().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    let named: BTreeSet<String> = cases.iter().map(|(name, ..)| (*name).to_owned()).collect();
+    assert_eq!(files, named, "a file that no case writes is left in golden/{kept}");
 }

@@ -179,15 +179,27 @@ async fn exchange(
 ) -> anyhow::Result<Vec<String>> {
     let mut done = Vec::new();
     if let Some(old) = old {
-        when_sure(|| arbiter.remove(old)).await.context("nothing was done")?;
+        when_sure(|| arbiter.remove(old)).await.map_err(|e| {
+            let so = if e.refusal().is_some() {
+                "nothing was done"
+            } else {
+                "whether the old member was taken out is not known; give the same command again, it goes on where it was"
+            };
+            anyhow::Error::new(e).context(so)
+        })?;
         done.push(format!("took out {} ({:x})", old.name, old.id));
     }
     if in_already {
         return Ok(done);
     }
-    when_sure(|| arbiter.add(&member.peer_url)).await.context(
-        "the old member is out, the new one is not in yet; when the reason is gone, give the same command again",
-    )?;
+    when_sure(|| arbiter.add(&member.peer_url)).await.map_err(|e| {
+        let so = if e.refusal().is_some() {
+            "the old member is out, the new one is not in yet; when the reason is gone, give the same command again"
+        } else {
+            "the old member is out, whether the new one is let in is not known; give the same command again"
+        };
+        anyhow::Error::new(e).context(so)
+    })?;
     done.push(format!("let a new member in at {}", member.peer_url));
     Ok(done)
 }

@@ -60,16 +60,7 @@ impl EtcdArbiter {
     /// The UID of the cluster that owns the name `site`; none while nobody has claimed it. A linearizable read, asked of
     /// two members at once.
     pub async fn owner(&self, site: &SiteName, tq: Duration) -> Result<Option<String>, ReadError> {
-        let name = key::site(site);
-        let answer = self
-            .members
-            .ask_two(tq, |client| {
-                let name = name.clone();
-                async move { kv(&client).get(name, None).await }
-            })
-            .await
-            .map_err(ReadError::NoAnswer)?;
-        Ok(answer.kvs().first().map(|found| text(found.value())))
+        Ok(self.one(key::site(site), tq).await?.map(|found| text(found.value())))
     }
 
     /// Every site's lease, read linearizably in one piece. Asked of two members at once, first answer wins.

@@ -33,7 +33,11 @@ impl EtcdArbiter {
     /// One policy's record, read linearizably; none when there is none. Asked of two members at once, first answer
     /// wins.
     pub async fn record(&self, policy: &PolicyKey, tq: Duration) -> Result<Option<Versioned>, ReadError> {
-        let name = key::record(policy);
+        Ok(self.one(key::record(policy), tq).await?.as_ref().map(versioned))
+    }
+
+    /// One key, read linearizably; none when it is not there. Asked of two members at once, first answer wins.
+    pub(super) async fn one(&self, name: String, tq: Duration) -> Result<Option<KeyValue>, ReadError> {
         let answer = self
             .members
             .ask_two(tq, |client| {
@@ -42,7 +46,7 @@ impl EtcdArbiter {
             })
             .await
             .map_err(ReadError::NoAnswer)?;
-        Ok(answer.kvs().first().map(versioned))
+        Ok(answer.kvs().first().cloned())
     }
 
     /// All records at one revision. Each page has its own deadline.
