@@ -48,6 +48,20 @@ fn found(said: &Said, code: &str) -> Vec<String> {
     all.map(|f| format!("{} {}", f["field"].as_str().unwrap(), f["found"].as_str().unwrap())).collect()
 }
 
+/// An API server applies its admission policies and roles some time after they were changed: the first that `is` as wanted, or
+/// the last of twenty seconds.
+async fn until(said: impl Fn() -> Said, is: impl Fn(&Said) -> bool) -> Said {
+    let mut last = said();
+    for _ in 0..100 {
+        if is(&last) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        last = said();
+    }
+    last
+}
+
 fn looked(said: &Said, words: &str) {
     let report = said.json();
     let all = report["checked"].as_array().unwrap();
@@ -165,14 +179,7 @@ async fn clusters_are_checked_before_an_installation_and_each_thing_that_is_wron
 
     // A pod like the operator's is refused.
     lyon.kubectl(&["apply", "-f", "-"], ONLY_OWN_IMAGES);
-    let mut said = run(&[]);
-    for _ in 0..100 {
-        if !found(&said, "PodRefused").is_empty() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        said = run(&[]);
-    }
+    let said = until(|| run(&[]), |said| !found(said, "PodRefused").is_empty()).await;
     assert_eq!(
         (said.code, codes(&said)),
         (2, vec!["lyon PodRefused Namespace bascule-system".to_owned()]),
@@ -180,6 +187,7 @@ async fn clusters_are_checked_before_an_installation_and_each_thing_that_is_wron
     );
     assert!(found(&said, "PodRefused")[0].contains("only images of registry.example.org"), "{said:?}");
     lyon.kubectl(&["delete", "validatingadmissionpolicybinding", "own-images"], "");
+    until(|| run(&[]), |said| found(said, "PodRefused").is_empty()).await;
 
     // Somebody who may do nothing, then everything but what the operator's role gives away.
     let mine = check(&kubeconfig, &["--context", "plain"]);
@@ -203,14 +211,8 @@ async fn clusters_are_checked_before_an_installation_and_each_thing_that_is_wron
     });
     lyon.kubectl(&["create", "-f", "-"], &role.to_string());
     lyon.kubectl(&["create", "clusterrolebinding", "installs", "--clusterrole=installs", "--user=plain"], "");
-    let mut mine = check(&kubeconfig, &["--context", "plain"]);
-    for _ in 0..100 {
-        if found(&mine, "InstallRightMissing").len() == 1 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        mine = check(&kubeconfig, &["--context", "plain"]);
-    }
+    let plain = || check(&kubeconfig, &["--context", "plain"]);
+    let mine = until(plain, |mine| found(mine, "InstallRightMissing").len() == 1).await;
     let missing = found(&mine, "InstallRightMissing");
     assert_eq!((mine.code, missing.len()), (2, 1), "{mine:?}");
     assert!(missing[0].contains("attempting to grant RBAC permissions not currently held"), "{missing:?}");
