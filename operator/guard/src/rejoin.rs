@@ -346,8 +346,8 @@ impl Rejoin<'_> {
             && self.server.data.join("backup_label").exists()
     }
 
-    /// Brings this copy to the clean end that `pg_rewind` needs.
-    async fn end_cleanly(&self) -> Result<(), CannotFollow> {
+    /// Brings this copy to the clean end that `pg_rewind` needs. All of its log stays.
+    pub(crate) async fn end_cleanly(&self) -> Result<(), CannotFollow> {
         // It would make the crash recovery impossible.
         let signal = self.server.data.join("standby.signal");
         match effect::remove_file(Effect::RemoveStandbySignal, &signal) {

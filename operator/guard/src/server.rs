@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bascule_boundary::Effect;
+use bascule_core::guard::alone::Alone;
 use bascule_core::guard::lineage::marked;
 use bascule_core::guard::wire::{Disk, Stopped, Upstream};
 use bascule_core::position::Timeline;
@@ -146,6 +147,7 @@ pub(crate) struct Server {
     /// The mark of the next promotion, and the process that it was made for.
     marked: Mutex<Option<(Pid, String)>>,
     strayed: AtomicBool,
+    alone: Mutex<Alone>,
 }
 
 impl Server {
@@ -173,6 +175,7 @@ impl Server {
             kept: Mutex::new(None),
             marked: Mutex::new(None),
             strayed: AtomicBool::new(false),
+            alone: Mutex::new(Alone::default()),
         }
     }
 
@@ -195,6 +198,12 @@ impl Server {
     /// What was found out about that.
     pub(crate) fn set_strayed(&self, to: bool) {
         self.strayed.store(to, Ordering::Relaxed);
+    }
+
+    /// How long this copy's upstream has not said where their histories part.
+    pub(crate) fn alone(&self) -> MutexGuard<'_, Alone> {
+        // Nothing panics while it is held, and a half-written one would be no worse than a new one.
+        self.alone.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Hears of every start and of every end.

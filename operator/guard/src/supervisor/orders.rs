@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bascule_boundary::{self as boundary, Underway};
 use bascule_core::guard::action::Action;
-use bascule_core::guard::wire::{Ask, Cluster, ClusterState, Disk, FromGuard, Role, ServerState, Upstream};
+use bascule_core::guard::alone::{Untold, Verdict};
+use bascule_core::guard::wire::{Ask, Cluster, Disk, FromGuard, Role, ServerState, Upstream};
 use bascule_core::time::Boottime;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -246,7 +247,7 @@ impl Supervisor {
         };
         self.step(underway, move |server, stages| async move {
             match rejoin(&server, &upstream, &cluster, &stages).await {
-                Ok(Joined::Rewound) => return Ok(ServerState::Down),
+                Ok(Joined::LookAgain) => return Ok(ServerState::Down),
                 Ok(Joined::Follows) => {}
                 Ok(Joined::Unasked(why)) => {
                     tracing::info!(%why, "starting the standby without its upstream's word");
@@ -395,10 +396,9 @@ impl Stages {
 enum Joined {
     /// Its history is the upstream's.
     Follows,
-    /// It was brought back to the upstream's history, and is to be looked at anew.
-    Rewound,
-    /// The upstream did not say. A copy that never left recovery has nothing of its own; a primary that was shut down
-    /// cleanly loses nothing that a rewind needs by running as a standby. Both serve reads without it, and can be promoted.
+    /// It was changed, and is to be looked at anew.
+    LookAgain,
+    /// The upstream did not say, and it may start all the same.
     Unasked(String),
 }
 
@@ -414,23 +414,16 @@ async fn rejoin(
         stages.send(StepEnd::Is(ServerState::Rewinding)).await;
     } else {
         let (fork, by_number) = match rejoin.standing().await {
-            Ok(Standing::Diverged { fork, by_number }) => (fork, by_number),
+            Ok(Standing::Diverged { fork, by_number }) => {
+                server.alone().told();
+                (fork, by_number)
+            }
             Ok(Standing::Follows) => {
+                server.alone().told();
                 server.set_strayed(false);
                 return Ok(Joined::Follows);
             }
-            // What was found before its upstream fell silent still holds.
-            Err(CannotFollow::Silent(why) | CannotFollow::Later(why))
-                if cluster.standby_signal && !server.strayed() =>
-            {
-                return Ok(Joined::Unasked(why));
-            }
-            Err(CannotFollow::Silent(why) | CannotFollow::Undecided(why))
-                if cluster.state == ClusterState::ShutDown && !server.strayed() =>
-            {
-                return Ok(Joined::Unasked(why));
-            }
-            Err(e) => return Err(e),
+            Err(why) => return without_upstream(&rejoin, why, stages).await,
         };
         server.set_strayed(true);
         stages.send(StepEnd::Is(ServerState::Rewinding)).await;
@@ -443,7 +436,34 @@ async fn rejoin(
     stages.send(StepEnd::Begins("rewind")).await;
     rejoin.rewind().await?;
     server.set_strayed(false);
-    Ok(Joined::Rewound)
+    Ok(Joined::LookAgain)
+}
+
+/// The upstream did not say where the histories part.
+async fn without_upstream(
+    rejoin: &Rejoin<'_>,
+    why: CannotFollow,
+    stages: &Stages,
+) -> Result<Joined, CannotFollow> {
+    let (answer, reason) = match &why {
+        CannotFollow::Silent(reason) => (Untold::Silent, reason.clone()),
+        CannotFollow::Undecided(reason) => (Untold::Undecided, reason.clone()),
+        CannotFollow::Later(reason) => (Untold::NotReady, reason.clone()),
+        CannotFollow::Never { .. } => return Err(why),
+    };
+    let server = rejoin.server;
+    // What was found before its upstream fell silent still holds.
+    let verdict = server.alone().untold(answer, rejoin.cluster, server.strayed(), clock::now());
+    match verdict {
+        Verdict::Start => Ok(Joined::Unasked(reason)),
+        Verdict::Recover => {
+            stages.send(StepEnd::Begins("end cleanly without the upstream's word")).await;
+            tracing::warn!(why = %reason, "this copy was killed as a primary: it keeps all that it has");
+            rejoin.end_cleanly().await?;
+            Ok(Joined::LookAgain)
+        }
+        Verdict::Wait => Err(why),
+    }
 }
 
 /// Waits until an aborted step has really ended.

@@ -162,18 +162,74 @@ async fn a_primary_that_stopped_cleanly_runs_without_its_upstream_and_knows_that
     assert_eq!(a.sql("SELECT count(*) FROM t").await, ["2"]);
 }
 
-/// A primary that was killed may have what nobody has received: it waits for whoever can tell.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_killed_primary_is_not_started_as_a_standby_while_its_upstream_is_gone() {
-    let world = World::new().await;
-    let (mut a, b) = split(&world).await;
+/// `a` was killed as a primary with rows that nobody received; it follows `b`, which is gone, and has waited for it.
+async fn recovered_alone(world: &World) -> (Node, Node) {
+    let (mut a, b) = split(world).await;
     b.lock(5);
     b.until("gone", |r| r.locked == Some(5)).await;
     a.follow(6, &b);
     a.start();
     let told = a.until("refused", |r| refusal(r).is_some()).await;
     assert!(told.contact_lost.is_none(), "{told:?}");
-    assert_eq!(a.processes(), Vec::<i32>::new());
+    assert_eq!(a.processes(), Vec::<i32>::new(), "its upstream is waited for first");
+    let told = a.until("a standby", |r| r.state == ServerState::Standby { open: true }).await;
+    assert!(
+        told.contact_lost.is_none() && told.stopped.as_ref().is_none_or(|s| !s.clean),
+        "no evidence: {told:?}"
+    );
+    assert_eq!(a.sql("SELECT count(*) FROM t").await, ["57"]);
+    (a, b)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_primary_whose_upstream_is_gone_stands_by_with_all_that_it_had_and_can_be_promoted() {
+    let world = World::new().await;
+    let (a, mut b) = recovered_alone(&world).await;
+    a.serve(7, 3);
+    a.until("the primary again", serves).await;
+    assert_eq!(a.sql("SELECT count(*) FROM t").await, ["57"]);
+    a.sql("INSERT INTO t(n) VALUES (4712)").await;
+    // What was a standby of the old history all the time has nothing of its own.
+    b.signal(Signal::SIGKILL);
+    b.ended().await;
+    b.follow(8, &a);
+    b.start();
+    b.until("following", |r| follows(r) && r.diverged.is_none()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_primary_that_stood_by_alone_is_rewound_as_ever_when_another_one_was_promoted() {
+    let world = World::new().await;
+    let (a, b) = recovered_alone(&world).await;
+    b.serve(7, 2);
+    b.until("the new primary", serves).await;
+    b.sql("INSERT INTO t(n) VALUES (4711)").await;
+    healed(&a, &b).await;
+    assert_eq!(a.sql("SELECT count(*) FROM t WHERE n < 57").await, ["0"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_that_was_promoted_by_hand_while_its_primary_is_dead_can_be_promoted_in_order() {
+    let world = World::new().await;
+    let (a, b) = pair(&world).await;
+    a.sql("INSERT INTO t(n) VALUES (1)").await;
+    let at = a.sql("SELECT pg_current_wal_lsn()").await.remove(0);
+    b.until("everything replayed", |r| {
+        r.positions.as_ref().and_then(|p| p.replay).is_some_and(|lsn| lsn >= at.parse().unwrap())
+    })
+    .await;
+    a.signal(Signal::SIGKILL);
+    b.until("alone", |r| r.contact_lost.is_some()).await;
+    // Its guard kills it as soon as it sees that, so the answer may not come.
+    b.client().await.unwrap().batch_execute("SELECT pg_promote(false)").await.ok();
+    b.until("killed", |r| refusal(r).is_some() && matches!(&r.disk, Disk::Cluster(c) if !c.standby_signal))
+        .await;
+    let told = b.until("a standby again", |r| r.state == ServerState::Standby { open: true }).await;
+    assert!(told.contact_lost.is_some(), "what it knew when its primary died still holds: {told:?}");
+    b.serve(7, 2);
+    b.until("promoted", serves).await;
+    assert_eq!(b.sql("SELECT count(*) FROM t").await, ["1"]);
+    b.sql("INSERT INTO t(n) VALUES (2)").await;
 }
 
 fn history(node: &Node, comments: bool) -> Vec<String> {

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bascule_core::guard::action::{Action, Event, Memory};
+use bascule_core::guard::alone::Alone;
 use bascule_core::guard::contact::{Contact, Kept, Received};
 use bascule_core::guard::grant::Deadline;
 use bascule_core::guard::lineage::{Fork, fork, same_by_number};
@@ -164,6 +165,8 @@ pub enum Step {
     Orphan,
     /// Ask the upstream where the histories part.
     Standing(Upstream),
+    /// End cleanly without the upstream's word.
+    Recover,
     /// Save what is past the fork.
     Save(Upstream, Fork, bool),
     /// Rewind.
@@ -239,6 +242,8 @@ pub struct Guard {
     trouble: Option<String>,
     /// This copy is known to have left its upstream's history.
     pub strayed: bool,
+    /// How long its upstream has been silent.
+    pub alone: Alone,
     /// It has its own way to the arbiter.
     pub has_arbiter: bool,
     /// A monitor's look is due.
@@ -339,6 +344,7 @@ impl Guard {
             checkpointed: None,
             trouble: None,
             strayed: false,
+            alone: Alone::default(),
             has_arbiter: true,
             monitor_at: None,
             by_hand: None,

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use bascule_core::guard::action::{Action, Event};
+use bascule_core::guard::alone::{Untold, Verdict};
 use bascule_core::guard::fallback::RecordView;
 use bascule_core::guard::grant::Deadline;
-use bascule_core::guard::wire::{ClusterState, HighWater, Instruction, Report, ServerState};
+use bascule_core::guard::wire::{ClusterState, Disk, HighWater, Instruction, Report, ServerState};
 use bascule_core::mutant::forgets;
 use bascule_core::name::SiteName;
 use bascule_engine::ports::{GuardEvent, GuardSession};
@@ -418,6 +419,7 @@ impl World {
                 let wait = self.databases[db].takes(speeds.rewind);
                 self.goes_on(db, Step::Rewind(upstream), wait);
             }
+            Step::Recover => self.recovers(db),
             Step::Rewind(upstream) => self.rewinds(db, &upstream),
             Step::Standby(upstream) => {
                 let follows = self.peer(db, &upstream.host);
@@ -545,23 +547,30 @@ impl World {
         let later = |reason: &str| {
             StepEnd::Is(ServerState::Failed { reason: reason.to_owned(), commands: Vec::new() })
         };
-        let stopped = ours.control == ClusterState::ShutDown;
-        let Some(theirs) = theirs else {
-            if (ours.standby_signal || stopped) && !it.guard.strayed {
-                self.goes_on(db, Step::Standby(upstream), Duration::from_millis(1));
-            } else {
-                self.step_ends(db, later("the upstream does not answer"));
+        let untold = match &theirs {
+            None => Some((Untold::Silent, "the upstream does not answer")),
+            Some(_) if !ours.standby_signal && !primary => {
+                Some((Untold::Undecided, "the upstream is itself a standby still"))
+            }
+            Some(_) => None,
+        };
+        let (Some(theirs), None) = (theirs, untold) else {
+            let Some((answer, why)) = untold else { return };
+            let (now, Disk::Cluster(found)) = (self.databases[db].clock(self.now), self.databases[db].disk())
+            else {
+                return;
+            };
+            let guard = &mut self.databases[db].guard;
+            match guard.alone.untold(answer, &found, guard.strayed, now) {
+                Verdict::Start => self.goes_on(db, Step::Standby(upstream), Duration::from_millis(1)),
+                Verdict::Recover => {
+                    let wait = self.step_takes(db, |s| s.recovery);
+                    self.goes_on(db, Step::Recover, wait);
+                }
+                Verdict::Wait => self.step_ends(db, later(why)),
             }
             return;
         };
-        if !ours.standby_signal && !primary {
-            if stopped && !it.guard.strayed {
-                self.goes_on(db, Step::Standby(upstream), Duration::from_millis(1));
-                return;
-            }
-            self.step_ends(db, later("the upstream is itself a standby still"));
-            return;
-        }
         match standing(ours, &theirs) {
             Err(reason) => {
                 let commands = vec!["mv data data.kept".to_owned()];
@@ -584,6 +593,16 @@ impl World {
                 self.goes_on(db, Step::Save(upstream, fork, by_number), wait);
             }
         }
+    }
+
+    /// A copy that was killed as a primary comes to a clean end, with all that it has.
+    fn recovers(&mut self, db: usize) {
+        let id = self.next_record();
+        if let Some(dir) = &mut self.databases[db].server.dir {
+            dir.checkpoint(What::Shutdown, id);
+            dir.control = ClusterState::ShutDown;
+        }
+        self.step_ends(db, StepEnd::Is(ServerState::Down));
     }
 
     fn rewinds(&mut self, db: usize, upstream: &bascule_core::guard::wire::Upstream) {
