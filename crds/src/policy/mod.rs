@@ -74,8 +74,9 @@ use crate::{
 pub struct FailoverPolicySpec {
     /// The sites that the application lives on, two to five of them, in order of preference.
     ///
-    /// The names are those that the operators were installed with. The order decides only between
-    /// sites that could all take over; it never moves anything by itself.
+    /// The names are those that the operators were installed with. When the active site is lost, the
+    /// one that loses least takes over; the order decides between sites that would lose the same. It
+    /// never moves anything by itself.
     /// Example: `[{name: paris}, {name: lyon}]`.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     #[schemars(length(min = 2, max = 5))]

@@ -9,6 +9,7 @@ use crate::guard::wire::{Behind, Disk, Diverged, Report, ServerState};
 use crate::name::{ItemName, SiteName};
 use crate::observation::Marks;
 use crate::plan::Gate;
+use crate::position::Position;
 
 /// The layout of [`SiteFacts`] that this version writes.
 pub const SCHEMA: u32 = 1;
@@ -45,6 +46,10 @@ pub struct SiteFacts {
     /// of the log. The source takes its role back at once.
     #[serde(default)]
     pub cannot_prove: Option<u64>,
+    /// What this site would bring if it took the role of a holder that is silent or offers it. Said in policies of more than
+    /// two sites, where it decides who goes first; absent while nobody asks, and from older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidacy: Option<Candidacy>,
     /// What lies on its databases' disks; absent while no guard is connected.
     pub disks: BTreeMap<ItemName, Disk>,
     /// How far its replicas that stream are behind, in bytes; for people.
@@ -62,6 +67,18 @@ pub struct SiteFacts {
     pub diverged: BTreeMap<ItemName, Diverged>,
     /// Replicas of each workload as observed.
     pub sizes: BTreeMap<ItemName, u32>,
+}
+
+/// What a site would bring if it took the role.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Candidacy {
+    /// The epoch of the hold that it would end.
+    pub epoch: u64,
+    /// Whether nothing but time and other sites' turns is in its way: it can be promoted, and within the loss gate.
+    pub able: bool,
+    /// How far each of its replicas has its primary's history; absent where it does not know.
+    pub positions: BTreeMap<ItemName, Position>,
 }
 
 /// How a replica follows its primary.

@@ -152,6 +152,10 @@ pub const ALL: &[GateCode] = &[
         "target",
         "See why the target does not act: `bascule why` there, or its operator when that does not answer. Another site acts once the target is silent too.",
     ),
+    moment(
+        "turn",
+        "Nothing: of several sites the one that loses least takes the role, of equals the first in spec.sites. It is waited for as long as a site's silence takes, and no longer; `bascule why` there says what keeps it.",
+    ),
     // A planned switchover.
     state("targetReady", "See `bascule why` at the target: it says there what it waits for."),
     state("spec", "Bring the same policy to both sites; the status of each shows the revision that it has."),

@@ -28,6 +28,8 @@ pub struct Plan {
     pub ready_for: Option<u64>,
     /// The serial of the `Handover` record for which this site can never prove that it has everything.
     pub cannot_prove: Option<u64>,
+    /// What this site would bring if it took the role, when there are others that could: what it tells them.
+    pub candidacy: Option<crate::facts::Candidacy>,
     /// When to decide again although nothing has changed.
     pub look_again: Option<Boottime>,
     /// The state in one sentence, for people.

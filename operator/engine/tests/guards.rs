@@ -363,6 +363,7 @@ fn lyon_can_take(desk: &mut Desk) {
         blockers: vec![],
         ready_for: None,
         cannot_prove: None,
+        candidacy: None,
         disks: [].into(),
         lag_bytes: [].into(),
         behind: [].into(),

@@ -467,6 +467,7 @@ async fn through_the_engines_port_a_site_renews_and_its_facts_are_listed_and_wat
         blockers: Vec::new(),
         ready_for: None,
         cannot_prove: None,
+        candidacy: None,
         disks: BTreeMap::new(),
         behind: BTreeMap::new(),
         lag_bytes: BTreeMap::new(),

@@ -254,6 +254,7 @@ fn facts(site: Site, question: u64) -> SiteFacts {
         blockers: Vec::new(),
         ready_for: None,
         cannot_prove: None,
+        candidacy: None,
         disks: BTreeMap::new(),
         behind: BTreeMap::new(),
         lag_bytes: BTreeMap::new(),

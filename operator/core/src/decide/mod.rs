@@ -11,6 +11,7 @@
 //! | `hold` | must the role be re-claimed, and is it kept well? |
 //! | `planned` | may a switchover go on, or must it be rolled back? |
 //! | `take` | may this site take the role of a silent one? |
+//! | `candidate` | which of several sites takes it? |
 //! | `offer` | is the database dead, and who takes it? |
 //! | `witness` | whose word counts for a database? |
 //! | `withdraw` | is a database's guard gone with its node? |
@@ -21,6 +22,7 @@
 
 mod anew;
 mod believe;
+mod candidate;
 mod eligible;
 mod finish;
 mod first;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::decide::situation::Situation;
-use crate::decide::{next, note, posture, take, withdraw, witness};
+use crate::decide::{candidate, next, note, posture, take, withdraw, witness};
 use crate::guard::wire::{Disk, ServerState};
 use crate::loss::{LossBound, offered};
 use crate::memory::Stamp;
@@ -283,6 +283,10 @@ pub(super) fn take(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &m
     if !may {
         return;
     }
+    if let Some(turn) = turn(s, policy, record, handed_back, plan) {
+        plan.gates.push(turn);
+        return;
+    }
     let mut base = record.clone();
     let cause = if handed_back { Cause::PromotionFailed } else { Cause::DatabaseDead };
     next::begin(s, &mut base, cause, s.me);
@@ -300,7 +304,36 @@ pub(super) fn take(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &m
     next::propose(s, plan, next, format!("{} takes the offered role; {}", s.me, bound.said()));
 }
 
-fn offered_loss(s: &Situation<'_>, policy: &Policy, record: &Record, offer: &Offer) -> LossBound {
+/// Whether another site goes first: the one that the role is handed back to, then the one that loses least. Everybody's
+/// turn comes before the offer ends.
+fn turn(
+    s: &Situation<'_>,
+    policy: &Policy,
+    record: &Record,
+    handed_back: bool,
+    plan: &mut Plan,
+) -> Option<Gate> {
+    if handed_back {
+        return None;
+    }
+    let patience = record.promise.lease.duration().min(policy.failover.offer_for / 2);
+    let waited = s.in_phase();
+    let given_back = record.offer.as_ref().is_some_and(|o| o.never_opened);
+    let back = record.target.as_ref().filter(|t| given_back && *t != s.me && s.lives(t) == Some(true));
+    let gate = match back {
+        Some(site) if waited < patience => Some(Gate::new(
+            "turn",
+            Answer::NotYet,
+            format!("the role is handed back to {site}, where nothing is lost"),
+            format!("its take, or {} without it", human(patience)),
+        )),
+        _ => candidate::turn(s, policy, record, (waited, patience)),
+    }?;
+    plan.again(s.now + patience.saturating_sub(waited));
+    Some(gate)
+}
+
+pub(super) fn offered_loss(s: &Situation<'_>, policy: &Policy, record: &Record, offer: &Offer) -> LossBound {
     let seen = s.memory.phase_seen().unwrap_or(s.now);
     policy.databases.keys().fold(LossBound::NOTHING, |worst, name| {
         let view = s.seen.databases.get(name);

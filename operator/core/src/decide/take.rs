@@ -6,7 +6,7 @@
 
 use crate::blocker::is_about;
 use crate::decide::situation::Situation;
-use crate::decide::{next, planned};
+use crate::decide::{candidate, next, planned};
 use crate::guard::wire::{Behind, Disk, Report, ServerState};
 use crate::loss::{LossBound, silent_site};
 use crate::mutant::forgets;
@@ -20,6 +20,7 @@ use crate::time::human;
 /// What a site that is not active does next.
 pub(super) fn decide(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     let target = record.target.as_ref() == Some(s.me);
+    plan.candidacy = candidate::mine(s, policy, record);
     match record.phase {
         Phase::Requested if target => planned::get_ready(s, policy, record, plan),
         Phase::Handover if target => planned::prove_and_take(s, policy, record, plan),
@@ -46,14 +47,18 @@ fn lost(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     if !silent {
         return;
     }
-    if let Some(target) = other_target(s, record) {
+    let target = other_target(s, record);
+    if let Some(target) = target {
         plan.gates.push(Gate::new(
             "target",
             Answer::NotYet,
             format!("{target} lives and is the target of {}", record.phase),
-            format!("{target} takes it, or is silent too"),
+            format!("{target} takes it, is silent too, or cannot take it"),
         ));
-        return;
+        // Who serves reads and cannot be promoted does not keep the others from it.
+        if !candidate::cannot(s, record, target) {
+            return;
+        }
     }
     let serve = serve_reads(s, policy, record);
     let served = serve.passed() || (record.phase == Phase::ReadOnly && record.target.as_ref() == Some(s.me));
@@ -69,6 +74,10 @@ fn lost(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
         plan.gates.push(serve);
     }
     if !served && !at_once {
+        return;
+    }
+    if let Some(turn) = turn(s, policy, record, plan) {
+        plan.gates.push(turn);
         return;
     }
     let promote = promote_gates(s, policy, record, None);
@@ -87,9 +96,19 @@ fn lost(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
             return;
         }
     }
-    if served {
+    if served && target.is_none() {
         propose_read_only(s, policy, record, plan);
     }
+}
+
+/// Whether another site goes first. For a site that lives by its lease and does nothing nobody waits longer than for one
+/// that is dead.
+fn turn(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) -> Option<Gate> {
+    let lease = record.promise.lease.duration();
+    let w = s.observer.window(&record.active)?;
+    let gate = candidate::turn(s, policy, record, (w.silent_for().saturating_sub(lease), lease))?;
+    plan.again_when(w.first_received + lease * 2, s.now);
+    Some(gate)
 }
 
 /// The living site that what goes on is meant for, if it is not this one.
@@ -275,6 +294,15 @@ pub(super) fn veto(s: &Situation<'_>, policy: &Policy) -> Vec<Gate> {
         );
     }
     gates
+}
+
+/// Whether this site could be promoted as far as it and its data are concerned, whoever asks and whenever.
+pub(super) fn could(s: &Situation<'_>, policy: &Policy, record: &Record) -> bool {
+    let bound = match (&record.phase, &record.offer) {
+        (Phase::Offered, Some(offer)) => crate::decide::offer::offered_loss(s, policy, record, offer),
+        _ => loss(s, policy, record),
+    };
+    all_passed(&not_promotable(s, policy, record)) && bound.within(&policy.failover.max_data_loss)
 }
 
 /// Why this site's replicas cannot be promoted, among everything that blocks it.

@@ -9,6 +9,7 @@ mod world;
 
 mod anew;
 mod believe;
+mod candidate;
 mod codes;
 mod expect;
 mod finish;

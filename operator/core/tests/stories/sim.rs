@@ -455,6 +455,7 @@ impl Sim {
                 blockers: plan.blockers.clone(),
                 ready_for: plan.ready_for,
                 cannot_prove: plan.cannot_prove,
+                candidacy: plan.candidacy.clone(),
                 disks: BTreeMap::from([(item("main"), self.sites[i].db.report().disk)]),
                 behind: BTreeMap::new(),
                 lag_bytes: self.lag(i),

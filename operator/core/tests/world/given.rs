@@ -440,6 +440,7 @@ pub fn facts(name: &SiteName) -> SiteFacts {
         blockers: vec![],
         ready_for: None,
         cannot_prove: None,
+        candidacy: None,
         disks: BTreeMap::from([(item("main"), Disk::Cluster(c))]),
         behind: BTreeMap::new(),
         lag_bytes: BTreeMap::from([(item("main"), 0)]),

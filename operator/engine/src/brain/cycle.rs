@@ -434,6 +434,7 @@ fn facts(id: &Identity, question: u64, state: &State, plan: &Plan) -> SiteFacts 
         blockers: plan.blockers.clone(),
         ready_for: plan.ready_for,
         cannot_prove: plan.cannot_prove,
+        candidacy: plan.candidacy.clone(),
         disks: reports().map(|(name, r)| (name, r.disk.clone())).collect(),
         lag_bytes: follows
             .iter()
@@ -505,6 +506,7 @@ fn worth_saying<'a>(old: &'a SiteFacts, new: &'a SiteFacts) -> bool {
         || !blockers(old).eq(blockers(new))
         || old.ready_for != new.ready_for
         || old.cannot_prove != new.cannot_prove
+        || old.candidacy != new.candidacy
         || !disks(old).eq(disks(new))
         || old.sizes != new.sizes
         || old.diverged != new.diverged

@@ -92,6 +92,7 @@ pub(super) fn facts(op: &Operator, plan: &Plan) -> SiteFacts {
         blockers: plan.blockers.iter().map(simply).collect(),
         ready_for: plan.ready_for,
         cannot_prove: plan.cannot_prove,
+        candidacy: plan.candidacy.clone(),
         disks: op.report.iter().map(|(r, _)| (database(), r.disk.clone())).collect(),
         behind: BTreeMap::new(),
         lag_bytes: BTreeMap::new(),
