@@ -1,5 +1,6 @@
 //! The ways a role moves: what each begins with, and what it comes to when nothing goes wrong.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -47,13 +48,27 @@ pub enum Flow {
     Neighbours,
     /// The servers of a thousand policies die at once.
     Fleet,
+    /// Three sites: a Move `Switchover` to the last of them; the one between follows.
+    ThreeSwitchover,
+    /// Three sites: the role that has moved to the last of them is moved back.
+    ThreeFailback,
+    /// Three sites: the active one dies and comes back; the preferred one of two equal copies takes.
+    ThreeLost,
+    /// Three sites: the preferred copy is cut off from its primary, then the active site dies. The other copy has more.
+    ThreeLagging,
+    /// Three sites: the preferred copy may lose too much, reads are served first. The other copy may not.
+    ThreeRefused,
+    /// Three sites: the active and the preferred one die, and with them two of three members of the arbiter.
+    TwoOfThreeLost,
+    /// Three sites: the active site's database dies and does not come back.
+    ThreeOffered,
     /// Nothing happens.
     Quiet,
 }
 
 impl Flow {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 23] = [
         Self::Switchover,
         Self::Rollback,
         Self::SiteLost,
@@ -69,6 +84,13 @@ impl Flow {
         Self::Cooldown,
         Self::Neighbours,
         Self::Fleet,
+        Self::ThreeSwitchover,
+        Self::ThreeFailback,
+        Self::ThreeLost,
+        Self::ThreeLagging,
+        Self::ThreeRefused,
+        Self::TwoOfThreeLost,
+        Self::ThreeOffered,
         Self::Quiet,
     ];
 
@@ -90,16 +112,47 @@ impl Flow {
             Self::Cooldown => "cooldown",
             Self::Neighbours => "neighbours",
             Self::Fleet => "fleet",
+            Self::ThreeSwitchover => "three-switchover",
+            Self::ThreeFailback => "three-failback",
+            Self::ThreeLost => "three-lost",
+            Self::ThreeLagging => "three-lagging",
+            Self::ThreeRefused => "three-refused",
+            Self::TwoOfThreeLost => "two-of-three-lost",
+            Self::ThreeOffered => "three-offered",
             Self::Quiet => "quiet",
+        }
+    }
+
+    /// How many sites its world has.
+    pub const fn sites(self) -> usize {
+        match self {
+            Self::ThreeSwitchover
+            | Self::ThreeFailback
+            | Self::ThreeLost
+            | Self::ThreeLagging
+            | Self::ThreeRefused
+            | Self::TwoOfThreeLost
+            | Self::ThreeOffered => 3,
+            _ => 2,
         }
     }
 
     /// What the policy must say for it.
     pub fn fit(self, policy: &mut Policy) {
+        while policy.sites.len() < self.sites() {
+            one_more_site(policy);
+        }
         policy.failover.promote_after = match self {
-            Self::SiteLostHold | Self::ReturnDuring => After::Elapsed(Duration::from_secs(3)),
+            Self::SiteLostHold | Self::ReturnDuring | Self::ThreeRefused => {
+                After::Elapsed(Duration::from_secs(3))
+            }
             _ => After::Elapsed(Duration::ZERO),
         };
+        if self == Self::ThreeRefused {
+            // What the fence takes, and what a copy may have to wait for a message; the line was cut for longer.
+            policy.failover.max_data_loss.seconds = Duration::from_secs(4);
+            policy.failover.restart_grace = Duration::from_secs(1);
+        }
         if self == Self::Cooldown {
             policy.failover.cooldown = Duration::from_mins(2);
         }
@@ -150,6 +203,20 @@ impl Flow {
                 }
             }
             Self::Fleet => begin_now(world, Fault::AllKilled(0), None),
+            Self::ThreeSwitchover => switch(world, &policy, 0, 2),
+            Self::ThreeFailback => switch(world, &policy, 2, 0),
+            Self::ThreeLost => begin_now(world, Fault::SiteLost(0), Some(Duration::from_secs(9))),
+            Self::ThreeLagging | Self::ThreeRefused => {
+                // The line between the first two.
+                begin_now(world, Fault::SitesCut, Some(Duration::from_secs(4)));
+                let at = world.now + Duration::from_secs(4);
+                world.plan(When::At(at), Fault::SiteLost(0), Some(Duration::from_secs(14)));
+            }
+            Self::TwoOfThreeLost => {
+                begin_now(world, Fault::SiteLost(0), Some(Duration::from_secs(12)));
+                begin_now(world, Fault::SiteLost(1), Some(Duration::from_secs(6)));
+            }
+            Self::ThreeOffered => begin_now(world, Fault::ServerKilled(0), None),
             Self::Quiet => {}
         }
     }
@@ -188,6 +255,7 @@ impl Flow {
         let policy = world.policies[0].key.clone();
         match self {
             Self::Failback => switch(world, &policy, 0, 1),
+            Self::ThreeFailback => switch(world, &policy, 0, 2),
             Self::Cooldown => begin_now(world, Fault::SiteLost(0), Some(Duration::from_secs(5))),
             _ => return Ok(()),
         }
@@ -202,10 +270,19 @@ impl Flow {
         (self == Self::Fleet).then_some(Fault::AllKilled(0)).into_iter()
     }
 
+    /// Whether it is a Move that moves the role.
+    pub const fn is_planned(self) -> bool {
+        matches!(
+            self,
+            Self::Switchover | Self::Failback | Self::Rollback | Self::ThreeSwitchover | Self::ThreeFailback
+        )
+    }
+
     /// The site that is active when it begins.
     pub const fn begins_at(self) -> usize {
         match self {
             Self::Failback | Self::Cooldown => 1,
+            Self::ThreeFailback => 2,
             _ => 0,
         }
     }
@@ -213,7 +290,9 @@ impl Flow {
     /// How long its faults last at most, from its beginning.
     pub const fn lasts(self) -> Duration {
         match self {
-            Self::SiteLost | Self::SiteLostHold => Duration::from_secs(9),
+            Self::SiteLost | Self::SiteLostHold | Self::ThreeLost => Duration::from_secs(9),
+            Self::ThreeLagging | Self::ThreeRefused => Duration::from_secs(19),
+            Self::TwoOfThreeLost => Duration::from_secs(13),
             Self::ReturnDuring | Self::ArbiterRestored => Duration::from_secs(4),
             Self::ReturnAfter => Duration::from_secs(5),
             Self::Held => Duration::from_secs(8),
@@ -224,6 +303,9 @@ impl Flow {
             | Self::DatabaseDead
             | Self::Neighbours
             | Self::Fleet
+            | Self::ThreeSwitchover
+            | Self::ThreeFailback
+            | Self::ThreeOffered
             | Self::Quiet
             | Self::Failback => Duration::from_secs(1),
         }
@@ -232,7 +314,10 @@ impl Flow {
     /// The site that is active at the end when nothing else goes wrong.
     pub const fn ends_at(self) -> usize {
         match self {
+            Self::ThreeSwitchover | Self::ThreeLagging | Self::ThreeRefused | Self::TwoOfThreeLost => 2,
             Self::Switchover
+            | Self::ThreeLost
+            | Self::ThreeOffered
             | Self::SiteLost
             | Self::SiteLostHold
             | Self::ReturnAfter
@@ -247,6 +332,7 @@ impl Flow {
             | Self::BothLost
             | Self::Neighbours
             | Self::Failback
+            | Self::ThreeFailback
             | Self::Quiet => 0,
         }
     }
@@ -297,6 +383,31 @@ pub fn switchover(name: &str, from: &SiteName, to: &SiteName, epoch: Option<u64>
         not_after: None,
         reason: "a kernel update".to_owned(),
     }
+}
+
+/// One more site, after all others: like the last one, with an address of its own.
+fn one_more_site(policy: &mut Policy) {
+    const NAMES: [&str; 3] = ["nice", "lille", "brest"];
+    let (Some(last), Some(name)) =
+        (policy.sites.last().cloned(), NAMES.into_iter().find_map(|n| new_site(policy, n)))
+    else {
+        return;
+    };
+    for database in policy.databases.values_mut() {
+        if let Some(instance) = database.instances.get(&last).cloned() {
+            database.instances.insert(name.clone(), instance);
+        }
+    }
+    let number = u8::try_from(policy.sites.len() + 1).unwrap_or(u8::MAX);
+    for traffic in policy.traffic.values_mut() {
+        let address = IpAddr::V4(Ipv4Addr::new(192, 0, 2, number));
+        traffic.dns.addresses.insert(name.clone(), vec![address]);
+    }
+    policy.sites.push(name);
+}
+
+fn new_site(policy: &Policy, name: &str) -> Option<SiteName> {
+    SiteName::try_from(name).ok().filter(|name| !policy.has_site(name))
 }
 
 fn object(name: &str) -> ObjectName {

@@ -42,6 +42,14 @@ fn every_flow_ends_where_it_should_without_a_violation() {
 }
 
 #[test]
+fn of_two_standbys_the_one_that_has_more_takes_over_whoever_sees_the_silence_first() {
+    for seed in 2..=7 {
+        let (text, active, _) = run(Flow::ThreeLagging, seed);
+        assert_eq!(active, Flow::ThreeLagging.ends_at(), "seed {seed}\n{text}");
+    }
+}
+
+#[test]
 fn the_same_seed_gives_the_same_bytes_and_another_seed_another_story() {
     let (a, _, _) = run(Flow::SiteLost, 7);
     assert_eq!(a, run(Flow::SiteLost, 7).0);

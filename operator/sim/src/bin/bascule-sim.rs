@@ -364,7 +364,7 @@ fn bench(args: &[String]) -> Result<bool, String> {
         "cpu_seconds": cpu_seconds,
         "wall_seconds": began.elapsed().as_secs_f64(),
         "threads": threads(),
-        "faults_tried_at_each_boundary": whole_menu().len(),
+        "faults_tried_at_each_boundary": whole_menu(2).len(),
         "median_events": all.events.get(median(all.events.len())),
         "median_client_writes": all.writes.get(median(all.writes.len())),
         "failures": all.failures.len(),

@@ -16,6 +16,7 @@ use crate::fault::Fault;
 use crate::time::Moment;
 use crate::world::World;
 use crate::world::client::Outcome;
+use crate::world::database::Database;
 
 /// What disturbed the world, in order.
 #[derive(Clone, Debug, Default)]
@@ -108,12 +109,13 @@ const PROMOTION: Duration = Duration::from_mins(1);
 
 /// The part of the recovery that everybody needs whatever was lost: silence for `L` between two reads, of which each may
 /// take `Tq` and waits for its beat; three compare-and-swaps and what is read before each; the watch that tells of them;
-/// the promotion; the clients.
+/// the promotion; the clients. Of several copies each lets a better one go first, for as long as silence takes at most.
 fn take(world: &World) -> Duration {
     let t = &world.timing;
     let reads = (t.p() + t.tq()) * 2;
     let writes = (t.tq() * 2) * 3;
-    t.l() + reads + writes + t.tq() * 2 + PROMOTES + CLIENTS_FOLLOW
+    let turns = if world.sites.len() > 2 { t.l() } else { Duration::ZERO };
+    t.l() + turns + reads + writes + t.tq() * 2 + PROMOTES + CLIENTS_FOLLOW
 }
 
 /// What a phase that the record was in may add by itself.
@@ -276,19 +278,23 @@ impl World {
         cooldown || last.is_some_and(|r| r.hold.is_some())
     }
 
-    /// Whether another site's copy knows how far it was behind, and that it is no more than is allowed: one that has heard
-    /// nothing since its machine started, or for too long before the outage, cannot be promoted by itself.
+    /// Whether all copies of another site know how far they were behind, and that it is no more than is allowed: one that has
+    /// heard nothing since its machine started, or for too long before the outage, cannot be promoted by itself.
     fn knows_enough(&self, policy: &Policy, active: usize, begins: Moment, at: Moment) -> bool {
-        let others =
-            self.databases.iter().enumerate().filter(|(_, d)| d.policy == policy.key && d.site != active);
         let stops = self.timing.r() + self.timing.f() + self.timing.p() + self.timing.tq();
         let allowed = policy.failover.max_data_loss.seconds.saturating_sub(stops);
-        others.into_iter().all(|(db, d)| {
+        let knows = |(db, d): (usize, &Database)| {
             // What waited for a copy that stood still was old when it came.
             let stood_still = self.judge.disturbed.stood_still_since(d.site, begins, allowed);
             let last = self.last_knew_its_lag(db, at);
             !stood_still && self.knew_its_lag(db, at) && last.is_some_and(|t| begins.since(t) <= allowed)
-        })
+        };
+        let of = |site: usize| {
+            let all = self.databases.iter().enumerate();
+            all.filter(move |(_, d)| d.policy == policy.key && d.site == site)
+        };
+        let mut others = (0..self.sites.len()).filter(|site| *site != active);
+        others.any(|site| of(site).all(knows))
     }
 }
 

@@ -96,8 +96,9 @@ pub fn singles(base: &Base, part: usize, parts: usize) -> Found {
         }
         return found;
     }
-    for (n, (when, (fault, lasts))) in
-        points(base).flat_map(|w| whole_menu().into_iter().map(move |f| (w.clone(), f))).enumerate()
+    for (n, (when, (fault, lasts))) in points(base)
+        .flat_map(|w| whole_menu(base.flow.sites()).into_iter().map(move |f| (w.clone(), f)))
+        .enumerate()
     {
         if n % parts == part && !(matches!(when, When::At(_)) && fault.fate().is_some()) {
             found.plays(base, &[Injected { when, fault, lasts }]);
@@ -148,7 +149,7 @@ pub fn pairs(base: &Base, part: usize, parts: usize, begins: Begins) -> Found {
         return found;
     }
     let points: Vec<When> = points(base).collect();
-    let menu = menu();
+    let menu = menu(base.flow.sites());
     let mut n = 0;
     for (i, (first, first_lasts)) in menu.iter().enumerate() {
         for (j, (second, second_lasts)) in menu.iter().enumerate() {

@@ -17,11 +17,11 @@ const CASES: u64 = 24;
 pub fn explore(policy: &Policy, number: u64, mut goes_on: impl FnMut() -> bool) -> Found {
     let mut found = Found::default();
     let mut chance = Chance::of(number, "explore");
-    let menu = whole_menu();
     // A thousand policies take as long as ten thousand cases.
     let flows: Vec<Flow> = Flow::ALL.into_iter().filter(|flow| *flow != Flow::Fleet).collect();
     while goes_on() {
         let Some(flow) = chance.pick(&flows).copied() else { break };
+        let menu = whole_menu(flow.sites());
         let seed = chance.below(1 << 32);
         let base = match Base::new(flow, seed, policy, false) {
             Ok(base) => base,

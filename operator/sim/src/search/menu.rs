@@ -9,15 +9,15 @@ const fn ms(n: u64) -> Option<u64> {
     Some(n)
 }
 
-/// Everything that is tried alone at each boundary of a world with two sites, and drawn from for random schedules.
-pub fn whole_menu() -> Vec<(Fault, Option<u64>)> {
-    let mut all = menu();
-    all.extend(long_menu());
+/// Everything that is tried alone at each boundary of a world with so many sites, and drawn from for random schedules.
+pub fn whole_menu(sites: usize) -> Vec<(Fault, Option<u64>)> {
+    let mut all = menu(sites);
+    all.extend(long_menu(sites));
     all
 }
 
 /// What is tried in pairs.
-pub fn menu() -> Vec<(Fault, Option<u64>)> {
+pub fn menu(sites: usize) -> Vec<(Fault, Option<u64>)> {
     let fates = [
         Fate::DieBefore,
         Fate::DieAfter,
@@ -28,7 +28,7 @@ pub fn menu() -> Vec<(Fault, Option<u64>)> {
         Fate::Refused,
     ];
     let mut all: Vec<(Fault, Option<u64>)> = fates.into_iter().map(|f| (Fault::Effect(f), None)).collect();
-    for s in [0, 1] {
+    for s in 0..sites {
         all.extend([
             (Fault::StaleObjects(s), ms(4000)),
             (Fault::SilentWatch(s), ms(6000)),
@@ -104,9 +104,9 @@ pub fn menu() -> Vec<(Fault, Option<u64>)> {
 
 /// Faults that outlast every wait of the rules but a person's, and those that take away what a guard and its operator have
 /// of each other.
-fn long_menu() -> Vec<(Fault, Option<u64>)> {
+fn long_menu(sites: usize) -> Vec<(Fault, Option<u64>)> {
     let mut all = Vec::new();
-    for s in [0, 1] {
+    for s in 0..sites {
         all.extend([
             (Fault::SiteLost(s), ms(15_000)),
             (Fault::SiteLost(s), ms(40_000)),

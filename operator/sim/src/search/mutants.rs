@@ -98,7 +98,7 @@ impl Mutant {
             return Some(case);
         }
         // Every kind of fault soon, not every boundary with the first kind.
-        for (fault, lasts) in menu() {
+        for (fault, lasts) in menu(2) {
             for base in bases {
                 for when in points(base) {
                     if !goes_on() {

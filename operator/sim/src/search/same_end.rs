@@ -53,7 +53,7 @@ impl Base {
     fn may_end(&self, quiet: &End, found: &End) -> bool {
         let (from, once) = (self.epoch, self.epoch + 1);
         let newest = found.moves.first().map(|(_, end)| *end);
-        let planned = matches!(self.flow, Flow::Switchover | Flow::Failback | Flow::Rollback);
+        let planned = self.flow.is_planned();
         let at_home = found.active == Some(self.flow.begins_at());
         let stays = at_home && found.epoch == from && (!planned || newest == Some(MoveEnd::RolledBack));
         let taken = planned && !at_home && found.epoch == once && newest == Some(MoveEnd::BecameFailover);
