@@ -18,7 +18,7 @@ fn check(arguments: &[&str]) -> Said {
 
 /// The examples with some text replaced, as files in a directory.
 fn files(directory: &Path, changes: &[(&str, &str, &str)]) -> String {
-    for example in ["shop.yaml", "pilot-light.yaml", "move.yaml"] {
+    for example in ["shop.yaml", "pilot-light.yaml", "three-sites.yaml", "move.yaml"] {
         let mut text = fs::read_to_string(repository().join("examples").join(example)).unwrap();
         for (_, from, to) in changes.iter().filter(|(file, ..)| *file == example) {
             assert!(text.contains(from), "{from} is not in {example}");
