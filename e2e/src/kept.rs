@@ -23,7 +23,7 @@ pub fn keep_logs(world: &World, name: &str) -> Result<PathBuf> {
             copy(&from.join(part), &folder.join(place.name()).join(part))?;
         }
     }
-    for site in Place::SITES {
+    for site in world.sites().iter().copied() {
         let said = |file: &str, args: &[&str]| {
             // A site without power has no API server; its logs on disk are there all the same.
             let text = world.kubectl(site, args).unwrap_or_else(|e| format!("{e:#}\n"));

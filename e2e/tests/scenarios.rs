@@ -9,6 +9,7 @@ mod scenarios {
     pub(crate) mod links;
     pub(crate) mod people;
     pub(crate) mod places;
+    pub(crate) mod three_sites;
 }
 
 use std::process::ExitCode;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         scenarios::databases::all(),
         scenarios::intent::all(),
         scenarios::people::all(),
+        scenarios::three_sites::all(),
     ];
     scenario::main(&lists.into_iter().flatten().collect::<Vec<_>>())
 }

@@ -308,7 +308,7 @@ fn play(world: &World, what: What) -> Result<ExitCode> {
 
 async fn boot(world: &World, place: Place) -> Result<()> {
     world.boot(place).await?;
-    if place.is_site() && world.journal(place).exists() {
+    if world.is_site(place) && world.journal(place).exists() {
         world.start_operator(place, &OperatorOptions::default())?;
     }
     Ok(())

@@ -31,7 +31,7 @@ impl Scene<'_> {
     pub async fn boot(&self, place: Place) -> Result<()> {
         self.note(&format!("power again at {place}"));
         self.world().boot(place).await?;
-        if place.is_site() {
+        if self.world().is_site(place) {
             self.world().start_operator(place, &OperatorOptions::default())?;
         }
         Ok(())
@@ -103,12 +103,12 @@ impl Scene<'_> {
         self.world().put_back_arbiter().await
     }
 
-    /// A person raises the arbiter's generation in the values of both sites: their operators start anew. Each time it is
+    /// A person raises the arbiter's generation in the values of all sites: their operators start anew. Each time it is
     /// above every one before.
     pub fn raise_generation(&self) -> Result<u64> {
         let generation = u64::try_from(jiff::Timestamp::now().as_second())?;
-        self.note(&format!("the arbiter's generation is raised to {generation} in both sites"));
-        for site in Place::SITES {
+        self.note(&format!("the arbiter's generation is raised to {generation} in all sites"));
+        for site in self.world().sites().iter().copied() {
             self.world().stop_operator(site)?;
             let args = vec![format!("--arbiter-generation={generation}")];
             self.world().start_operator(site, &OperatorOptions { args, ..OperatorOptions::default() })?;
@@ -125,15 +125,19 @@ impl Scene<'_> {
     /// Somebody promotes the server of a site by hand.
     pub async fn promote_by_hand(&self, site: Place) -> Result<()> {
         self.note(&format!("somebody promotes the server of {site} by hand"));
+        self.as_superuser(site, "select pg_promote(false)").await
+    }
+
+    async fn as_superuser(&self, site: Place, sql: &str) -> Result<()> {
         let database = self.shop.superuser(site)?;
-        let promote = async {
+        let work = async {
             let (client, connection) = database.config.connect(NoTls).await?;
             let driver = tokio::spawn(connection);
-            client.batch_execute("select pg_promote(false)").await?;
+            client.batch_execute(sql).await?;
             driver.abort();
             Ok::<(), tokio_postgres::Error>(())
         };
-        tokio::time::timeout(ANSWER, promote).await.context("no answer in time")??;
+        tokio::time::timeout(ANSWER, work).await.context("no answer in time")??;
         Ok(())
     }
 
@@ -152,6 +156,17 @@ impl Scene<'_> {
         .await?;
         self.note("another pod has its place");
         Ok(before)
+    }
+
+    /// No log of the server at one site reaches another one any more; everything else passes.
+    pub fn cut_replication(&self, from: Place, to: Place) -> Result<()> {
+        self.cut(&format!("replication from {from} to {to}"), &Cut::between(from, to).ports([POSTGRES_PORT]))
+    }
+
+    /// The server at a site goes on receiving the log and replays no more of it, until it is started again.
+    pub async fn pause_replay(&self, site: Place) -> Result<()> {
+        self.note(&format!("somebody pauses the replay at {site}"));
+        self.as_superuser(site, "select pg_wal_replay_pause()").await
     }
 
     /// Replication towards a site gets so many bytes per second.
@@ -178,7 +193,12 @@ impl Scene<'_> {
     /// Commits a Move from the active site to the other one; answers it with the commit.
     pub async fn commit_switchover(&self, name: &str) -> Result<(MoveText, String)> {
         let from = self.holder();
-        let to = from.other_site().unwrap_or(from);
+        self.commit_switchover_to(from.other_site().unwrap_or(from), name).await
+    }
+
+    /// The same to any site.
+    async fn commit_switchover_to(&self, to: Place, name: &str) -> Result<(MoveText, String)> {
+        let from = self.holder();
         let epoch = self.shop.view(from).await?.epoch();
         let text = MoveText::switchover(name, from, to, epoch, "a scenario asks for it");
         let commit = self.shop.commit_move(&text)?;
@@ -265,7 +285,13 @@ impl Scene<'_> {
 
     /// Carries a planned switchover out, from the commit to writes at the other site.
     pub async fn switch_over(&mut self, name: &str) -> Result<MoveText> {
-        let (text, _) = self.commit_switchover(name).await?;
+        let from = self.holder();
+        self.switch_over_to(from.other_site().unwrap_or(from), name).await
+    }
+
+    /// The same to any site.
+    pub async fn switch_over_to(&mut self, to: Place, name: &str) -> Result<MoveText> {
+        let (text, _) = self.commit_switchover_to(to, name).await?;
         self.writes_move_to(text.to).await?;
         self.shop.move_ended(text.to, name, MoveState::Done, super::sees::SOON).await?;
         Ok(text)

@@ -11,7 +11,7 @@ use super::{Scene, Stage};
 use crate::kept::keep_logs;
 use crate::progress::seconds;
 use crate::shop::{PolicyText, Shop};
-use crate::world::{Place, World};
+use crate::world::{Options, World};
 
 /// A scenario's work.
 pub type Play = for<'s, 'a> fn(&'s mut Scene<'a>) -> Pin<Box<dyn Future<Output = Result<()>> + 's>>;
@@ -22,8 +22,19 @@ pub struct Scenario {
     pub name: &'static str,
     /// The policy that it needs.
     pub policy: fn() -> PolicyText,
+    /// Whether the third place is a site, too.
+    pub three_sites: bool,
     /// What it does and sees.
     pub play: Play,
+}
+
+impl Scenario {
+    /// The same in a world of three sites.
+    #[must_use]
+    pub const fn with_three_sites(mut self) -> Self {
+        self.three_sites = true;
+        self
+    }
 }
 
 /// Runs those whose name holds one of the arguments' words (all, without one): the `main` of a test without harness.
@@ -107,7 +118,7 @@ const LAST_WORD: Duration = Duration::from_secs(5);
 async fn last_words(world: &World) -> String {
     let shop = Shop::of(world);
     let mut words = Vec::new();
-    for site in Place::SITES {
+    for site in world.sites().iter().copied() {
         match tokio::time::timeout(LAST_WORD, shop.view(site)).await {
             Ok(Ok(view)) => {
                 words.push(format!("  {site} says: {}: {}", view.phase(), view.message()));
@@ -128,8 +139,14 @@ async fn play_all(chosen: &[&Scenario]) -> Result<Vec<Failure>> {
     let mut failed = Vec::new();
     for scenario in chosen {
         let ready = match stage.take() {
-            Some(stage) => stage,
-            None => Stage::up().await.context("no stage to play on")?,
+            Some(stage) if stage.has_three_sites() == scenario.three_sites => stage,
+            other => {
+                if let Some(stage) = other {
+                    stage.down()?;
+                }
+                let options = Options { three_sites: scenario.three_sites, ..Options::default() };
+                Stage::up_with(options).await.context("no stage to play on")?
+            }
         };
         let begin = Instant::now();
         println!("scenario {} ...", scenario.name);
@@ -183,6 +200,7 @@ macro_rules! scenarios {
         vec![$($crate::scenario::Scenario {
             name: stringify!($play),
             policy: $policy,
+            three_sites: false,
             play: |scene| Box::pin($play(scene)),
         }),+]
     };

@@ -197,11 +197,11 @@ impl Scene<'_> {
         Ok(message)
     }
 
-    /// A site whose status can be read: the holder, or the other one while that is without power.
+    /// A site whose status can be read: the holder, or another one while that is without power.
     pub(super) fn witness(&self) -> Result<Place> {
         let (holder, powered) = (self.holder(), self.world().powered()?);
-        let other = holder.other_site().filter(|o| !powered.contains(&holder) && powered.contains(o));
-        Ok(other.unwrap_or(holder))
+        let mut others = self.world().sites().iter().copied().filter(|s| *s != holder && powered.contains(s));
+        Ok(others.next().filter(|_| !powered.contains(&holder)).unwrap_or(holder))
     }
 
     /// A site's status comes to say `Contended`, with these words; answers what it says.
@@ -264,12 +264,12 @@ impl Scene<'_> {
         Ok(api.get(WEB).await?.spec.and_then(|spec| spec.replicas))
     }
 
-    /// Both sites have taken a commit.
+    /// Every site has taken a commit.
     pub async fn both_took(&self, commit: &str) -> Result<()> {
-        for site in Place::SITES {
+        for site in self.world().sites().iter().copied() {
             self.shop.took(site, commit, SOON).await?;
         }
-        self.note(&format!("both sites took {commit:.8}"));
+        self.note(&format!("all sites took {commit:.8}"));
         Ok(())
     }
 
@@ -324,9 +324,9 @@ impl Scene<'_> {
 }
 
 impl Scene<'_> {
-    /// Both sites refuse a commit, and their status names this.
+    /// Every site refuses a commit, and their status names this.
     pub async fn source_refuses(&self, commit: &str, words: &str) -> Result<()> {
-        for site in Place::SITES {
+        for site in self.world().sites().iter().copied() {
             let api: Api<PolicySource> = Api::namespaced(self.world().kube(site).await?, NAMESPACE);
             let what = format!("{site} to refuse commit {commit}");
             let named = until(&what, SOON, || async {

@@ -48,6 +48,11 @@ impl Stage {
         self.world.down()
     }
 
+    /// Whether it has three sites.
+    pub fn has_three_sites(&self) -> bool {
+        self.world.is_site(Place::Third)
+    }
+
     /// A steady pair, whoever is active, with this policy in force.
     pub async fn scene(&self, policy: &PolicyText) -> Result<Scene<'_>> {
         let shop = Shop::of(&self.world);
@@ -59,7 +64,7 @@ impl Stage {
         };
         if changed {
             let commit = shop.commit_policy("what the next scenario needs", policy)?;
-            for site in Place::SITES {
+            for site in self.world.sites().iter().copied() {
                 shop.took(site, &commit, AFTERWARDS).await?;
             }
         }
@@ -71,7 +76,7 @@ impl Stage {
             shop,
             policy: policy.clone(),
             active,
-            standby: active.other_site().context("a site")?,
+            standby: self.world.sites().iter().copied().find(|s| *s != active).context("a site")?,
             client,
             begin: Instant::now(),
             transcript: Mutex::default(),
@@ -95,7 +100,7 @@ pub struct Scene<'a> {
     pub policy: PolicyText,
     /// The site that was active when it began.
     pub active: Place,
-    /// The other one.
+    /// The other one; of three sites the first in the policy.
     pub standby: Place,
     /// The client, at work since the beginning.
     pub client: Client,

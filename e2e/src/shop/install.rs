@@ -34,14 +34,20 @@ impl Shop<'_> {
     /// Everything: Bascule's kinds, the policy in git, an operator in each site, the application. Returns when the
     /// objects are there; [`Shop::steady`] waits until they work.
     pub async fn install(&self, text: &PolicyText) -> Result<()> {
-        for site in Place::SITES {
+        for site in self.world().sites().iter().copied() {
             let volume = self.volume(site);
             std::fs::create_dir_all(&volume)?;
             chown(&volume, Some(database::UID), Some(database::UID))
                 .with_context(|| format!("cannot give {} to the database", volume.display()))?;
         }
         self.commit_policy("the shop's policy", text)?;
-        tokio::try_join!(self.install_at(Place::Paris), self.install_at(Place::Lyon))?;
+        let third = async {
+            if self.world().is_site(Place::Third) {
+                self.install_at(Place::Third).await?;
+            }
+            Ok(())
+        };
+        tokio::try_join!(self.install_at(Place::Paris), self.install_at(Place::Lyon), third)?;
         Ok(())
     }
 

@@ -100,10 +100,10 @@ impl<'a> Shop<'a> {
         }))
     }
 
-    /// Both databases, reached directly at their pods' present addresses.
+    /// Every database, reached directly at their pods' present addresses.
     pub fn databases(&self) -> Result<Vec<Database>> {
         let mut found = Vec::new();
-        for site in Place::SITES {
+        for site in self.world.sites().iter().copied() {
             found.push(self.database(site)?);
         }
         Ok(found)

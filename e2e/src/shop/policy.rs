@@ -61,7 +61,7 @@ impl PolicyText {
         let Self { cooldown, offer_for, restart_grace, suspend, .. } = self;
         let mut instances = String::new();
         let mut addresses = String::new();
-        for site in Place::SITES {
+        for site in world.sites().iter().copied() {
             let host = Shop::replication_address(site);
             let _ = write!(
                 instances,
@@ -75,6 +75,8 @@ impl PolicyText {
             );
             let _ = writeln!(addresses, "          - {{ site: {site}, values: [\"{}\"] }}", site.address());
         }
+        let names: Vec<String> = world.sites().iter().map(|site| format!("{{ name: {site} }}")).collect();
+        let sites = names.join(", ");
         let servers = world.dns().servers();
         let primary = format!("\"{}:{DNS_PORT}\"", servers[0].ip());
         let all = servers.iter().map(|s| format!("\"{s}\"")).collect::<Vec<_>>().join(", ");
@@ -85,7 +87,7 @@ metadata:
   name: {POLICY}
   namespace: {NAMESPACE}
 spec:
-  sites: [{{ name: paris }}, {{ name: lyon }}]
+  sites: [{sites}]
   initialSite: paris
   suspend: {suspend}
   failover:

@@ -20,10 +20,10 @@ pub struct View {
     pub status: FailoverPolicyStatus,
 }
 
-/// Both sites' status.
+/// Every site's status.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    /// Paris, then lyon.
+    /// In the order of the policy.
     pub views: Vec<View>,
 }
 
@@ -118,7 +118,7 @@ impl Shop<'_> {
         .await
     }
 
-    /// Waits until both sites agree on a steady pair: `active` writes, the other follows and could take over.
+    /// Waits until all sites agree that everything is steady: `active` writes, each other one follows and could take over.
     pub async fn steady(&self, active: Place, deadline: Duration) -> Result<Seen> {
         self.steady_telling(active, deadline, |_| {}).await
     }
@@ -143,7 +143,7 @@ impl Shop<'_> {
         };
         let mut views = Vec::new();
         let begin = std::time::Instant::now();
-        for site in Place::SITES {
+        for site in self.world().sites().iter().copied() {
             let left = deadline.saturating_sub(begin.elapsed());
             let what = format!("a steady pair with {active} active, as {site} sees it");
             views.push(self.view_when(site, &what, left, steady).await?);

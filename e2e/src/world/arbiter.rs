@@ -59,13 +59,13 @@ impl Arbiter<'_> {
     }
 
     /// Issues the members' and users' certificates.
-    pub(super) fn write_certificates(pki: &Pki) -> Result<()> {
+    pub(super) fn write_certificates(pki: &Pki, sites: &[Place]) -> Result<()> {
         for place in Place::ALL {
             let names = [place.address().to_string(), "127.0.0.1".to_owned(), "localhost".to_owned()];
             pki.issue(&format!("arbiter-{place}"), &names)?;
         }
         pki.issue("root", &[])?;
-        for site in Place::SITES {
+        for site in sites {
             pki.issue(&format!("operator-{site}"), &[])?;
             pki.issue(&format!("guard-{site}"), &[])?;
         }
@@ -120,19 +120,19 @@ impl Arbiter<'_> {
     }
 
     /// Makes users and roles and turns authentication on; for an arbiter that has just been born.
-    pub(super) fn set_up_users(&self) -> Result<()> {
+    pub(super) fn set_up_users(&self, sites: &[Place]) -> Result<()> {
         self.ctl("root", &["user", "add", "root", "--no-password"])?;
         self.ctl("root", &["user", "grant-role", "root", "root"])?;
         self.ctl("root", &["role", "add", "operator"])?;
         self.ctl("root", &["role", "grant-permission", "--prefix=true", "operator", "readwrite", PREFIX])?;
-        for site in Place::SITES {
+        for site in sites {
             let (operator, guard) = (format!("operator-{site}"), format!("guard-{site}"));
             self.ctl("root", &["user", "add", &operator, "--no-password"])?;
             self.ctl("root", &["user", "grant-role", &operator, "operator"])?;
             self.ctl("root", &["role", "add", &guard])?;
             self.ctl("root", &["role", "grant-permission", "--prefix=true", &guard, "read", PREFIX])?;
             // etcd keeps one permission per key or range: the lease's own entry may be read and written.
-            self.ctl("root", &["role", "grant-permission", &guard, "readwrite", &lease_key(site)])?;
+            self.ctl("root", &["role", "grant-permission", &guard, "readwrite", &lease_key(*site)])?;
             self.ctl("root", &["user", "add", &guard, "--no-password"])?;
             self.ctl("root", &["user", "grant-role", &guard, &guard])?;
         }

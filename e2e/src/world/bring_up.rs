@@ -39,14 +39,14 @@ impl World {
             disks::put_in(self.run())?;
         }
         let pki = Pki::create(self.run().pki())?;
-        Arbiter::write_certificates(&pki)?;
+        Arbiter::write_certificates(&pki, self.sites())?;
         self.dns().write_files()?;
         for place in Place::ALL {
             fs::create_dir_all(self.run().place(place).join("log"))?;
         }
-        for site in Place::SITES {
-            self.cluster(site)?.write_files(&pki)?;
-            image::copy_store(&self.images.store, &self.run().place(site).join("root/var/lib/containerd"))?;
+        for site in self.sites() {
+            self.cluster(*site)?.write_files(&pki)?;
+            image::copy_store(&self.images.store, &self.run().place(*site).join("root/var/lib/containerd"))?;
         }
         network::create_bridge(self.run().root())?;
         for place in Place::ALL {
@@ -55,8 +55,8 @@ impl World {
         progress.done("three places have power");
         let users = async {
             self.arbiter().ready(&Place::ALL).await?;
-            let (run, tools) = (self.run().clone(), self.tools().clone());
-            tokio::task::spawn_blocking(move || Arbiter { run: &run, tools: &tools }.set_up_users())
+            let (run, tools, sites) = (self.run().clone(), self.tools().clone(), self.sites());
+            tokio::task::spawn_blocking(move || Arbiter { run: &run, tools: &tools }.set_up_users(sites))
                 .await??;
             progress.done("arbiter: three members, users set up");
             Ok(())
@@ -75,14 +75,20 @@ impl World {
             progress.done("DNS: primary and two secondaries serve the zone");
             Ok(())
         };
-        let (paris, lyon) = (self.site_up(Place::Paris), self.site_up(Place::Lyon));
-        let images = async {
-            for site in Place::SITES {
-                self.import(site, &self.images.ours).await?;
+        let third = async {
+            if self.is_site(Place::Third) {
+                self.site_up(Place::Third).await?;
             }
             Ok(())
         };
-        tokio::try_join!(paris, lyon, users, dns, git, images)?;
+        let (paris, lyon) = (self.site_up(Place::Paris), self.site_up(Place::Lyon));
+        let images = async {
+            for site in self.sites() {
+                self.import(*site, &self.images.ours).await?;
+            }
+            Ok(())
+        };
+        tokio::try_join!(paris, lyon, third, users, dns, git, images)?;
         Ok(())
     }
 
@@ -93,7 +99,7 @@ impl World {
             bail!("{place} has power already");
         }
         self.power_on(place)?;
-        if place.is_site() {
+        if self.is_site(place) {
             self.site_up(place).await?;
         }
         self.dns().ready(place).await?;
@@ -106,7 +112,7 @@ impl World {
     /// Network, namespaces, process 1, and the parts that wait for nobody.
     fn power_on(&self, place: Place) -> Result<()> {
         let run = self.run();
-        network::connect(place)?;
+        network::connect(place, self.sites())?;
         let config = self.place_config(place)?;
         let init = control::power_on(run, place, &config)?;
         run.update(|state| {
@@ -116,7 +122,7 @@ impl World {
             self.arbiter().start_member(place, self.options().arbiter)?;
         }
         self.dns().start(place)?;
-        if place.is_site() {
+        if self.is_site(place) {
             self.cluster(place)?.start_control_plane(&Pki::open(run.pki()))?;
         }
         Ok(())
@@ -158,7 +164,7 @@ impl World {
     fn place_config(&self, place: Place) -> Result<PlaceConfig> {
         let folder = self.run().place(place);
         let mut mounts = Vec::new();
-        let own: &[&str] = if place.is_site() { &OWN_FOLDERS } else { &["/run", "/var/log"] };
+        let own: &[&str] = if self.is_site(place) { &OWN_FOLDERS } else { &["/run", "/var/log"] };
         for target in own {
             let source = folder.join("root").join(target.trim_start_matches('/'));
             if *target == "/run" && source.exists() {
@@ -171,7 +177,7 @@ impl World {
             }
             mounts.push(Mount { source, target: target.into() });
         }
-        if place.is_site() {
+        if self.is_site(place) {
             // Often a link into /run, which is the site's own by then.
             let resolv = Path::new("/etc/resolv.conf");
             let target = resolv.canonicalize().unwrap_or_else(|_| resolv.to_owned());

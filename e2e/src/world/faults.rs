@@ -163,7 +163,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    fn cgroup(self, place: Place) -> Result<String> {
+    fn cgroup(self, place: Place, sites: &[Place]) -> Result<String> {
         let part = match self {
             Scope::Whole => return Ok(place.link()),
             Scope::ControlPlane => Group::ControlPlane.folder(),
@@ -175,7 +175,7 @@ impl Scope {
             Scope::Dns => Group::Dns.folder(),
         };
         let needs_cluster = !matches!(self, Scope::Whole | Scope::Arbiter | Scope::Dns);
-        ensure!(place.is_site() || !needs_cluster, "{place} has no cluster");
+        ensure!(sites.contains(&place) || !needs_cluster, "{place} has no cluster");
         Ok(format!("{}/{part}", place.link()))
     }
 }
@@ -232,24 +232,24 @@ impl World {
 
     /// Stops a part of a place in mid-air; every process of it stands still when this returns.
     pub fn freeze(&self, place: Place, scope: Scope) -> Result<()> {
-        Cgroups::detect()?.freeze(&scope.cgroup(place)?)
+        Cgroups::detect()?.freeze(&scope.cgroup(place, self.sites())?)
     }
 
     /// Lets it go on.
     pub fn thaw(&self, place: Place, scope: Scope) -> Result<()> {
-        Cgroups::detect()?.thaw(&scope.cgroup(place)?)
+        Cgroups::detect()?.thaw(&scope.cgroup(place, self.sites())?)
     }
 
     /// Every process of a part of a place.
     pub fn processes_in(&self, place: Place, scope: Scope) -> Result<Vec<Recorded>> {
-        let numbers = Cgroups::detect()?.processes(&scope.cgroup(place)?)?;
+        let numbers = Cgroups::detect()?.processes(&scope.cgroup(place, self.sites())?)?;
         // What ends while it is looked at is left out.
         Ok(numbers.into_iter().filter_map(|number| Recorded::of(number).ok()).collect())
     }
 
     /// True while this scope itself is frozen.
     pub fn frozen(&self, place: Place, scope: Scope) -> bool {
-        match (Cgroups::detect(), scope.cgroup(place)) {
+        match (Cgroups::detect(), scope.cgroup(place, self.sites())) {
             (Ok(cgroups), Ok(path)) => cgroups.frozen(&path),
             _ => false,
         }

@@ -84,6 +84,9 @@ pub struct Options {
     /// Whether the arbiter's, the zone's and the databases' disks lie in memory: for what asserts while the machine is
     /// busy with something else, never for what is measured or shown.
     pub disks_in_memory: bool,
+    /// Whether the third place is a site, too, the last one in the policy: one more cluster with an operator, a server and a
+    /// web application.
+    pub three_sites: bool,
     /// Whether operators and guards are told where to look for the boundary at which they have to die: binaries that are
     /// built without the feature `boundaries` do not look.
     pub boundaries: bool,
@@ -98,6 +101,7 @@ impl Default for Options {
             with_binaries: true,
             operators: Operators::default(),
             disks_in_memory: false,
+            three_sites: false,
             boundaries: false,
         }
     }
@@ -154,6 +158,7 @@ impl World {
             owner: Some(Recorded::this()?),
             binaries: binaries.clone(),
             arbiter: options.arbiter,
+            three_sites: options.three_sites,
             ..RunState::default()
         })?;
         // From here on, whatever happens to this process, somebody cleans up.
@@ -171,7 +176,12 @@ impl World {
         let state = run.load()?.with_context(|| {
             format!("no sandbox in {}: bring one up with bascule-sandbox up", run.root().display())
         })?;
-        let options = Options { progress: Progress::quiet(), arbiter: state.arbiter, ..Options::default() };
+        let options = Options {
+            progress: Progress::quiet(),
+            arbiter: state.arbiter,
+            three_sites: state.three_sites,
+            ..Options::default()
+        };
         let tools = Tools::ensure(&options.progress)?;
         let binaries = state.binaries;
         Ok(Self { run, tools, binaries, images: Images::default(), options, undertaker: None })
@@ -241,6 +251,16 @@ impl World {
         self.options.operators
     }
 
+    /// The places with a cluster, in the order of the policy: paris and lyon, and in a world of three sites the third place.
+    pub fn sites(&self) -> &'static [Place] {
+        if self.options.three_sites { &Place::ALL } else { &Place::SITES }
+    }
+
+    /// True for a place with a Kubernetes cluster.
+    pub fn is_site(&self, place: Place) -> bool {
+        self.sites().contains(&place)
+    }
+
     /// How it was made.
     pub(crate) fn options(&self) -> &Options {
         &self.options
@@ -268,7 +288,7 @@ impl World {
 
     /// A site's cluster.
     pub fn cluster(&self, site: Place) -> Result<cluster::Cluster<'_>> {
-        ensure!(site.is_site(), "{site} has no cluster");
+        ensure!(self.is_site(site), "{site} has no cluster");
         Ok(cluster::Cluster { site, run: &self.run, tools: &self.tools })
     }
 

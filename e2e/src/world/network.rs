@@ -78,8 +78,8 @@ pub(super) fn remove_bridge() -> Result<()> {
     Ok(())
 }
 
-/// Makes a place's network namespace and its cable to the bridge, with routes to the other places.
-pub(super) fn connect(place: Place) -> Result<()> {
+/// Makes a place's network namespace and its cable to the bridge, with routes to the places that are sites.
+pub(super) fn connect(place: Place, sites: &[Place]) -> Result<()> {
     let link = place.link();
     let mac = place.mac();
     run("ip", ["netns", "add", &link])?;
@@ -92,8 +92,8 @@ pub(super) fn connect(place: Place) -> Result<()> {
         place.address()
     );
     // No default route: everything between places goes over the bridge and its cuts, never through the host.
-    for site in Place::SITES {
-        if site == place {
+    for site in sites {
+        if *site == place {
             // Only so that a packet for a service is routed at all and kube-proxy gets to see it.
             inside += &format!("route add {} dev eth0\n", site.services());
         } else {
@@ -101,7 +101,7 @@ pub(super) fn connect(place: Place) -> Result<()> {
             inside += &format!("route add {} via {}\n", site.services(), site.address());
         }
     }
-    if place.is_site() {
+    if sites.contains(&place) {
         host += &format!("route replace {} via {}\n", place.pods(), place.address());
         host += &format!("route replace {} via {}\n", place.services(), place.address());
     }
@@ -137,7 +137,7 @@ pub(super) fn disconnect(place: Place) -> Result<()> {
         run("ip", ["netns", "del", &link])?;
     }
     // The host's routes end with the cable's bridge; while the bridge stays, they have to be taken out.
-    if place.is_site() && bridge_owner().is_some() {
+    if bridge_owner().is_some() {
         for net in [place.pods(), place.services()] {
             if !run("ip", ["route", "show", &net])?.trim().is_empty() {
                 run("ip", ["route", "del", &net])?;

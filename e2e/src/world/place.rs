@@ -31,14 +31,14 @@ pub enum Place {
     Paris,
     /// The other site.
     Lyon,
-    /// The third place: an arbiter member and the primary DNS server, no cluster.
+    /// The third place: an arbiter member and the primary DNS server. A cluster only in a world of three sites.
     Third,
 }
 
 impl Place {
     /// All places.
     pub const ALL: [Place; 3] = [Place::Paris, Place::Lyon, Place::Third];
-    /// The places with a cluster.
+    /// The places that always have a cluster; [`World::sites`](super::World::sites) are those of one world.
     pub const SITES: [Place; 2] = [Place::Paris, Place::Lyon];
 
     /// This place alone, as a list.
@@ -68,12 +68,7 @@ impl Place {
         }
     }
 
-    /// True for a place with a Kubernetes cluster.
-    pub fn is_site(self) -> bool {
-        self != Place::Third
-    }
-
-    /// The other site; for the third place there is none.
+    /// The other one of the two sites that every world has; for the third place there is none.
     pub fn other_site(self) -> Option<Place> {
         match self {
             Place::Paris => Some(Place::Lyon),

@@ -25,8 +25,8 @@ impl World {
             }
         }
         self.heal()?;
-        for site in Place::SITES {
-            self.empty_disk(site)?;
+        for site in self.sites() {
+            self.empty_disk(*site)?;
         }
         for place in Place::ALL {
             if !powered.contains(&place) {
@@ -44,7 +44,7 @@ impl World {
             self.join_arbiter(place).await?;
         }
         self.dns().as_written(super::dns::PRIMARY)?;
-        for site in Place::SITES {
+        for site in self.sites().iter().copied() {
             if !self.runs(site, "apiserver")? {
                 self.restart_api_server(site).await?;
             }

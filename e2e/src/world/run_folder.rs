@@ -34,6 +34,9 @@ pub struct RunState {
     pub binaries: Option<StaticBinaries>,
     /// Timing of the arbiter's elections.
     pub arbiter: ArbiterTiming,
+    /// Whether the third place has a cluster, too.
+    #[serde(default)]
+    pub three_sites: bool,
 }
 
 impl RunFolder {

@@ -58,7 +58,7 @@ impl World {
 
     fn look_at(&self, status: &mut PlaceStatus) {
         let place = status.place;
-        if place.is_site() {
+        if self.is_site(place) {
             let answer = self.kubectl(place, &["get", "--raw", "/readyz", "--request-timeout=2s"]);
             status.api = if answer.is_ok() { "ready".to_owned() } else { "no answer".to_owned() };
         }
