@@ -37,7 +37,7 @@ impl Base {
         verdict
     }
 
-    /// The same end; or one of three others, which a restart may bring about by itself:
+    /// The same end; or one of four others, which a restart may bring about by itself:
     ///
     /// - Nothing has moved: the site that had the role has it in the same epoch, and the Move that was begun, if one was, says
     ///   that it was rolled back. The source of a switchover that had to re-claim its role gives the switchover up. What was to be
@@ -47,6 +47,7 @@ impl Base {
     ///   was away for `L` after it had handed over.
     /// - Its source has the role again: the target's operator was away for `L` after it had taken, before its guard was granted
     ///   anything that it could extend by itself.
+    /// - Of several sites that could take by themselves another one has: the operator of the first was away, and lost its turn.
     ///
     /// An arbiter that is restored later than the restart has lost what nobody had seen by then: the record is made anew with
     /// the site that began, and the Move is stale.
@@ -59,11 +60,12 @@ impl Base {
         let taken = planned && !at_home && found.epoch == once && newest == Some(MoveEnd::BecameFailover);
         let taken_back =
             planned && at_home && found.epoch == once + 1 && newest == Some(MoveEnd::BecameFailover);
+        let others_turn = !planned && self.flow.sites() > 2 && !at_home && found.epoch == once;
         // Whoever dies as he says so says it a moment after everything else has settled.
         let unsaid = (found.active, found.epoch) == (quiet.active, quiet.epoch) && newest.is_none();
         let stale = at_home && newest == Some(MoveEnd::Stale);
         let lost = self.flow == Flow::ArbiterRestored && (stale || unsaid);
-        found == quiet || stays || taken || taken_back || lost
+        found == quiet || stays || taken || taken_back || others_turn || lost
     }
 }
 

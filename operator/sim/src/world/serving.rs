@@ -614,6 +614,11 @@ impl World {
             self.step_ends(db, failed("the upstream does not answer"));
             return;
         };
+        if !self.peer(db, &upstream.host).is_some_and(|p| self.databases[p].server.run.is_primary()) {
+            // Of three sites the role may have moved on meanwhile; a standby is not asked for the end of its log.
+            self.step_ends(db, failed("recovery is in progress: the upstream is a standby itself"));
+            return;
+        }
         if theirs.checkpoint.1 != theirs.wal.timeline {
             // Its first checkpoint after its promotion is waited for.
             self.goes_on(db, Step::Rewind(upstream.clone()), Duration::from_millis(50));
