@@ -173,12 +173,12 @@ impl Flow {
                 );
                 switch(world, &policy, 0, 1);
             }
-            Self::SiteLost | Self::SiteLostHold => {
+            Self::SiteLost | Self::SiteLostHold | Self::ThreeLost => {
                 begin_now(world, Fault::SiteLost(0), Some(Duration::from_secs(9)));
             }
             Self::ReturnDuring => begin_now(world, Fault::SiteLost(0), Some(Duration::from_millis(3500))),
             Self::ReturnAfter => begin_now(world, Fault::Isolated(0), Some(Duration::from_secs(5))),
-            Self::DatabaseDead => begin_now(world, Fault::ServerKilled(0), None),
+            Self::DatabaseDead | Self::ThreeOffered => begin_now(world, Fault::ServerKilled(0), None),
             Self::Failback => switch(world, &policy, 1, 0),
             Self::ArbiterRestored => {
                 // The backup is from before a role moved.
@@ -205,7 +205,6 @@ impl Flow {
             Self::Fleet => begin_now(world, Fault::AllKilled(0), None),
             Self::ThreeSwitchover => switch(world, &policy, 0, 2),
             Self::ThreeFailback => switch(world, &policy, 2, 0),
-            Self::ThreeLost => begin_now(world, Fault::SiteLost(0), Some(Duration::from_secs(9))),
             Self::ThreeLagging | Self::ThreeRefused => {
                 // The line between the first two.
                 begin_now(world, Fault::SitesCut, Some(Duration::from_secs(4)));
@@ -216,7 +215,6 @@ impl Flow {
                 begin_now(world, Fault::SiteLost(0), Some(Duration::from_secs(12)));
                 begin_now(world, Fault::SiteLost(1), Some(Duration::from_secs(6)));
             }
-            Self::ThreeOffered => begin_now(world, Fault::ServerKilled(0), None),
             Self::Quiet => {}
         }
     }

@@ -119,7 +119,7 @@ fn nobody_waits_for_a_site_that_is_dead_or_has_said_all_year_that_it_cannot() {
 fn reads_are_served_by_the_site_that_can_be_promoted_later() {
     let later = |me, said| {
         let given = three(me, steady()).policy(|p| {
-            p.failover.promote_after = After::Elapsed(Duration::from_secs(60));
+            p.failover.promote_after = After::Elapsed(Duration::from_mins(1));
             p.failover.serve_reads_after = After::Elapsed(Duration::from_secs(2));
         });
         heard(given, if me == "milan" { "lyon" } else { "milan" }, said).plan()
