@@ -26,6 +26,8 @@ pub const TRAFFIC_CONVERGED: &str = "TrafficConverged";
 pub const CONTENDED: &str = "Contended";
 /// Policy: something that a person should know stands in nobody's way yet; only there while true.
 pub const ADVICE: &str = "Advice";
+/// Policy: a person has unlocked a database of this site, which nothing stops now; `False` once it was given back.
+pub const UNLOCKED: &str = "Unlocked";
 /// Policy: at least one standby could take over now; if not, the message says why not.
 pub const FAILOVER_POSSIBLE: &str = "FailoverPossible";
 /// Policy: a planned switchover would pass its preflight now.

@@ -95,6 +95,21 @@ pub enum Command {
     GitFetch,
 }
 
+/// What `guard unlock --help` says besides.
+const UNLOCK: &str = "\
+It asks nobody: no operator, no arbiter, no cluster. Everything that is known beside the data is printed first, with what \
+nobody here can know; without --i-know-no-other-site-writes nothing is changed. Nothing stops a second site from writing \
+while a server is unlocked: that site must be off, and stay off.
+
+A primary goes on as a primary, a standby serves reads; --promote makes a primary of it. An empty directory, a version that \
+is not known, and a copy that is half rewound are refused, whatever is said. What else was found has to be named:
+  --although operator   an operator spoke a moment ago
+  --although locked     the guard was told to stay down: its role may have been handed over
+  --although strayed    the copy has left the history of the server that it followed
+
+  kubectl exec -n shop main-0 -c postgres -- bascule guard unlock --reason \"…\" --i-know-no-other-site-writes
+  kubectl exec -n shop main-0 -c postgres -- bascule guard lock";
+
 /// What a guard can supervise.
 #[derive(Debug, Subcommand)]
 pub enum GuardKind {
@@ -105,6 +120,12 @@ pub enum GuardKind {
         /// The folder that the volume is mounted on.
         folder: PathBuf,
     },
+    /// Break-glass: run this server without Bascule, until it is given back. In the database's own container.
+    #[command(after_long_help = UNLOCK, after_help = "Exit codes: 0 the guard has noted it, 1 refused or not known. See --help for more.")]
+    Unlock(bascule_guard::UnlockArgs),
+    /// Give a server back that was unlocked: it is stopped cleanly and waits for its role.
+    #[command(after_help = "Exit codes: 0 the guard has noted it, 1 nothing to give back or not known.")]
+    Lock(bascule_guard::LockArgs),
 }
 
 /// How logs are written.

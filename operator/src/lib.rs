@@ -92,6 +92,14 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             bascule_guard::install(&folder)?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Guard(GuardKind::Unlock(args)) => {
+            bascule_guard::unlock(&args, &mut std::io::stdout())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Guard(GuardKind::Lock(args)) => {
+            bascule_guard::lock(&args, &mut std::io::stdout())?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Guard(GuardKind::Postgres(args)) => {
             install_crypto()?;
             telemetry::start(cli::LogFormat::Text)?;

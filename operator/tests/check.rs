@@ -266,6 +266,10 @@ async fn a_cluster_is_checked_and_each_thing_that_is_wrong_has_its_code() {
         &["LivenessProbe StatefulSet shop/main spec.template.spec.containers[postgres].livenessProbe"],
     );
     patched("statefulset", "main", &container(json!({})));
+    let spilo = |value: Value| json!({ "metadata": { "labels": { "application": value } } });
+    patched("statefulset", "main", &spilo(json!("spilo")));
+    expect("another operator", 2, &["AnotherOperator StatefulSet shop/main metadata"]);
+    patched("statefulset", "main", &spilo(Value::Null));
     set(&["scale", "deployment", "web", "-n", "shop", "--replicas=3"]);
     expect("scaled by hand", 0, &[]);
     let replicas = json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "web", "namespace": "shop" }, "spec": { "replicas": 3 } });

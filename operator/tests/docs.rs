@@ -281,6 +281,35 @@ fn the_quickstart_shows_what_the_program_says() {
 }
 
 #[test]
+fn the_commands_of_break_glass_are_the_programs_own() {
+    let page = read(&root().join("docs/runbooks/break-glass.md"));
+    let commands: Vec<&str> =
+        page.lines().filter_map(|line| line.split_once("/opt/bascule/bascule ").map(|(_, c)| c)).collect();
+    assert!(commands.iter().any(|c| c.contains("--i-know-no-other-site-writes")), "{commands:?}");
+    assert!(commands.contains(&"guard lock"), "{commands:?}");
+    for command in commands {
+        // Outside of a container it is understood, and says that there is no guard.
+        let out = std::process::Command::new(env!("CARGO_BIN_EXE_bascule"))
+            .args(words_of(command))
+            .env_remove("PGDATA")
+            .output()
+            .unwrap();
+        let why = String::from_utf8_lossy(&out.stderr);
+        assert!(!out.status.success() && why.contains("no guard runs here"), "{command}: {why}");
+    }
+}
+
+/// As a shell splits it: by blanks, but not within quotes.
+fn words_of(command: &str) -> Vec<String> {
+    let parts = command.split('"').enumerate();
+    let words = parts.flat_map(|(i, part)| match i % 2 {
+        0 => part.split_whitespace().map(str::to_owned).collect(),
+        _ => vec![part.to_owned()],
+    });
+    words.collect()
+}
+
+#[test]
 fn what_break_glass_says_of_a_standby_promoted_by_hand_can_be_played() {
     let page = read(&root().join("docs/runbooks/break-glass.md"));
     let command = page.lines().find_map(|line| line.trim().strip_prefix("bascule simulate ")).unwrap();

@@ -25,6 +25,7 @@ pub fn excuse(effect: Effect) -> Option<&'static str> {
         Effect::LeaveNumber | Effect::TakeNumberBack => {
             "only a copy that was a primary, and is one again without having followed in between"
         }
+        Effect::WriteUnlocked => "a person writes it, with a command in a process of its own",
         Effect::TurnJournal => "a mebibyte of lines is more than a flow writes",
         Effect::Install => "an init container does it, before there is a guard",
         _ => return None,

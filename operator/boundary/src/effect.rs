@@ -160,6 +160,10 @@ effects! {
         RemoveRewinding = "remove-rewinding",
         /// How the last stop of a primary ended is written.
         WriteStopped = "write-stopped",
+        /// What the operator said last is written, for a person who is left without one.
+        WriteHeard = "write-heard",
+        /// A person's word that the server runs without grants, or does so no more, is written.
+        WriteUnlocked = "write-unlocked",
         /// Whether the directory beside the data takes a file is tried.
         TryStateDirectory = "try-state-directory",
         /// A directory of the guard's is made.

@@ -183,6 +183,7 @@ mod tests {
             fallback: false,
             unlimited: false,
             log_gone: None,
+            unlocked: None,
             notes: vec![],
         }
     }

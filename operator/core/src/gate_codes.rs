@@ -272,6 +272,10 @@ pub const ALL: &[GateCode] = &[
         "Correct the host of this site's instance in the policy, or the Service behind it: it leads to another database than the one on this site's disk.",
     ),
     state(
+        "database/*/unlocked",
+        "Give the database back when Bascule is to care for it again: bascule guard lock, in its container. Until then it stops for nobody, and only a person can say that it is off.",
+    ),
+    state(
         "database/*/twoWriters",
         "Act now: see whether this server takes writes, and stop it if it does; its guard's journal says why it runs as a primary.",
     ),
@@ -286,6 +290,10 @@ pub const ALL: &[GateCode] = &[
     state(
         "database/*/pod/sharedProcessNamespace",
         "Take shareProcessNamespace and hostPID out of the StatefulSet's template: the guard must be the first process of its container.",
+    ),
+    state(
+        "database/*/pod/anotherOperator",
+        "Name a StatefulSet that no other database operator rules: two would start and promote one server. docs/adopt.md says how a database is brought into one.",
     ),
     state("database/*/pod/livenessProbe", ADVICE),
     state("database/*/pod/node", ADVICE),

@@ -9,4 +9,5 @@ pub mod lineage;
 pub mod replicas;
 pub mod rules;
 pub mod stray;
+pub mod unlocked;
 pub mod wire;

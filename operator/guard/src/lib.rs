@@ -29,6 +29,7 @@ mod store;
 mod supervisor;
 mod tls;
 mod tool;
+mod unlock;
 mod watch;
 
 use std::path::PathBuf;
@@ -37,6 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bascule_boundary::Effect;
+use bascule_core::guard::action::Memory;
 use bascule_core::guard::rules::Rules;
 use bascule_core::guard::wire::{Hello, PROTOCOL};
 use tokio::signal::unix::{SignalKind, signal};
@@ -45,6 +47,7 @@ use tokio::sync::{Mutex, mpsc};
 pub use crate::config::{Args, Config, ConfigError};
 pub use crate::install::{InstallError, install};
 pub use crate::store::StoreError;
+pub use crate::unlock::{Although, LockArgs, Place, UnlockArgs, UnlockError, lock, unlock};
 
 use crate::access::Access;
 use crate::arbiter::Arbiter;
@@ -53,7 +56,7 @@ use crate::journal::Journal;
 use crate::link::{FromLink, Link};
 use crate::monitor::Seen;
 use crate::server::Server;
-use crate::store::{MEMORY, REWINDING, Store};
+use crate::store::{MEMORY, REWINDING, Store, UNLOCKED};
 use crate::supervisor::{Heard, Supervisor};
 use crate::tool::{Patience, Tools};
 use crate::watch::Watch;
@@ -142,7 +145,17 @@ pub async fn run(config: Config) -> Result<ExitCode, GuardError> {
         system_user,
         replication: config.replication_hba.clone(),
     };
-    let memory = store.read(MEMORY)?.unwrap_or_default();
+    let mut memory: Memory = store.read(MEMORY)?.unwrap_or_default();
+    // The person's own word, not what was remembered of it: one that cannot be read allows nothing.
+    let word = store.read(UNLOCKED).unwrap_or_else(|e| {
+        tracing::error!(error = %link::in_full(&e), "a person's word cannot be read: the server is not unlocked");
+        None
+    });
+    if memory.unlocked != word {
+        memory.unlocked = word;
+        // Whoever has just written it waits for this.
+        store.write(MEMORY, &memory)?;
+    }
     let disk = control::read(&config.data, store.has(REWINDING));
     tracing::info!(?disk, ?memory, postgres_version, "the guard waits for its role");
     let rules = Rules::new(memory, disk, clock::now()).with_arbiter(!config.arbiter.is_empty());

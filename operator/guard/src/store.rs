@@ -56,13 +56,17 @@ pub(crate) enum Mark {
     Rewinding,
     /// How the last stop of a primary ended.
     Stopped,
+    /// What the operator said last.
+    Heard,
+    /// A person's word that the server runs without grants.
+    Unlocked,
     /// Nothing: it shows that a file can be written.
     Writable,
 }
 
 pub(crate) use Mark::{
-    Contact as CONTACT, Diverged as DIVERGED, Memory as MEMORY, Opened as OPENED, Rewinding as REWINDING,
-    Stopped as STOPPED,
+    Contact as CONTACT, Diverged as DIVERGED, Heard as HEARD, Memory as MEMORY, Opened as OPENED,
+    Rewinding as REWINDING, Stopped as STOPPED, Unlocked as UNLOCKED,
 };
 
 impl Mark {
@@ -74,6 +78,8 @@ impl Mark {
             Self::Diverged => "diverged.json",
             Self::Rewinding => "rewinding.json",
             Self::Stopped => "stopped.json",
+            Self::Heard => "heard.json",
+            Self::Unlocked => "unlocked.json",
             Self::Writable => "writable",
         }
     }
@@ -86,6 +92,8 @@ impl Mark {
             Self::Diverged => Effect::WriteDiverged,
             Self::Rewinding => Effect::WriteRewinding,
             Self::Stopped => Effect::WriteStopped,
+            Self::Heard => Effect::WriteHeard,
+            Self::Unlocked => Effect::WriteUnlocked,
             Self::Writable => Effect::TryStateDirectory,
         }
     }
@@ -105,9 +113,19 @@ impl Store {
         Ok(store)
     }
 
+    /// The directory of a guard that may be starting or at work in it: nothing is written here.
+    pub(crate) const fn of_another(dir: PathBuf) -> Self {
+        Self { dir }
+    }
+
     /// Where it is.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Where this mark is.
+    pub(crate) fn path(&self, mark: Mark) -> PathBuf {
+        self.dir.join(mark.file())
     }
 
     /// Reads a file; `None` when it was never written.
@@ -133,6 +151,18 @@ impl Store {
         let bytes =
             serde_json::to_vec(value).map_err(|source| StoreError::Content { path: path.clone(), source })?;
         write_atomically(mark.written(), &path, &bytes).map_err(|source| StoreError::Io {
+            path,
+            verb: "write",
+            source,
+        })
+    }
+
+    /// Writes a file whole or not at all, for whoever reads it before a power cut: nobody waits for the disk.
+    pub(crate) fn note<T: Serialize>(&self, mark: Mark, value: &T) -> Result<(), StoreError> {
+        let path = self.path(mark);
+        let bytes =
+            serde_json::to_vec(value).map_err(|source| StoreError::Content { path: path.clone(), source })?;
+        write_for_now(mark.written(), &path, &bytes).map_err(|source| StoreError::Io {
             path,
             verb: "write",
             source,

@@ -2,6 +2,7 @@
 
 mod orders;
 mod told;
+mod unlocked;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +37,7 @@ const LOOK_AT_DISK: Duration = Duration::from_secs(1);
 
 pub(crate) use orders::postmaster_ends;
 use told::Doing;
+use unlocked::Word;
 
 /// What the parts tell the loop.
 #[derive(Debug)]
@@ -123,6 +125,7 @@ struct State {
     /// Of which upstream the log is gone that this standby needs, and how that was seen.
     log_gone: Option<(Upstream, String)>,
     doing: Doing,
+    word: Word,
     exit: bool,
 }
 
@@ -155,6 +158,8 @@ impl Supervisor {
             if self.state.exit {
                 return;
             }
+            self.look_at_word(now);
+            self.note_operator(now);
             self.say_why(now);
             self.look_for_stray(now);
             self.keep_slots(now);
@@ -182,8 +187,14 @@ impl Supervisor {
                 Event::Disconnected
             }
             Heard::Link(FromLink::Said(said)) => match *said {
-                FromOperator::Answer { nonce, instruction } => Event::Answered { nonce, instruction },
-                FromOperator::Tell { instruction } => Event::Told { instruction },
+                FromOperator::Answer { nonce, instruction } => {
+                    self.state.word.heard(&instruction);
+                    Event::Answered { nonce, instruction }
+                }
+                FromOperator::Tell { instruction } => {
+                    self.state.word.heard(&instruction);
+                    Event::Told { instruction }
+                }
                 // The connection turns a refusal into its end.
                 FromOperator::Refuse { .. } => Event::Disconnected,
             },
@@ -410,6 +421,10 @@ impl Supervisor {
         self.state.said_why = Some(now);
         let why = match self.rules.server() {
             ServerState::Failed { reason, commands } => format!("{reason}; {}", commands.join("; ")),
+            _ if self.rules.unlocked().is_some() => {
+                let trouble = self.state.trouble.as_deref().unwrap_or("it is being started");
+                format!("unlocked by a person: {trouble}")
+            }
             _ => match (self.rules.role(), self.rules.memory().locked) {
                 (_, Some(serial)) => format!("locked at serial {serial} until a later decision"),
                 (None, _) if self.rules.waits_for().is_some() => {
@@ -472,6 +487,7 @@ impl Supervisor {
             exited: self.rules.exited().map(str::to_owned),
             sigterm: self.rules.sigterm(),
             fallback: self.rules.fallback_in_use(),
+            unlocked: self.rules.memory().unlocked.clone(),
             unlimited: self.rules.deadline() == Deadline::Never,
             log_gone: self.state.log_gone.as_ref().map(|(_, why)| why.clone()),
             notes,

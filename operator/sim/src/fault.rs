@@ -150,6 +150,8 @@ pub enum Fault {
     ReplayLags(usize),
     /// Somebody promotes the standby by hand.
     PromotedByHand(usize),
+    /// A person unlocks the database: its guard obeys nobody and stops for no deadline, until it is given back.
+    Unlocked(usize),
     /// The DNS server refuses updates.
     DnsRefuses,
     /// A secondary of the zone never transfers.
@@ -221,7 +223,7 @@ impl Fault {
             Self::PromotionSlow(_) | Self::PromotionFails(_) | Self::RewindFails(_) => &["F33"],
             Self::PromotionLate(_) => &["F4", "F33"],
             Self::ReplayLags(_) => &["F34"],
-            Self::PromotedByHand(_) => &["F44"],
+            Self::PromotedByHand(_) | Self::Unlocked(_) => &["F44"],
             Self::DnsRefuses | Self::DnsStuck => &["F37"],
             Self::FlagOwned(_) | Self::PodsDeaf(_) | Self::PodsNeverStart(_) => &["F39"],
             Self::DiskFull(_) | Self::MarksFrozen(_) => &["F42"],
@@ -306,6 +308,7 @@ impl Fault {
             | Self::RewindFails(s)
             | Self::ReplayLags(s)
             | Self::PromotedByHand(s)
+            | Self::Unlocked(s)
             | Self::FlagOwned(s)
             | Self::PodsDeaf(s)
             | Self::PodsNeverStart(s)
@@ -773,6 +776,11 @@ impl World {
                     for db in self.databases_of(s) {
                         self.promoted_by_hand(db);
                     }
+                }
+            }
+            Fault::Unlocked(s) => {
+                for db in self.databases_of(s) {
+                    self.unlocks(db, on);
                 }
             }
             Fault::DnsRefuses => {

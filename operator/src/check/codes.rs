@@ -158,6 +158,11 @@ pub const GUARD_ABSENT: Code = error(
     "GuardAbsent",
     "Let the container's command begin with `bascule guard postgres --`: only then the server can be fenced.",
 );
+/// Another database operator has the server.
+pub const ANOTHER_OPERATOR: Code = error(
+    "AnotherOperator",
+    "Name a StatefulSet that no other database operator rules: two would start and promote one server. docs/adopt.md says how a database is brought into one.",
+);
 /// The guard would not be the first process.
 pub const SHARED_PROCESSES: Code = error(
     "SharedProcesses",
@@ -320,6 +325,7 @@ pub const ALL: &[Code] = &[
     SITE_UNKNOWN,
     STATEFUL_SET_MISSING,
     GUARD_ABSENT,
+    ANOTHER_OPERATOR,
     SHARED_PROCESSES,
     LIVENESS_PROBE,
     WORKLOAD_MISSING,

@@ -2,6 +2,7 @@
 
 use bascule_adapters::dns::TsigKey;
 use bascule_adapters::kube::flag::{self, Flag, FlagValue, Position};
+use bascule_adapters::kube::foreign;
 use bascule_adapters::kube::pods::asks_server;
 use bascule_adapters::kube::secret::{self, SecretError, SecretValues};
 use bascule_adapters::kube::workload::{self, Autoscaler, WorkloadRef};
@@ -9,14 +10,16 @@ use bascule_adapters::kube::{Failure, Rehearsal};
 use bascule_core::name::{ItemName, SiteName};
 use bascule_core::policy::{FenceClass, FlagStore, Instance, Policy, Workload, WorkloadKind};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{Container, PodSpec};
-use kube::api::Api;
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::ResourceExt as _;
+use kube::api::{Api, ListParams};
 use secrecy::ExposeSecret as _;
 
 use super::codes::{
-    AUTOSCALER, CONTENDED, Code, FLAG_IMMUTABLE, FLAG_MISSING, FLAG_VALUE, GUARD_ABSENT, LIVENESS_PROBE,
-    SECRET_MISSING, SECRET_UNUSABLE, SHARED_PROCESSES, STATEFUL_SET_MISSING, UNREPLICATED_VOLUME,
-    WORKLOAD_MISSING, WRITE_REFUSED,
+    ANOTHER_OPERATOR, AUTOSCALER, CONTENDED, Code, FLAG_IMMUTABLE, FLAG_MISSING, FLAG_VALUE, GUARD_ABSENT,
+    LIVENESS_PROBE, SECRET_MISSING, SECRET_UNUSABLE, SHARED_PROCESSES, STATEFUL_SET_MISSING,
+    UNREPLICATED_VOLUME, WORKLOAD_MISSING, WRITE_REFUSED,
 };
 use super::live::Asked;
 use super::policies::named;
@@ -106,6 +109,9 @@ async fn server(
     let found = match asked.ask("get", what, api.get_opt(set)).await {
         Ok(Some(found)) => found,
         Ok(None) => {
+            if pods_of_another(asked, policy, &field, set, report).await {
+                return;
+            }
             let found = format!("StatefulSet {namespace}/{set} does not exist");
             return report.find(
                 STATEFUL_SET_MISSING,
@@ -118,6 +124,13 @@ async fn server(
         Err(why) => return report.unseen(&named(policy), &field, why.to_string()),
     };
     let object = format!("StatefulSet {namespace}/{set}");
+    let template = found.spec.as_ref().map(|s| &s.template);
+    let none = ObjectMeta::default();
+    let pod = template.and_then(|t| Some((t.metadata.as_ref().unwrap_or(&none), t.spec.as_ref()?)));
+    match foreign::of_set(&found.metadata, pod) {
+        Some(who) => another(report, &object, "metadata", &who),
+        None => service_of_another(asked, policy, instance, report).await,
+    }
     let Some(pod) = found.spec.and_then(|s| s.template.spec) else { return };
     for (shared, member) in
         [(pod.share_process_namespace, "shareProcessNamespace"), (pod.host_pid, "hostPID")]
@@ -146,6 +159,60 @@ async fn server(
                 "none, or one of the guard",
             );
         }
+    }
+}
+
+fn another(report: &mut Report, object: &str, field: &str, who: &str) {
+    let expected = "a server that nothing but its guard starts, promotes or replaces";
+    report.find(ANOTHER_OPERATOR, object, field, format!("it belongs to {who}"), expected);
+}
+
+/// Operators that make pods without a StatefulSet name them by their cluster. Whether there are any.
+async fn pods_of_another(
+    asked: &Asked,
+    policy: &Policy,
+    field: &str,
+    cluster: &str,
+    report: &mut Report,
+) -> bool {
+    let namespace = policy.key.namespace.as_str();
+    let api = Api::<Pod>::namespaced(asked.cluster.kube().client(), namespace);
+    let pods = match asked
+        .ask("list", format!("pods in namespace {namespace}"), api.list(&ListParams::default()))
+        .await
+    {
+        Ok(pods) => pods.items,
+        Err(why) => {
+            report.unseen(&named(policy), field, why.to_string());
+            return false;
+        }
+    };
+    let begins = format!("{cluster}-");
+    let mut theirs = pods.iter().filter(|p| p.name_any().starts_with(&begins));
+    let found = theirs.find_map(|p| Some((p.name_any(), foreign::of_pod(&p.metadata, p.spec.as_ref()?)?)));
+    let Some((pod, who)) = found else { return false };
+    another(report, &format!("Pod {namespace}/{pod}"), "metadata", &who);
+    true
+}
+
+/// The Service that the operator asks may lead to another server than the StatefulSet's.
+async fn service_of_another(asked: &Asked, policy: &Policy, instance: &Instance, report: &mut Report) {
+    let namespace = policy.key.namespace.as_str();
+    let mut parts = instance.host.split('.');
+    let (Some(name), at) = (parts.next().filter(|n| !n.is_empty()), parts.next()) else { return };
+    if at.is_some_and(|at| at != namespace) || (at.is_some() && parts.next().is_some_and(|p| p != "svc")) {
+        return;
+    }
+    let api = Api::<Service>::namespaced(asked.cluster.kube().client(), namespace);
+    // What cannot be looked at is no Service, or one that the operator itself will not reach: both are told elsewhere.
+    let Ok(Some(service)) =
+        asked.ask("get", format!("services {name} in namespace {namespace}"), api.get_opt(name)).await
+    else {
+        return;
+    };
+    let selector = service.spec.as_ref().and_then(|s| s.selector.as_ref());
+    if let Some(who) = foreign::by_labels(selector) {
+        another(report, &format!("Service {namespace}/{name}"), "spec.selector", &who);
     }
 }
 

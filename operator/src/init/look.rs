@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bascule_adapters::kube::foreign;
 use bascule_core::name::{Namespace, SiteName};
 use bascule_core::policy::WorkloadKind;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
@@ -114,6 +115,12 @@ pub async fn at(site: SiteName, asked: Asked, namespace: &Namespace) -> Result<L
     Ok(Look { site, asked, sets, deployments, services, autoscaled, uid, flags, unseen })
 }
 
+fn belongs_to_another(set: &StatefulSet) -> bool {
+    let template = set.spec.as_ref().map(|s| &s.template);
+    let pod = template.and_then(|t| Some((t.metadata.as_ref()?, t.spec.as_ref()?)));
+    foreign::of_set(&set.metadata, pod).is_some()
+}
+
 /// The keys of a ConfigMap whose values are those of a flag.
 fn flags(map: ConfigMap) -> Vec<String> {
     let name = map.name_any();
@@ -147,9 +154,9 @@ pub async fn namespaces(asked: &Asked) -> Result<Vec<String>, Trouble> {
 }
 
 impl Look {
-    /// Names of StatefulSets that look like PostgreSQL.
+    /// Names of StatefulSets that look like PostgreSQL and that no other database operator rules.
     pub fn databases(&self) -> Vec<&str> {
-        let sets = self.sets.iter().filter(|s| {
+        let sets = self.sets.iter().filter(|s| !belongs_to_another(s)).filter(|s| {
             s.spec.as_ref().and_then(|s| s.template.spec.as_ref()).is_some_and(looks_like_postgresql)
         });
         sets.filter_map(|s| s.metadata.name.as_deref()).collect()

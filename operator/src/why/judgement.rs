@@ -3,6 +3,7 @@
 use bascule_crds::conditions::{
     ACCEPTED, ADVICE, ARBITER_AGREES, CONTENDED, Condition, FAILOVER_POSSIBLE, READ_ONLY_EFFECTIVE, READY,
     RECONCILING, REPLICATION_HEALTHY, SITES_REACHABLE, STALLED, SWITCHOVER_POSSIBLE, TRAFFIC_CONVERGED,
+    UNLOCKED,
 };
 
 /// The reason of `Ready` while the arbiter or something else that lasts keeps the operator from judging.
@@ -10,18 +11,22 @@ pub const ARBITER_UNREACHABLE: &str = "ArbiterUnreachable";
 /// The reason of `Ready` of an object that the operator cannot read.
 pub const UNREADABLE: &str = "Unreadable";
 
-/// Conditions that are there only while something is not as usual.
-const ONLY_WHILE_TRUE: [&str; 4] = [RECONCILING, STALLED, CONTENDED, ADVICE];
+/// Conditions that are there, or `True`, only while something is not as usual.
+const GOOD_WHILE_FALSE: [&str; 5] = [RECONCILING, STALLED, CONTENDED, ADVICE, UNLOCKED];
 
 /// Whether the condition is as it should be.
 pub fn is_good(c: &Condition) -> bool {
-    let wanted = if ONLY_WHILE_TRUE.contains(&c.type_.as_str()) { "False" } else { "True" };
+    let wanted = if GOOD_WHILE_FALSE.contains(&c.type_.as_str()) { "False" } else { "True" };
     c.status == wanted
 }
 
 /// What the condition should be.
 pub fn needed(c: &Condition) -> String {
-    let wanted = if ONLY_WHILE_TRUE.contains(&c.type_.as_str()) { "not there" } else { "True" };
+    let wanted = match c.type_.as_str() {
+        UNLOCKED => "False",
+        kind if GOOD_WHILE_FALSE.contains(&kind) => "not there",
+        _ => "True",
+    };
     format!("the condition {} is {wanted}", c.type_)
 }
 
@@ -75,6 +80,9 @@ fn of_condition(kind: &str) -> &'static str {
             "Correct the policy where it comes from (git, or kubectl apply); what stood before stays in force."
         }
         READY => "What is found says what is missing. The operator's log has the error of each try.",
+        UNLOCKED => {
+            "Give the database back when Bascule is to care for it again: bascule guard lock, in its container."
+        }
         STALLED => "A person must act: what is found says on what.",
         FAILOVER_POSSIBLE => {
             "Bring back the site that is named when it is silent (power, its operator, its way to the arbiter); otherwise repair what it lacks: `bascule why` there lists each obstacle."

@@ -227,6 +227,7 @@ impl Guard {
             fallback: false,
             unlimited: false,
             log_gone: None,
+            unlocked: None,
             notes: Vec::new(),
         };
         self.says(&FromGuard::Ask(Box::new(Ask { nonce: self.nonce, fresh: true, report }))).await;

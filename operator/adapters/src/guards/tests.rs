@@ -135,6 +135,7 @@ fn ask(nonce: u64, notes: Vec<String>) -> FromGuard {
         fallback: false,
         unlimited: false,
         log_gone: None,
+        unlocked: None,
         notes,
     };
     FromGuard::Ask(Box::new(Ask { nonce, fresh: true, report }))

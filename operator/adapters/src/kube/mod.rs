@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod event;
 pub mod failure;
 pub mod flag;
+pub mod foreign;
 pub mod heard;
 pub mod kubeconfig;
 pub mod marks;

@@ -6,6 +6,7 @@ use kube::api::Api;
 
 use super::client::Kube;
 use super::failure::{Failure, Subject};
+use super::foreign;
 
 /// Whether the pod's node works.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +57,8 @@ pub struct PodFacts {
     /// Containers whose liveness probe asks the database itself (`pg_isready`, or a connection to its port). Such a
     /// probe kills a server that rightly waits, and its back-off outlasts a failover.
     pub liveness_on_server: Vec<String>,
+    /// Another database operator whose pod this is, and by what that was seen.
+    pub another_operator: Option<String>,
 }
 
 /// Reads a pod and its node. `None`: there is no such pod, and the API server says so.
@@ -80,6 +83,7 @@ pub async fn observe(
     };
     Ok(Some(PodFacts {
         uid: pod.uid().unwrap_or_default(),
+        another_operator: foreign::of_pod(&pod.metadata, &spec),
         phase: status.phase.unwrap_or_else(|| "Unknown".to_owned()),
         ready: status.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True"),
         node_state,

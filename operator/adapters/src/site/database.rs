@@ -94,6 +94,12 @@ fn pod_gates(facts: &PodFacts, pod: &str, item: &str) -> Vec<Gate> {
     let mut told = |name: &str, answer, found: String, needed: &str| {
         gates.push(Gate::new(&format!("{item}/pod/{name}"), answer, found, needed));
     };
+    if let Some(who) = &facts.another_operator {
+        let found = format!("{pod} belongs to {who}");
+        let needed = "a StatefulSet of its own whose server nothing but its guard starts, promotes or replaces; a copy of \
+                      this database can be brought into one (docs/adopt.md)";
+        told("anotherOperator", Answer::No, found, needed);
+    }
     for (shared, field) in
         [(facts.shares_processes, "shareProcessNamespace"), (facts.host_processes, "hostPID")]
     {

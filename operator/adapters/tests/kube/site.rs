@@ -182,7 +182,8 @@ async fn a_secret_that_nobody_could_ask_for_is_unknown_and_one_that_was_refused_
 }
 
 #[tokio::test]
-async fn a_pod_whose_guard_could_not_end_its_server_blocks_and_a_liveness_probe_is_advised_against() {
+async fn a_pod_of_another_operator_or_whose_guard_could_not_end_its_server_blocks_and_a_liveness_probe_is_advised_against()
+ {
     let ns = "site-pod";
     let (kube, client, _) = place(ns).await;
     let (port, _) = roles().await;
@@ -196,7 +197,7 @@ async fn a_pod_whose_guard_could_not_end_its_server_blocks_and_a_liveness_probe_
     };
     assert_eq!(about_pod().await, [], "a pod that is not there has no faults");
     let pod = json!({
-        "metadata": { "name": "main-0" },
+        "metadata": { "name": "main-0", "labels": { "cnpg.io/cluster": "main" } },
         "spec": { "nodeName": "gone", "shareProcessNamespace": true, "containers": [
             { "name": "postgres", "image": "none", "livenessProbe": { "exec": { "command": ["pg_isready"] } } },
         ] },
@@ -208,13 +209,15 @@ async fn a_pod_whose_guard_could_not_end_its_server_blocks_and_a_liveness_probe_
     assert_eq!(
         told,
         [
+            ("database/main/pod/anotherOperator", Answer::No),
             ("database/main/pod/sharedProcessNamespace", Answer::No),
             ("database/main/pod/livenessProbe", Answer::Yes),
             ("database/main/pod/node", Answer::Yes),
         ]
     );
-    assert!(gates[0].found.contains("Pod site-pod/main-0 has shareProcessNamespace: true"), "{gates:?}");
-    assert!(gates[1].found.contains("container postgres"), "{gates:?}");
+    assert!(gates[0].found.contains("CloudNativePG"), "{gates:?}");
+    assert!(gates[1].found.contains("Pod site-pod/main-0 has shareProcessNamespace: true"), "{gates:?}");
+    assert!(gates[2].found.contains("container postgres"), "{gates:?}");
 }
 
 #[tokio::test]

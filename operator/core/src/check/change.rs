@@ -360,7 +360,8 @@ pub(super) fn reports<'a>(case: &'a Case<'a>) -> impl Iterator<Item = (&'a ItemN
 /// has stopped.
 fn vouches(case: &Case<'_>, before: &Record, name: &ItemName) -> bool {
     let Some(view) = case.s.seen.databases.get(name) else { return false };
-    let Some(report) = view.guard.value() else { return false };
+    // One that a person has unlocked stops for nobody.
+    let Some(report) = view.guard.value().filter(|r| r.unlocked().is_none()) else { return false };
     let ended = |at: &crate::time::Boottime| {
         case.s.now.since(*at) >= before.promise.lease.duration()
             && case.s.now.since(*at) >= case.s.installation.timing.withdrawal_wait()

@@ -1,6 +1,7 @@
 //! Could this site be promoted? Every reason why not, all year.
 
 use crate::decide::situation::Situation;
+use crate::decide::unlocked;
 use crate::guard::wire::{Disk, ServerState};
 use crate::name::ItemName;
 use crate::observation::{DatabaseView, Fact};
@@ -68,6 +69,7 @@ fn database_blockers(name: &ItemName, view: &DatabaseView, active: bool, found: 
     match &view.guard {
         Fact::Unknown { reason } => found.push(unknown(name, reason.clone())),
         Fact::Known { value: report, age } => {
+            found.extend(unlocked::gate(name, report, *age));
             match &report.state {
                 ServerState::Standby { .. } => {}
                 ServerState::Failed { reason, .. } => found.push(server(Answer::No, reason.clone(), *age)),

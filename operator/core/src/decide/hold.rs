@@ -1,7 +1,7 @@
 //! The active site's own duties: re-claim after a gap, keep, hand over, finish.
 
 use crate::decide::situation::Situation;
-use crate::decide::{believe, finish, measure, next, offer, planned, withdraw, witness};
+use crate::decide::{believe, finish, measure, next, offer, planned, unlocked, withdraw, witness};
 use crate::memory::Stamp;
 use crate::moves::MoveEnd;
 use crate::mutant::forgets;
@@ -13,6 +13,9 @@ use crate::time::human;
 /// What the active site does next.
 pub(super) fn decide(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     if reclaim(s, record, plan) {
+        return;
+    }
+    if unlocked::promise_nothing(s, policy, record, plan) {
         return;
     }
     match record.phase {

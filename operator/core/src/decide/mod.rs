@@ -37,6 +37,7 @@ mod posture;
 mod release;
 mod situation;
 mod take;
+pub(crate) mod unlocked;
 mod withdraw;
 mod witness;
 

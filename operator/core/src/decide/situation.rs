@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::ballot::claim::Claim;
 use crate::ballot::holder::Holder;
 use crate::ballot::silence::{LeaseRevision, Observer};
+use crate::decide::unlocked;
 use crate::memory::Memory;
 use crate::moves::Move;
 use crate::mutant::forgets;
@@ -173,6 +174,7 @@ impl Situation<'_> {
             FenceClass::External => automatic,
             FenceClass::Advisory => false,
         };
+        let fences = fences && !unlocked::any(self, policy);
         let t = self.timing();
         Promise {
             fences: if fences { Fences::Within { holder: t.holder, fence: t.fence } } else { Fences::Never },

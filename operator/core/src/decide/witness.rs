@@ -23,6 +23,8 @@ enum Word<'a> {
     Unknown(&'a str),
     /// The guard has not the data of this hold; it was opened last in this epoch, so long ago was it seen.
     Another(Option<u64>, Duration),
+    /// A person has unlocked it: it stops for nobody.
+    Unlocked(String, Duration),
     /// Another process may have been granted to, whom, then; it ends so long after.
     Shared(Boottime, &'static str, Duration),
     /// It counts, and is so old.
@@ -35,6 +37,9 @@ fn word<'a>(s: &Situation<'a>, record: &Record, name: &ItemName) -> Word<'a> {
         Fact::Known { value, age } => (value, *age),
         Fact::Unknown { reason } => return Word::Unknown(reason),
     };
+    if let Some(word) = report.unlocked() {
+        return Word::Unlocked(word.words(), age);
+    }
     if record.settled && report.opened_epoch != Some(record.epoch) {
         return Word::Another(report.opened_epoch, age);
     }
@@ -76,6 +81,7 @@ pub(super) fn of(s: &Situation<'_>, record: &Record, name: &ItemName) -> Gate {
             );
             Gate::new(&key, Answer::No, found, needed).aged(Some(age))
         }
+        Word::Unlocked(found, age) => Gate::new(&key, Answer::No, found, needed).aged(Some(age)),
         Word::Shared(at, whom, wait) => {
             let found = format!("a grant may have been given {whom}, {} ago", human(s.now.since(at)));
             Gate::new(&key, Answer::NotYet, found, format!("{} without it", human(wait)))

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fallback::RecordView;
 use super::grant::Deadline;
+use super::unlocked::Unlocked;
 use super::wire::{Disk, HighWater, Instruction, Role, ServerState, Upstream};
 use crate::time::Boottime;
 
@@ -63,6 +64,8 @@ pub enum Event {
         /// It is known to be applied.
         done: bool,
     },
+    /// What a person has said beside the data, whether it is in force or was given back; `None`: never anything.
+    Unlocked(Option<Unlocked>),
     /// The pod is asked to end.
     Sigterm,
 }
@@ -177,6 +180,9 @@ pub struct Memory {
     pub locked: Option<u64>,
     /// The role of an unmanaged database, kept without asking.
     pub unmanaged: Option<Role>,
+    /// What a person has said and the guard has taken: the file that says so is read first at every start.
+    #[serde(default)]
+    pub unlocked: Option<Unlocked>,
 }
 
 #[cfg(test)]

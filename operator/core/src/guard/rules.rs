@@ -4,6 +4,7 @@
 
 mod remembered;
 mod talk;
+mod unlocked;
 
 use std::time::Duration;
 
@@ -148,6 +149,10 @@ impl Rules {
 
     /// The lock as it may be reported: only once nothing is or becomes a primary.
     pub fn locked(&self) -> Option<u64> {
+        if self.unlocked().is_some() {
+            // It may be started at any moment, whatever a lock says.
+            return None;
+        }
         if self.server.is_down() || forgets("a lock is reported once nothing runs") {
             self.memory.locked
         } else {
@@ -250,7 +255,8 @@ impl Rules {
             }
             Event::Strayed => {
                 // Joining again looks closer, and rewinds it.
-                if self.is_standby() && matches!(self.role, Some(Role::Follow { .. })) {
+                let follows = matches!(self.role, Some(Role::Follow { .. })) && self.unlocked().is_none();
+                if self.is_standby() && follows {
                     self.stop(now, &mut out);
                 }
             }
@@ -264,6 +270,7 @@ impl Rules {
                 let step = self.fallback.renewed(number, done, self.timing.r.duration());
                 self.fall_back(step, now, &mut out);
             }
+            Event::Unlocked(word) => self.take_word(word, now, &mut out),
             Event::Sigterm => {
                 if self.leaving.is_none() {
                     self.leaving = Some(Leaving { farewell: None, gone: false });
@@ -282,6 +289,10 @@ impl Rules {
             self.fall_back(step, now, &mut out);
         }
         out
+    }
+
+    const fn has_standby_signal(&self) -> bool {
+        matches!(&self.disk, Disk::Cluster(c) if c.standby_signal)
     }
 
     const fn is_standby(&self) -> bool {
@@ -356,6 +367,10 @@ impl Rules {
     /// Takes the role of an instruction; `false` when the whole of it is refused.
     fn accept(&mut self, ins: &Instruction, now: Boottime, out: &mut Vec<Action>) -> bool {
         let marks = HighWater { epoch: ins.epoch, serial: ins.serial, generation: ins.generation };
+        if self.unlocked().is_some() {
+            // Nobody's word counts before the person's who gives it back: not even as heard.
+            return false;
+        }
         if self.memory.high_water.is_above(&marks) && !forgets("what is older than the lock frees nothing") {
             return false;
         }
@@ -410,7 +425,8 @@ impl Rules {
             _ => died,
         };
         if let Some(why) = failed {
-            if self.is_writer() && self.leaving.is_none() && self.memory.unmanaged.is_none() {
+            let kept = self.memory.unmanaged.is_some() || self.unlocked().is_some();
+            if self.is_writer() && self.leaving.is_none() && !kept {
                 // A dead primary is the record's business: it comes back only by a later decision.
                 self.memory.locked = Some(self.memory.high_water.serial);
                 self.grants.clear();
@@ -482,6 +498,10 @@ impl Rules {
             self.leave(now, out);
             return;
         }
+        if let Some(promote) = self.unlocked().map(|u| u.promote) {
+            self.run_unlocked(promote, now, out);
+            return;
+        }
         let role = self.role.clone().or_else(|| self.remembered_role(now, out));
         let live = self.grants.deadline().is_live(now);
         let serves = matches!(role, Some(Role::Serve { .. } | Role::Wait { .. }));
@@ -543,7 +563,8 @@ impl Rules {
         if self.memory.unmanaged.is_some() && self.grants.deadline() == Deadline::None {
             self.grants.resume_without_end();
         }
-        let standby_on_disk = matches!(&self.disk, Disk::Cluster(c) if c.standby_signal);
+        let standby_on_disk = self.has_standby_signal();
+        let unlocked = self.unlocked().is_some();
         let servable = matches!(&self.disk, Disk::Cluster(c) if !c.half_rewound);
         let down = match &self.server {
             ServerState::Down => true,
@@ -552,7 +573,7 @@ impl Rules {
             _ => false,
         };
         let need = match &self.server {
-            _ if down && (now < self.retry_at || self.memory.locked.is_some()) => None,
+            _ if down && (now < self.retry_at || (self.memory.locked.is_some() && !unlocked)) => None,
             _ if down && !servable => {
                 let reason = match &self.disk {
                     Disk::Empty => {
@@ -596,7 +617,7 @@ impl Rules {
             self.tell |= need.is_some();
         }
         let Some((need, _)) = self.need else { return };
-        let by_memory = self.memory.unmanaged.is_some();
+        let by_memory = self.memory.unmanaged.is_some() || unlocked;
         if !(self.permitted || by_memory) || !self.grants.deadline().is_live(now) {
             return;
         }

@@ -8,6 +8,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::unlocked::Unlocked;
+
 use crate::name::{ItemName, ObjectName, PolicyKey, SiteName};
 use crate::position::{Lsn, SystemId, Timeline};
 use crate::time::Millis;
@@ -257,11 +259,19 @@ pub struct Report {
     /// gone. With what a person has to do.
     #[serde(default)]
     pub log_gone: Option<String>,
+    /// A person has said that the server runs without grants, and until when that was so.
+    #[serde(default)]
+    pub unlocked: Option<Unlocked>,
     /// What else a person should know: settings that are missing, a role that cannot be followed yet.
     pub notes: Vec<String>,
 }
 
 impl Report {
+    /// A person's word by which this server runs without grants now: nothing that it says proves a stop.
+    pub fn unlocked(&self) -> Option<&Unlocked> {
+        super::unlocked::in_force(self.unlocked.as_ref())
+    }
+
     /// Whether `upstream` sends what this copy wrote itself until it stopped cleanly: only this copy ever wrote on that
     /// timeline, and a server that is promoted leaves it, so that the sender is a standby too.
     pub fn sends_its_own(&self, upstream: &UpstreamView) -> bool {

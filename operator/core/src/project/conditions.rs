@@ -11,7 +11,8 @@ use crate::policy::{After, Policy};
 use crate::record::{Fences, Phase, Record};
 use crate::time::human;
 
-/// All judgements. `Reconciling`, `Stalled`, `Contended` and `Advice` are there only while they are true.
+/// All judgements. `Reconciling`, `Stalled`, `Contended` and `Advice` are there only while they are true, `Unlocked` once a
+/// database ever was.
 pub(super) fn conditions(
     s: &Situation<'_>,
     plan: &Plan,
@@ -37,6 +38,7 @@ pub(super) fn conditions(
         PolicySeen::NotListed | PolicySeen::Absent => None,
     };
     all.push(replication(s, record, policy, sites));
+    all.extend(unlocked(s));
     let Some(policy) = policy else { return all };
     all.extend(flags(s, policy, record));
     all.extend(traffic(s, policy, record));
@@ -137,6 +139,24 @@ fn replication(s: &Situation<'_>, record: &Record, policy: Option<&Policy>, site
 
 fn not_streaming(row: &SiteRow) -> String {
     format!("{} does not stream: {}", row.name, row.not_streaming.as_deref().unwrap_or("why is not known"))
+}
+
+/// What a person has unlocked here, and what was unlocked before: that is never forgotten.
+fn unlocked(s: &Situation<'_>) -> Option<Condition> {
+    let kind = "Unlocked";
+    let said = |in_force: bool| {
+        let words = s.seen.databases.iter().filter_map(|(name, d)| {
+            let word = d.guard.value()?.unlocked.as_ref().filter(|u| u.in_force() == in_force)?;
+            Some(format!("{name} {}", word.words()))
+        });
+        words.collect::<Vec<_>>().join("; ")
+    };
+    let (now, before) = (said(true), said(false));
+    if !now.is_empty() {
+        let message = format!("{now}; no guard stops it, and only a person can say that it is off");
+        return Some(one(kind, Some(true), "ByAPerson", message));
+    }
+    (!before.is_empty()).then(|| one(kind, Some(false), "GivenBack", before))
 }
 
 /// Whether this site's flags have the effect that they should have.

@@ -12,6 +12,30 @@ use crate::time::human;
 const SERVING: &str = "/serving";
 
 pub(super) fn sentence(s: &Situation<'_>, plan: &Plan, record: Option<&Record>, sites: &[SiteRow]) -> String {
+    let rest = without_warning(s, plan, record, sites);
+    match unlocked(s) {
+        Some(warning) => format!("{warning} {rest}"),
+        None => rest,
+    }
+}
+
+/// What a person has unlocked, in any site that says so.
+fn unlocked(s: &Situation<'_>) -> Option<String> {
+    let here =
+        crate::decide::unlocked::here(s).map(|(name, word)| format!("{name} in {}, {}", s.me, word.words()));
+    let others = s.seen.sites.iter().filter_map(|(site, facts)| Some((site, facts.value()?)));
+    let there = others.flat_map(|(site, facts)| {
+        let said = facts.blockers.iter().filter_map(|gate| {
+            let name = gate.name.strip_prefix("database/")?.strip_suffix("/unlocked")?;
+            Some(format!("{name} in {site}, {}", gate.found))
+        });
+        said.collect::<Vec<_>>()
+    });
+    let all: Vec<String> = here.chain(there).collect();
+    (!all.is_empty()).then(|| format!("UNLOCKED, nothing stops it: {}.", all.join("; ")))
+}
+
+fn without_warning(s: &Situation<'_>, plan: &Plan, record: Option<&Record>, sites: &[SiteRow]) -> String {
     let blocker = plan.first_blocker().map(Gate::words);
     let Some(record) = record else {
         return match blocker {

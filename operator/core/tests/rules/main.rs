@@ -27,6 +27,7 @@ mod project;
 mod properties;
 mod release;
 mod take;
+mod unlocked;
 mod wire;
 mod withdraw;
 mod wrong;

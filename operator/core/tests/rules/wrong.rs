@@ -34,7 +34,7 @@ fn opinion(given: &Given, spoil: impl FnOnce(&mut Plan)) -> Vec<Rule> {
 }
 
 /// What it says of a plan that only changes the record.
-fn opinion_on(given: &Given, next: Record) -> Vec<Rule> {
+pub fn opinion_on(given: &Given, next: Record) -> Vec<Rule> {
     given.look(|s| {
         let change = Change { next, unchanged_lease: None, why: String::new() };
         let plan = Plan { transition: Some(change), ..Plan::default() };
@@ -119,7 +119,7 @@ fn order(role: DatabaseRole) -> DatabaseOrder {
 }
 
 /// A record that follows `before` in another phase.
-fn then(before: &Record, phase: Phase) -> Record {
+pub fn then(before: &Record, phase: Phase) -> Record {
     Record { serial: before.serial + 1, phase, ..before.clone() }
 }
 

@@ -250,6 +250,7 @@ impl Database {
             fallback: false,
             unlimited: false,
             log_gone: None,
+            unlocked: None,
             notes: vec![],
         }
     }

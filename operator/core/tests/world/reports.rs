@@ -39,6 +39,7 @@ fn report(serial: u64, state: ServerState, disk: Disk) -> Report {
         fallback: false,
         unlimited: false,
         log_gone: None,
+        unlocked: None,
         notes: vec![],
     }
 }

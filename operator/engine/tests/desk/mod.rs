@@ -81,6 +81,7 @@ pub fn report(boot: &str, state: ServerState) -> Report {
         fallback: false,
         unlimited: false,
         log_gone: None,
+        unlocked: None,
         notes: vec![],
     }
 }

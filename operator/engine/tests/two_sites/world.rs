@@ -716,6 +716,7 @@ pub fn report(
         fallback: false,
         unlimited: false,
         log_gone: None,
+        unlocked: None,
         notes: vec![],
     }
 }

@@ -7,6 +7,7 @@
 )]
 #![allow(clippy::disallowed_methods, reason = "what a test changes is no effect of the guard")]
 
+mod adopt;
 mod fallback;
 mod fence;
 mod journal;
@@ -15,4 +16,5 @@ mod reach;
 mod rejoin;
 mod roles;
 mod timing;
+mod unlock;
 mod world;

@@ -108,7 +108,7 @@ fn template() -> &'static Path {
                 .unwrap();
             hba.write_all(b"host all all 127.0.0.1/32 trust\n").unwrap();
             // Where the target directory lies, `nobody` may have no way in.
-            std::fs::copy(env!("CARGO_BIN_EXE_bascule-guard"), dir.join("guard")).unwrap();
+            std::fs::copy(env!("CARGO_BIN_EXE_bascule-guard"), dir.join("bascule-guard")).unwrap();
             dir
         })
         .as_path()
@@ -138,7 +138,7 @@ pub(crate) fn open_dir(dir: &Path) {
     chown(dir, Some(NOBODY), Some(NOBODY)).unwrap();
 }
 
-fn as_nobody(program: &str) -> Command {
+pub(crate) fn as_nobody(program: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups", program]).env("LC_ALL", "C");
     command
@@ -205,7 +205,7 @@ impl World {
             .into_iter()
             .chain(["--reuid=65534", "--regid=65534", "--clear-groups"])
             .map(str::to_owned)
-            .chain([template().join("guard").display().to_string()])
+            .chain([template().join("bascule-guard").display().to_string()])
             .collect();
         let certificates = self.dir.path().join("guard").display().to_string();
         let operator = format!("127.0.0.1:{}", self.port);
@@ -385,6 +385,17 @@ impl Node {
             o.role = Role::Follow { upstream, open: true };
             o.serial = serial;
         });
+    }
+
+    /// What a person does in the guard's own container: `unlock` or `lock`.
+    pub(crate) fn beside(&self, words: &[&str]) -> (bool, String) {
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &self.pid().to_string(), "--pid", "--mount", "--", "setpriv"]);
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        command.arg(template().join("bascule-guard")).args(words).current_dir("/");
+        let out = command.stdin(Stdio::null()).output().unwrap();
+        let said = [out.stdout, out.stderr].map(|b| String::from_utf8_lossy(&b).into_owned()).concat();
+        (out.status.success(), said)
     }
 
     pub(crate) fn lock(&self, serial: u64) {

@@ -354,6 +354,7 @@ fn complaint(shown: &Shown) -> Option<String> {
     let report = &shown.report;
     let denies = |c: &&bascule_core::project::Condition| match c.kind.as_str() {
         "Reconciling" | "Stalled" | "Contended" | "Advice" => true,
+        "Unlocked" => c.status == Some(true),
         "Ready" | "ArbiterAgrees" | "SitesReachable" | "ReplicationHealthy" | "TrafficConverged"
         | "ReadOnlyEffective" | "SwitchoverPossible" | "FailoverPossible" => c.status != Some(true),
         _ => false,

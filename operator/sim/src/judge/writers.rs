@@ -79,6 +79,7 @@ pub const fn spares_the_writer(fault: Fault, active: usize) -> bool {
         | Fault::GuardKilled(s)
         | Fault::SiteLost(s)
         | Fault::PromotedByHand(s)
+        | Fault::Unlocked(s)
         | Fault::DiskFull(s)
         | Fault::Mute(s)
         | Fault::DeafSite(s)

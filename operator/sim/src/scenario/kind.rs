@@ -311,6 +311,13 @@ pub static KINDS: &[Kind] = &[
         "somebody promotes the replica in {} by hand",
         Fault::PromotedByHand,
     ),
+    site(
+        "unlocked",
+        "a person unlocks the database (bascule guard unlock), and gives it back in the end",
+        "a person unlocks the database of {}",
+        "the database of {} is given back",
+        Fault::Unlocked,
+    ),
     once(
         "operator",
         "the operator is killed; Kubernetes starts it again within 3 s",

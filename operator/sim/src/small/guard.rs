@@ -379,6 +379,7 @@ impl Guard {
             fallback: false,
             unlimited: false,
             log_gone: None,
+            unlocked: None,
             notes: vec![],
         }
     }

@@ -516,6 +516,7 @@ impl Database {
             fallback: rules.fallback_in_use(),
             unlimited: rules.deadline() == Deadline::Never,
             log_gone: None,
+            unlocked: rules.memory().unlocked.clone(),
             notes,
         }
     }

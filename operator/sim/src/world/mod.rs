@@ -25,6 +25,7 @@ mod wishing;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
+use bascule_core::guard::unlocked::Unlocked;
 use bascule_core::name::{PolicyKey, SiteName};
 use bascule_core::policy::Policy;
 use bascule_core::timing::{Profile, Timing};
@@ -269,6 +270,20 @@ impl World {
         self.judge.excuse(db);
         self.is_no_copy(db);
         self.monitor_soon(db);
+    }
+
+    /// A person writes the word beside the data, and its guard, if it runs, finds it.
+    pub(crate) fn unlocks(&mut self, db: usize, on: bool) {
+        let at = self.databases[db].machine.wall(self.now);
+        let before = self.databases[db].beside.memory.unlocked.clone();
+        let word = match before.filter(|_| !on) {
+            Some(before) => Unlocked { until: Some(at), ..before },
+            None => Unlocked { since: at, reason: "the simulator".to_owned(), promote: false, until: None },
+        };
+        self.databases[db].beside.memory.unlocked = Some(word.clone());
+        let life = self.databases[db].guard.life;
+        let event = bascule_core::guard::action::Event::Unlocked(Some(word));
+        self.guard_gets(db, life, database::GuardInput::Event(event));
     }
 
     /// Whether a fault is on that will be over, or one at a moment has not begun.

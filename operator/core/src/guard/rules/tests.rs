@@ -7,6 +7,7 @@ use crate::position::{Lsn, SystemId, Timeline};
 use crate::record::Fences;
 
 mod properties;
+mod unlocked;
 
 const FENCES: Fences = Fences::Within { holder: Millis(1250), fence: Millis(300) };
 const TIMING: Timing = Timing { p: Millis(250), tq: Millis(250), r: Millis(1250), f: Millis(300) };
@@ -680,8 +681,8 @@ fn the_fallback_keeps_the_promise_of_the_record_when_it_is_less_than_what_this_s
 fn a_remembered_role_is_taken_up_only_when_the_record_agrees() {
     let memory = Memory {
         high_water: HighWater { epoch: 1, serial: 6, generation: 0 },
-        locked: None,
         unmanaged: Some(serve(true)),
+        ..Memory::default()
     };
     let marks = memory.high_water;
     let agrees = RecordView { active_here: true, phase_grants: true, fences: Fences::Never, marks };
@@ -923,7 +924,7 @@ fn a_primary_that_shall_be_closed_is_not_opened_and_an_open_one_is_closed_by_one
 #[test]
 fn a_remembered_role_that_the_record_confirmed_is_not_asked_about_while_its_server_runs() {
     let marks = HighWater { epoch: 1, serial: 6, generation: 0 };
-    let memory = Memory { high_water: marks, locked: None, unmanaged: Some(serve(true)) };
+    let memory = Memory { high_water: marks, unmanaged: Some(serve(true)), ..Memory::default() };
     let mut g = Guard::with(memory, cluster(false));
     g.rules = g.rules.with_arbiter(true);
     assert_eq!(g.on(Event::Tick { tell: false }, 5000), [Action::ReadRecord { number: 0 }]);
@@ -964,7 +965,7 @@ fn a_renewal_that_was_on_its_way_when_the_pod_was_asked_to_end_extends_nothing()
 #[test]
 fn a_remembered_role_that_cannot_be_confirmed_is_asked_about_after_longer_and_longer_pauses() {
     let marks = HighWater { epoch: 1, serial: 6, generation: 0 };
-    let memory = Memory { high_water: marks, locked: None, unmanaged: Some(serve(true)) };
+    let memory = Memory { high_water: marks, unmanaged: Some(serve(true)), ..Memory::default() };
     let mut g = Guard::with(memory, cluster(false));
     g.rules = g.rules.with_arbiter(true);
     let (mut at, read) = (5_000, [Action::ReadRecord { number: 0 }]);
@@ -979,7 +980,7 @@ fn a_remembered_role_that_cannot_be_confirmed_is_asked_about_after_longer_and_lo
 #[test]
 fn why_a_remembered_role_waits_is_told_at_once_and_once() {
     let marks = HighWater { epoch: 1, serial: 6, generation: 0 };
-    let memory = Memory { high_water: marks, locked: None, unmanaged: Some(serve(true)) };
+    let memory = Memory { high_water: marks, unmanaged: Some(serve(true)), ..Memory::default() };
     let mut g = Guard::with(memory, cluster(false));
     g.rules = g.rules.with_arbiter(true);
     g.on(Event::Tick { tell: false }, 5000);
