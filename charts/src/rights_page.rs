@@ -71,6 +71,8 @@ fn objects(right: &Right) -> String {
     };
     match right.only_for {
         None => which,
-        Some(field) => format!("{which}; only with `rbac.secretFlags`, for policies with `{field}`"),
+        Some(only) => {
+            format!("{which}; only with `{}`, for policies with `{}`", only.setting, only.field)
+        }
     }
 }

@@ -59,7 +59,7 @@ fn rule(right: &Right) -> String {
     );
     match right.only_for {
         None => rule,
-        Some(_) => format!("  {{{{- if .Values.rbac.secretFlags }}}}\n{rule}  {{{{- end }}}}\n"),
+        Some(only) => format!("  {{{{- if .Values.{} }}}}\n{rule}  {{{{- end }}}}\n", only.setting),
     }
 }
 

@@ -57,7 +57,7 @@ fn what_is_rendered_is_what_was_looked_at() {
     ];
     let few = [
         "--set",
-        "journal.persistence.enabled=false,rbac.people=false,networkPolicy.enabled=false,rbac.secretFlags=true,runAsUser=null,priorityClassName=",
+        "journal.persistence.enabled=false,rbac.people=false,networkPolicy.enabled=false,rbac.secretFlags=true,rbac.httpRoutes=true,runAsUser=null,priorityClassName=",
     ];
     for (name, more) in [("as-it-comes", &[][..]), ("everything-on", &everything), ("least", &few)] {
         let answer = render(&[&WITHOUT_KINDS[..], more].concat());

@@ -34,10 +34,10 @@ pub use policy::status::{
     SiteStatus, TransitionRecord,
 };
 pub use policy::{
-    Addresses, ConfigMapKey, Database, DatabaseLost, Dns, Failover, FailoverPolicy, FailoverPolicySpec,
-    Fence, HttpGet, MaxDataLoss, Notifications, PostgreSql, PostgreSqlInstance, Promote, ReadOnly,
-    ReplicaCounts, SecretKey, ServeReads, Site, TargetKind, TargetRef, Traffic, UserNotices, Verify,
-    Workload,
+    Addresses, Backend, ConfigMapKey, Database, DatabaseLost, Dns, Failover, FailoverPolicy,
+    FailoverPolicySpec, Fence, HttpGet, HttpRoute, MaxDataLoss, Notifications, PostgreSql,
+    PostgreSqlInstance, Promote, ReadOnly, ReplicaCounts, SecretKey, ServeReads, Site, TargetKind, TargetRef,
+    Traffic, UserNotices, Verify, Workload,
 };
 pub use reference::{Reference, Reserved};
 pub use source::{GitRef, PolicySource, PolicySourceSpec, PolicySourceStatus, SourceError};

@@ -17,7 +17,7 @@ pub use self::{
     database::{Database, Fence, PostgreSql, PostgreSqlInstance},
     failover::{DatabaseLost, Failover, MaxDataLoss, Promote, ServeReads},
     notifications::{Notifications, UserNotices},
-    traffic::{Addresses, Dns, Traffic},
+    traffic::{Addresses, Backend, Dns, HttpRoute, Traffic},
     workload::{
         ConfigMapKey, HttpGet, ReadOnly, ReplicaCounts, SecretKey, TargetKind, TargetRef, Verify, Workload,
     },
@@ -69,6 +69,9 @@ use crate::{
         .message("the policy would do nothing: expected at least one entry in databases, workloads or traffic"),
     validation = per_site("databases", "postgresql", "instances"),
     validation = per_site("traffic", "dns", "addresses"),
+    validation = per_site("traffic", "httpRoute", "backends"),
+    validation = Rule::new("!has(self.traffic) || self.traffic.all(a, !has(a.httpRoute) || self.traffic.exists_one(b, has(b.httpRoute) && b.httpRoute.name == a.httpRoute.name))")
+        .message("traffic[].httpRoute.name: two entries name the same HTTPRoute; give all of its rules to one entry"),
     validation = Rule::new("!has(self.probes)").message("probes is not supported by this version of Bascule yet; remove it"),
 )]
 pub struct FailoverPolicySpec {

@@ -3,7 +3,7 @@ use schemars::{Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    reference::{Reference, Reserved},
+    reference::Reference,
     text::{self, bounds},
 };
 
@@ -12,8 +12,7 @@ use crate::{
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
     validation = Rule::new("[has(self.dns), has(self.httpRoute)].filter(m, m).size() == 1")
-        .message("traffic[]: expected exactly one member beside name: dns"),
-    validation = Rule::new("!has(self.httpRoute)").message("traffic[].httpRoute is not supported by this version of Bascule yet; use dns"),
+        .message("traffic[]: expected exactly one member beside name: dns or httpRoute"),
 )]
 pub struct Traffic {
     /// Name of this entry in status, metrics and the journal. Unique in the list. Example: `public`.
@@ -25,10 +24,10 @@ pub struct Traffic {
     #[schemars(with = "Dns")]
     pub dns: Option<Dns>,
 
-    /// Not supported by this version; a policy that has it is refused.
+    /// Weights of a Gateway API HTTPRoute in each site's own cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Reserved")]
-    pub http_route: Option<Reserved>,
+    #[schemars(with = "HttpRoute")]
+    pub http_route: Option<HttpRoute>,
 }
 
 /// Address records of one DNS name, changed in one atomic update that carries the record's serial,
@@ -89,6 +88,70 @@ pub struct Addresses {
     /// IPv4 and IPv6 addresses where the site serves users. Example: `["192.0.2.10"]`.
     #[schemars(schema_with = "addresses")]
     pub values: Vec<String>,
+}
+
+/// Weights of an HTTPRoute (`gateway.networking.k8s.io/v1`) that every site has in its own cluster,
+/// under the same name and in the policy's namespace.
+///
+/// In each rule the backend of the site that serves gets weight 100 and those of the other sites 0.
+/// Every site's operator writes the route of its own cluster and no other, so requests that reach a
+/// gateway of a site that stands by are passed on to the site that serves. How the backend of another
+/// site is reached from here is yours to arrange: a Service with EndpointSlices of your own, a
+/// multi-cluster Service, a tunnel.
+///
+/// The weights carry the epoch and the serial of the record in the annotation
+/// `bascule.dev/points-at` of the route: an operator that is behind cannot move them back. Nothing
+/// else of the route is changed. During a hold (`failover.serveReads`) all requests, reads and writes
+/// alike, go to the site that serves reads; that its application refuses writes is the work of
+/// `workloads[].readOnly`.
+///
+/// A GitOps tool that applies the route must leave its weights alone; the guide has the lines for
+/// Flux and Argo CD. Weights that somebody else sets back are written again, and reported.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HttpRoute {
+    /// Name of the HTTPRoute, the same in every site's cluster. Example: `web`.
+    #[schemars(schema_with = "text::object_name::schema")]
+    pub name: String,
+
+    /// Names of the rules whose weights are Bascule's (`spec.rules[].name` of the route). Every one of
+    /// them must have the backend of every site, and no other backend with a weight.
+    /// Default: every rule that has at least one of the backends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules")]
+    pub rules: Option<Vec<String>>,
+
+    /// The backend that leads to each site: exactly one entry for every site of `spec.sites`. The names
+    /// are the same in the route of every cluster: in paris `web-paris` is the application itself, in
+    /// lyon it is the way to paris.
+    /// Example: `[{site: paris, service: web-paris, port: 80}, {site: lyon, service: web-lyon, port: 80}]`.
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["site".into()]))]
+    #[x_kube(validation = Rule::new("self.all(a, self.exists_one(b, b.service == a.service && b.port == a.port))")
+        .message("traffic[].httpRoute.backends: two sites have the same service and port; moving between them would change nothing for users"))]
+    #[schemars(length(min = 1, max = 5))]
+    pub backends: Vec<Backend>,
+}
+
+/// The backend of an HTTPRoute that leads to one site.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Backend {
+    /// The site, as in `spec.sites`.
+    #[schemars(schema_with = "text::label::schema")]
+    pub site: String,
+
+    /// Name of the Service in the policy's namespace, as the route's `backendRefs` have it.
+    /// Example: `web-paris`.
+    #[schemars(schema_with = "text::object_name::schema")]
+    pub service: String,
+
+    /// Port of the Service, as the route's `backendRefs` have it. Example: `80`.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: u16,
+}
+
+fn rules(generator: &mut SchemaGenerator) -> Schema {
+    text::set_schema(&text::object_name::schema(generator), 16)
 }
 
 fn update_servers(generator: &mut SchemaGenerator) -> Schema {

@@ -45,6 +45,17 @@ impl Case {
     }
 }
 
+/// Weights of a route with a backend in paris and this one in lyon.
+fn gateway(lyon: &str) -> Value {
+    json!({
+        "name": "web",
+        "backends": [
+            { "site": "paris", "service": "web-paris", "port": 80 },
+            { "site": "lyon", "service": lyon, "port": 80 }
+        ]
+    })
+}
+
 /// A whole, valid object of each kind.
 pub fn base(kind: &str) -> Value {
     match kind {
@@ -176,9 +187,16 @@ pub fn cases() -> Vec<Case> {
         bad("a server host with a port", "policy", set("/spec/databases/0/postgresql/instances/0/host", json!("main:5432")), "found 'main:5432', expected a host name or an IP address without a port"),
         bad("a port that cannot be", "policy", set("/spec/databases/0/postgresql/instances/0/port", json!(65536)), "spec.databases[0].postgresql.instances[0].port"),
         bad("no kind of database", "policy", remove("/spec/databases/0/postgresql"), "databases[]: expected exactly one member beside name: postgresql"),
-        bad("no kind of traffic", "policy", remove("/spec/traffic/0/dns"), "traffic[]: expected exactly one member beside name: dns"),
-        bad("weights of a gateway", "policy", set("/spec/traffic/-", json!({ "name": "gateway", "httpRoute": { "name": "web" } })), "traffic[].httpRoute is not supported by this version of Bascule yet; use dns"),
-        bad("both kinds of traffic", "policy", set("/spec/traffic/0/httpRoute", json!({})), "traffic[]: expected exactly one member beside name: dns"),
+        bad("no kind of traffic", "policy", remove("/spec/traffic/0/dns"), "traffic[]: expected exactly one member beside name: dns or httpRoute"),
+        good("weights of a gateway", "policy", set("/spec/traffic/-", json!({ "name": "gateway", "httpRoute": gateway("web-lyon") }))),
+        good("weights of some rules", "policy", set("/spec/traffic/-", json!({ "name": "gateway", "httpRoute": { "name": "web", "rules": ["pages", "forms"], "backends": gateway("web-lyon")["backends"].clone() } }))),
+        bad("both kinds of traffic", "policy", set("/spec/traffic/0/httpRoute", gateway("web-lyon")), "traffic[]: expected exactly one member beside name: dns or httpRoute"),
+        bad("a site without a backend", "policy", set("/spec/traffic/-", json!({ "name": "gateway", "httpRoute": { "name": "web", "backends": [{ "site": "paris", "service": "web-paris", "port": 80 }] } })), "traffic[].httpRoute.backends: expected exactly one entry for each site of spec.sites (paris, lyon)"),
+        bad("one backend for two sites", "policy", set("/spec/traffic/-", json!({ "name": "gateway", "httpRoute": gateway("web-paris") })), "traffic[].httpRoute.backends: two sites have the same service and port"),
+        bad("a route of another namespace", "policy", set("/spec/traffic/-", json!({ "name": "gateway", "httpRoute": { "name": "web", "namespace": "other", "backends": gateway("web-lyon")["backends"].clone() } })), "namespace"),
+        bad("one route for two entries", "policy", set("/spec/traffic", json!([{ "name": "a", "httpRoute": gateway("web-lyon") }, { "name": "b", "httpRoute": gateway("web-lyon") }])), "traffic[].httpRoute.name: two entries name the same HTTPRoute"),
+        bad("no rule of a route", "policy", set("/spec/traffic/-", json!({ "name": "gateway", "httpRoute": { "name": "web", "rules": [], "backends": gateway("web-lyon")["backends"].clone() } })), "rules"),
+        bad("a backend without a port", "policy", set("/spec/traffic/-", json!({ "name": "gateway", "httpRoute": { "name": "web", "backends": [{ "site": "paris", "service": "web-paris", "port": 0 }, { "site": "lyon", "service": "web-lyon", "port": 80 }] } })), "port"),
         bad("probes", "policy", set("/spec/probes", json!([{ "name": "a" }])), "probes is not supported by this version of Bascule yet; remove it"),
         good("people told", "policy", set("/spec/notifications", json!({ "channels": ["ops-mail"], "users": [{ "language": "fr", "channels": ["customers-fr"], "subject": "Boutique", "readOnly": "Lecture seule.", "back": "Tout est revenu." }] }))),
         good("administrators alone", "policy", set("/spec/notifications", json!({ "channels": ["ops-mail", "ops-chat"] }))),

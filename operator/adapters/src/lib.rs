@@ -10,6 +10,7 @@ pub mod git;
 pub mod guards;
 mod http1;
 pub mod kube;
+mod mark;
 pub mod notify;
 pub mod postgres;
 pub mod site;

@@ -38,6 +38,7 @@ const SETTING: &str = "Run the statement that stands in what is needed, on the d
 const GRANT: &str = "Run the GRANT that stands in what is needed as a superuser on the primary; the replica has it by itself.";
 const SESSION: &str = "Let the operator's role into the server: what is needed says which role, database and address. See the server's log and its pod when it does not answer at all.";
 const DNS: &str = "Correct the name server or the policy's dns entry as what is needed says; it is asked again within seconds.";
+const ROUTE: &str = "Correct the HTTPRoute, the policy's httpRoute entry or the operator's rights as what is needed says; the route is looked at again within seconds.";
 const ADVICE: &str = "Nothing has to change for a takeover; what is needed says what would be better.";
 
 /// Every gate. The order is that of the questions: what holds for all first, then the transitions, then what a site
@@ -238,7 +239,7 @@ pub const ALL: &[GateCode] = &[
     ),
     state(
         "traffic",
-        "See the name servers that still answer another site; the transition ends without them after a while, and they are told again.",
+        "See the name servers or gateways that still lead to another site; the transition ends without them after a while, and they are told again.",
     ),
     state(
         "readWrite",
@@ -360,7 +361,7 @@ pub const ALL: &[GateCode] = &[
     ),
     state(
         "traffic/*",
-        "Correct the policy's dns entry or its Secret as what is found says; a server that does not answer is asked again within seconds.",
+        "Correct the policy's entry or its Secret as what is found says; a server that does not answer is asked again within seconds.",
     ),
     state("traffic/*/DnsServerUnreachable", DNS),
     state("traffic/*/DnsNotAuthoritative", DNS),
@@ -372,6 +373,24 @@ pub const ALL: &[GateCode] = &[
     state("traffic/*/DnsTtlLonger", ADVICE),
     state("traffic/*/DnsNameServers", DNS),
     state("traffic/*/DnsVerifyServer", ADVICE),
+    state("traffic/*/RouteApiMissing", ROUTE),
+    state("traffic/*/RouteMissing", ROUTE),
+    state("traffic/*/RouteForbidden", ROUTE),
+    state("traffic/*/RouteRuleMissing", ROUTE),
+    state("traffic/*/RouteBackendMissing", ROUTE),
+    state("traffic/*/RouteForeignBackend", ROUTE),
+    state("traffic/*/RouteForeignMark", ROUTE),
+    state("traffic/*/RoutePatchRefused", ROUTE),
+    state(
+        "traffic/*/RouteContended",
+        "Write the lines that stand in what is needed where the other manager gets the route from; the weights are written again each time, and for two hours after the last time this stands in the way.",
+    ),
+    state("traffic/*/RouteOwned", ADVICE),
+    state(
+        "traffic/*/RouteNotServed",
+        "See the Gateway, its listeners and the Services of the route: what is found has the controller's own words.",
+    ),
+    state("traffic/*/RouteUnreported", ADVICE),
 ];
 
 /// The code of the gate `name`; `None` for a name that this version does not give.

@@ -263,18 +263,38 @@ pub struct TrafficView {
     pub blockers: Fact<Vec<Gate>>,
 }
 
-/// The answer of the authoritative servers.
+/// Where a target points: what the authoritative servers of a name answer, or what an HTTPRoute and the gateways that
+/// serve it say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrafficAt {
-    /// The site whose addresses every server that answers has; `None` while they differ or answer something else.
+    /// The site whose addresses every server that answers has, or that an HTTPRoute gives all its weight; `None` while
+    /// they differ or say something else.
     pub site: Option<SiteName>,
-    /// The serial that the record set carries.
+    /// The serial that the target carries.
     pub serial: u64,
     /// The epoch that it carries.
     pub epoch: u64,
-    /// Which servers differ, in words.
+    /// Which servers or gateways say something else, in words. A gateway that has not taken over the weights yet is
+    /// among them although the weights are right already: users go elsewhere.
     pub differing: Vec<String>,
-    /// Which servers do not answer, in words. A dead site's own server is often among them, and resolvers ask
-    /// another: nothing waits for it, but nobody calls the target converged either.
+    /// Which servers or gateways do not answer, in words. A dead site's own server is often among them, and resolvers
+    /// ask another: nothing waits for it, but nobody calls the target converged either.
     pub silent: Vec<String>,
+}
+
+impl TrafficAt {
+    /// Whether users are sent to `site` by everybody who answers.
+    pub fn leads(&self, site: &SiteName) -> bool {
+        self.site.as_ref() == Some(site) && self.differing.is_empty()
+    }
+
+    /// Whether everybody answers, and the same.
+    pub const fn is_proven(&self) -> bool {
+        self.differing.is_empty() && self.silent.is_empty()
+    }
+
+    /// What keeps it from being proven, in words.
+    pub fn doubts(&self) -> Vec<&str> {
+        self.differing.iter().chain(&self.silent).map(String::as_str).collect()
+    }
 }

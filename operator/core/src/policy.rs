@@ -282,9 +282,82 @@ pub struct VerifyProbe {
 
 /// One traffic target of a policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Traffic {
-    /// The DNS record set.
-    pub dns: Dns,
+#[serde(rename_all = "camelCase")]
+pub enum Traffic {
+    /// A DNS record set: one for all sites, pointed at a site by that site.
+    Dns(Dns),
+    /// An HTTPRoute: each site has its own, and points it at whoever serves.
+    HttpRoute(HttpRoute),
+}
+
+impl Traffic {
+    /// Whether it can be pointed at `site`: it has an address or a backend there.
+    pub fn leads_to(&self, site: &SiteName) -> bool {
+        match self {
+            Self::Dns(dns) => dns.addresses.get(site).is_some_and(|a| !a.is_empty()),
+            Self::HttpRoute(route) => route.backends.contains_key(site),
+        }
+    }
+
+    /// Whether every site has one of its own, which nobody else can point.
+    pub const fn is_in_every_site(&self) -> bool {
+        match self {
+            Self::Dns(_) => false,
+            Self::HttpRoute(_) => true,
+        }
+    }
+
+    /// How long users may still be sent to where it pointed before, once it is changed: what resolvers keep.
+    pub const fn lingers(&self) -> Duration {
+        match self {
+            Self::Dns(dns) => dns.ttl,
+            Self::HttpRoute(_) => Duration::ZERO,
+        }
+    }
+
+    /// The record set, if it is one.
+    pub const fn dns(&self) -> Option<&Dns> {
+        match self {
+            Self::Dns(dns) => Some(dns),
+            Self::HttpRoute(_) => None,
+        }
+    }
+
+    /// The HTTPRoute, if it is one.
+    pub const fn http_route(&self) -> Option<&HttpRoute> {
+        match self {
+            Self::HttpRoute(route) => Some(route),
+            Self::Dns(_) => None,
+        }
+    }
+}
+
+/// A Gateway API HTTPRoute of the policy's namespace, whose weights follow the active site.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpRoute {
+    /// The object's name, the same in every site.
+    pub name: ObjectName,
+    /// The rules whose weights are Bascule's, by name; empty: every rule that has one of the backends.
+    pub rules: BTreeSet<String>,
+    /// The backend that leads to each site, the same in every site's route.
+    pub backends: BTreeMap<SiteName, Backend>,
+}
+
+/// A Service that an HTTPRoute sends requests to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Backend {
+    /// The Service's name.
+    pub service: ObjectName,
+    /// Its port.
+    pub port: u16,
+}
+
+impl std::fmt::Display for Backend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.service, self.port)
+    }
 }
 
 /// A record set that follows the active site.

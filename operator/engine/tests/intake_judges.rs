@@ -118,7 +118,7 @@ spec:
         [
             "a.yaml:7:13: spec.sites[1].name: found 'Lyon', expected a name of at most 63 lower-case letters, digits and hyphens that begins and ends with a letter or digit",
             "a.yaml:11:14: spec.failover.promote.maxDataLoss: promote.maxDataLoss is missing: promotion by itself ('after' is not Never) needs both bounds, for example {bytes: 16Mi, time: 30s}",
-            "a.yaml:14:18: spec.traffic[0].httpRoute: traffic[].httpRoute is not supported by this version of Bascule yet; use dns",
+            "a.yaml:14:18: spec.traffic[0].httpRoute.backends: is missing, expected a list",
         ]
     );
 }

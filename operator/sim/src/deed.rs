@@ -6,6 +6,7 @@ use std::time::Duration;
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
 use bascule_core::observation::FlagValue;
 use bascule_core::plan::Step;
+use bascule_core::policy::Backend;
 use bascule_core::record::Record;
 
 use crate::time::Moment;
@@ -68,19 +69,47 @@ pub enum Before {
     Flag(Option<FlagValue>),
     /// A number of replicas; `None`: there is no such workload.
     Replicas(Option<u32>),
-    /// What a name's servers publish; `None`: nothing.
+    /// What a traffic target says; `None`: nothing.
     Published(Option<(SiteName, Published)>),
 }
 
-/// What an authoritative server publishes for a name.
+/// What a traffic target says when it points at a site.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Published {
-    /// The name, absolute.
-    pub name: String,
-    /// Its addresses.
-    pub addresses: Vec<IpAddr>,
-    /// How long resolvers may keep them.
-    pub ttl: Duration,
+pub enum Published {
+    /// What an authoritative server publishes for a name.
+    Name {
+        /// The name, absolute.
+        name: String,
+        /// Its addresses.
+        addresses: Vec<IpAddr>,
+        /// How long resolvers may keep them.
+        ttl: Duration,
+    },
+    /// What an HTTPRoute does.
+    Route {
+        /// Its namespace and name.
+        name: String,
+        /// The backend that has all the weight.
+        backend: Backend,
+    },
+}
+
+impl Published {
+    /// What it is, in words: `DNS www.shop.example.`.
+    pub fn target(&self) -> String {
+        match self {
+            Self::Name { name, .. } => format!("DNS {name}"),
+            Self::Route { name, .. } => format!("HTTPRoute {name}"),
+        }
+    }
+
+    /// How long users may still be sent to where it pointed before, once it is changed.
+    pub const fn lingers(&self) -> Duration {
+        match self {
+            Self::Name { ttl, .. } => *ttl,
+            Self::Route { .. } => Duration::ZERO,
+        }
+    }
 }
 
 /// How a deed ended.

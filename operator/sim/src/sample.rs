@@ -1,20 +1,33 @@
 //! The policy that searches and tests speak of: one database, one web application and one name in two sites, with
 //! everything quick.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bascule_core::name::{PolicyKey, SiteName};
 use bascule_core::policy::{
-    After, Database, Dns, Failover, FenceClass, FlagStore, Instance, MaxDataLoss, Notifications, Policy,
-    ReadOnlyFlag, Replicas, Traffic, VerifyProbe, Workload, WorkloadKind,
+    After, Backend, Database, Dns, Failover, FenceClass, FlagStore, HttpRoute, Instance, MaxDataLoss,
+    Notifications, Policy, ReadOnlyFlag, Replicas, Traffic, VerifyProbe, Workload, WorkloadKind,
 };
 
 #[expect(clippy::expect_used, reason = "every text below is a constant that is a name")]
 fn name<T: TryFrom<&'static str, Error: Debug>>(text: &'static str) -> T {
     T::try_from(text).expect("a constant that is a name")
+}
+
+/// The policy, with an HTTPRoute of each site's own besides when `routes` says so.
+pub fn with(routes: bool) -> Policy {
+    let mut policy = policy();
+    if routes {
+        let backend = |service| Backend { service: name(service), port: 80 };
+        let backends =
+            BTreeMap::from([(name("paris"), backend("web-paris")), (name("lyon"), backend("web-lyon"))]);
+        let route = HttpRoute { name: name("web"), rules: BTreeSet::new(), backends };
+        policy.traffic.insert(name("gateway"), Traffic::HttpRoute(route));
+    }
+    policy
 }
 
 /// The policy, in paris and lyon; paris begins.
@@ -80,7 +93,7 @@ pub fn policy() -> Policy {
             },
         )]),
         workloads: BTreeMap::from([(name("web"), web)]),
-        traffic: BTreeMap::from([(name("public"), Traffic { dns })]),
+        traffic: BTreeMap::from([(name("public"), Traffic::Dns(dns))]),
         notifications: Notifications::default(),
         sites,
     }

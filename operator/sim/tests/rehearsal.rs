@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bascule_core::moves::{Move, MoveEnd, MoveHash, Order};
 use bascule_core::name::{PolicyKey, SiteName};
-use bascule_core::policy::{After as Wait, FenceClass, Policy};
+use bascule_core::policy::{After as Wait, FenceClass, Policy, Traffic};
 use bascule_core::record::Phase;
 use bascule_core::timing::Profile;
 use bascule_sim::deed::{Doing, End};
@@ -293,7 +293,9 @@ fn addresses_that_change_are_published_only_where_the_role_is() {
     let policy = policy();
     let addressed = |site: SiteName| {
         let mut next = policy.clone();
-        let dns = &mut next.traffic.values_mut().next().unwrap().dns;
+        let Some(Traffic::Dns(dns)) = next.traffic.values_mut().next() else {
+            panic!("the sample has a name")
+        };
         dns.addresses.insert(site, vec!["192.0.2.99".parse().unwrap()]);
         next
     };

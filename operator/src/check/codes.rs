@@ -240,6 +240,44 @@ pub const DNS_TTL_LONGER: Code =
 /// The zone's name servers cannot be told.
 pub const DNS_NAME_SERVERS: Code =
     error("DnsNameServers", "Name verifyServers in the policy, or correct the zone's NS records.");
+/// The cluster does not know HTTPRoutes.
+pub const ROUTE_API_MISSING: Code =
+    error("RouteApiMissing", "Install the Gateway API's definitions and a gateway controller, or use dns.");
+/// The route is not there.
+pub const ROUTE_MISSING: Code =
+    error("RouteMissing", "Create the HTTPRoute in this site, or correct traffic[].httpRoute.name.");
+/// The operator may not change routes.
+pub const ROUTE_FORBIDDEN: Code = error("RouteForbidden", "Install the chart with rbac.httpRoutes=true.");
+/// A rule is not there.
+pub const ROUTE_RULE_MISSING: Code =
+    error("RouteRuleMissing", "Name the rule in the route, or correct traffic[].httpRoute.rules.");
+/// A site has no backend in a rule.
+pub const ROUTE_BACKEND_MISSING: Code =
+    error("RouteBackendMissing", "Give each rule the backend of every site once; weight 0 will do at first.");
+/// A backend that the policy does not name has a weight.
+pub const ROUTE_FOREIGN_BACKEND: Code =
+    error("RouteForeignBackend", "Name it in the policy, give it weight 0, or take it out of the rule.");
+/// Another policy's mark.
+pub const ROUTE_FOREIGN_MARK: Code = error(
+    "RouteForeignMark",
+    "Find out who else points this route; a route belongs to one entry of one policy.",
+);
+/// The API server would not take a change.
+pub const ROUTE_PATCH_REFUSED: Code =
+    error("RoutePatchRefused", "See the admission policies of the namespace.");
+/// Somebody sets the weights back.
+pub const ROUTE_CONTENDED: Code =
+    error("RouteContended", "Write the lines that are told where the other manager gets the route from.");
+/// Somebody applies the rules.
+pub const ROUTE_OWNED: Code = warning(
+    "RouteOwned",
+    "Write the lines that are told, unless they are there: nobody can see that from the cluster.",
+);
+/// A gateway does not serve the route.
+pub const ROUTE_NOT_SERVED: Code =
+    error("RouteNotServed", "See the Gateway, its listeners and the Services of the route.");
+/// A gateway says nothing of the route.
+pub const ROUTE_UNREPORTED: Code = warning("RouteUnreported", "See whether the Gateway's controller runs.");
 /// A server by which a change is verified does not answer here.
 pub const DNS_VERIFY_SERVER: Code = warning(
     "DnsVerifyServer",
@@ -348,6 +386,18 @@ pub const ALL: &[Code] = &[
     DNS_TTL_LONGER,
     DNS_NAME_SERVERS,
     DNS_VERIFY_SERVER,
+    ROUTE_API_MISSING,
+    ROUTE_MISSING,
+    ROUTE_FORBIDDEN,
+    ROUTE_RULE_MISSING,
+    ROUTE_BACKEND_MISSING,
+    ROUTE_FOREIGN_BACKEND,
+    ROUTE_FOREIGN_MARK,
+    ROUTE_PATCH_REFUSED,
+    ROUTE_CONTENDED,
+    ROUTE_OWNED,
+    ROUTE_NOT_SERVED,
+    ROUTE_UNREPORTED,
     API_SERVER_UNREACHABLE,
     KUBERNETES_VERSION,
     SAME_CLUSTER,
@@ -397,6 +447,23 @@ mod tests {
             );
             assert!(section.split_whitespace().count() > 15, "{} says too little", code.name);
             assert!(code.hint.ends_with('.') || code.hint.ends_with(".."), "{}", code.name);
+        }
+    }
+
+    #[test]
+    fn what_is_found_about_a_route_has_a_code() {
+        let sources = [
+            include_str!("../../adapters/src/kube/route/look.rs"),
+            include_str!("../../adapters/src/kube/route/seen.rs"),
+        ];
+        let said: BTreeSet<&str> = sources
+            .iter()
+            .flat_map(|source| source.split('"'))
+            .filter(|word| word.starts_with("Route") && word.chars().all(char::is_alphanumeric))
+            .collect();
+        assert!(said.len() >= 12, "{said:?}");
+        for word in said {
+            assert!(of(word).is_some(), "{word} has no code");
         }
     }
 

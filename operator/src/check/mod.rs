@@ -11,6 +11,7 @@
 //! | `rights` | may the person, and the operator, do what they have to? |
 //! | `references` | is everything there that a policy names, and as it must be? |
 //! | `names` | would the name servers take a change? |
+//! | `routes` | would the routes take a change, and do gateways serve them? |
 //! | `arbiter` | do the arbiter's members answer? |
 //! | `pre` | what has to hold before anything is installed? |
 
@@ -24,6 +25,7 @@ mod pre;
 pub mod references;
 pub mod report;
 mod rights;
+pub mod routes;
 pub mod text;
 
 use std::path::PathBuf;

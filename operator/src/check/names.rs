@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// Asks the servers of every name of the policy.
 pub async fn check(asked: &Asked, policy: &Policy, report: &mut Report) {
     for (name, traffic) in &policy.traffic {
-        let dns = &traffic.dns;
+        let Some(dns) = traffic.dns() else { continue };
         let field = format!("spec.traffic[{name}].dns");
         let secret = format!("{field}.tsigSecretRef");
         let Some(tsig) = references::key(asked, policy, &secret, dns.tsig_secret.as_str(), report).await

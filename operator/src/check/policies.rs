@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bascule_core::policy::{FlagStore, Policy, WorkloadKind};
+use bascule_core::policy::{FlagStore, Policy, Traffic, WorkloadKind};
 use bascule_core::time::human;
 use bascule_core::timing::{Profile, Timing};
 use bascule_engine::intake::moves::{Command, Target};
@@ -65,8 +65,10 @@ fn data_loss(policy: &Policy, timing: &Timing, report: &mut Report) {
 
 fn addresses(policy: &Policy, report: &mut Report) {
     for (name, traffic) in &policy.traffic {
+        // That no two backends are the same is a rule of the API.
+        let Some(dns) = traffic.dns() else { continue };
         let mut seen = BTreeMap::new();
-        for (site, addresses) in &traffic.dns.addresses {
+        for (site, addresses) in &dns.addresses {
             for address in addresses {
                 if let Some(other) = seen.insert(address, site) {
                     let field = format!("spec.traffic[{name}].dns.addresses");
@@ -122,7 +124,13 @@ fn acts_on(policy: &Policy) -> Vec<(String, String)> {
         }
     }
     for (name, traffic) in &policy.traffic {
-        all.push((format!("DNS name {}", traffic.dns.name), format!("spec.traffic[{name}].dns.name")));
+        all.push(match traffic {
+            Traffic::Dns(dns) => (format!("DNS name {}", dns.name), format!("spec.traffic[{name}].dns.name")),
+            Traffic::HttpRoute(route) => (
+                format!("HTTPRoute {namespace}/{}", route.name),
+                format!("spec.traffic[{name}].httpRoute.name"),
+            ),
+        });
     }
     all
 }

@@ -24,6 +24,7 @@ use super::codes::{
 use super::live::Asked;
 use super::policies::named;
 use super::report::Report;
+use super::routes;
 
 /// What a role's Secret has to have.
 const CREDENTIALS: [&str; 2] = ["username", "password"];
@@ -44,6 +45,7 @@ pub async fn check(asked: &Asked, policy: &Policy, site: &SiteName, report: &mut
     for (name, workload) in &policy.workloads {
         of_workload(asked, policy, name, workload, report).await;
     }
+    routes::check(asked, policy, site, report).await;
     report.looked(format!("{}: what it names in {site}", named(policy)));
 }
 

@@ -196,8 +196,11 @@ fn objects(policy: &Policy, right: &Given, verb: &str) -> BTreeSet<Option<String
         ("", "secrets", _) => {
             let instances = policy.databases.values().flat_map(|d| d.instances.values());
             let of_databases = instances.flat_map(|i| [&i.secret, &i.replication_secret]);
-            let keys = policy.traffic.values().map(|t| &t.dns.tsig_secret);
+            let keys = policy.traffic.values().filter_map(|t| Some(&t.dns()?.tsig_secret));
             of_databases.chain(keys).chain(flags_in(FlagStore::Secret)).map(named).collect()
+        }
+        ("gateway.networking.k8s.io", _, _) => {
+            policy.traffic.values().filter_map(|t| named(&t.http_route()?.name).into()).collect()
         }
         ("", "pods", "get") => any_if(!policy.databases.is_empty()),
         ("", "pods", _) => any_if(flags().next().is_some()),

@@ -92,7 +92,9 @@ impl View<'_> {
         let row = done.transition.as_ref();
         let ttl = done.deeds.iter().filter_map(|(_, deed)| match &deed.what {
             Doing::Step { before, after, .. } if before == after => None,
-            Doing::Step { before: Was::Published(Some((_, old))), .. } => Some(Millis::from(old.ttl).0),
+            Doing::Step { before: Was::Published(Some((_, old))), .. } => {
+                Some(Millis::from(old.lingers()).0).filter(|ms| *ms > 0)
+            }
             _ => None,
         });
         Expected {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bascule_core::name::{ItemName, SiteName};
 use bascule_core::observation::FlagValue;
 use bascule_core::plan::Step as CoreStep;
-use bascule_core::policy::{FlagStore, Policy, ReadOnlyFlag};
+use bascule_core::policy::{FlagStore, Policy, ReadOnlyFlag, Traffic};
 use bascule_core::record::{Fences, Record};
 use bascule_core::time::{Millis, human};
 use bascule_sim::deed::{Before, Deed, Doing, End, Published};
@@ -96,21 +96,19 @@ fn effect(
                 _ => None,
             };
             let (old, new) = (value(before), value(after));
-            let name = new.as_ref().map_or_else(|| traffic.to_string(), |(_, p)| p.name.clone());
-            let ttl = old.as_ref().map(|(_, p)| p.ttl) != new.as_ref().map(|(_, p)| p.ttl);
+            let target = new.as_ref().map_or_else(|| traffic.to_string(), |(_, p)| p.target());
+            // Each site has a route of its own.
+            let object = match &new {
+                Some((_, Published::Route { .. })) => format!("{target} in {}", base.site),
+                _ => target,
+            };
+            let ttl = old.as_ref().map(|(_, p)| p.lingers()) != new.as_ref().map(|(_, p)| p.lingers());
             let words = |of: Option<(SiteName, Published)>| of.map(|(site, p)| published(&site, &p, ttl));
             // It is only marked with the new epoch.
             if old == new {
-                return Step { kind: Kind::Traffic, object: format!("DNS {name}"), what, ..base };
+                return Step { kind: Kind::Traffic, object, what, ..base };
             }
-            Step {
-                kind: Kind::Traffic,
-                object: format!("DNS {name}"),
-                old: words(old),
-                new: words(new),
-                what,
-                ..base
-            }
+            Step { kind: Kind::Traffic, object, old: words(old), new: words(new), what, ..base }
         }
         CoreStep::VerifyWrite { database, .. } => {
             let object = policy_database(policy, database, &base.site);
@@ -171,9 +169,14 @@ fn flag_value(value: &FlagValue, spec: Option<&ReadOnlyFlag>) -> Option<String> 
 }
 
 fn published(site: &SiteName, published: &Published, ttl: bool) -> String {
-    let addresses: Vec<String> = published.addresses.iter().map(IpAddr::to_string).collect();
-    let ttl = if ttl { format!(", TTL {}", human(published.ttl)) } else { String::new() };
-    format!("{} ({site}{ttl})", addresses.join(" "))
+    match published {
+        Published::Name { addresses, ttl: keeps, .. } => {
+            let addresses: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+            let ttl = if ttl { format!(", TTL {}", human(*keeps)) } else { String::new() };
+            format!("{} ({site}{ttl})", addresses.join(" "))
+        }
+        Published::Route { backend, .. } => format!("all requests to {backend} ({site})"),
+    }
 }
 
 /// What a record says that is not the same in the other one; its phase always.
@@ -302,7 +305,17 @@ pub fn named(policy: &Policy) -> Vec<String> {
         );
     }
     all.extend(in_every_site(policy));
-    all.extend(policy.traffic.values().map(|t| format!("DNS {}", t.dns.name)));
+    for target in policy.traffic.values() {
+        match target {
+            Traffic::Dns(dns) => all.push(format!("DNS {}", dns.name)),
+            Traffic::HttpRoute(route) => all.extend(
+                policy
+                    .sites
+                    .iter()
+                    .map(|site| format!("HTTPRoute {}/{} in {site}", policy.key.namespace, route.name)),
+            ),
+        }
+    }
     all
 }
 

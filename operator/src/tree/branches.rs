@@ -89,7 +89,11 @@ pub fn of(
             below.extend(object.spec.sites.iter().map(|site| one_site(&g, &object.spec, &site.name)));
             below.extend(object.spec.traffic.iter().map(|t| {
                 let about = findings(&g, &[&format!("traffic/{}", t.name)]);
-                let words = t.dns.as_ref().map_or_else(String::new, |d| format!("DNS {}", d.name));
+                let words = match (&t.dns, &t.http_route) {
+                    (Some(dns), _) => format!("DNS {}", dns.name),
+                    (None, Some(route)) => format!("HTTPRoute {}", route.name),
+                    (None, None) => String::new(),
+                };
                 Branch::with(format!("traffic {}", t.name), words, about)
             }));
         }

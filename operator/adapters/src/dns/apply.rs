@@ -12,11 +12,11 @@ use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::mark::Mark;
 use super::read::{Basis, MarkFound, basis};
 use super::servers::{next, patience};
 use super::target::DnsTarget;
 use super::wire::{self, Reply, WireError};
+use crate::mark::Mark;
 use bascule_core::name::SiteName;
 
 /// How a change ended.

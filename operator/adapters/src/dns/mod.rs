@@ -12,7 +12,6 @@
 mod apply;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
-mod mark;
 mod observe;
 mod port;
 mod preflight;
@@ -22,8 +21,8 @@ mod target;
 mod verify;
 mod wire;
 
+pub use crate::mark::{Mark, MarkError};
 pub use apply::{Applied, Refusal, ServerFailure};
-pub use mark::{Mark, MarkError};
 pub use observe::{Answer, Published};
 pub use port::DnsTraffic;
 pub use read::MarkFound;

@@ -14,12 +14,12 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::apply::Applied;
-use super::mark::Mark;
 use super::observe::Answer as Asked;
 use super::read::MarkFound;
 use super::target::{DnsTarget, DnsTargetSpec, SiteAddresses, TargetError, TsigKey};
 use super::verify::{Difference, list};
 use crate::finding::{Finding, Severity};
+use crate::mark::Mark;
 
 /// How long the answer of a preflight is believed. An update is refused all the same when it no longer holds.
 const PREFLIGHT_FOR: Duration = Duration::from_secs(30);

@@ -8,10 +8,10 @@ use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, RData, Record, RecordType, TSigner};
 use tokio::time::Instant;
 
-use super::mark::Mark;
 use super::observe::Published;
 use super::target::DnsTarget;
 use super::wire::{Reply, ask, question};
+use crate::mark::Mark;
 
 /// How often a state is read again when the zone changed while it was being read.
 const CONSISTENT_READS: usize = 3;

@@ -5,11 +5,11 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::mark::Mark;
 use super::observe::Published;
 use super::read::MarkFound;
 use super::servers::Server;
 use super::target::DnsTarget;
+use crate::mark::Mark;
 use bascule_core::observation::Fact;
 
 /// How one server differs from what must be published.

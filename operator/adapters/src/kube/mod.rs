@@ -19,6 +19,7 @@ pub mod ownership;
 pub mod pods;
 pub mod port;
 pub mod rights;
+pub mod route;
 pub mod secret;
 pub mod status;
 pub mod verify;

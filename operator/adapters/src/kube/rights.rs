@@ -25,6 +25,15 @@ pub enum Names {
     Listed,
 }
 
+/// What a right is for that not every installation needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OnlyFor {
+    /// The field of a policy that needs it.
+    pub field: &'static str,
+    /// The chart's value that gives it.
+    pub setting: &'static str,
+}
+
 /// Verbs on one resource, for one reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Right {
@@ -39,11 +48,11 @@ pub struct Right {
     /// What may be done, and why each is needed.
     pub verbs: &'static [(&'static str, &'static str)],
     /// Whether an installation may do without it, and what does not work then.
-    pub only_for: Option<&'static str>,
+    pub only_for: Option<OnlyFor>,
 }
 
 /// The list.
-pub const RIGHTS: [Right; 18] = [
+pub const RIGHTS: [Right; 19] = [
     Right {
         scope: Scope::Cluster,
         group: "bascule.dev",
@@ -176,7 +185,7 @@ pub const RIGHTS: [Right; 18] = [
             ("create", "the Secret of a read-only flag where there is none yet"),
             ("patch", "one key of it, by server-side apply without force"),
         ],
-        only_for: Some("readOnly.secretKey"),
+        only_for: Some(OnlyFor { field: "readOnly.secretKey", setting: "rbac.secretFlags" }),
     },
     Right {
         scope: Scope::Applications,
@@ -219,6 +228,20 @@ pub const RIGHTS: [Right; 18] = [
         names: Names::Any,
         verbs: &[("list", "whether something else scales a workload")],
         only_for: None,
+    },
+    Right {
+        scope: Scope::Applications,
+        group: "gateway.networking.k8s.io",
+        resource: "httproutes",
+        names: Names::Any,
+        verbs: &[
+            ("get", "where its weights lead, and what its gateways say of it"),
+            (
+                "patch",
+                "the weights of its backends and one annotation, by a JSON patch for the version that was read",
+            ),
+        ],
+        only_for: Some(OnlyFor { field: "traffic[].httpRoute", setting: "rbac.httpRoutes" }),
     },
     Right {
         scope: Scope::Applications,

@@ -28,8 +28,9 @@ use crate::kube::secret::SecretError;
 /// How long one call of a look at the cluster or a database may take.
 const LOOK: Duration = Duration::from_secs(3);
 
-/// How long one look at or change of DNS may take: several servers, each with its own share.
-const DNS: Duration = Duration::from_secs(2);
+/// How long one look at or change of a traffic target may take: several servers, or several calls, each with its own
+/// share.
+const TRAFFIC: Duration = Duration::from_secs(2);
 
 /// Shows people the state of a policy. The operator's own crate knows how.
 #[async_trait]
@@ -105,7 +106,7 @@ impl Site for LocalSite {
     async fn traffic(&self, policy: &Policy, name: &ItemName) -> TrafficView {
         let item = format!("traffic/{name}");
         match self.targets.of(&self.kube, policy, name).await {
-            Ok(target) => target.look(&item, DNS).await,
+            Ok(target) => target.look(&item, &self.me, TRAFFIC).await,
             Err(why) => TrafficView {
                 at: Fact::unknown(&why.reason),
                 blockers: Fact::now(vec![why.gate(&item, "a target that can be moved")]),
@@ -148,7 +149,7 @@ impl Site for LocalSite {
                 .unwrap_or_else(|| Outcome::refused("this step is not about a workload")),
             Step::PointTraffic { traffic, site, epoch, serial } => {
                 match self.targets.of(&self.kube, policy, traffic).await {
-                    Ok(target) => target.point(site, *epoch, *serial, DNS).await,
+                    Ok(target) => target.point(site, *epoch, *serial, TRAFFIC).await,
                     Err(why) => Outcome::Refused { reason: why.reason },
                 }
             }

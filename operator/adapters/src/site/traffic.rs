@@ -1,34 +1,85 @@
-//! The traffic targets of a policy, each with the key from its Secret.
+//! The traffic targets of a policy: names, each with the key from its Secret, and routes of this cluster.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use bascule_core::name::ItemName;
-use bascule_core::policy::{Dns, Policy};
+use bascule_core::name::{ItemName, SiteName};
+use bascule_core::observation::TrafficView;
+use bascule_core::outcome::Outcome;
+use bascule_core::policy::{Dns, HttpRoute, Policy, Traffic};
 use secrecy::ExposeSecret;
 
 use super::kept::Kept;
 use super::{LOOK, Unusable};
 use crate::dns::{DnsTraffic, TsigKey};
 use crate::kube::client::Kube;
+use crate::kube::route::RouteTraffic;
 use crate::kube::secret;
 
-/// The targets used so far, each made from the policy's entry and the version of its Secret.
+/// The targets used so far, each made from the policy's entry and, for a name, the version of its Secret.
 #[derive(Default)]
-pub(super) struct Targets(Kept<(Dns, String), DnsTraffic>);
+pub(super) struct Targets {
+    names: Kept<(Dns, String), DnsTraffic>,
+    routes: Kept<HttpRoute, RouteTraffic>,
+}
+
+/// One target.
+pub(super) enum Target {
+    /// A name.
+    Name(Arc<DnsTraffic>),
+    /// A route of this cluster.
+    Route(Arc<RouteTraffic>),
+}
+
+impl Target {
+    /// Looks at it as the operator of `me`. Its gates are named `item/…`.
+    pub(super) async fn look(&self, item: &str, me: &SiteName, deadline: Duration) -> TrafficView {
+        match self {
+            Self::Name(target) => target.look(item, deadline).await,
+            Self::Route(target) => target.look(item, me, deadline).await,
+        }
+    }
+
+    /// Points it at `site`, once.
+    pub(super) async fn point(
+        &self,
+        site: &SiteName,
+        epoch: u64,
+        serial: u64,
+        deadline: Duration,
+    ) -> Outcome {
+        match self {
+            Self::Name(target) => target.point(site, epoch, serial, deadline).await,
+            Self::Route(target) => target.point(site, epoch, serial, deadline).await,
+        }
+    }
+}
 
 impl Targets {
     /// The target `name` of the policy, or why it cannot be used, for the person who must act.
-    pub(super) async fn of(
+    pub(super) async fn of(&self, kube: &Kube, policy: &Policy, name: &ItemName) -> Result<Target, Unusable> {
+        match policy.traffic.get(name) {
+            None => Err(format!("spec.traffic has no entry {name}").into()),
+            Some(Traffic::Dns(dns)) => self.name(kube, policy, name, dns).await.map(Target::Name),
+            Some(Traffic::HttpRoute(route)) => Ok(Target::Route(self.route(kube, policy, name, route))),
+        }
+    }
+
+    fn route(&self, kube: &Kube, policy: &Policy, name: &ItemName, route: &HttpRoute) -> Arc<RouteTraffic> {
+        let key = (policy.key.clone(), name.clone());
+        self.routes.get(&key, route).unwrap_or_else(|| {
+            let made = RouteTraffic::new(kube.clone(), policy.key.clone(), route.clone());
+            self.routes.keep(key, route.clone(), made)
+        })
+    }
+
+    async fn name(
         &self,
         kube: &Kube,
         policy: &Policy,
         name: &ItemName,
+        dns: &Dns,
     ) -> Result<Arc<DnsTraffic>, Unusable> {
-        let Some(traffic) = policy.traffic.get(name) else {
-            return Err(format!("spec.traffic has no entry {name}").into());
-        };
-        let dns = &traffic.dns;
         let field = format!("spec.traffic[{name}].dns.tsigSecretRef");
         let keys = ["name", "algorithm", "secret"];
         let namespace = policy.key.namespace.as_str();
@@ -37,7 +88,7 @@ impl Targets {
             .map_err(|e| Unusable::secret(&field, &e))?;
         let key = (policy.key.clone(), name.clone());
         let from = (dns.clone(), found.version.clone());
-        if let Some(target) = self.0.get(&key, &from) {
+        if let Some(target) = self.names.get(&key, &from) {
             return Ok(target);
         }
         let text = |key| found.text(key).map_err(|e| format!("{field}: {e}"));
@@ -45,11 +96,12 @@ impl Targets {
             TsigKey::new(text("name")?.expose_secret(), text("algorithm")?.expose_secret(), &text("secret")?)
                 .map_err(|e| format!("{field}: {e}"))?;
         let target = DnsTraffic::new(dns, tsig).map_err(|e| format!("spec.traffic[{name}].dns: {e}"))?;
-        Ok(self.0.keep(key, from, target))
+        Ok(self.names.keep(key, from, target))
     }
 
     /// Lets those go that belong to policies that are gone.
     pub(super) fn forget_unused(&self) {
-        self.0.forget_unused(Instant::now());
+        self.names.forget_unused(Instant::now());
+        self.routes.forget_unused(Instant::now());
     }
 }

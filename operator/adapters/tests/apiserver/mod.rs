@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
@@ -138,7 +138,11 @@ impl ApiServer {
 
     /// Stops the API server in its tracks: connections stay open and nothing answers.
     pub(crate) fn freeze(&self) {
-        kill_process(Pid::from_child(&self.server), Signal::STOP).unwrap();
+        let server = Pid::from_child(&self.server);
+        kill_process(server, Signal::STOP).unwrap();
+        // It stands still when the kernel says so, and not when the signal was sent.
+        let stopped = waitpid(Some(server), WaitOptions::UNTRACED).unwrap();
+        assert!(stopped.is_some_and(|(_, status)| status.stopped()), "{stopped:?}");
     }
 
     /// Lets a frozen API server go on.

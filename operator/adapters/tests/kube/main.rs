@@ -17,6 +17,7 @@ mod keeping;
 mod pods;
 mod policy;
 mod rights;
+mod routes;
 mod site;
 mod verifying;
 mod watching;

@@ -29,6 +29,7 @@ use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::apiserver::{ApiServer, PLAIN_USER};
+use crate::routes::{Shop, gateway_api};
 use crate::soon;
 
 /// The operator's own namespace, and the application's.
@@ -98,6 +99,8 @@ async fn every_listed_right_is_enough_and_without_any_one_of_them_the_call_that_
         Applications "apps" "statefulsets" "get" => stateful_set_looked_at;
         Applications "apps" "statefulsets" "patch" => stateful_set_scaled;
         Applications "autoscaling" "horizontalpodautoscalers" "list" => deployment_looked_at;
+        Applications "gateway.networking.k8s.io" "httproutes" "get" => route_pointed;
+        Applications "gateway.networking.k8s.io" "httproutes" "patch" => route_pointed;
         Applications "events.k8s.io" "events" "create" => told_twice;
         Applications "events.k8s.io" "events" "patch" => told_twice;
     ];
@@ -149,6 +152,7 @@ async fn stand() -> Stand {
         let established = kube::runtime::conditions::is_crd_established();
         soon(kube::runtime::wait::await_condition(api, &name, established)).await.unwrap();
     }
+    gateway_api(&server).await;
     let path = server.plain_kubeconfig(server.address().port());
     let kube = Kube::connect(&Credentials::Kubeconfig { path, context: None }, Some(OWN)).await.unwrap();
     let stand = Stand { server, admin, kube };
@@ -649,4 +653,11 @@ async fn told_twice(s: &Stand) -> Result<(), String> {
         0 => Ok(()),
         lost => Err(format!("{lost} Events were forbidden or lost")),
     }
+}
+
+async fn route_pointed(s: &Stand) -> Result<(), String> {
+    let shop = Shop::of(&s.kube, s.admin.clone(), SHOP);
+    // Applied anew each time, so that there is something to change.
+    shop.applied("test", 1, 0).await;
+    said(shop.point("lyon", 1, 1).await)
 }

@@ -65,7 +65,7 @@ fn policy(ns: &str, port: u16, dns: SocketAddr) -> Policy {
     let database = Database { fence: FenceClass::Guard, instances: [(site("paris"), instance)].into() };
     Policy {
         databases: [(main_db(), database)].into(),
-        traffic: [(main_db(), Traffic { dns })].into(),
+        traffic: [(main_db(), Traffic::Dns(dns))].into(),
         ..crate::policy::empty(PolicyKey::new(ns, "shop").unwrap())
     }
 }

@@ -2,8 +2,9 @@
 
 use super::{Case, Found, Rule, understood};
 use crate::memory::Stamp;
+use crate::name::SiteName;
 use crate::plan::{DatabaseRole, Plan, Step};
-use crate::policy::Policy;
+use crate::policy::{Policy, Traffic};
 use crate::record::{Phase, Record};
 
 pub(super) fn check(case: &Case<'_>, plan: &Plan, found: &mut Found) {
@@ -75,12 +76,15 @@ fn one(case: &Case<'_>, record: &Record, step: &Step, found: &mut Found) {
             found.want((*epoch, *serial) == (record.epoch, record.serial), Rule::Traffic, || {
                 format!("the record is at epoch {}, serial {}: {}", record.epoch, record.serial, step.words())
             });
-            let addresses = policy.traffic.get(traffic).and_then(|t| t.dns.addresses.get(site));
-            found.want(addresses.is_some_and(|a| !a.is_empty()), Rule::Traffic, || {
+            let target = policy.traffic.get(traffic);
+            found.want(target.is_some_and(|t| t.leads_to(site)), Rule::Traffic, || {
                 format!("{site} has no address: {}", step.words())
             });
-            let serves =
-                site == case.s.me && (serves_writes(case, policy, record) || serves_reads(case, record));
+            let serves = if site == case.s.me {
+                serves_writes(case, policy, record) || serves_reads(case, record)
+            } else {
+                target.is_some_and(Traffic::is_in_every_site) && is_served_by(case, record, site)
+            };
             found.want(serves, Rule::Traffic, || {
                 format!("{site} is not to be reached in {}: {}", record.phase, step.words())
             });
@@ -109,6 +113,17 @@ fn serves_reads(case: &Case<'_>, record: &Record) -> bool {
         && record.target.as_ref() == Some(case.s.me)
         && case.s.claim.current().is_some()
         && !case.s.claim.must_read(case.s.holder)
+}
+
+/// Whether the record says that `site`, another one than this, serves users: this site may pass its own on to it.
+fn is_served_by(case: &Case<'_>, record: &Record, site: &SiteName) -> bool {
+    !case.mine()
+        && !case.s.claim.must_read(case.s.holder)
+        && match record.phase {
+            Phase::Steady => *site == record.active,
+            Phase::ReadOnly => record.target.as_ref() == Some(site),
+            _ => false,
+        }
 }
 
 /// Whether a write was verified in every database in this hold: seen now, or noted since the record is as it is.

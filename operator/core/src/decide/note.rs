@@ -47,9 +47,7 @@ pub fn note(memory: &mut Memory, s: &Situation<'_>) {
     set(Stamp::TimingHeard, mine && heard(s, policy, record));
     set(
         Stamp::TrafficMoved,
-        all_in(policy.traffic.keys(), &s.seen.traffic, |t| {
-            t.at.value().is_some_and(|at| at.site.as_ref() == Some(s.me))
-        }),
+        all_in(policy.traffic.keys(), &s.seen.traffic, |t| t.at.value().is_some_and(|at| at.leads(s.me))),
     );
     if open {
         memory.stamp(Stamp::StableSince, s.now);

@@ -8,10 +8,10 @@ use crate::decide::situation::Situation;
 use crate::guard::wire::Report;
 use crate::memory::Stamp;
 use crate::mutant::forgets;
-use crate::name::ItemName;
-use crate::observation::{Fact, FlagValue, Observation, TrafficView};
+use crate::name::{ItemName, SiteName};
+use crate::observation::{Fact, FlagValue, Observation, TrafficAt, TrafficView};
 use crate::plan::{Answer, DatabaseOrder, DatabaseRole, Gate, Plan, Step};
-use crate::policy::{Policy, Replicas};
+use crate::policy::{Policy, Replicas, Traffic};
 use crate::record::{Phase, Record};
 use crate::time::human;
 
@@ -201,6 +201,19 @@ fn sizes(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     }
 }
 
+/// Whom this site's own traffic targets lead to while another site serves: its users are passed on. A site that is to
+/// serve points at itself first, so requests are never sent round in a circle.
+fn passes_on<'a>(s: &Situation<'_>, record: &'a Record) -> Option<&'a SiteName> {
+    if record.active == *s.me || forgets("every site's own traffic follows the role") {
+        return None;
+    }
+    match record.phase {
+        Phase::Steady => Some(&record.active),
+        Phase::ReadOnly => record.target.as_ref().filter(|target| *target != s.me),
+        _ => None,
+    }
+}
+
 /// Whether this site shall be where the traffic goes.
 fn wants_traffic(s: &Situation<'_>, policy: &Policy, record: &Record) -> bool {
     if record.active == *s.me {
@@ -251,7 +264,18 @@ fn not_serving(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut P
 fn traffic(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     let wanted = wants_traffic(s, policy, record) || forgets("only the serving site draws traffic");
     let returning = record.phase == Phase::Returning && record.active == *s.me && s.grants();
-    if !(wanted || returning) || forgets("traffic follows the role") {
+    if forgets("traffic follows the role") {
+        return;
+    }
+    if !(wanted || returning) {
+        let others = passes_on(s, record);
+        for (name, t) in policy.traffic.iter().filter(|(_, t)| t.is_in_every_site()) {
+            let (Some(site), Some(at)) = (others, s.seen.traffic.get(name).and_then(|t| t.at.value())) else {
+                continue;
+            };
+            let due = at.site.as_ref() != Some(site) || at.epoch < record.epoch;
+            point(name, t, site, at, record, due, plan);
+        }
         return;
     }
     let elsewhere = |t: &TrafficView| t.at.value().is_some_and(|at| at.site.as_ref() != Some(s.me));
@@ -264,21 +288,34 @@ fn traffic(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan)
     }
     for (name, t) in &policy.traffic {
         let Some(at) = s.seen.traffic.get(name).and_then(|t| t.at.value()) else { continue };
-        let newer = (at.epoch, at.serial) > (record.epoch, record.serial);
         let elsewhere = at.site.as_ref() != Some(s.me);
         // Addresses that are right already are marked anew all the same when somebody else has served since: an update
         // that was sent for him, and that comes late, goes by the mark which it found.
         let stale = record.active == *s.me && at.epoch < record.epoch;
         let before_it_returned = returning && !elsewhere && at.serial < record.serial;
         let due = wanted && (elsewhere || stale) || before_it_returned;
-        if due && !newer && t.dns.addresses.contains_key(s.me) {
-            plan.steps.push(Step::PointTraffic {
-                traffic: name.clone(),
-                site: s.me.clone(),
-                epoch: record.epoch,
-                serial: if forgets("traffic carries the record's serial") { 0 } else { record.serial },
-            });
-        }
+        point(name, t, s.me, at, record, due, plan);
+    }
+}
+
+/// Points the target at `site` if that is due. What carries a later state of the record than this one is left alone.
+fn point(
+    name: &ItemName,
+    target: &Traffic,
+    site: &SiteName,
+    at: &TrafficAt,
+    record: &Record,
+    due: bool,
+    plan: &mut Plan,
+) {
+    let newer = (at.epoch, at.serial) > (record.epoch, record.serial);
+    if due && !newer && target.leads_to(site) {
+        plan.steps.push(Step::PointTraffic {
+            traffic: name.clone(),
+            site: site.clone(),
+            epoch: record.epoch,
+            serial: if forgets("traffic carries the record's serial") { 0 } else { record.serial },
+        });
     }
 }
 
@@ -326,8 +363,8 @@ pub(super) fn read_only_words(policy: &Policy, seen: &Observation) -> String {
 pub(super) fn traffic_words(policy: &Policy, seen: &Observation) -> String {
     let words = policy.traffic.keys().map(|name| match seen.traffic.get(name).map(|t| &t.at) {
         Some(Fact::Known { value, .. }) => match &value.site {
-            Some(site) if value.silent.is_empty() => format!("{name} answers {site}"),
-            Some(site) => format!("{name} answers {site} ({})", value.silent.join(", ")),
+            Some(site) if value.is_proven() => format!("{name} answers {site}"),
+            Some(site) => format!("{name} answers {site} ({})", value.doubts().join(", ")),
             None => format!("{name}: {}", value.differing.join(", ")),
         },
         Some(Fact::Unknown { reason }) => format!("{name}: {reason}"),

@@ -225,7 +225,7 @@ fn traffic(s: &Situation<'_>, policy: &Policy, record: &Record) -> Option<Condit
     let wanted = super::serving(record)?;
     for name in policy.traffic.keys() {
         match s.seen.traffic.get(name).map(|t| &t.at) {
-            Some(Fact::Known { value, .. }) if value.site.as_ref() == Some(&wanted) => {
+            Some(Fact::Known { value, .. }) if value.leads(&wanted) => {
                 if !value.silent.is_empty() {
                     let message =
                         format!("{name} answers {wanted} where it answers; {}", value.silent.join(", "));
@@ -233,12 +233,16 @@ fn traffic(s: &Situation<'_>, policy: &Policy, record: &Record) -> Option<Condit
                 }
             }
             Some(Fact::Known { value, age }) => {
-                let found = value.site.as_ref().map_or_else(
-                    || format!("differs: {}", value.differing.join(", ")),
-                    |site| format!("answers {site}"),
-                );
-                let message = format!("{name} {found}, not {wanted} ({} ago)", human(*age));
-                return Some(one(kind, Some(false), "Elsewhere", message));
+                let differs = value.differing.join(", ");
+                let (reason, message) = match &value.site {
+                    Some(site) if *site == wanted => {
+                        ("NotServed", format!("{name} is set to {wanted}, and is not served so: {differs}"))
+                    }
+                    Some(site) => ("Elsewhere", format!("{name} answers {site}, not {wanted}")),
+                    None => ("Elsewhere", format!("{name} differs: {differs}, not {wanted}")),
+                };
+                let message = format!("{message} ({} ago)", human(*age));
+                return Some(one(kind, Some(false), reason, message));
             }
             Some(Fact::Unknown { reason }) => {
                 return Some(one(kind, None, "NotKnown", format!("{name}: {reason}")));
@@ -246,7 +250,7 @@ fn traffic(s: &Situation<'_>, policy: &Policy, record: &Record) -> Option<Condit
             None => return Some(one(kind, None, "NotKnown", format!("{name} was not looked at yet"))),
         }
     }
-    Some(one(kind, Some(true), "Converged", format!("every authoritative server answers {wanted}")))
+    Some(one(kind, Some(true), "Converged", format!("every target answers {wanted}")))
 }
 
 /// What a person should know although it stands in nobody's way.

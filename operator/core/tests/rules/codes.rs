@@ -48,6 +48,8 @@ const FINDINGS: &[(&str, &str)] = &[
     ("adapters/src/postgres/settings.rs", "database"),
     ("adapters/src/postgres/grants.rs", "database"),
     ("adapters/src/dns/preflight.rs", "traffic"),
+    ("adapters/src/kube/route/look.rs", "traffic"),
+    ("adapters/src/kube/route/seen.rs", "traffic"),
 ];
 
 fn operator() -> PathBuf {

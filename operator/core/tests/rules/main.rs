@@ -26,6 +26,7 @@ mod posture;
 mod project;
 mod properties;
 mod release;
+mod routes;
 mod take;
 mod unlocked;
 mod wire;

@@ -83,21 +83,19 @@ fn workload() -> Workload {
 
 fn traffic(names: &[&str]) -> Traffic {
     let server = "192.0.2.53:53".parse().unwrap();
-    Traffic {
-        dns: Dns {
-            name: "www.shop.example.".to_owned(),
-            zone: "shop.example.".to_owned(),
-            ttl: Duration::from_secs(5),
-            update_servers: vec![server],
-            verify_servers: vec![server],
-            tsig_secret: "dns-key".try_into().unwrap(),
-            addresses: names
-                .iter()
-                .enumerate()
-                .map(|(i, n)| (site(n), vec![format!("192.0.2.{}", 10 + i).parse().unwrap()]))
-                .collect(),
-        },
-    }
+    Traffic::Dns(Dns {
+        name: "www.shop.example.".to_owned(),
+        zone: "shop.example.".to_owned(),
+        ttl: Duration::from_secs(5),
+        update_servers: vec![server],
+        verify_servers: vec![server],
+        tsig_secret: "dns-key".try_into().unwrap(),
+        addresses: names
+            .iter()
+            .enumerate()
+            .map(|(i, n)| (site(n), vec![format!("192.0.2.{}", 10 + i).parse().unwrap()]))
+            .collect(),
+    })
 }
 
 /// A Move about epoch 1 with this name; its hash is its name.

@@ -63,20 +63,18 @@ pub fn policy(promote_after: After) -> Policy {
         )]),
         traffic: BTreeMap::from([(
             item("public"),
-            Traffic {
-                dns: Dns {
-                    name: "www.shop.example.".to_owned(),
-                    zone: "shop.example.".to_owned(),
-                    ttl: Duration::from_secs(5),
-                    update_servers: vec!["127.0.0.1:53".parse().unwrap()],
-                    verify_servers: vec![],
-                    tsig_secret: "dns-key".try_into().unwrap(),
-                    addresses: BTreeMap::from([
-                        (site("paris"), vec!["192.0.2.1".parse().unwrap()]),
-                        (site("lyon"), vec!["192.0.2.2".parse().unwrap()]),
-                    ]),
-                },
-            },
+            Traffic::Dns(Dns {
+                name: "www.shop.example.".to_owned(),
+                zone: "shop.example.".to_owned(),
+                ttl: Duration::from_secs(5),
+                update_servers: vec!["127.0.0.1:53".parse().unwrap()],
+                verify_servers: vec![],
+                tsig_secret: "dns-key".try_into().unwrap(),
+                addresses: BTreeMap::from([
+                    (site("paris"), vec!["192.0.2.1".parse().unwrap()]),
+                    (site("lyon"), vec!["192.0.2.2".parse().unwrap()]),
+                ]),
+            }),
         )]),
         ..small
     }

@@ -173,7 +173,7 @@ fn tell(path: &str, rule: &str) -> Result<bool, String> {
     let mutant =
         mutants.iter().find(|m| m.rule == rule).ok_or_else(|| format!("{path} has no rule {rule:?}"))?;
     let case = mutant.case.as_ref().or(mutant.look.first()).ok_or_else(|| format!("{rule:?} has no case"))?;
-    let base = Base::new(case.flow, case.seed, &sample::policy(), true).map_err(|why| why.0)?;
+    let base = Base::new(case.flow, case.seed, &sample::with(case.routes), true).map_err(|why| why.0)?;
     say(mutant.tells(&base, &case.faults).trim_end());
     Ok(true)
 }

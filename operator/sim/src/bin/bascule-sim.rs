@@ -13,7 +13,9 @@ use bascule_sim::sample;
 use bascule_sim::search::{Base, Begins, Case, Failure, Found, explore, pairs, shrink, singles, whole_menu};
 use bascule_sim::small;
 
-const USAGE: &str = "bascule-sim singles [FLOW…] | pairs [everywhere [SHARE/OF]] [FLOW…] | explore SECONDS [NUMBER [CASES]] | corpus FILE | replay CASE | bench FILE | small [WORD…]
+const ROUTES: &str = "--routes";
+
+const USAGE: &str = "bascule-sim singles [FLOW…] | pairs [everywhere [SHARE/OF]] [FLOW…] | explore SECONDS [NUMBER [CASES]] | corpus FILE | replay CASE | bench FILE | small [WORD…]; --routes gives every site an HTTPRoute besides the name
   singles   every effect boundary of every flow with every fault; a table of what was covered
   pairs     every pair of faults in every flow, each pair at another boundary, the second fault up to six boundaries
             after the first (half an hour on two cores); everywhere: each pair at every boundary (half a day);
@@ -27,7 +29,7 @@ const USAGE: &str = "bascule-sim singles [FLOW…] | pairs [everywhere [SHARE/OF
             every call as a step of its own, states=N and depth=N where to stop, without=RULE (reclaim, count-from-sending, whole-silence, fresh-answer, stop-in-time)";
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<String> = std::env::args().skip(1).filter(|word| word != ROUTES).collect();
     let rest = args.get(1..).unwrap_or_default();
     let done = match args.first().map(String::as_str) {
         Some("singles") => enumerate(rest, None),
@@ -82,7 +84,12 @@ fn threads() -> usize {
 }
 
 fn policy() -> Policy {
-    sample::policy()
+    sample::with(routes())
+}
+
+/// Whether the worlds that are searched have an HTTPRoute in each site.
+fn routes() -> bool {
+    std::env::args().any(|word| word == ROUTES)
 }
 
 fn together(work: impl Fn(usize, usize) -> Found + Sync) -> Found {
@@ -294,7 +301,7 @@ fn corpus(args: &[String]) -> Result<bool, String> {
     for (line, text) in text.lines().enumerate().filter(|(_, t)| !t.trim().is_empty() && !t.starts_with('#'))
     {
         let case: Case = serde_json::from_str(text).map_err(|e| format!("{path}:{}: {e}", line + 1))?;
-        let base = Base::new(case.flow, case.seed, &policy(), false)
+        let base = Base::new(case.flow, case.seed, &sample::with(case.routes), false)
             .map_err(|why| format!("{path}:{}: {}", line + 1, why.0))?;
         let verdict = base.judged(&case.faults);
         if verdict.violations.is_empty() {
@@ -321,7 +328,7 @@ fn read(path: &str) -> Result<String, String> {
 fn replay(args: &[String]) -> Result<bool, String> {
     let text = args.first().ok_or(USAGE)?;
     let case: Case = serde_json::from_str(text).map_err(|e| format!("this is no case: {e}"))?;
-    let base = Base::new(case.flow, case.seed, &policy(), true).map_err(|why| why.0)?;
+    let base = Base::new(case.flow, case.seed, &sample::with(case.routes), true).map_err(|why| why.0)?;
     for b in &base.boundaries {
         say(&format!("boundary {:>3}  {:<16} {}", b.number, b.who, b.what));
     }

@@ -66,6 +66,13 @@ impl World {
                 }
             }
         }
+        for site in &self.sites {
+            if let Some((traffic, to)) =
+                site.cluster.routes.of(policy).find(|(_, to)| to.site != record.active)
+            {
+                return no(format!("{traffic} in {} points at {}", site.name, to.site));
+            }
+        }
         let app = self.policies.iter().position(|p| p.key == *policy);
         let last = app.and_then(|app| self.acked_at(app, active));
         let recent = last.is_some_and(|t| self.now.since(t) < Duration::from_secs(2));

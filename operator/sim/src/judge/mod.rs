@@ -170,8 +170,8 @@ pub struct Judge {
     leases: BTreeMap<SiteName, Moment>,
     /// What people have asked for.
     intents: BTreeMap<MoveHash, Move>,
-    /// What each name was last pointed at.
-    pointed: BTreeMap<(PolicyKey, ItemName), Pointed>,
+    /// What each traffic target was last pointed at; with a site: its own route.
+    pointed: BTreeMap<((PolicyKey, ItemName), Option<usize>), Pointed>,
     /// Databases whose guard has stood still while their server ran, or may have: the fence class does not cover it.
     excused: BTreeSet<usize>,
     /// Which policy each database belongs to, learned when it opens.

@@ -67,8 +67,15 @@ impl Judge {
         }
     }
 
-    pub(crate) fn pointed(&mut self, now: Moment, name: &(PolicyKey, ItemName), to: &Pointed) {
-        if let Some(before) = self.pointed.get(name)
+    pub(crate) fn pointed(
+        &mut self,
+        now: Moment,
+        name: &(PolicyKey, ItemName),
+        of: Option<usize>,
+        to: &Pointed,
+    ) {
+        let target = (name.clone(), of);
+        if let Some(before) = self.pointed.get(&target)
             && (before.epoch, before.serial) > (to.epoch, to.serial)
         {
             let what = format!(
@@ -77,7 +84,7 @@ impl Judge {
             );
             self.breaks(now, Invariant::S6, what);
         }
-        self.pointed.insert(name.clone(), to.clone());
+        self.pointed.insert(target, to.clone());
     }
 
     pub(crate) fn opens(&mut self, now: Moment, database: usize, epoch: u64) {

@@ -62,6 +62,8 @@ enum Amiss {
     Copy(usize),
     /// A name points elsewhere.
     Traffic(usize),
+    /// The route of a site points elsewhere.
+    Route(usize),
     /// The arbiter was emptied, or has gone back: only a person can help.
     Arbiter,
 }
@@ -289,7 +291,13 @@ impl World {
         let elsewhere = |s: &crate::world::dns::Server| {
             s.names.iter().any(|((p, _), to)| p == policy && to.site != record.active)
         };
-        servers.into_iter().find(|(_, s)| s.up && elsewhere(s)).map(|(at, _)| Amiss::Traffic(at))
+        if let Some((at, _)) = servers.into_iter().find(|(_, s)| s.up && elsewhere(s)) {
+            return Some(Amiss::Traffic(at));
+        }
+        let astray = |s: &crate::world::Site| {
+            s.up && s.cluster.routes.of(policy).any(|(_, to)| to.site != record.active)
+        };
+        self.sites.iter().position(astray).map(Amiss::Route)
     }
 
     /// Whatever has been amiss for long must be named by somebody who can know it.
@@ -305,7 +313,7 @@ impl World {
         self.judge.statuses.amiss.insert(policy.clone(), (since, amiss.clone()));
         let disturbed = self.judge.disturbed.last(now);
         let patience = match amiss {
-            Amiss::Traffic(_) => QUIET_LOOK + SILENT_ABOUT,
+            Amiss::Traffic(_) | Amiss::Route(_) => QUIET_LOOK + SILENT_ABOUT,
             Amiss::Phase(..) | Amiss::Writer(_) | Amiss::Copy(_) | Amiss::Arbiter => SILENT_ABOUT,
         };
         if now.since(disturbed.map_or(since, |t| t.max(since))) < patience {
@@ -321,6 +329,7 @@ impl World {
                 self.databases[*db].site == site
                     || record.as_ref().is_some_and(|r| self.site_of(&r.active) == Some(site))
             }
+            Amiss::Route(of) => *of == site,
             Amiss::Traffic(_) => record.as_ref().is_some_and(|r| self.site_of(&r.active) == Some(site)),
             Amiss::Phase(..) | Amiss::Arbiter => true,
         };
@@ -387,7 +396,7 @@ fn names(shown: &Shown, amiss: &Amiss) -> bool {
         Amiss::Phase(_, serial) => waits && report.serial == Some(*serial),
         Amiss::Writer(_) => waits && report.ready != Some(true),
         Amiss::Copy(_) => denied("ReplicationHealthy"),
-        Amiss::Traffic(_) => denied("TrafficConverged") || waits,
+        Amiss::Traffic(_) | Amiss::Route(_) => denied("TrafficConverged") || waits,
         Amiss::Arbiter => denied("ArbiterAgrees"),
     }
 }

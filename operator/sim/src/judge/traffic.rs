@@ -13,9 +13,10 @@ use crate::world::dns::Pointed;
 const ON_ITS_WAY: Duration = Duration::from_secs(6);
 
 impl World {
-    /// A name was pointed at a site: by a record that there was, at a site that it sends users to, and whose database took
+    /// A name, or the route of the site `of`, was pointed at a site: by a record that there was, at a site that it sends users to, and whose database took
     /// writes unless it serves reads.
-    pub(crate) fn judge_pointed(&mut self, name: &(PolicyKey, ItemName), to: &Pointed) {
+    pub(crate) fn judge_pointed(&mut self, name: &(PolicyKey, ItemName), of: Option<usize>, to: &Pointed) {
+        let target = (name.clone(), of);
         let mine = self.judge.changes.iter().filter(|(_, key, _)| *key == name.0);
         let carried = mine.clone().find(|(_, _, r)| (r.epoch, r.serial) == (to.epoch, to.serial));
         let recently = mine.rev().scan(true, |goes_on, (at, _, record)| {
@@ -38,7 +39,7 @@ impl World {
         }
         // An update that comes late and finds the name where it wants it changes nothing for users, and its mark is lower than
         // that of whoever has the role now.
-        let stays = self.judge.pointed.get(name).is_some_and(|before| before.site == to.site);
+        let stays = self.judge.pointed.get(&target).is_some_and(|before| before.site == to.site);
         if sent.is_empty() && stays {
             return;
         }
@@ -48,7 +49,7 @@ impl World {
             return;
         }
         // The first address of a name comes from nowhere: users lose nothing by it.
-        if self.judge.pointed.get(name).is_none_or(|before| before.site == to.site) {
+        if self.judge.pointed.get(&target).is_none_or(|before| before.site == to.site) {
             return;
         }
         let reads = sent.iter().any(|p| matches!(p, Phase::ReadOnly | Phase::Returning));

@@ -323,8 +323,22 @@ impl Account {
     }
 
     fn traffic(&mut self, world: &World, policy: &Policy, record: Option<&Record>, began: Moment) {
-        for name in policy.traffic.keys() {
+        for (name, target) in &policy.traffic {
             let mut sites: Vec<String> = Vec::new();
+            if target.is_in_every_site() {
+                let key = (policy.key.clone(), name.clone());
+                let up = || world.sites.iter().filter(|s| s.up && policy.has_site(&s.name));
+                for site in up() {
+                    let to = site.cluster.routes.get(&key);
+                    let to = to.map_or_else(|| "nothing".to_owned(), |t| t.site.to_string());
+                    if !sites.contains(&to) {
+                        sites.push(to);
+                    }
+                }
+                let answering = (up().count(), policy.sites.len());
+                self.traffic.push(TrafficEnd { name: name.to_string(), sites, answering });
+                continue;
+            }
             let up = || world.dns.servers.iter().filter(|s| s.up);
             for server in up() {
                 let to = server.names.get(&(policy.key.clone(), name.clone()));
@@ -369,7 +383,8 @@ fn phase_words(record: &Record) -> String {
 /// Whether a write is one of a client that goes where the traffic points; where nothing points, all of them count.
 pub(super) fn follows(world: &World, write: &Write) -> bool {
     let outside = world.clients[world.writers[write.token as usize]].place == world.outside();
-    outside || world.dns.servers.iter().all(|s| s.names.is_empty())
+    let led = |policy: &Policy| world.sites.iter().any(|s| s.cluster.routes.of(&policy.key).next().is_some());
+    outside || world.dns.servers.iter().all(|s| s.names.is_empty()) && !world.policies.iter().any(led)
 }
 
 /// Why a site does not take the role. That the active site is not silent explains nothing to whoever waits for it: what

@@ -1,6 +1,6 @@
 //! What a policy says that is not simulated: named, never left out silently.
 
-use bascule_core::policy::{FenceClass, Policy};
+use bascule_core::policy::{FenceClass, Policy, Traffic};
 
 /// Everything in this policy that the simulated world does not have.
 pub(super) fn of(policy: &Policy) -> Vec<String> {
@@ -37,10 +37,16 @@ pub(super) fn of(policy: &Policy) -> Vec<String> {
         all.push(format!("workload {name}: {}", parts.join("; ")));
     }
     for (name, traffic) in &policy.traffic {
-        all.push(format!(
-            "traffic {name}: updateServers, verifyServers and the TSIG key of {}; a primary in the third place and a secondary in each site are assumed",
-            traffic.dns.zone
-        ));
+        all.push(match traffic {
+            Traffic::Dns(dns) => format!(
+                "traffic {name}: updateServers, verifyServers and the TSIG key of {}; a primary in the third place and a secondary in each site are assumed",
+                dns.zone
+            ),
+            Traffic::HttpRoute(route) => format!(
+                "traffic {name}: the gateways that serve HTTPRoute {}, and how a site reaches the backends of another; a gateway in each site that obeys at once is assumed",
+                route.name
+            ),
+        });
     }
     if policy.suspend {
         all.push("suspend: how the policy came to be suspended".to_owned());

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bascule_core::plan::{Answer, Gate};
-use bascule_core::policy::Policy;
+use bascule_core::policy::{Policy, Traffic};
 use bascule_core::record::Phase;
 use bascule_core::timing::Profile;
 use jiff::Timestamp;
@@ -119,7 +119,7 @@ pub fn play(policy: &Policy, scenario: &Scenario, onlooker: &mut dyn Onlooker) -
     let mut world = World::new(&plan);
     world.publications = (!scenario.why.is_empty()).then(Vec::new);
     let right = right_clock(plan.wall);
-    world.dns.ttl = policy.traffic.values().map(|t| t.dns.ttl).max().unwrap_or_default();
+    world.dns.ttl = policy.traffic.values().map(Traffic::lingers).max().unwrap_or_default();
     let within = Duration::from_mins(1) + scenario.profile.timing().l() * 4;
     let steady = world
         .settle(within)
@@ -459,7 +459,11 @@ impl Player<'_> {
             world.clients.is_empty() || worked.is_some_and(|t| world.now.since(t) < Duration::from_secs(2));
         let asked = world.dns.servers.iter().filter(|s| s.up && !self.is_struck(s.place.0));
         let names = asked.flat_map(|s| &s.names);
-        let pointed = names.filter(|((p, _), _)| p == key).all(|(_, to)| to.site == record.active);
+        let routes = world.sites.iter().enumerate().filter(|(at, s)| s.up && !self.is_struck(*at));
+        let routed =
+            routes.flat_map(|(_, s)| s.cluster.routes.of(key)).all(|(_, to)| to.site == record.active);
+        let named = names.filter(|((p, _), _)| p == key).all(|(_, to)| to.site == record.active);
+        let pointed = named && routed;
         // A site that works follows; one that something is wrong with may never.
         let follows = world.databases.iter().filter(|d| d.site != active).all(|d| {
             self.is_struck(d.site) || (matches!(d.server.run, Run::Standby { .. }) && d.server.stream.on)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bascule_core::policy::{After, Policy};
+use bascule_core::policy::{After, Policy, Traffic};
 use bascule_core::project::size;
 
 use super::{Account, Scenario, What, length};
@@ -208,7 +208,7 @@ fn bound(policy: &Policy, scenario: &Scenario, account: &Account) -> Result<(Dur
     }
     let calls = timing.p() + timing.tq() * 5;
     terms.push((calls, format!("a renewal (P) and 5 calls to the arbiter {}", length(calls))));
-    let ttl = policy.traffic.values().map(|t| t.dns.ttl).max().unwrap_or_default();
+    let ttl = policy.traffic.values().map(Traffic::lingers).max().unwrap_or_default();
     if !ttl.is_zero() {
         terms.push((ttl, format!("DNS ttl {}", length(ttl))));
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bascule_core::policy::Policy;
+use bascule_core::policy::{Policy, Traffic};
 use serde::{Deserialize, Serialize};
 
 use super::same_end::End;
@@ -45,8 +45,16 @@ pub struct Case {
     pub flow: Flow,
     /// The seed of all chance.
     pub seed: u64,
+    /// Whether the policy has an HTTPRoute in each site besides its name.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub routes: bool,
     /// What goes wrong on top of the flow's own.
     pub faults: Vec<Injected>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a field so")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// What became of a case.
@@ -75,6 +83,8 @@ pub struct Base {
     pub flow: Flow,
     /// The seed.
     pub seed: u64,
+    /// Whether its policy has an HTTPRoute in each site.
+    pub routes: bool,
     world: World,
     /// The boundaries that the flow meets when nothing else goes wrong.
     pub boundaries: Vec<Boundary>,
@@ -107,8 +117,9 @@ impl Base {
         let key = world.policies.first().map(|p| p.key.clone());
         let epoch = key.and_then(|k| world.record(&k)).map_or(0, |r| r.epoch);
         world.count_boundaries(true);
+        let routes = policy.traffic.values().any(Traffic::is_in_every_site);
         let mut base =
-            Self { flow, seed, world, boundaries: Vec::new(), end: None, epoch, rests: Rests::Each };
+            Self { flow, seed, routes, world, boundaries: Vec::new(), end: None, epoch, rests: Rests::Each };
         let quiet = base.play(&[]);
         base.boundaries = quiet.0.boundaries().to_vec();
         base.end = Some(quiet.1.end);

@@ -74,7 +74,8 @@ impl Found {
             }
         }
         if let Some(violation) = worst(&verdict.violations) {
-            let case = Case { flow: base.flow, seed: base.seed, faults: faults.to_vec() };
+            let case =
+                Case { flow: base.flow, seed: base.seed, routes: base.routes, faults: faults.to_vec() };
             self.failures.push(Failure { case, violation });
         }
     }

@@ -1,6 +1,6 @@
 //! Chance: a flow, a seed, and a few faults at any of its boundaries.
 
-use bascule_core::policy::Policy;
+use bascule_core::policy::{Policy, Traffic};
 
 use super::case::{Base, Case, Injected};
 use super::enumerate::{Failure, Found, worst};
@@ -29,7 +29,10 @@ pub fn explore(policy: &Policy, number: u64, mut goes_on: impl FnMut() -> bool) 
                 let at = crate::time::Moment(0);
                 let what = format!("it does not even begin: {}", why.0);
                 let violation = crate::judge::Violation { at, invariant: Invariant::L1, what };
-                found.failures.push(Failure { case: Case { flow, seed, faults: Vec::new() }, violation });
+                let routes = policy.traffic.values().any(Traffic::is_in_every_site);
+                found
+                    .failures
+                    .push(Failure { case: Case { flow, seed, routes, faults: Vec::new() }, violation });
                 continue;
             }
         };

@@ -11,6 +11,7 @@ use bascule_core::observation::{Fact, FlagValue, Kept, PodsAsked, ReplicasSeen, 
 use bascule_core::plan::{Answer, Gate};
 use bascule_core::policy::Policy;
 
+use super::routes::Routes;
 use crate::time::Moment;
 
 /// How the API server behaves.
@@ -132,6 +133,8 @@ pub struct Cluster {
     pub api: Api,
     /// The workloads of each policy.
     pub apps: BTreeMap<(PolicyKey, ItemName), App>,
+    /// The HTTPRoutes of each policy.
+    pub routes: Routes,
     /// Workloads as a changed policy names them: they are looked at with that policy, which its hash tells.
     pub staged: BTreeMap<(PolicyKey, String), BTreeMap<ItemName, App>>,
     /// What else stands in a promotion's way here, by policy: found with the first look at a database, or at whatever
@@ -160,6 +163,7 @@ impl Cluster {
             uid,
             api: Api::Well,
             apps: BTreeMap::new(),
+            routes: Routes::default(),
             staged: BTreeMap::new(),
             obstacles: BTreeMap::new(),
             marks: BTreeMap::new(),

@@ -12,7 +12,7 @@ use super::net::Place;
 use crate::deed::Published;
 use crate::time::Moment;
 
-/// What a name points at.
+/// What a traffic target points at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pointed {
     /// The site whose addresses it has.
@@ -21,26 +21,28 @@ pub struct Pointed {
     pub epoch: u64,
     /// The record's serial in its mark.
     pub serial: u64,
-    /// Name, addresses and TTL.
+    /// What it says besides.
     pub published: Published,
 }
 
 impl Pointed {
     /// Whether this is published under the name that the policy says now.
     fn is_of(&self, dns: &policy::Dns) -> bool {
-        self.published.name == dns.name
+        matches!(&self.published, Published::Name { name, .. } if *name == dns.name)
     }
 
     /// How it differs from what the policy says now, in words.
     fn differs(&self, dns: &policy::Dns) -> Option<String> {
-        let found = &self.published;
+        let Published::Name { addresses, ttl, .. } = &self.published else {
+            return Some("it is no name".to_owned());
+        };
         match dns.addresses.get(&self.site) {
             None => Some(format!("it names {}, of which the policy has no addresses", self.site)),
-            Some(wanted) if *wanted != found.addresses => {
-                Some(format!("addresses {:?}, expected {wanted:?}", found.addresses))
+            Some(wanted) if wanted != addresses => {
+                Some(format!("addresses {addresses:?}, expected {wanted:?}"))
             }
-            Some(_) if found.ttl != dns.ttl => {
-                Some(format!("TTL {} s, expected {} s", found.ttl.as_secs(), dns.ttl.as_secs()))
+            Some(_) if *ttl != dns.ttl => {
+                Some(format!("TTL {} s, expected {} s", ttl.as_secs(), dns.ttl.as_secs()))
             }
             Some(_) => None,
         }

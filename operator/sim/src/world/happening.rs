@@ -15,6 +15,7 @@ use super::database::{GuardInput, Step as ServerStep};
 use super::dns::{Basis, Pointed};
 use super::operator::Input;
 use super::postgres::{Rec, Token};
+use super::routes::Version;
 use crate::fault::Fault;
 use crate::time::Moment;
 
@@ -134,6 +135,8 @@ pub enum Work {
     Perform(Arc<Policy>, Step),
     /// An update of the zone, with the mark that was read for it; `None`: no update server answered.
     Update(Arc<Policy>, Step, Option<Basis>),
+    /// A change of an HTTPRoute, with the version that was read for it; `None`: it could not be read.
+    Route(Arc<Policy>, Step, Option<Version>),
     /// A mark is raised.
     Mark(PolicyKey, Box<Kept>),
 }

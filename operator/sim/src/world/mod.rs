@@ -9,6 +9,7 @@ pub mod git;
 pub mod net;
 pub mod operator;
 pub mod postgres;
+pub mod routes;
 
 mod asking;
 mod build;

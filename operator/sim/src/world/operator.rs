@@ -10,7 +10,7 @@ use bascule_core::name::{ItemName, PolicyKey, SiteName};
 use bascule_core::observation::{Fact, TrafficView};
 use bascule_core::outcome::Outcome;
 use bascule_core::plan::{self, Gate, Step};
-use bascule_core::policy::Policy;
+use bascule_core::policy::{self, Policy};
 use bascule_core::record::Record;
 use bascule_core::time::Boottime;
 use bascule_engine::brain::{Brain, Command, Event, Found, Look, ORDERED_TO_LOCK};
@@ -26,6 +26,7 @@ use super::dns::{Basis, Pointed, Updated};
 use super::happening::{Happening, Work};
 use super::net::Traffic;
 use super::postgres::Run;
+use super::routes::Version;
 use super::trial::{Actor, Fate};
 use crate::deed::{Before, Deed, Doing, End, Published};
 use crate::judge::Sometimes;
@@ -398,7 +399,12 @@ impl World {
                 Step::Scale { workload, .. } => Before::Replicas(app(workload).map(|a| a.wanted)),
                 Step::PointTraffic { traffic, .. } => {
                     let name = (policy.key.clone(), traffic.clone());
-                    let now = world.dns.servers.first().and_then(|s| s.names.get(&name));
+                    let here = &world.sites[site].cluster;
+                    let now = if has_route(policy, traffic) {
+                        here.routes.get(&name)
+                    } else {
+                        world.dns.servers.first().and_then(|s| s.names.get(&name))
+                    };
                     Before::Published(now.map(|p| (p.site.clone(), p.published.clone())))
                 }
                 Step::VerifyWrite { .. } => Before::Nothing,
@@ -425,6 +431,12 @@ impl World {
 
     fn work_of(&self, site: usize, policy: std::sync::Arc<Policy>, step: Step) -> Work {
         let Step::PointTraffic { traffic, .. } = &step else { return Work::Perform(policy, step) };
+        if has_route(&policy, traffic) {
+            let cluster = &self.sites[site].cluster;
+            let name = (policy.key.clone(), traffic.clone());
+            let version = cluster.read_fails().is_none().then(|| cluster.routes.version(&name));
+            return Work::Route(policy, step, version);
+        }
         let basis =
             self.dns.basis(&(policy.key.clone(), traffic.clone()), |s| self.name_server_answers(site, s));
         Work::Update(policy, step, basis)
@@ -480,7 +492,9 @@ impl World {
     pub(crate) fn work(&mut self, op: usize, life: u32, work: &Work) {
         let site = self.operators[op].site;
         let outcome = if self.sites[site].up { self.does(site, work) } else { Outcome::unknown("gone") };
-        if let Work::Perform(policy, step) | Work::Update(policy, step, _) = work {
+        if let Work::Perform(policy, step) | Work::Update(policy, step, _) | Work::Route(policy, step, _) =
+            work
+        {
             let name = self.sites[site].name.clone();
             self.transcript.step_ended(&name, &policy.key, step, ended(&outcome));
         }
@@ -518,6 +532,32 @@ impl World {
             }
             Work::Perform(policy, step) => self.performs(site, policy, step),
             Work::Update(policy, step, basis) => self.updates(site, policy, step, basis.as_ref()),
+            Work::Route(policy, step, version) => self.routes(site, policy, step, *version),
+        }
+    }
+
+    fn routes(&mut self, site: usize, policy: &Policy, step: &Step, version: Option<Version>) -> Outcome {
+        self.judge.touches(self.now, &self.sites[site].name, policy, step);
+        let Step::PointTraffic { traffic, site: to, epoch, serial } = step else {
+            return Outcome::refused("not a step of the traffic");
+        };
+        let Some(version) = version else { return Outcome::refused("the route could not be read") };
+        let name = (policy.key.clone(), traffic.clone());
+        let Some(published) = published(policy, traffic, to) else {
+            return Outcome::refused(format!("the policy has no backend of {traffic} in {to}"));
+        };
+        let to = Pointed { site: to.clone(), epoch: *epoch, serial: *serial, published };
+        match self.sites[site].cluster.routes.change(&name, to.clone(), version) {
+            Updated::Stands => Outcome::Done,
+            Updated::Done => {
+                self.judge_pointed(&name, Some(site), &to);
+                self.judge.pointed(self.now, &name, Some(site), &to);
+                Outcome::Done
+            }
+            Updated::Refused(why) => {
+                self.judge.meets(Sometimes::OldEffectRefused);
+                Outcome::refused(why)
+            }
         }
     }
 
@@ -538,8 +578,8 @@ impl World {
         match self.dns.update(&name, to.clone(), basis) {
             Updated::Stands => Outcome::Done,
             Updated::Done => {
-                self.judge_pointed(&name, &to);
-                self.judge.pointed(self.now, &name, &to);
+                self.judge_pointed(&name, None, &to);
+                self.judge.pointed(self.now, &name, None, &to);
                 let transfer = self.dns.transfer;
                 for server in 1..self.dns.servers.len() {
                     self.later(transfer, Happening::Transfer(server, name.clone(), to.clone()));
@@ -636,8 +676,15 @@ impl World {
                 let target = (policy.key.clone(), name.clone());
                 let obstacles = cluster.obstacles(policy, name);
                 Found::Traffic(Box::new(match policy.traffic.get(name) {
-                    Some(traffic) => {
-                        let at = self.dns.view(&target, &traffic.dns, |s| self.name_server_answers(site, s));
+                    Some(policy::Traffic::HttpRoute(route)) => match cluster.read_fails() {
+                        Some(why) => TrafficView { at: Fact::unknown(why), blockers: Fact::unknown(why) },
+                        None => TrafficView {
+                            at: Fact::now(cluster.routes.view(&target, route)),
+                            blockers: Fact::now(obstacles),
+                        },
+                    },
+                    Some(policy::Traffic::Dns(dns)) => {
+                        let at = self.dns.view(&target, dns, |s| self.name_server_answers(site, s));
                         let mut blockers = self.zone_blockers(op, &target);
                         add(&mut blockers, obstacles);
                         TrafficView { at, blockers }
@@ -920,7 +967,7 @@ const fn ends_an_intent(event: &Event) -> bool {
 
 fn done(work: &Work, outcome: Outcome) -> Event {
     match work {
-        Work::Perform(policy, step) | Work::Update(policy, step, _) => {
+        Work::Perform(policy, step) | Work::Update(policy, step, _) | Work::Route(policy, step, _) => {
             Event::Done { policy: policy.key.clone(), step: step.clone(), outcome }
         }
         Work::Mark(policy, kept) => Event::MarkRaised { policy: policy.clone(), kept: kept.clone(), outcome },
@@ -940,11 +987,23 @@ fn ended(outcome: &Outcome) -> End {
     }
 }
 
-/// What a name publishes when it points at a site.
+/// Whether a traffic target is a route of the site's own cluster.
+fn has_route(policy: &Policy, traffic: &ItemName) -> bool {
+    policy.traffic.get(traffic).is_some_and(policy::Traffic::is_in_every_site)
+}
+
+/// What a target says when it points at a site.
 fn published(policy: &Policy, traffic: &ItemName, site: &SiteName) -> Option<Published> {
-    let dns = &policy.traffic.get(traffic)?.dns;
-    let addresses = dns.addresses.get(site)?.clone();
-    Some(Published { name: dns.name.clone(), addresses, ttl: dns.ttl })
+    match policy.traffic.get(traffic)? {
+        policy::Traffic::Dns(dns) => {
+            let addresses = dns.addresses.get(site)?.clone();
+            Some(Published::Name { name: dns.name.clone(), addresses, ttl: dns.ttl })
+        }
+        policy::Traffic::HttpRoute(route) => {
+            let backend = route.backends.get(site)?.clone();
+            Some(Published::Route { name: format!("{}/{}", policy.key.namespace, route.name), backend })
+        }
+    }
 }
 
 /// How a replica reaches the database of a site.

@@ -16,7 +16,7 @@ impl World {
         if !self.clients[client].on {
             return;
         }
-        let Some(site) = self.resolve(client) else { return };
+        let Some(site) = self.resolve(client).and_then(|site| self.passed_on(client, site)) else { return };
         let it = &self.clients[client];
         let (place, app, patience) = (it.place, it.app, it.patience);
         let Ok(token) = Token::try_from(self.writes.len()) else { return };
@@ -51,10 +51,36 @@ impl World {
         let answers: Vec<&super::dns::Server> = self.dns.servers.iter().filter(reached).collect();
         let names = answers.iter().filter_map(|s| s.names.iter().find(|((p, _), _)| *p == it.policy));
         let found: Vec<bascule_core::name::SiteName> = names.map(|(_, to)| to.site.clone()).collect();
+        if found.is_empty() {
+            return self.gateway(client);
+        }
         let site = self.clients[client].chance.pick(&found).cloned()?;
         let now = self.now;
         self.clients[client].resolver.learn(now, site.clone());
         self.site_of(&site)
+    }
+
+    /// The site that the gateway of `site` sends the client's requests to; `None`: it cannot reach it. Who is inside a
+    /// site asks no gateway.
+    fn passed_on(&self, client: usize, site: usize) -> Option<usize> {
+        let it = &self.clients[client];
+        let (gateway, inside) = (&self.sites[site], self.sites.iter().any(|s| s.place == it.place));
+        let to = self.site_of(gateway.cluster.routes.leads(&it.policy, &gateway.name))?;
+        if inside || to == site {
+            return Some(site);
+        }
+        let joined = self.net.joined(gateway.place, self.sites[to].place, Traffic::Clients);
+        (gateway.up && joined).then_some(to)
+    }
+
+    /// A gateway that answers, for a client that knows of every site's: its policy has no name.
+    fn gateway(&mut self, client: usize) -> Option<usize> {
+        let it = &self.clients[client];
+        let routed = |s: &&super::Site| s.cluster.routes.of(&it.policy).next().is_some();
+        let answers =
+            |s: &super::Site| s.up && routed(&s) && self.net.joined(it.place, s.place, Traffic::Clients);
+        let found: Vec<usize> = (0..self.sites.len()).filter(|s| answers(&self.sites[*s])).collect();
+        self.clients[client].chance.pick(&found).copied()
     }
 
     pub(crate) fn write_arrives(&mut self, token: Token) {

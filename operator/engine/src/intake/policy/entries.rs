@@ -1,6 +1,9 @@
 //! The entries of a policy: databases, workloads, traffic.
 
-use std::{collections::BTreeMap, fmt::Display};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Display,
+};
 
 use bascule_core::{
     name::{ItemName, ObjectName, SiteName},
@@ -293,16 +296,58 @@ impl Convert<'_> {
 
     pub(super) fn traffic(&mut self, at: &str, traffic: &api::Traffic) -> Option<core::Traffic> {
         let api::Traffic { name: _, dns, http_route } = traffic;
-        if http_route.is_some() {
+        match (dns, http_route) {
+            (Some(dns), None) => self.dns(&format!("{at}.dns"), dns).map(core::Traffic::Dns),
+            (None, Some(route)) => {
+                self.http_route(&format!("{at}.httpRoute"), route).map(core::Traffic::HttpRoute)
+            }
+            (None, None) | (Some(_), Some(_)) => {
+                self.findings.add(at, "traffic[]: expected exactly one member beside name: dns or httpRoute");
+                None
+            }
+        }
+    }
+
+    fn http_route(&mut self, at: &str, route: &api::HttpRoute) -> Option<core::HttpRoute> {
+        let api::HttpRoute { name, rules, backends } = route;
+        let name = self.object(format!("{at}.name"), name);
+        let named = |rule: &str| text::object_name::check(rule).map(|()| rule.to_owned());
+        let rules = match rules {
+            None => Vec::new(),
+            Some(rules) => {
+                let checked = self.set(&format!("{at}.rules"), rules, named);
+                if rules.is_empty() {
+                    self.findings.add(
+                        format!("{at}.rules"),
+                        "found none, expected the name of at least one rule; leave rules out to mean every rule that has one of the backends",
+                    );
+                }
+                checked
+            }
+        };
+        let at = format!("{at}.backends");
+        let backends = self.per_site(
+            &at,
+            "traffic[].httpRoute.backends",
+            backends,
+            |entry| &entry.site,
+            |this, at, api::Backend { site: _, service, port }| {
+                let service = this.object(format!("{at}.service"), service);
+                if *port == 0 {
+                    this.findings
+                        .add(format!("{at}.port"), "found 0, expected a port of the Service from 1 to 65535");
+                }
+                Some(core::Backend { service: service?, port: *port })
+            },
+        );
+        let distinct: BTreeSet<&core::Backend> = backends.values().collect();
+        if distinct.len() != backends.len() {
             self.findings.add(
-                format!("{at}.httpRoute"),
-                "traffic[].httpRoute is not supported by this version of Bascule yet; use dns",
+                &at,
+                "traffic[].httpRoute.backends: two sites have the same service and port; moving between them would change nothing for users",
             );
         }
-        if usize::from(dns.is_some()) + usize::from(http_route.is_some()) != 1 {
-            self.findings.add(at, "traffic[]: expected exactly one member beside name: dns");
-        }
-        self.dns(&format!("{at}.dns"), dns.as_ref()?).map(|dns| core::Traffic { dns })
+        Some(core::HttpRoute { name: name?, rules: rules.into_iter().collect(), backends })
     }
 
     fn dns(&mut self, at: &str, dns: &api::Dns) -> Option<core::Dns> {

@@ -4,7 +4,7 @@
 mod entries;
 mod notifications;
 
-use std::{fmt::Display, time::Duration};
+use std::{collections::BTreeSet, fmt::Display, time::Duration};
 
 use bascule_core::{
     name::{PolicyKey, SiteName},
@@ -62,6 +62,15 @@ pub fn convert(object: &FailoverPolicy, revision: Option<String>) -> Result<core
     let databases = convert.items("spec.databases", databases, |entry| &entry.name, Convert::database);
     let workloads = convert.items("spec.workloads", workloads, |entry| &entry.name, Convert::workload);
     let traffic = convert.items("spec.traffic", traffic, |entry| &entry.name, Convert::traffic);
+
+    let routes = traffic.values().filter_map(|t| t.http_route());
+    let mut named = BTreeSet::new();
+    if !routes.map(|route| &route.name).all(|name| named.insert(name)) {
+        findings.add(
+            "spec.traffic",
+            "traffic[].httpRoute.name: two entries name the same HTTPRoute; give all of its rules to one entry",
+        );
+    }
 
     let notifications = notifications::convert(notifications.as_ref(), &mut findings);
 

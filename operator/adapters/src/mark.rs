@@ -1,18 +1,18 @@
-//! The mark beside a name's addresses: which transition wrote them.
+//! The mark on a traffic target, beside a name's addresses or on an HTTPRoute: which transition wrote it.
 
 use std::fmt;
 use std::str::FromStr;
 
 use bascule_core::name::SiteName;
 
-/// Which transition wrote a name's addresses. Marks are ordered by epoch, then serial.
+/// Which transition wrote where a traffic target points. Marks are ordered by epoch, then serial.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
     /// The record's epoch.
     pub epoch: u64,
     /// The record's serial.
     pub serial: u64,
-    /// The site that the addresses belong to.
+    /// The site that the target points at.
     pub site: SiteName,
 }
 

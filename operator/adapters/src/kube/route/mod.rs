@@ -1,0 +1,93 @@
+//! One HTTPRoute of the site's own cluster, whose weights follow the active site.
+//!
+//! The lists `rules` and `backendRefs` of an HTTPRoute are atomic: who applies one weight by server-side apply owns
+//! every rule with it. So the weights are written by a JSON patch that names each of them, and that holds only for the
+//! version of the object that was read: whatever else changed it meanwhile makes the patch fail, and nothing of the
+//! route but the weights and one annotation is ever written.
+//!
+//! The annotation [`MARK`] says which transition wrote the weights. Weights and mark change together.
+
+mod look;
+mod point;
+mod seen;
+mod served;
+
+pub use self::look::{Found, Unseen};
+pub use self::point::Begun;
+
+use std::sync::Mutex;
+use std::time::Instant;
+
+use bascule_core::name::PolicyKey;
+use bascule_core::policy::HttpRoute;
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject};
+use kube::core::GroupVersionKind;
+
+use self::seen::Route;
+use super::client::Kube;
+use super::failure::{Failure, Subject};
+use super::ownership::{Field, Owner};
+
+/// The API group of routes and gateways.
+pub const GROUP: &str = "gateway.networking.k8s.io";
+
+/// The annotation that says which transition wrote the weights: `v=1 epoch=5 serial=12 site=lyon policy=shop`.
+pub const MARK: &str = "bascule.dev/points-at";
+
+/// The field manager of weights.
+pub const ROUTE_MANAGER: &str = "bascule-route";
+
+/// The weight of the backend that has all requests.
+pub const ALL: u32 = 100;
+
+const RULES: Field<'static> = Field(&["spec", "rules"]);
+
+/// Weights that somebody has set back after Bascule had written them.
+#[derive(Clone, Debug)]
+struct Undone {
+    /// When it was seen.
+    at: Instant,
+    /// Who owned the rules then.
+    by: Owner,
+    /// What was found.
+    found: String,
+}
+
+/// One HTTPRoute of a policy, in this cluster.
+#[derive(Debug)]
+pub struct RouteTraffic {
+    kube: Kube,
+    policy: PolicyKey,
+    route: HttpRoute,
+    undone: Mutex<Option<Undone>>,
+    rehearsed: Mutex<Option<Instant>>,
+}
+
+impl RouteTraffic {
+    /// The route that a policy describes, in the policy's own namespace.
+    pub fn new(kube: Kube, policy: PolicyKey, route: HttpRoute) -> Self {
+        Self { kube, policy, route, undone: Mutex::default(), rehearsed: Mutex::default() }
+    }
+
+    fn subject(&self) -> Subject {
+        Subject::new("HTTPRoute", self.policy.namespace.as_str(), self.route.name.as_str())
+    }
+
+    fn api(&self, kube: &Kube) -> Api<DynamicObject> {
+        let kind = GroupVersionKind::gvk(GROUP, "v1", "HTTPRoute");
+        let resource = ApiResource::from_gvk_with_plural(&kind, "httproutes");
+        kube.dynamic(self.policy.namespace.as_str(), &resource)
+    }
+
+    async fn read(&self, kube: &Kube) -> Result<Route, Failure> {
+        let subject = self.subject();
+        let object = kube.call(&subject, self.api(kube).get(self.route.name.as_str())).await?;
+        Route::read(object).map_err(|why| Failure::own(&subject, why))
+    }
+}
+
+/// Whether the API server does not know the kind at all: the Gateway API's definitions are not installed.
+const fn is_kind_missing(failure: &Failure) -> bool {
+    matches!(failure, Failure::Refused { code: 404, .. })
+}

@@ -1,0 +1,413 @@
+//! HTTPRoutes on a real API server with the Gateway API's own definitions. No gateway runs: what one would say is
+//! written into the route's status.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use bascule_adapters::kube::Kube;
+use bascule_adapters::kube::route::{MARK, RouteTraffic};
+use bascule_core::name::{PolicyKey, SiteName};
+use bascule_core::observation::{Fact, TrafficAt, TrafficView};
+use bascule_core::outcome::Outcome;
+use bascule_core::plan::{Answer, Gate};
+use bascule_core::policy::{Backend, HttpRoute};
+use kube::Client;
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
+use kube::core::GroupVersionKind;
+use serde_json::{Value, json};
+
+use crate::apiserver::ApiServer;
+use crate::{connect, place, soon};
+
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// The definitions of HTTPRoutes as the Go module of the Gateway API has them.
+fn definition() -> String {
+    let modules = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../e2e/gateway");
+    let asked = Command::new("go")
+        .args(["mod", "download", "-json", "sigs.k8s.io/gateway-api"])
+        .current_dir(&modules)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&asked.stderr);
+    assert!(asked.status.success(), "go mod download in {}: {said}", modules.display());
+    let told: Value = serde_json::from_slice(&asked.stdout).unwrap();
+    let folder = PathBuf::from(told["Dir"].as_str().unwrap()).join("config/crd/standard");
+    std::fs::read_to_string(folder.join("gateway.networking.k8s.io_httproutes.yaml")).unwrap()
+}
+
+/// Installs HTTPRoutes in a cluster that has none.
+pub(crate) async fn gateway_api(server: &ApiServer) {
+    // Another test of this binary may do the same at the same moment.
+    server.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &definition());
+    server.kubectl(
+        &["wait", "--for=condition=Established", "--timeout=30s", "crd/httproutes.gateway.networking.k8s.io"],
+        "",
+    );
+}
+
+fn site(name: &str) -> SiteName {
+    SiteName::try_from(name).unwrap()
+}
+
+/// The route of a shop, and whoever writes it.
+pub(crate) struct Shop {
+    api: Api<DynamicObject>,
+    pub(crate) target: RouteTraffic,
+}
+
+impl Shop {
+    pub(crate) fn of(kube: &Kube, admin: Client, namespace: &str) -> Self {
+        let backend = |name: &str| {
+            let service = format!("web-{name}");
+            (site(name), Backend { service: service.as_str().try_into().unwrap(), port: 80 })
+        };
+        let route = HttpRoute {
+            name: "web".try_into().unwrap(),
+            rules: std::collections::BTreeSet::new(),
+            backends: [backend("paris"), backend("lyon")].into(),
+        };
+        let kind = GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "HTTPRoute");
+        let api =
+            Api::namespaced_with(admin, namespace, &ApiResource::from_gvk_with_plural(&kind, "httproutes"));
+        let key = PolicyKey::new(namespace, "shop").unwrap();
+        Self { api, target: RouteTraffic::new(kube.clone(), key, route) }
+    }
+
+    /// Applies the route as `manager` has it, with these weights.
+    pub(crate) async fn applied(&self, manager: &str, paris: u32, lyon: u32) -> DynamicObject {
+        let backends = json!([
+            { "name": "web-paris", "port": 80, "weight": paris }, { "name": "web-lyon", "port": 80, "weight": lyon },
+        ]);
+        let route = json!({
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": { "name": "web" },
+            "spec": {
+                "parentRefs": [{ "name": "public" }], "hostnames": ["www.shop.example"],
+                "rules": [
+                    { "name": "pages", "backendRefs": backends, "timeouts": { "request": "5s" } },
+                    { "name": "pictures", "matches": [{ "path": { "value": "/pictures" } }],
+                      "backendRefs": [{ "name": "pictures", "port": 80 }] },
+                ]
+            }
+        });
+        self.api.patch("web", &PatchParams::apply(manager).force(), &Patch::Apply(&route)).await.unwrap()
+    }
+
+    async fn merged(&self, patch: Value) {
+        let params = PatchParams { field_manager: Some("kubectl-edit".to_owned()), ..PatchParams::default() };
+        self.api.patch("web", &params, &Patch::Merge(patch)).await.unwrap();
+    }
+
+    async fn now(&self) -> DynamicObject {
+        self.api.get("web").await.unwrap()
+    }
+
+    /// The weights of the first rule: paris, lyon.
+    async fn weights(&self) -> (u64, u64) {
+        let route = self.now().await;
+        let weight = |i: usize| route.data["spec"]["rules"][0]["backendRefs"][i]["weight"].as_u64().unwrap();
+        (weight(0), weight(1))
+    }
+
+    pub(crate) async fn point(&self, to: &str, epoch: u64, serial: u64) -> Outcome {
+        soon(self.target.point(&site(to), epoch, serial, DEADLINE)).await
+    }
+
+    async fn look(&self) -> TrafficView {
+        soon(self.target.look("traffic/gateway", &site("paris"), DEADLINE)).await
+    }
+
+    async fn at(&self) -> TrafficAt {
+        match self.look().await.at {
+            Fact::Known { value, .. } => value,
+            Fact::Unknown { reason } => panic!("{reason}"),
+        }
+    }
+
+    async fn gates(&self) -> Vec<Gate> {
+        match self.look().await.blockers {
+            Fact::Known { value, .. } => value,
+            Fact::Unknown { reason } => panic!("{reason}"),
+        }
+    }
+
+    async fn gate(&self, code: &str) -> Gate {
+        let all = self.gates().await;
+        all.iter()
+            .find(|g| g.name == format!("traffic/gateway/{code}"))
+            .cloned()
+            .unwrap_or_else(|| panic!("{all:?}"))
+    }
+
+    /// A gateway's controller says this of the route as it is now, less so many generations.
+    async fn says(&self, behind: i64, conditions: &[(&str, &str)]) {
+        let generation = self.now().await.metadata.generation.unwrap() - behind;
+        let conditions: Vec<Value> = conditions
+            .iter()
+            .map(|(kind, status)| {
+                json!({ "type": kind, "status": status, "observedGeneration": generation, "reason": "Said",
+                        "message": "as it is", "lastTransitionTime": "2026-01-01T00:00:00Z" })
+            })
+            .collect();
+        let parents = json!([{ "parentRef": { "name": "public" }, "controllerName": "example.org/gateways", "conditions": conditions }]);
+        let patch = json!({ "status": { "parents": parents } });
+        self.api.patch_status("web", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    }
+}
+
+async fn shop(namespace: &str) -> Shop {
+    let (kube, admin, server) = place(namespace).await;
+    gateway_api(server).await;
+    Shop::of(&kube, admin, namespace)
+}
+
+fn reason(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::Refused { reason } => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn pointing_a_route_gives_all_weight_to_one_backend_and_changes_nothing_else() {
+    let shop = shop("routes-pointed").await;
+    let before = shop.applied("test", 1, 0).await;
+    assert_eq!(shop.point("lyon", 5, 12).await, Outcome::Done);
+    let after = shop.now().await;
+    assert_eq!(shop.weights().await, (0, 100));
+    assert_eq!(
+        after.metadata.annotations.as_ref().unwrap()[MARK],
+        "v=1 epoch=5 serial=12 site=lyon policy=shop"
+    );
+    let mut expected = before.data["spec"].clone();
+    expected["rules"][0]["backendRefs"][0]["weight"] = json!(0);
+    expected["rules"][0]["backendRefs"][1]["weight"] = json!(100);
+    assert_eq!(after.data["spec"], expected);
+
+    assert_eq!(shop.point("lyon", 5, 12).await, Outcome::Done);
+    assert_eq!(
+        shop.now().await.metadata.resource_version,
+        after.metadata.resource_version,
+        "it stood already"
+    );
+    assert_eq!(shop.point("paris", 6, 20).await, Outcome::Done);
+    assert_eq!(shop.weights().await, (100, 0));
+}
+
+#[tokio::test]
+async fn an_operator_that_is_behind_moves_nothing_back() {
+    let shop = shop("routes-behind").await;
+    shop.applied("test", 1, 0).await;
+    assert_eq!(shop.point("lyon", 5, 12).await, Outcome::Done);
+    for (epoch, serial) in [(5, 11), (4, 99)] {
+        let why = reason(shop.point("paris", epoch, serial).await);
+        assert!(why.contains("HTTPRoute routes-behind/web: it carries a newer state already: v=1 epoch=5 serial=12 site=lyon"), "{why}");
+    }
+    let why = reason(shop.point("paris", 5, 12).await);
+    assert!(why.contains("the same epoch and serial for another site"), "{why}");
+    assert_eq!(shop.weights().await, (0, 100));
+}
+
+#[tokio::test]
+async fn a_change_that_was_begun_before_somebody_else_wrote_is_refused() {
+    let shop = shop("routes-raced").await;
+    shop.applied("test", 1, 0).await;
+    let begun = soon(shop.target.begin(&site("lyon"), 5, 12, DEADLINE)).await.unwrap();
+    // The backends have changed places: by its place each weight would go to the other site.
+    shop.merged(json!({ "spec": { "rules": [{ "backendRefs": [
+        { "name": "web-lyon", "port": 80, "weight": 0 }, { "name": "web-paris", "port": 80, "weight": 1 } ] }] } }))
+    .await;
+    let why = reason(soon(shop.target.finish(begun, DEADLINE)).await);
+    assert!(why.contains("409"), "{why}");
+    assert_eq!(shop.weights().await, (0, 1));
+    assert_eq!(shop.point("lyon", 5, 12).await, Outcome::Done);
+    assert_eq!(shop.weights().await, (100, 0), "lyon is the first one now");
+}
+
+#[tokio::test]
+async fn a_cluster_without_the_gateway_api_says_so_and_so_does_a_route_that_is_missing() {
+    let server = ApiServer::start().await;
+    server.namespace("shop").await;
+    let shop = Shop::of(&connect(&server, "shop").await, server.client().await, "shop");
+    let gate = shop.gate("RouteApiMissing").await;
+    assert_eq!(gate.answer, Answer::No);
+    assert!(gate.needed.contains("gateway.networking.k8s.io/v1"), "{gate:?}");
+    assert!(matches!(shop.look().await.at, Fact::Unknown { .. }));
+    assert!(!shop.point("lyon", 5, 12).await.is_done());
+
+    gateway_api(&server).await;
+    let gate = shop.gate("RouteMissing").await;
+    assert_eq!(gate.answer, Answer::No);
+    assert!(gate.found.contains("HTTPRoute shop/web does not exist"), "{gate:?}");
+    assert!(reason(shop.point("lyon", 5, 12).await).contains("HTTPRoute shop/web does not exist"));
+}
+
+#[tokio::test]
+async fn a_route_that_does_not_fit_the_policy_is_refused_and_left_alone() {
+    for (name, backends, code, found) in [
+        (
+            "missing",
+            json!([{ "name": "web-paris", "port": 80 }]),
+            "RouteBackendMissing",
+            "has the backend web-lyon:80 of lyon 0 times",
+        ),
+        (
+            "twice",
+            json!([{ "name": "web-paris", "port": 80 }, { "name": "web-lyon", "port": 80 }, { "name": "web-lyon", "port": 80 }]),
+            "RouteBackendMissing",
+            "of lyon 2 times",
+        ),
+        (
+            "foreign",
+            json!([{ "name": "web-paris", "port": 80 }, { "name": "web-lyon", "port": 80 }, { "name": "canary", "port": 80 }]),
+            "RouteForeignBackend",
+            "gives weight 1 to canary:80",
+        ),
+    ] {
+        let shop = shop(&format!("routes-{name}")).await;
+        shop.applied("test", 1, 0).await;
+        shop.merged(json!({ "spec": { "rules": [{ "backendRefs": backends }] } })).await;
+        let before = shop.now().await.metadata.resource_version;
+        let gate = shop.gate(code).await;
+        assert!(gate.answer == Answer::No && gate.found.contains(found), "{gate:?}");
+        let why = reason(shop.point("lyon", 5, 12).await);
+        assert!(why.contains(found), "{why}");
+        assert_eq!(shop.now().await.metadata.resource_version, before);
+    }
+}
+
+#[tokio::test]
+async fn a_route_with_a_foreign_mark_is_left_alone() {
+    for (name, mark, found) in [
+        ("other", "v=1 epoch=1 serial=1 site=paris policy=other", "the mark of FailoverPolicy other"),
+        ("nobody", "paris, please", "which is no mark"),
+    ] {
+        let shop = shop(&format!("routes-mark-{name}")).await;
+        shop.applied("test", 1, 0).await;
+        shop.merged(json!({ "metadata": { "annotations": { MARK: mark } } })).await;
+        let gate = shop.gate("RouteForeignMark").await;
+        assert!(gate.answer == Answer::No && gate.found.contains(found), "{gate:?}");
+        assert!(!shop.point("lyon", 5, 12).await.is_done());
+        assert_eq!(shop.weights().await, (1, 0));
+        assert_eq!(shop.at().await.site, None);
+    }
+}
+
+#[tokio::test]
+async fn a_route_leads_to_a_site_when_its_mark_its_weights_and_its_gateways_say_so() {
+    let shop = shop("routes-looked").await;
+    shop.applied("test", 1, 0).await;
+    let at = shop.at().await;
+    assert_eq!((at.site, at.epoch, at.serial), (None, 0, 0));
+    assert_eq!(at.differing, ["weights pages: lyon 0, paris 1, and no mark of Bascule"]);
+
+    assert_eq!(shop.point("lyon", 5, 12).await, Outcome::Done);
+    let at = shop.at().await;
+    assert_eq!((at.site.as_ref(), at.epoch, at.serial), (Some(&site("lyon")), 5, 12));
+    assert_eq!(at.silent, ["Gateway public has not reported on the route"]);
+    assert!(at.differing.is_empty() && !at.is_proven());
+    assert_eq!(shop.gate("RouteUnreported").await.answer, Answer::Yes, "nobody waits for it");
+
+    shop.says(1, &[("Accepted", "True"), ("ResolvedRefs", "True")]).await;
+    let at = shop.at().await;
+    assert!(!at.leads(&site("lyon")) && at.differing[0].contains("Accepted is of generation"), "{at:?}");
+    shop.says(0, &[("Accepted", "True"), ("ResolvedRefs", "False")]).await;
+    let at = shop.at().await;
+    assert_eq!(at.differing, ["Gateway public: ResolvedRefs is False: Said: as it is"]);
+    assert_eq!(shop.gate("RouteNotServed").await.answer, Answer::No);
+    shop.says(0, &[("Accepted", "True"), ("ResolvedRefs", "True")]).await;
+    let at = shop.at().await;
+    assert!(at.leads(&site("lyon")) && at.is_proven(), "{at:?}");
+    assert_eq!(shop.gates().await, []);
+}
+
+#[tokio::test]
+async fn weights_that_a_gitops_tool_sets_back_are_told_with_the_lines_that_stop_it_and_written_again() {
+    for (name, manager, lines) in [
+        ("flux", "kustomize-controller", "kustomize.toolkit.fluxcd.io/ssa: IfNotPresent"),
+        (
+            "argo",
+            "argocd-controller",
+            "jqPathExpressions: [\".spec.rules[].backendRefs[].weight\"]}] and syncPolicy: {syncOptions: [RespectIgnoreDifferences=true]}",
+        ),
+    ] {
+        let shop = shop(&format!("routes-{name}")).await;
+        shop.applied(manager, 1, 0).await;
+        let gate = shop.gate("RouteOwned").await;
+        assert!(gate.answer == Answer::Yes && gate.needed.contains(lines), "{gate:?}");
+        assert_eq!(shop.point("lyon", 5, 12).await, Outcome::Done);
+        assert!(shop.gates().await.iter().all(|g| !g.name.ends_with("RouteContended")));
+
+        shop.applied(manager, 1, 0).await;
+        let at = shop.at().await;
+        assert_eq!((at.site, at.serial), (None, 12), "{:?}", at.differing);
+        let gate = shop.gate("RouteContended").await;
+        assert!(gate.answer == Answer::No && gate.needed.contains(lines), "{gate:?}");
+        assert!(
+            gate.found.contains(&format!("{manager:?} has set the weights to pages: lyon 0, paris 1")),
+            "{gate:?}"
+        );
+        assert_eq!(shop.point("lyon", 5, 12).await, Outcome::Done);
+        assert_eq!(shop.weights().await, (0, 100));
+        assert_eq!(shop.gate("RouteContended").await.answer, Answer::No, "it will come again");
+    }
+}
+
+#[tokio::test]
+async fn weights_that_an_admission_policy_keeps_are_found_before_they_are_needed() {
+    let shop = shop("routes-kept").await;
+    shop.applied("test", 1, 0).await;
+    let server = ApiServer::shared().await;
+    let policy = "\
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: routes-kept}
+spec:
+  failurePolicy: Fail
+  matchConstraints:
+    namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: routes-kept}}
+    resourceRules: [{apiGroups: [gateway.networking.k8s.io], apiVersions: ['*'], operations: [UPDATE], resources: [httproutes]}]
+  validations: [{expression: 'object.spec.rules == oldObject.spec.rules', message: rules are frozen}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: routes-kept}
+spec: {policyName: routes-kept, validationActions: [Deny]}
+";
+    server.kubectl(&["apply", "-f", "-"], policy);
+    // An admission policy is in force a moment after it was written.
+    let refused = async {
+        loop {
+            // Another target each time: one that went well is believed for a while.
+            let fresh = Shop::of(&connect(server, "routes-kept").await, server.client().await, "routes-kept");
+            let gates = fresh.gates().await;
+            if let Some(gate) = gates.into_iter().find(|g| g.name.ends_with("RoutePatchRefused")) {
+                return gate;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let gate = soon(refused).await;
+    assert!(gate.answer == Answer::No && gate.found.contains("rules are frozen"), "{gate:?}");
+    assert_eq!(shop.weights().await, (1, 0));
+}
+
+#[tokio::test]
+async fn a_silent_api_server_makes_the_route_unknown_and_a_sent_change_too() {
+    let server = ApiServer::start().await;
+    server.namespace("shop").await;
+    gateway_api(&server).await;
+    let shop = Shop::of(&connect(&server, "shop").await, server.client().await, "shop");
+    shop.applied("test", 1, 0).await;
+    let begun = soon(shop.target.begin(&site("lyon"), 5, 12, DEADLINE)).await.unwrap();
+    server.freeze();
+    let short = Duration::from_millis(600);
+    let view = soon(shop.target.look("traffic/gateway", &site("paris"), short)).await;
+    assert!(matches!((&view.at, &view.blockers), (Fact::Unknown { .. }, Fact::Unknown { .. })), "{view:?}");
+    let ended = soon(shop.target.finish(begun, short)).await;
+    assert!(matches!(ended, Outcome::Unknown { .. }), "{ended:?}");
+    let ended = soon(shop.target.point(&site("lyon"), 5, 12, short)).await;
+    assert!(matches!(ended, Outcome::Refused { .. }), "nothing was sent but a question: {ended:?}");
+    server.thaw();
+}
