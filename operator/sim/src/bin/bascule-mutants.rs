@@ -81,9 +81,10 @@ fn together<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec
 }
 
 /// The worlds that these cases begin in: made without any mutant.
-fn bases(wanted: &[(Flow, u64)]) -> Result<Vec<Base>, String> {
-    let make = |(flow, seed): &(Flow, u64)| {
-        Base::new(*flow, *seed, &sample::policy(), false).map_err(|why| format!("{}: {}", flow.name(), why.0))
+fn bases(wanted: &[(Flow, u64, bool)]) -> Result<Vec<Base>, String> {
+    let make = |(flow, seed, routes): &(Flow, u64, bool)| {
+        Base::new(*flow, *seed, &sample::with(*routes), false)
+            .map_err(|why| format!("{}: {}", flow.name(), why.0))
     };
     together(wanted, make).into_iter().collect()
 }
@@ -98,14 +99,15 @@ struct Played {
 fn play(path: &str) -> Result<bool, String> {
     let began = moment();
     let mutants = read(path)?;
-    let mut worlds: Vec<(Flow, u64)> =
-        mutants.iter().filter_map(|m| m.case.as_ref()).map(|c| (c.flow, c.seed)).collect();
+    let mut worlds: Vec<(Flow, u64, bool)> =
+        mutants.iter().filter_map(|m| m.case.as_ref()).map(|c| (c.flow, c.seed, c.routes)).collect();
     worlds.sort_unstable();
     worlds.dedup();
     let bases = bases(&worlds)?;
     let played = together(&mutants, |mutant| {
         let case = mutant.case.as_ref()?;
-        let base = bases.iter().find(|b| b.flow == case.flow && b.seed == case.seed)?;
+        let base =
+            bases.iter().find(|b| (b.flow, b.seed, b.routes) == (case.flow, case.seed, case.routes))?;
         let at = moment();
         let clean = mutant.is_its_own(base, &case.faults);
         let (broken, said) = mutant.plays(base, &case.faults);
@@ -180,8 +182,8 @@ fn tell(path: &str, rule: &str) -> Result<bool, String> {
 
 fn find(path: &str, seconds: u64) -> Result<bool, String> {
     let mutants = read(path)?;
-    let flows: Vec<(Flow, u64)> =
-        Flow::ALL.into_iter().filter(|f| *f != Flow::Fleet).map(|flow| (flow, 1)).collect();
+    let flows: Vec<(Flow, u64, bool)> =
+        Flow::ALL.into_iter().filter(|f| *f != Flow::Fleet).map(|flow| (flow, 1, false)).collect();
     let bases = bases(&flows)?;
     let found = together(&mutants, |mutant| {
         let mut mutant = mutant.clone();

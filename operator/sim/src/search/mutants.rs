@@ -71,6 +71,7 @@ impl Mutant {
         let bites = |base: &Base, faults: &[Injected]| {
             let (broken, _) = self.plays(base, faults);
             (broken.contains(&self.expected) && self.is_its_own(base, faults)).then(|| Case {
+                routes: base.routes,
                 flow: base.flow,
                 seed: base.seed,
                 faults: faults.to_vec(),
