@@ -103,6 +103,9 @@ impl Brain {
             if it.not_before.is_some_and(|t| now >= t) {
                 it.not_before = None;
             }
+            if it.pointed.as_ref().is_some_and(|(_, until)| now >= *until) {
+                it.pointed = None;
+            }
             if let (Lane::Flag(name), Some((_, until))) = (lane, it.flag_put)
                 && now >= until
             {

@@ -163,13 +163,15 @@ pub(super) struct Pending {
 }
 
 /// One lane's effect.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct LaneState {
     pub(super) busy: bool,
     pub(super) failures: u32,
     pub(super) not_before: Option<Boottime>,
     /// Where a flag was put last, and until when the same is not done again: its pods have that long to see it.
     pub(super) flag_put: Option<(bool, Boottime)>,
+    /// Where a target was pointed last, and until when the same is not done again.
+    pub(super) pointed: Option<(SiteName, Boottime)>,
     /// What it changed has not been looked at since: what is known is older than the effect.
     pub(super) unseen: bool,
 }
@@ -177,9 +179,14 @@ pub(super) struct LaneState {
 impl LaneState {
     /// Whether `step` may begin now.
     pub(super) fn takes(&self, step: &Step, now: Boottime) -> bool {
-        let put = match (step, self.flag_put) {
-            (Step::SetReadOnly { on, .. }, Some((last, until))) => *on == last && now < until,
-            _ => false,
+        let put = match step {
+            Step::SetReadOnly { on, .. } => {
+                self.flag_put.is_some_and(|(last, until)| *on == last && now < until)
+            }
+            Step::PointTraffic { site, .. } => {
+                self.pointed.as_ref().is_some_and(|(last, until)| site == last && now < *until)
+            }
+            Step::Scale { .. } | Step::VerifyWrite { .. } => false,
         };
         !(self.busy || self.unseen || put || self.not_before.is_some_and(|t| now < t))
     }
@@ -228,7 +235,9 @@ impl State {
     /// When this policy wants to be decided again.
     pub(super) fn next_tick(&self) -> Option<Boottime> {
         let lanes = self.lanes.values().filter(|l| !l.busy);
-        let lanes = lanes.flat_map(|l| [l.not_before, l.flag_put.map(|(_, until)| until)]).flatten();
+        let until = |l: &LaneState| l.pointed.as_ref().map(|(_, until)| *until);
+        let lanes =
+            lanes.flat_map(|l| [l.not_before, l.flag_put.map(|(_, until)| until), until(l)]).flatten();
         // Without a policy nothing is looked at: a look that is due stays due.
         let looks = self.policy.as_ref().and_then(|_| self.looks.next());
         [
@@ -348,7 +357,9 @@ impl State {
         if outcome.is_done() {
             *lane = LaneState { unseen: !matches!(step, Step::VerifyWrite { .. }), ..LaneState::default() };
             // A name server that died with its site differs for as long as it is dead: no reason to hurry.
-            lane.not_before = matches!(step, Step::PointTraffic { .. }).then(|| now + POINT_AGAIN);
+            if let Step::PointTraffic { site, .. } = step {
+                lane.pointed = Some((site.clone(), now + POINT_AGAIN));
+            }
             if let Step::SetReadOnly { on, .. } = step {
                 lane.flag_put = Some((*on, now + PUT_AGAIN));
             }

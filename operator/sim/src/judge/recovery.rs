@@ -88,6 +88,12 @@ impl Disturbances {
         self.was_on(of_it, now, window)
     }
 
+    /// Whether a whole site stood still at any time in the last `window`: what was on its way there arrives when it goes
+    /// on.
+    pub(crate) fn site_stood_still_since(&self, site: usize, now: Moment, window: Duration) -> bool {
+        self.was_on(|fault| *fault == Fault::SiteFrozen(site), now, window)
+    }
+
     /// When the world was last disturbed, until `now`: what will end later was noted when it began.
     pub(crate) fn last(&self, now: Moment) -> Option<Moment> {
         self.0.iter().map(|(at, _)| *at).filter(|at| *at <= now).max()

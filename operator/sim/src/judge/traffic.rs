@@ -43,6 +43,15 @@ impl World {
         if sent.is_empty() && stays {
             return;
         }
+        // A route is written by nobody but its own site: what a site that stood still had sent, no later mark turns away.
+        // It leads there for as long as its operator takes to read the record.
+        let late = of.is_some_and(|of| {
+            self.judge.disturbed.site_stood_still_since(of, self.now, ON_ITS_WAY)
+                && self.site_of(&to.site) == Some(of)
+        });
+        if sent.is_empty() && late {
+            return;
+        }
         if sent.is_empty() {
             let what = format!("traffic was pointed at {}, where no record sends it", to.site);
             self.judge.breaks(self.now, Invariant::S6, what);
