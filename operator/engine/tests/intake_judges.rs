@@ -103,7 +103,7 @@ spec:
     promote: {after: 30}
   traffic:
     - name: public
-      httpRoute: {name: web}
+      httpRoute: {name: web, backends: [{site: lyon, service: web, port: 80}]}
 ";
     assert_eq!(
         refusals(text),
@@ -118,7 +118,7 @@ spec:
         [
             "a.yaml:7:13: spec.sites[1].name: found 'Lyon', expected a name of at most 63 lower-case letters, digits and hyphens that begins and ends with a letter or digit",
             "a.yaml:11:14: spec.failover.promote.maxDataLoss: promote.maxDataLoss is missing: promotion by itself ('after' is not Never) needs both bounds, for example {bytes: 16Mi, time: 30s}",
-            "a.yaml:14:18: spec.traffic[0].httpRoute.backends: is missing, expected a list",
+            "a.yaml:14:40: spec.traffic[0].httpRoute.backends: expected exactly one entry for each site of spec.sites (paris), found lyon",
         ]
     );
 }
