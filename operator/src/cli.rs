@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -192,6 +192,11 @@ pub struct OperatorArgs {
     /// Where health and metrics are served.
     #[arg(long, env = "BASCULE_HTTP_LISTEN", default_value = "0.0.0.0:8080")]
     pub http_listen: SocketAddr,
+
+    /// This replica's IP address, where the site has several replicas of the operator: they reach each other's health port
+    /// there. One of them acts at a time, and another takes over. Left out: this operator is the only one of its site.
+    #[arg(long, env = "BASCULE_REPLICA_IP")]
+    pub replica_ip: Option<IpAddr>,
 
     /// The directory of the journal, one file a day; left out: the journal goes to the log only.
     #[arg(long, env = "BASCULE_JOURNAL")]

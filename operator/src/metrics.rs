@@ -19,6 +19,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+/// No labels: of a number that not every replica has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NoLabels {}
+
 /// Labels of a policy's series.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
 struct PolicyLabels {
@@ -122,8 +126,9 @@ where
 /// The operator's metrics.
 pub struct Metrics {
     registry: Registry,
-    lease_alive: Gauge,
-    engine_events: Gauge<u64, AtomicU64>,
+    leader: Gauge,
+    lease_alive: Family<NoLabels, Gauge>,
+    engine_events: Family<NoLabels, Gauge<u64, AtomicU64>>,
     journal: Family<KindLabels, Counter>,
     journal_lost: Gauge<u64, AtomicU64>,
     events_lost: Gauge<u64, AtomicU64>,
@@ -157,18 +162,28 @@ impl Metrics {
     pub fn new(site: &SiteName) -> Self {
         let mut registry = Registry::with_prefix("bascule");
         let r = &mut registry;
-        let (lease_alive, engine_events, journal) = (Gauge::default(), Gauge::default(), Family::default());
+        let (leader, lease_alive, engine_events) = (Gauge::default(), Family::default(), Family::default());
+        let journal = Family::default();
         let (journal_lost, events_lost, source_ready) =
             (Gauge::default(), Gauge::default(), Family::default());
         let info: Family<InfoLabels, Gauge> = Family::default();
         let labels = InfoLabels { site: site.to_string(), version: env!("CARGO_PKG_VERSION") };
         info.get_or_create(&labels).set(1);
         r.register("operator_info", "1, with the site and the version of the operator", info);
-        r.register("site_lease_alive", "Whether this site's lease has time left", Gauge::clone(&lease_alive));
+        r.register(
+            "operator_leader",
+            "1 where this replica of the site's operator acts, 0 where it stands by",
+            Gauge::clone(&leader),
+        );
+        r.register(
+            "site_lease_alive",
+            "Whether this site's lease has time left; absent where this replica stands by",
+            Family::clone(&lease_alive),
+        );
         r.register(
             "engine_events",
-            "Events that the engine has handled since its start",
-            Gauge::clone(&engine_events),
+            "Events that the engine has handled since its start; absent where this replica stands by",
+            Family::clone(&engine_events),
         );
         r.register("journal_entries", "Entries of the journal by kind", Family::clone(&journal));
         r.register(
@@ -193,6 +208,7 @@ impl Metrics {
             Family::clone(&notices),
         );
         Self {
+            leader,
             lease_alive,
             engine_events,
             journal,
@@ -335,10 +351,18 @@ impl Metrics {
         self.phases.set(key, BTreeMap::new());
     }
 
+    /// From now on this replica acts.
+    pub fn acts(&self) {
+        self.leader.set(1);
+    }
+
     /// The OpenMetrics text.
     pub fn text(&self, now: &Now) -> Result<String, std::fmt::Error> {
-        self.lease_alive.set(i64::from(now.pulse.lease_alive));
-        self.engine_events.set(now.pulse.events);
+        // A replica that stands by has no lease and no engine, and that is no trouble.
+        if self.leader.get() == 1 {
+            self.lease_alive.get_or_create(&NoLabels {}).set(i64::from(now.pulse.lease_alive));
+            self.engine_events.get_or_create(&NoLabels {}).set(now.pulse.events);
+        }
         self.events_lost.set(now.events_lost);
         self.journal_lost.set(now.journal_lost);
         let mut text = String::new();
@@ -450,6 +474,7 @@ mod tests {
         assert!(asked.len() >= 7, "{asked:?}");
         let site = "paris".try_into().unwrap();
         let metrics = Metrics::new(&site);
+        metrics.acts();
         let mut shown = shown();
         shown.report.conditions = vec![ready(Some(true), "Steady")];
         metrics.show(&site, &shown);
@@ -469,6 +494,21 @@ mod tests {
         let text = Metrics::new(&"paris".try_into().unwrap()).text(&now).unwrap();
         assert!(text.contains("bascule_kubernetes_events_lost 3\n"), "{text}");
         assert!(text.contains("bascule_journal_lines_lost 5\n"), "{text}");
+    }
+
+    #[test]
+    fn a_replica_that_stands_by_says_nothing_of_a_lease_or_an_engine() {
+        let metrics = Metrics::new(&"paris".try_into().unwrap());
+        let text = metrics.text(&Now::default()).unwrap();
+        assert!(text.contains("bascule_operator_leader 0\n"), "{text}");
+        for absent in ["\nbascule_site_lease_alive ", "\nbascule_engine_events "] {
+            assert!(!text.contains(absent), "{text}");
+        }
+        metrics.acts();
+        let text = metrics.text(&Now::default()).unwrap();
+        for there in ["operator_leader 1", "site_lease_alive 0", "engine_events 0"] {
+            assert!(text.contains(&format!("\nbascule_{there}\n")), "{text}");
+        }
     }
 
     #[test]

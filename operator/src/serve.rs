@@ -68,7 +68,8 @@ pub struct Shared {
     pub journal_lost: Arc<AtomicU64>,
 }
 
-/// Serves `/healthz`, `/readyz`, `/metrics` and `/primary/NAMESPACE/POLICY` until the process ends.
+/// Serves `/healthz`, `/readyz`, `/metrics` and `/primary/NAMESPACE/POLICY`, and to the other replicas of this site
+/// `/acting/NAMESPACE/POLICY`, until the process ends.
 pub async fn serve(listen: SocketAddr, shared: Shared) -> anyhow::Result<()> {
     let listener =
         TcpListener::bind(listen).await.with_context(|| format!("--http-listen {listen} cannot be used"))?;
@@ -83,6 +84,7 @@ async fn accept(listener: TcpListener, shared: Shared) {
         .route("/metrics", get(metrics_text))
         // Not every proxy asks by GET.
         .route("/primary/{namespace}/{policy}", get(primary).options(primary))
+        .route("/acting/{namespace}/{policy}", get(primary_here))
         .with_state(shared);
     let room = Strangers::room_for(CONNECTIONS);
     loop {
@@ -138,14 +140,25 @@ fn alive(pulse: &watch::Receiver<Pulse>, now: Boottime) -> Response {
     }
 }
 
-/// Ready: policies, records and marks have been read once.
+/// Ready: policies, records and marks have been read once; of a replica that stands by, that it knows who acts and could
+/// take over.
 async fn readyz(State(shared): State<Shared>) -> Response {
-    if shared.pulse.borrow().ready {
-        (StatusCode::OK, "ok\n").into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "policies, records or marks have not been read yet\n")
-            .into_response()
+    let (ready, acting) = {
+        let pulse = shared.pulse.borrow();
+        (pulse.ready, pulse.acting)
+    };
+    match (ready, acting) {
+        (true, true) => (StatusCode::OK, "ok\n"),
+        (true, false) => (StatusCode::OK, "ok: another replica acts, this one stands by\n"),
+        (false, true) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "policies, records or marks have not been read yet\n")
+        }
+        (false, false) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "this replica does not act, and could not: it has not listed the policies or does not reach the arbiter\n",
+        ),
     }
+    .into_response()
 }
 
 /// Whether a proxy may send the writes of a policy's clients to this site now: 200, or 503 with the reason. An engine that
@@ -159,6 +172,14 @@ async fn primary(State(shared): State<Shared>, Path((namespace, name)): Path<(St
         }
     };
     takes_writes(&shared.proxies, policy, PROXY).await
+}
+
+/// The same for another replica of this site, which was asked and does not act. It is never asked on.
+async fn primary_here(state: State<Shared>, path: Path<(String, String)>) -> Response {
+    if !state.0.pulse.borrow().acting {
+        return (StatusCode::SERVICE_UNAVAILABLE, "this replica of the operator does not act\n").into_response();
+    }
+    primary(state, path).await
 }
 
 async fn takes_writes(proxies: &mpsc::Sender<Asked>, policy: PolicyKey, within: Duration) -> Response {
@@ -201,10 +222,12 @@ mod tests {
 
     fn shared(pulse: Pulse) -> (watch::Sender<Pulse>, Shared) {
         let (sender, pulse) = watch::channel(pulse);
+        let metrics = Metrics::new(&"paris".try_into().unwrap());
+        metrics.acts();
         let shared = Shared {
             pulse,
             proxies: mpsc::channel(1).0,
-            metrics: Arc::new(Metrics::new(&"paris".try_into().unwrap())),
+            metrics: Arc::new(metrics),
             events_lost: Arc::default(),
             journal_lost: Arc::new(AtomicU64::new(2)),
         };
@@ -221,8 +244,22 @@ mod tests {
     async fn the_operator_is_ready_once_everything_was_read() {
         let (sender, shared) = shared(Pulse::default());
         assert_eq!(readyz(State(shared.clone())).await.status(), StatusCode::SERVICE_UNAVAILABLE);
-        sender.send_replace(Pulse { ready: true, ..Pulse::default() });
+        sender.send_replace(Pulse { ready: true, acting: true, ..Pulse::default() });
         assert_eq!(readyz(State(shared)).await.status(), StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn a_replica_that_stands_by_is_ready_and_says_so_and_answers_no_other_replica_for_its_site() {
+        let (sender, _) = shared(Pulse::default());
+        let shared = Shared { pulse: sender.subscribe(), ..says(Ok(())) };
+        sender.send_replace(Pulse { ready: true, ..Pulse::default() });
+        let (status, text) = body(readyz(State(shared.clone())).await).await;
+        assert!(status == StatusCode::OK && text.contains("stands by"), "{text}");
+        let path = || Path(("shop".to_owned(), "orders".to_owned()));
+        let (status, text) = body(primary_here(State(shared.clone()), path()).await).await;
+        assert!(status == StatusCode::SERVICE_UNAVAILABLE && text.contains("does not act"), "{text}");
+        sender.send_replace(Pulse { ready: true, acting: true, ..Pulse::default() });
+        assert_eq!(primary_here(State(shared), path()).await.status(), StatusCode::OK);
     }
 
     #[tokio::test]

@@ -13,5 +13,6 @@ pub mod kube;
 mod mark;
 pub mod notify;
 pub mod postgres;
+pub mod replica;
 pub mod site;
 pub mod strangers;

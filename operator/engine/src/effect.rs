@@ -28,7 +28,7 @@ pub(crate) fn effect(command: &Command) -> Option<Effect> {
         Command::Perform { step, .. } => performed(step),
         Command::Publish(_) => Effect::Publish,
         Command::Journal(_) => Effect::Journal,
-        Command::Stop { .. } => Effect::Stop,
+        Command::Stop { .. } | Command::StandDown { .. } => Effect::Stop,
     })
 }
 

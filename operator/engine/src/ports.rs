@@ -43,6 +43,11 @@ pub enum Renewed {
         /// That cluster's UID.
         owner: String,
     },
+    /// Another replica of this site's operator acts now, or nobody does. Nothing was written.
+    NotActing {
+        /// Who acts, in words.
+        who: String,
+    },
     /// It may or may not have been applied.
     Unknown {
         /// Why.

@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use bascule_boundary::{self as boundary, Effect};
+use bascule_core::ballot::silence::Observer;
 use bascule_core::name::PolicyKey;
 use bascule_core::outcome::Outcome;
 use bascule_core::time::Boottime;
@@ -58,6 +59,9 @@ pub enum Ended {
     /// This site's name belongs to another cluster.
     #[error("{0}")]
     NameTaken(String),
+    /// Another replica of this site's operator acts. Nothing that was under way is waited for.
+    #[error("another replica of this site's operator acts: {0}")]
+    NotActing(String),
     /// A task of the engine died; the process must be started anew.
     #[error("a task of the engine died: {0}")]
     Died(String),
@@ -69,6 +73,8 @@ pub enum Ended {
 /// What the engine tells its own process about itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pulse {
+    /// The engine runs: this replica acts. A spare's does not.
+    pub acting: bool,
     /// Policies, records and marks have been read once.
     pub ready: bool,
     /// This site's lease has time left.
@@ -79,14 +85,16 @@ pub struct Pulse {
     pub at: Boottime,
 }
 
-/// Runs the engine until it ends. The pulse is updated after every event.
+/// Runs the engine until it ends. The pulse is updated after every event. `observer` is what this process has read of the
+/// leases so far.
 pub async fn run(
     id: Identity,
+    observer: Observer,
     ports: Ports,
     mut incoming: Incoming,
     pulse: tokio::sync::watch::Sender<Pulse>,
 ) -> Ended {
-    let mut brain = Brain::new(id.clone(), ports.clock.now());
+    let mut brain = Brain::observing(id.clone(), observer, ports.clock.now());
     let kinds = Arc::new(Kinds::new(id.installation.timing.tq()));
     let runner = Runner { id, ports, kinds };
     let mut tasks: JoinSet<Event> = JoinSet::new();
@@ -104,6 +112,7 @@ pub async fn run(
                     Command::Stop { reason } => {
                         return boundary::during(Effect::Stop, || Ended::NameTaken(reason));
                     }
+                    Command::StandDown { who } => return Ended::NotActing(who),
                     Command::ListAndWatch => {
                         watch.abort_all();
                         runner.list_and_watch(&mut tasks, &mut watch, &changes_in);
@@ -112,6 +121,7 @@ pub async fn run(
                 }
             }
             let beat = Pulse {
+                acting: true,
                 ready: brain.is_ready(),
                 lease_alive: brain.lease_remaining(now).is_some(),
                 events: handled,
@@ -300,7 +310,7 @@ impl Runner {
                 });
             }
             Command::Journal(entry) => self.ports.journal.write(entry),
-            Command::ListAndWatch | Command::Stop { .. } => {}
+            Command::ListAndWatch | Command::Stop { .. } | Command::StandDown { .. } => {}
         }
     }
 }

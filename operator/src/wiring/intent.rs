@@ -1,19 +1,19 @@
 //! From the watches of policies and Moves to what the engine is told that people want.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::Context;
 use bascule_adapters::kube::apply::REVISION_ANNOTATION;
 use bascule_adapters::kube::client::Kube;
 use bascule_adapters::kube::status::{StatusDesk, StatusKey};
-use bascule_adapters::kube::watch::{Key, Seen, Unreadable, watch};
+use bascule_adapters::kube::watch::{Key, Seen, Unreadable, watch as watch_all};
 use bascule_core::name::PolicyKey;
 use bascule_crds::{FailoverPolicy, Move};
 use bascule_engine::intake::{moves, policy};
 use bascule_engine::ports::Intent;
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::objects::{Inner, Objects, SeenMove, SeenPolicy, wants_the_same};
 use super::{move_status, unreadable};
@@ -32,18 +32,23 @@ pub struct Followed {
     pub desk: StatusDesk,
     /// The series of policies.
     pub metrics: Arc<Metrics>,
+    /// Whether this replica acts: one that stands by writes no status.
+    pub acting: watch::Receiver<bool>,
 }
 
 /// Watches policies and Moves and tells the engine, until the process ends.
 pub async fn follow(followed: Followed, into: mpsc::Sender<Intent>) -> anyhow::Result<()> {
     let kube = &followed.kube;
     let (mut policies, policies_worker) =
-        watch::<FailoverPolicy>(kube, &(), WAITING).context("FailoverPolicies cannot be watched")?;
-    let (mut moves, moves_worker) = watch::<Move>(kube, &(), WAITING).context("Moves cannot be watched")?;
+        watch_all::<FailoverPolicy>(kube, &(), WAITING).context("FailoverPolicies cannot be watched")?;
+    let (mut moves, moves_worker) = watch_all::<Move>(kube, &(), WAITING).context("Moves cannot be watched")?;
     let mut workers = tokio::task::JoinSet::new();
     workers.spawn(policies_worker);
     workers.spawn(moves_worker);
     let (mut policies_listed, mut moves_listed, mut said) = (false, false, false);
+    let mut acting = followed.acting.clone();
+    // What is to be said of unreadable Moves as soon as this replica acts.
+    let mut unsaid: BTreeMap<String, Unreadable> = BTreeMap::new();
     loop {
         let mut told = Vec::new();
         tokio::select! {
@@ -53,17 +58,37 @@ pub async fn follow(followed: Followed, into: mpsc::Sender<Intent>) -> anyhow::R
             },
             seen = moves.next() => match seen {
                 Some(seen) => {
+                    match &seen {
+                        Seen::Applied(object) => {
+                            let (namespace, name) = place_of(object);
+                            unsaid.remove(&format!("{namespace}/{name}"));
+                        }
+                        Seen::Deleted(key) => {
+                            unsaid.remove(&key.to_string());
+                        }
+                        Seen::Listed { .. } => unsaid.clear(),
+                        Seen::Unreadable(_) => {}
+                    }
                     for bad in unreadable_of(&seen) {
-                        unreadable::say::<Move>(kube, &followed.desk, bad).await;
+                        unsaid.insert(bad.key.to_string(), bad.clone());
                     }
                     moves_listed |= followed.take_moves(seen, &mut told);
                 }
                 None => anyhow::bail!("the watch of Moves has ended"),
             },
+            Ok(()) = acting.changed() => {}
+        }
+        let acts = *acting.borrow_and_update();
+        if acts {
+            for (_, bad) in std::mem::take(&mut unsaid) {
+                unreadable::say::<Move>(kube, &followed.desk, &bad).await;
+            }
         }
         if policies_listed && moves_listed {
             // Not earlier: a policy that was not listed yet is not absent.
-            followed.say_unmet();
+            if acts {
+                followed.say_unmet();
+            }
             if !said {
                 said = true;
                 told.push(Intent::Listed);

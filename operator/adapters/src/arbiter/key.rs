@@ -1,7 +1,8 @@
 //! The keys: who may be where.
 //!
 //! `site/<site>` the UID of the cluster that owns the name · `lease/<site>` its beat · `record/<namespace>/<policy>`
-//! the record · `facts/<namespace>/<policy>/<site>` what that site reported. A site's users need read access to the
+//! the record · `facts/<namespace>/<policy>/<site>` what that site reported · `acting/<site>` which replica of its operator
+//! acts, where it has several. A site's users need read access to the
 //! whole prefix; a guard may write `lease/<its site>` only.
 
 use bascule_core::name::{PolicyKey, SiteName};
@@ -17,6 +18,10 @@ pub(super) fn site(site: &SiteName) -> String {
 
 pub(super) fn lease(site: &SiteName) -> String {
     format!("{LEASES}{site}")
+}
+
+pub(super) fn acting(site: &SiteName) -> String {
+    format!("{PREFIX}acting/{site}")
 }
 
 pub(super) fn record(policy: &PolicyKey) -> String {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bascule_core::name::SiteName;
 use etcd_client::{Compare, CompareOp, GetOptions, Txn, TxnOp, TxnOpResponse, TxnResponse};
 
+use super::acting::{reads, who};
 use super::member::kv;
 use super::record::revision_of;
 use super::{Claim, EtcdArbiter, Failures, LeaseView, Listing, ReadError, Renewal, Revision, Versioned, key};
@@ -32,13 +33,19 @@ impl EtcdArbiter {
     }
 
     /// Renews the site's lease: writes `beat`, if the name belongs to the cluster `uid`. Sent to two members at once;
-    /// both may apply it, which is harmless, and a copy may land late (see [`LeaseView::beat`]).
+    /// both may apply it, which is harmless, and a copy may land late (see [`LeaseView::beat`]). The renewal of a replica
+    /// that acts shows in the same transaction that it does.
     pub async fn renew(&self, site: &SiteName, uid: &str, beat: &[u8], tq: Duration) -> Renewal {
         let owner = key::site(site);
-        let txn = Txn::new()
-            .when([Compare::value(owner.clone(), CompareOp::Equal, uid)])
-            .and_then([TxnOp::put(key::lease(site), beat, None)])
-            .or_else([TxnOp::get(owner, None)]);
+        let mut compares = vec![Compare::value(owner.clone(), CompareOp::Equal, uid)];
+        let mut puts = vec![TxnOp::put(key::lease(site), beat, None)];
+        let mut gets = vec![TxnOp::get(owner, None)];
+        if let Some(fence) = &self.fence {
+            compares.push(fence.holds());
+            puts.push(TxnOp::put(fence.key.clone(), fence.value.clone(), None));
+            gets.push(TxnOp::get(fence.key.clone(), None));
+        }
+        let txn = Txn::new().when(compares).and_then(puts).or_else(gets);
         let sent = self
             .members
             .ask_two(tq, |client| {
@@ -48,9 +55,12 @@ impl EtcdArbiter {
             .await;
         match sent {
             Ok(answer) if answer.succeeded() => Renewal::Applied { revision: revision_of(answer.header()) },
-            Ok(answer) => match first_value(&answer) {
-                Some(owner) => Renewal::NameTaken { owner: text(&owner.value) },
-                None => Renewal::NotClaimed,
+            Ok(answer) => match &reads(&answer)[..] {
+                [Some(owner), acting @ ..] if owner.value == uid.as_bytes() => {
+                    Renewal::NotActing { who: who(acting.first().and_then(Option::as_ref)) }
+                }
+                [Some(owner), ..] => Renewal::NameTaken { owner: text(&owner.value) },
+                _ => Renewal::NotClaimed,
             },
             Err(why) if why.is_without_effect() => Renewal::Refused { why },
             Err(why) => Renewal::Unknown { why },
@@ -99,7 +109,7 @@ impl EtcdArbiter {
 const LEASE_LIMIT: i64 = 1000;
 
 /// The first key that the transaction's first read found.
-fn first_value(answer: &TxnResponse) -> Option<Versioned> {
+pub(super) fn first_value(answer: &TxnResponse) -> Option<Versioned> {
     answer.op_responses().into_iter().find_map(|op| match op {
         TxnOpResponse::Get(get) => get
             .kvs()
@@ -109,6 +119,6 @@ fn first_value(answer: &TxnResponse) -> Option<Versioned> {
     })
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

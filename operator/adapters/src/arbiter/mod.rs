@@ -12,7 +12,9 @@
 //! loses a whole deadline. Renewals and the reads that lives hang on therefore go to two members over separate
 //! connections, and the first success counts. A compare-and-swap goes to one member only.
 
+mod acting;
 pub mod admin;
+mod election;
 mod failure;
 mod key;
 mod lease;
@@ -35,7 +37,10 @@ use secrecy::{ExposeSecret, SecretSlice};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use self::acting::{Replica, Taken};
+pub use self::election::{Election, NameTaken, Standing};
 pub use self::failure::{Cause, Failure, Failures};
+use self::acting::Fence;
 use self::member::Members;
 pub use self::port::{Identity, SiteArbiter};
 pub use self::record::VALUE_LIMIT;
@@ -157,6 +162,11 @@ pub enum Renewal {
     },
     /// Nobody has claimed the name, or the arbiter was emptied. Nothing was written.
     NotClaimed,
+    /// Another replica of the site's operator acts, or nobody does. Nothing was written.
+    NotActing {
+        /// Who acts, in words.
+        who: String,
+    },
     /// Nothing was written.
     Refused {
         /// By whom and why.
@@ -284,6 +294,8 @@ pub enum ReadError {
 #[derive(Clone, Debug)]
 pub struct EtcdArbiter {
     members: Arc<Members>,
+    /// What everything that is written is compared with.
+    fence: Option<Fence>,
 }
 
 impl EtcdArbiter {
@@ -291,7 +303,7 @@ impl EtcdArbiter {
     /// that is down does not keep an operator from starting. Must be called inside a tokio runtime.
     pub async fn new(settings: Settings) -> Result<Self, SettingsError> {
         let options = options(&settings)?;
-        Ok(Self { members: Arc::new(Members::new(settings.endpoints, options).await?) })
+        Ok(Self { members: Arc::new(Members::new(settings.endpoints, options).await?), fence: None })
     }
 }
 

@@ -96,6 +96,7 @@ impl Arbiter for SiteArbiter {
         match self.etcd.renew(site, cluster, &beat, left).await {
             Renewal::Applied { .. } => Renewed::Applied,
             Renewal::NameTaken { owner } => Renewed::NameTaken { owner },
+            Renewal::NotActing { who } => Renewed::NotActing { who },
             Renewal::NotClaimed => Renewed::Unknown {
                 reason: format!(
                     "the arbiter has forgotten the name {site}: it was emptied or restored from an old backup; when what it knew is lost for good, raise arbiter.generation in all sites"

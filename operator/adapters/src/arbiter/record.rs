@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use bascule_core::name::{PolicyKey, SiteName};
 use etcd_client::{
-    Compare, CompareOp, GetOptions, GetResponse, KeyValue, ResponseHeader, Txn, TxnOp, TxnOpResponse,
+    Compare, CompareOp, GetOptions, GetResponse, KeyValue, ResponseHeader, Txn, TxnOp,
 };
 
+use super::acting::{self, who};
+use super::lease::first_value;
 use super::member::kv;
 use super::{
     Cas, EtcdArbiter, FactsView, Failures, Listing, Put, ReadError, RecordView, Revision, Versioned, key,
@@ -25,8 +27,13 @@ pub(super) fn revision_of(header: Option<&ResponseHeader>) -> Revision {
     Revision(header.map_or(0, ResponseHeader::revision))
 }
 
-fn versioned(kv: &KeyValue) -> Versioned {
+pub(super) fn versioned(kv: &KeyValue) -> Versioned {
     Versioned { value: kv.value().to_vec(), revision: Revision(kv.mod_revision()) }
+}
+
+/// What a write is refused with when another replica acts.
+fn not_acting(acts: Option<&Versioned>) -> String {
+    format!("this replica of the operator does not act any more: {} does", who(acts))
 }
 
 impl EtcdArbiter {
@@ -93,15 +100,21 @@ impl EtcdArbiter {
             compares.push(Compare::mod_revision(key::lease(site), CompareOp::Equal, r));
             reads.push(TxnOp::get(key::lease(site), None));
         }
+        if let Some(fence) = &self.fence {
+            compares.push(fence.holds());
+            reads.push(TxnOp::get(fence.key.clone(), None));
+        }
         let txn = Txn::new().when(compares).and_then([TxnOp::put(name, new, None)]).or_else(reads);
         let sent = self.members.ask_one(tq, |client| async move { kv(&client).txn(txn).await }).await;
         match sent {
             Ok(answer) if answer.succeeded() => Cas::Applied { revision: revision_of(answer.header()) },
             Ok(answer) => {
-                let mut found = answer.op_responses().into_iter().map(|op| match op {
-                    TxnOpResponse::Get(get) => get.kvs().first().map(versioned),
-                    _ => None,
-                });
+                let mut found = acting::reads(&answer);
+                let fenced = self.fence.as_ref().filter(|_| !found.is_empty());
+                if let Some(acts) = fenced.and_then(|fence| found.pop().filter(|f| !fence.is_in(f.as_ref()))) {
+                    return Cas::Refused { why: Failures::local(not_acting(acts.as_ref())) };
+                }
+                let mut found = found.into_iter();
                 let current = found.next().flatten();
                 Cas::Conflict { current, lease: found.next().flatten().map(|lease| lease.revision) }
             }
@@ -118,10 +131,17 @@ impl EtcdArbiter {
             return Put::Refused { why: Failures::local(why) };
         }
         let name = key::facts(policy, site);
-        let sent =
-            self.members.ask_one(tq, |client| async move { kv(&client).put(name, facts, None).await }).await;
+        let mut txn = Txn::new().and_then([TxnOp::put(name, facts, None)]);
+        if let Some(fence) = &self.fence {
+            txn = txn.when([fence.holds()]).or_else([TxnOp::get(fence.key.clone(), None)]);
+        }
+        let sent = self.members.ask_one(tq, |client| async move { kv(&client).txn(txn).await }).await;
         match sent {
-            Ok(answer) => Put::Applied { revision: revision_of(answer.header()) },
+            Ok(answer) if answer.succeeded() => Put::Applied { revision: revision_of(answer.header()) },
+            Ok(answer) => {
+                let acts = first_value(&answer);
+                Put::Refused { why: Failures::local(not_acting(acts.as_ref())) }
+            }
             Err(why) if why.is_without_effect() => Put::Refused { why },
             Err(why) => Put::Unknown { why },
         }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests are tests to us, not to the lint.
 
+mod acting;
 mod cluster;
 
 use std::collections::BTreeMap;

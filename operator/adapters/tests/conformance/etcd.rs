@@ -153,6 +153,7 @@ impl Said {
     fn renewed(result: &Renewed) -> String {
         match result {
             Renewed::Applied => "applied",
+            Renewed::NotActing { .. } => "another replica acts",
             Renewed::NameTaken { .. } => "the name is another cluster's",
             Renewed::Unknown { .. } => "unknown",
         }

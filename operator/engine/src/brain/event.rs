@@ -251,4 +251,9 @@ pub enum Command {
         /// Why, for the person who must act.
         reason: String,
     },
+    /// Another replica of this site's operator acts: do nothing more.
+    StandDown {
+        /// Who acts, in words.
+        who: String,
+    },
 }

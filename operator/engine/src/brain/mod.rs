@@ -100,10 +100,16 @@ pub struct Brain {
 impl Brain {
     /// An engine that knows nothing yet. Give it a [`Event::Tick`] first.
     pub fn new(id: Identity, now: Boottime) -> Self {
+        let observer = Observer::new(id.installation.timing.tq());
+        Self::observing(id, observer, now)
+    }
+
+    /// The same, but what this process has read of the leases so far counts: a spare replica has read them all the time.
+    pub fn observing(id: Identity, observer: Observer, now: Boottime) -> Self {
         let timing = id.installation.timing;
         Self {
             holder: Holder::new(timing.r()),
-            observer: Observer::new(timing.tq()),
+            observer,
             policies: BTreeMap::new(),
             sessions: BTreeMap::new(),
             intent_listed: false,
@@ -304,6 +310,7 @@ impl Brain {
                 );
                 self.out.push(Command::Stop { reason });
             }
+            Renewed::NotActing { who } => self.out.push(Command::StandDown { who }),
             Renewed::Unknown { reason } => {
                 let news = self.troubles.failed(Call::Renew, &reason, now);
                 self.take_news(news, None);

@@ -450,6 +450,7 @@ impl World {
                     ));
                 }
             }
+            Command::StandDown { who } => panic!("{me}: {who} acts"),
             Command::Refuse { reason, .. } | Command::Stop { reason } => panic!("{me}: {reason}"),
         }
     }
@@ -750,6 +751,6 @@ fn kind(command: &Command) -> &'static str {
         Command::Perform { .. } => "perform",
         Command::Publish(_) => "publish",
         Command::Journal(_) => "journal",
-        Command::Stop { .. } => "stop",
+        Command::Stop { .. } | Command::StandDown { .. } => "stop",
     }
 }

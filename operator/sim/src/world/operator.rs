@@ -345,7 +345,7 @@ impl World {
                 let site = &self.sites[self.operators[op].site].name;
                 self.transcript.journal(self.now, site, &entry);
             }
-            Command::Stop { reason } => {
+            Command::Stop { reason } | Command::StandDown { who: reason } => {
                 let site = self.sites[self.operators[op].site].name.clone();
                 self.transcript.fact(self.now, &site, &reason);
                 self.operator_dies(op);

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `root` | everything, and change users and members | the same |
 //! | `maintenance-<member>` | everything | everything: etcd lets only holders of the role `root` back up and defragment |
-//! | `operator-<site>` | all of Bascule's keys | its site's name and lease; every policy's record and facts |
+//! | `operator-<site>` | all of Bascule's keys | its site's name and lease, and which replica of it acts; every policy's record and facts |
 //! | `guard-<site>` | all of Bascule's keys | its site's lease |
 //!
 //! Records are shared: whoever may take a role must be able to write the record, and compare-and-swap decides between two.
@@ -140,6 +140,7 @@ impl Role {
                 Right::prefix(Deed::Read, key::PREFIX),
                 Right::one(Deed::ReadWrite, key::site(site)),
                 Right::one(Deed::ReadWrite, key::lease(site)),
+                Right::one(Deed::ReadWrite, key::acting(site)),
                 Right::prefix(Deed::ReadWrite, key::RECORDS),
                 Right::prefix(Deed::ReadWrite, key::FACTS),
             ],
@@ -167,7 +168,7 @@ mod tests {
         let (paris, lyon) = (SiteName::try_from("paris").unwrap(), SiteName::try_from("lyon").unwrap());
         for role in [Role::operator(&paris), Role::guard(&paris)] {
             for right in role.rights.iter().filter(|r| r.deed != Deed::Read) {
-                for key in [key::lease(&lyon), key::site(&lyon)].map(String::into_bytes) {
+                for key in [key::lease(&lyon), key::site(&lyon), key::acting(&lyon)].map(String::into_bytes) {
                     let covers = if right.end.is_empty() {
                         right.key == key
                     } else {

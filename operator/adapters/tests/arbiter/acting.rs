@@ -1,0 +1,174 @@
+//! Which replica of a site acts, and what becomes of what another one still writes.
+
+use std::net::{SocketAddr, TcpListener};
+use std::time::Instant;
+
+use bascule_adapters::arbiter::{Election, EtcdArbiter, Replica, Standing, Taken};
+use bascule_core::ballot::spare::Spare;
+use bascule_core::timing::{Profile, Timing};
+use tokio::sync::watch;
+
+use super::*;
+
+/// Slow enough for a loaded machine.
+const TIMING: Timing = Profile::Region.timing();
+
+/// A replica that listens, and its part in the election.
+struct Standby {
+    election: Election,
+    told: watch::Sender<Standing>,
+    /// Its process lives as long as this is there.
+    listens: Option<TcpListener>,
+}
+
+impl Standby {
+    fn new(etcd: EtcdArbiter, name: &str) -> Self {
+        let listens = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address: SocketAddr = listens.local_addr().unwrap();
+        let me = Replica { instance: name.to_owned(), address };
+        let election = Election::new(etcd, site("paris"), "uid".to_owned(), me, TIMING).unwrap();
+        Self { election, told: watch::channel(Standing::Unknown).0, listens: Some(listens) }
+    }
+
+    async fn win(&self) {
+        self.election.win(&self.told).await.unwrap();
+    }
+
+    /// Returns once this one knows that `other` acts.
+    async fn sees(&self, other: &str) {
+        let mut told = self.told.subscribe();
+        let seen = told.wait_for(|s| matches!(s, Standing::Another(r) if r.instance == other));
+        tokio::time::timeout(Duration::from_secs(30), seen).await.unwrap().unwrap();
+    }
+
+    fn port(&self) -> SiteArbiter {
+        let identity = Identity {
+            site: site("paris"),
+            cluster: "uid".to_owned(),
+            instance: "i".to_owned(),
+            by: "operator",
+        };
+        SiteArbiter::new(self.election.arbiter(), identity, TQ)
+    }
+}
+
+async fn two(cluster: &Cluster) -> (Standby, Standby) {
+    let etcd = cluster.arbiter("operator", &[0, 1, 2]).await;
+    (Standby::new(etcd.clone(), "a"), Standby::new(etcd, "b"))
+}
+
+#[tokio::test]
+async fn of_two_replicas_one_acts_and_the_other_one_follows_when_it_hands_over() {
+    let cluster = Cluster::start().await;
+    let (a, b) = two(&cluster).await;
+    let first = tokio::select! {
+        () = a.win() => "a",
+        () = b.win() => "b",
+    };
+    let (acts, waits) = if first == "a" { (&a, &b) } else { (&b, &a) };
+    let port = acts.port();
+    assert_eq!(port.renew(TQ).await, Renewed::Applied);
+    let handed_over = async {
+        waits.sees(first).await;
+        let before = Instant::now();
+        assert!(matches!(acts.election.give_up().await, Put::Applied { .. }));
+        before
+    };
+    let (handed_over, ()) = tokio::join!(handed_over, waits.win());
+    println!("the other one acts {:?} after the hand-over", handed_over.elapsed());
+    assert!(handed_over.elapsed() < Spare::silence(&TIMING), "{:?}", handed_over.elapsed());
+    match acts.election.give_up().await {
+        Put::Refused { why } => assert!(why.to_string().contains("does not act"), "{why}"),
+        other => panic!("it gave up what is another one's: {other:?}"),
+    }
+    assert_eq!(waits.port().renew(TQ).await, Renewed::Applied);
+}
+
+#[tokio::test]
+async fn what_a_replica_writes_after_another_one_took_over_changes_nothing() {
+    let cluster = Cluster::start().await;
+    let (a, b) = two(&cluster).await;
+    a.win().await;
+    let (old, new) = (a.election.arbiter(), b.election.arbiter());
+    let (paris, policy) = (site("paris"), shop());
+    renewed(&old.renew(&paris, "uid", b"1", TQ).await);
+    let record = applied(&old.cas(&policy, None, b"r".to_vec(), None, TQ).await);
+    assert!(matches!(old.put_facts(&policy, &paris, b"f".to_vec(), TQ).await, Put::Applied { .. }));
+    // Its process is gone, as far as anybody can tell; what it has sent may still come.
+    let mut a = a;
+    a.listens = None;
+    b.win().await;
+    let lease = renewed(&new.renew(&paris, "uid", b"2", TQ).await);
+    match old.renew(&paris, "uid", b"3", TQ).await {
+        Renewal::NotActing { who } => assert!(who.starts_with("b at 127.0.0.1:"), "{who}"),
+        other => panic!("it renewed: {other:?}"),
+    }
+    match old.cas(&policy, Some(record), b"late".to_vec(), None, TQ).await {
+        Cas::Refused { why } => assert!(why.to_string().contains("b at"), "{why}"),
+        other => panic!("it wrote a record: {other:?}"),
+    }
+    match old.put_facts(&policy, &paris, b"late".to_vec(), TQ).await {
+        Put::Refused { why } => assert!(why.to_string().contains("b at"), "{why}"),
+        other => panic!("it wrote facts: {other:?}"),
+    }
+    assert!(matches!(a.port().renew(TQ).await, Renewed::NotActing { .. }));
+    let found = new.record(&policy, TQ).await.unwrap().unwrap();
+    assert_eq!((found.revision, found.value), (record, b"r".to_vec()));
+    assert_eq!(new.facts(TQ).await.unwrap().items[0].facts.value, b"f");
+    let leases = new.leases(TQ).await.unwrap().items;
+    assert!(leases[0].beat.revision >= lease && leases[0].beat.value == b"2", "{leases:?}");
+    // The one that acts is held up by none of it.
+    match new.cas(&policy, None, b"x".to_vec(), None, TQ).await {
+        Cas::Conflict { current: Some(current), .. } => assert_eq!(current.revision, record),
+        other => panic!("{other:?}"),
+    }
+    applied(&new.cas(&policy, Some(record), b"next".to_vec(), None, TQ).await);
+}
+
+#[tokio::test]
+async fn a_replica_that_is_there_and_silent_is_followed_once_its_lease_has_run_out() {
+    let cluster = Cluster::start().await;
+    let (a, b) = two(&cluster).await;
+    a.win().await;
+    // The lease of the one that freezes counts from here, or from earlier.
+    assert_eq!(a.port().renew(TQ).await, Renewed::Applied);
+    let renewed = Instant::now();
+    b.win().await;
+    println!("followed {:?} after the last renewal", renewed.elapsed());
+    assert!(renewed.elapsed() >= TIMING.r(), "{:?}", renewed.elapsed());
+    assert!(a.listens.is_some());
+}
+
+#[tokio::test]
+async fn a_replica_whose_process_is_gone_is_followed_without_waiting_for_its_lease() {
+    let cluster = Cluster::start().await;
+    let (mut a, b) = two(&cluster).await;
+    a.win().await;
+    assert_eq!(a.port().renew(TQ).await, Renewed::Applied);
+    let gone = async {
+        b.sees("a").await;
+        a.listens = None;
+        Instant::now()
+    };
+    let (gone, ()) = tokio::join!(gone, b.win());
+    println!("followed {:?} after its end", gone.elapsed());
+    assert!(gone.elapsed() < TIMING.r(), "{:?}", gone.elapsed());
+}
+
+#[tokio::test]
+async fn a_user_without_the_right_to_act_is_refused_and_told_how_to_get_it() {
+    let cluster = Cluster::start().await;
+    let operator = cluster.arbiter("operator", &[0]).await;
+    assert_eq!(operator.claim_site(&site("paris"), "uid", TQ).await, Claim::Ours);
+    // The guards' user may write the lease and nothing else.
+    let guard = cluster.arbiter("guard", &[0]).await;
+    match guard.take_acting(&site("paris"), "uid", b"me", None, TQ).await {
+        Taken::Refused { why } => assert!(why.to_string().contains("permission denied"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(operator.acting(&site("paris"), TQ).await.unwrap(), None);
+    match operator.take_acting(&site("paris"), "uid-2", b"me", None, TQ).await {
+        Taken::NotOurs { owner } => assert_eq!(owner.as_deref(), Some("uid")),
+        other => panic!("{other:?}"),
+    }
+}

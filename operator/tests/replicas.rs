@@ -1,0 +1,341 @@
+//! Two replicas of one site's operator, as real processes, with a real API server and a real arbiter of three members.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test says what is wrong by panicking.
+
+#[path = "../adapters/tests/arbiter/cluster.rs"]
+mod arbiter;
+mod live;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use bascule_adapters::arbiter::{EtcdArbiter, Revision};
+use bascule_core::ballot::spare::Spare;
+use bascule_core::name::{PolicyKey, SiteName};
+use bascule_core::policy::FenceClass;
+use bascule_core::record::{Entered, Fences, Phase, Promise, Record, SCHEMA};
+use bascule_core::timing::{Profile, Timing};
+use jiff::Timestamp;
+use rustix::process::{Pid, Signal, kill_process};
+use secrecy::ExposeSecret as _;
+use tempfile::TempDir;
+
+use crate::arbiter::TQ;
+use crate::live::Cluster;
+
+const TIMING: Timing = Profile::Metro.timing();
+
+/// Far above what anything here needs on a loaded machine.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+const POLICY: &str = r#"
+apiVersion: bascule.dev/v1alpha1
+kind: FailoverPolicy
+metadata: { name: web, namespace: web }
+spec:
+  sites: [{ name: paris }, { name: lyon }]
+  initialSite: paris
+  workloads:
+    - name: web
+      targetRef: { apiVersion: apps/v1, kind: Deployment, name: web }
+      replicas: { active: 2, standby: 0 }
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: web, namespace: web }
+spec:
+  selector: { matchLabels: { app: web } }
+  template:
+    metadata: { labels: { app: web } }
+    spec: { containers: [{ name: web, image: web }] }
+"#;
+
+/// The site paris, and what its operators need.
+struct Site {
+    cluster: Cluster,
+    arbiter: arbiter::Cluster,
+    etcd: EtcdArbiter,
+    folder: TempDir,
+}
+
+/// One replica; it ends with this value.
+struct Replica {
+    name: &'static str,
+    http: u16,
+    process: Child,
+    journal: PathBuf,
+}
+
+impl Site {
+    /// The policy web is active here; the other site has been silent for ever.
+    async fn start() -> Self {
+        let cluster = Cluster::start().await;
+        for namespace in ["bascule-system", "web"] {
+            cluster.server.kubectl(&["create", "namespace", namespace], "");
+        }
+        cluster.server.kubectl(&["delete", "fop", "shop", "-n", "shop"], "");
+        cluster.server.kubectl(&["apply", "--server-side", "-f", "-"], POLICY);
+        let arbiter = arbiter::Cluster::start_with(Duration::from_millis(300)).await;
+        let etcd = arbiter.arbiter("operator", &[0, 1, 2]).await;
+        let record = serde_json::to_vec(&steady()).unwrap();
+        etcd.cas(&policy(), None, record, None, TQ).await;
+        arbiter.raw("root").await.put("/bascule/v1/lease/lyon", "long ago", None).await.unwrap();
+        let folder = TempDir::new().unwrap();
+        let tls = arbiter.settings("operator", vec![arbiter.endpoint(0)]).tls;
+        for (name, content) in
+            [("ca.crt", &tls.ca[..]), ("tls.crt", &tls.cert), ("tls.key", tls.key.expose_secret())]
+        {
+            fs::write(folder.path().join(name), content).unwrap();
+        }
+        Self { cluster, arbiter, etcd, folder }
+    }
+
+    fn replica(&self, name: &'static str) -> Replica {
+        let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let (http, guards) = (port(), port());
+        let file = |name: &str| self.folder.path().join(name).display().to_string();
+        let endpoints: Vec<String> = (0..3).map(|i| self.arbiter.endpoint(i)).collect();
+        let journal = self.folder.path().join(format!("{name}-journal"));
+        let log = File::create(self.folder.path().join(format!("{name}.log"))).unwrap();
+        let process = Command::new(env!("CARGO_BIN_EXE_bascule"))
+            .arg("operator")
+            .args(["--site", "paris", "--profile", "metro", "--arbiter-election", "300ms"])
+            .args(["--kubeconfig".into(), self.cluster.file().display().to_string()])
+            .args(["--arbiter-endpoints", &endpoints.join(","), "--arbiter-ca", &file("ca.crt")])
+            .args(["--arbiter-cert", &file("tls.crt"), "--arbiter-key", &file("tls.key")])
+            .args(["--guard-certificates", &self.folder.path().display().to_string()])
+            .args(["--guard-listen", &format!("127.0.0.1:{guards}")])
+            .args(["--http-listen", &format!("127.0.0.1:{http}"), "--replica-ip", "127.0.0.1"])
+            .args(["--journal", &journal.display().to_string(), "--git-cache", &file(&format!("{name}-git"))])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Replica { name, http, process, journal }
+    }
+
+    /// A replica that acts, has the role, and has done what is to be done; and one that stands by.
+    async fn pair(&self) -> (Replica, Replica) {
+        let first = self.replica("first");
+        self.until("the first one acts", || first.acts()).await;
+        let second = self.replica("second");
+        self.until("the second one stands by", || second.stands_by()).await;
+        self.until("the role is taken up", || first.text("/metrics").contains("policy_active{")).await;
+        self.scaled().await;
+        assert!(first.acts() && !second.acts());
+        (first, second)
+    }
+
+    /// Waits until the Deployment has the size of an active site.
+    async fn scaled(&self) {
+        let size = || {
+            let path = "jsonpath={.spec.replicas}";
+            self.cluster.server.kubectl(&["get", "deployment", "web", "-n", "web", "-o", path], "")
+        };
+        self.until("the workload has its size", || size() == "2").await;
+    }
+
+    async fn record(&self) -> (Record, Revision) {
+        let found = self.etcd.record(&policy(), TQ).await.unwrap().unwrap();
+        (found.parse().unwrap(), found.revision)
+    }
+
+    /// Waits until the record was written after `before`; how long that took since `since`.
+    async fn written_after(&self, before: u64, since: Instant) -> Duration {
+        loop {
+            if self.record().await.0.serial > before {
+                return since.elapsed();
+            }
+            assert!(since.elapsed() < PATIENCE, "the record is not written: {}", self.logs());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn until(&self, what: &str, holds: impl Fn() -> bool) {
+        let since = Instant::now();
+        while !holds() {
+            assert!(since.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}\n{}", self.logs());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn logs(&self) -> String {
+        let log = |path: &Path| {
+            let text = fs::read_to_string(path).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            format!("{}\n{}", path.display(), lines[lines.len().saturating_sub(15)..].join("\n"))
+        };
+        ["first.log", "second.log", "third.log"].map(|n| log(&self.folder.path().join(n))).join("\n")
+    }
+}
+
+impl Replica {
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).unwrap();
+    }
+
+    /// What it answers to `GET path`; empty when it does not.
+    fn text(&self, path: &str) -> String {
+        let Ok(mut tcp) = TcpStream::connect(("127.0.0.1", self.http)) else { return String::new() };
+        tcp.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let mut said = String::new();
+        let asked = tcp.write_all(request.as_bytes()).and_then(|()| tcp.read_to_string(&mut said));
+        asked.map(|_| said).unwrap_or_default()
+    }
+
+    fn acts(&self) -> bool {
+        self.text("/metrics").contains("\nbascule_operator_leader 1\n")
+    }
+
+    fn stands_by(&self) -> bool {
+        self.text("/readyz").contains("stands by")
+    }
+
+    /// Waits for its end.
+    async fn ended(&mut self) -> ExitStatus {
+        let since = Instant::now();
+        loop {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return status;
+            }
+            assert!(since.elapsed() < PATIENCE, "{} does not end", self.name);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Every line of its journal.
+    fn journal(&self) -> Vec<String> {
+        let files = fs::read_dir(&self.journal).into_iter().flatten().map(|f| f.unwrap().path());
+        let read: BTreeMap<PathBuf, String> =
+            files.filter_map(|f| Some((f.clone(), fs::read_to_string(f).ok()?))).collect();
+        read.values().flat_map(|text| text.lines().map(str::to_owned)).collect()
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn policy() -> PolicyKey {
+    PolicyKey::new("web", "web").unwrap()
+}
+
+fn steady() -> Record {
+    let paris: SiteName = "paris".try_into().unwrap();
+    Record {
+        schema: SCHEMA,
+        generation: 0,
+        epoch: 1,
+        serial: 1,
+        active: paris.clone(),
+        phase: Phase::Steady,
+        promise: Promise {
+            fences: Fences::Within { holder: TIMING.holder, fence: TIMING.fence },
+            lease: TIMING.lease,
+            fence_class: FenceClass::Guard,
+            profile: "metro".to_owned(),
+        },
+        settled: true,
+        previous: None,
+        target: None,
+        doing: None,
+        hold: None,
+        positions: BTreeMap::new(),
+        offer: None,
+        transition: None,
+        entered: Entered { at: Timestamp::now(), by: paris },
+        moves: vec![],
+        history: vec![],
+        sizes: BTreeMap::new(),
+        unknown: BTreeMap::new(),
+    }
+}
+
+#[tokio::test]
+async fn when_the_acting_replica_is_killed_or_told_to_end_the_other_one_goes_on_at_once() {
+    let site = Site::start().await;
+    let (first, mut second) = site.pair().await;
+
+    let before = site.record().await.0.serial;
+    let killed = Instant::now();
+    drop(first);
+    let took = site.written_after(before, killed).await;
+    println!("killed: the next write came after {took:?}");
+    assert!(took < Spare::silence(&TIMING), "{took:?}: it waited for the lease to run out\n{}", site.logs());
+    site.until("the second one acts", || second.acts()).await;
+    // It does steps, too.
+    site.cluster.server.kubectl(&["scale", "deployment", "web", "-n", "web", "--replicas=0"], "");
+    site.scaled().await;
+
+    let third = site.replica("third");
+    site.until("the third one stands by", || third.stands_by()).await;
+    let before = site.record().await.0.serial;
+    let told = Instant::now();
+    second.signal(Signal::TERM);
+    let took = site.written_after(before, told).await;
+    println!("told to end: the next write came after {took:?}");
+    assert!(took < Spare::silence(&TIMING), "{took:?}: it waited for the lease to run out\n{}", site.logs());
+    assert!(second.ended().await.success());
+    site.until("the third one acts", || third.acts()).await;
+    assert_eq!(site.record().await.0.epoch, 1, "the role has not moved");
+}
+
+#[tokio::test]
+async fn a_frozen_replica_is_followed_once_its_lease_has_run_out_and_does_nothing_when_it_thaws() {
+    let site = Site::start().await;
+    let (mut first, second) = site.pair().await;
+    let before = site.record().await.0.serial;
+    let frozen = Instant::now();
+    first.signal(Signal::STOP);
+    let took = site.written_after(before, frozen).await;
+    println!("frozen: the next write came after {took:?}");
+    assert!(took >= TIMING.r() - TIMING.p(), "{took:?}: the frozen one's lease had time left");
+    site.until("the second one acts", || second.acts()).await;
+    site.scaled().await;
+    let (_, revision) = site.record().await;
+    let said = first.journal().len();
+
+    first.signal(Signal::CONT);
+    assert!(first.ended().await.success(), "it ends to stand by when it is started again");
+    let since: Vec<String> = first.journal().split_off(said);
+    assert!(!since.iter().any(|line| line.contains(" intent: ")), "{since:?}");
+    assert!(!since.iter().any(|line| line.contains(" done: ")), "{since:?}");
+    assert_eq!(site.record().await.1, revision, "nobody has written the record since");
+    assert!(second.acts());
+}
+
+#[tokio::test]
+async fn without_an_api_server_the_other_replica_takes_over_all_the_same_and_keeps_the_role() {
+    let site = Site::start().await;
+    let (first, second) = site.pair().await;
+    site.cluster.server.freeze();
+    let before = site.record().await.0.serial;
+    let killed = Instant::now();
+    drop(first);
+    let took = site.written_after(before, killed).await;
+    println!("killed without an API server: the next write came after {took:?}");
+    site.until("the second one acts", || second.acts()).await;
+    let (record, _) = site.record().await;
+    assert_eq!((record.epoch, record.active.as_str(), record.phase), (1, "paris", Phase::Steady));
+    let lease = async || {
+        let leases = site.etcd.leases(TQ).await.unwrap().items;
+        leases.into_iter().find(|l| l.site.as_str() == "paris").unwrap().beat.revision
+    };
+    let seen = lease().await;
+    let since = Instant::now();
+    while lease().await <= seen {
+        assert!(since.elapsed() < PATIENCE, "the lease is not renewed: {}", site.logs());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    site.cluster.server.thaw();
+}
