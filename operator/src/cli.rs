@@ -195,7 +195,9 @@ pub struct OperatorArgs {
 
     /// This replica's IP address, where the site has several replicas of the operator: they reach each other's health port
     /// there. One of them acts at a time, and another takes over. Left out: this operator is the only one of its site.
-    #[arg(long, env = "BASCULE_REPLICA_IP")]
+    ///
+    /// Not shown while the chart installs one operator for each site.
+    #[arg(long, env = "BASCULE_REPLICA_IP", hide = true)]
     pub replica_ip: Option<IpAddr>,
 
     /// The directory of the journal, one file a day; left out: the journal goes to the log only.

@@ -177,7 +177,8 @@ async fn primary(State(shared): State<Shared>, Path((namespace, name)): Path<(St
 /// The same for another replica of this site, which was asked and does not act. It is never asked on.
 async fn primary_here(state: State<Shared>, path: Path<(String, String)>) -> Response {
     if !state.0.pulse.borrow().acting {
-        return (StatusCode::SERVICE_UNAVAILABLE, "this replica of the operator does not act\n").into_response();
+        return (StatusCode::SERVICE_UNAVAILABLE, "this replica of the operator does not act\n")
+            .into_response();
     }
     primary(state, path).await
 }

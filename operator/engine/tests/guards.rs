@@ -18,7 +18,7 @@ use bascule_core::record::{Fences, Phase, Record};
 use bascule_core::time::{Boottime, Millis};
 use bascule_core::timing::Profile;
 use bascule_engine::brain::{Command, Event, Found, Look};
-use bascule_engine::ports::{ArbiterChange, Cas, Intent};
+use bascule_engine::ports::{ArbiterChange, Cas, Intent, Renewed};
 
 use crate::desk::{Desk, OPEN, item, key, policy, record, report, site};
 
@@ -45,6 +45,17 @@ fn a_second_pod_of_the_same_database_is_refused_by_name_and_the_first_goes_on() 
     assert!(reason.contains("main-1") && reason.contains("main-0"), "{reason}");
     assert_eq!(desk.ask(2, empty("b2")), None, "it is not answered");
     assert!(desk.ask(1, report("b1", OPEN)).unwrap().grant.is_some());
+}
+
+#[test]
+fn an_operator_whose_renewal_says_that_another_replica_acts_stands_down_and_counts_no_lease_for_it() {
+    let mut desk = running();
+    let before = desk.brain.lease_remaining(desk.now).unwrap();
+    let refused = Renewed::NotActing { who: "paris-2 at 192.0.2.1:8080".to_owned() };
+    desk.give(Event::Renewed { sent: desk.now, result: refused });
+    let Some((_, Command::StandDown { who })) = desk.said.last() else { panic!("{:?}", desk.said.last()) };
+    assert!(who.starts_with("paris-2"), "{who}");
+    assert_eq!(desk.brain.lease_remaining(desk.now), Some(before));
 }
 
 #[test]

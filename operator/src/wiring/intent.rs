@@ -41,7 +41,8 @@ pub async fn follow(followed: Followed, into: mpsc::Sender<Intent>) -> anyhow::R
     let kube = &followed.kube;
     let (mut policies, policies_worker) =
         watch_all::<FailoverPolicy>(kube, &(), WAITING).context("FailoverPolicies cannot be watched")?;
-    let (mut moves, moves_worker) = watch_all::<Move>(kube, &(), WAITING).context("Moves cannot be watched")?;
+    let (mut moves, moves_worker) =
+        watch_all::<Move>(kube, &(), WAITING).context("Moves cannot be watched")?;
     let mut workers = tokio::task::JoinSet::new();
     workers.spawn(policies_worker);
     workers.spawn(moves_worker);

@@ -21,8 +21,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bascule_adapters::arbiter::{
-    Election, EtcdArbiter, Identity as ArbiterIdentity, Put, Replica, Settings as ArbiterSettings, SiteArbiter,
-    Tls, Versions,
+    Election, EtcdArbiter, Identity as ArbiterIdentity, Put, Replica, Settings as ArbiterSettings,
+    SiteArbiter, Tls, Versions,
 };
 use bascule_adapters::boottime;
 use bascule_adapters::guards::GuardListener;
@@ -186,7 +186,17 @@ pub async fn run(settings: Settings, change: impl FnOnce(Parts) -> Parts) -> any
     };
     let stop = CancellationToken::new();
     let ended = surroundings
-        .act(settings, question, observer, arbiter, Wanted { intents, proxies }, change, &stop, tasks, terminate)
+        .act(
+            settings,
+            question,
+            observer,
+            arbiter,
+            Wanted { intents, proxies },
+            change,
+            &stop,
+            tasks,
+            terminate,
+        )
         .await;
     stop.cancel();
     // Nothing is done any more: the engine and what it had under way are gone.
@@ -224,7 +234,10 @@ struct Surroundings {
 
 impl Surroundings {
     /// Acts for the site until it is told to end or cannot go on. When this returns, nothing of the engine is left.
-    #[expect(clippy::too_many_arguments, reason = "an operator is put together of exactly these parts, in one place")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "an operator is put together of exactly these parts, in one place"
+    )]
     async fn act(
         self,
         settings: Settings,

@@ -56,12 +56,17 @@ pub async fn stand_by(
     tracing::info!("this replica of the operator stands by");
     let won = election.win(&told);
     tokio::pin!(won);
+    let mut before = Standing::Unknown;
     loop {
         tokio::select! {
             won = &mut won => return Ok(Learned { observer: won?, wishes: wishes.all() }),
             Ok(()) = standing.changed() => {
-                let ready = matches!(*standing.borrow_and_update(), Standing::Another(_) | Standing::Nobody);
-                beat(pulse, ready);
+                let now = standing.borrow_and_update().clone();
+                if now != before {
+                    say(&now);
+                }
+                beat(pulse, matches!(now, Standing::Another(_)));
+                before = now;
             }
             Some(intent) = intents.recv() => wishes.take(intent),
             Some(asked) = proxies.recv() => {
@@ -82,6 +87,18 @@ pub async fn stand_by(
                 }
             }
             Some(_) = questions.join_next(), if !questions.is_empty() => {}
+        }
+    }
+}
+
+fn say(standing: &Standing) {
+    match standing {
+        Standing::Unknown => {}
+        Standing::Another(replica) => {
+            tracing::info!(%replica, "another replica of this site's operator acts")
+        }
+        Standing::Trouble(why) => {
+            tracing::warn!(why, "this replica of the operator does not act, and could not")
         }
     }
 }
@@ -131,7 +148,8 @@ impl Wishes {
         let known: BTreeSet<PolicyKey> = self.policies.keys().chain(self.invalid.keys()).cloned().collect();
         let policies = self.policies.into_values().map(Intent::Policy);
         let invalid = self.invalid.into_iter().map(|(policy, reason)| Intent::Invalid { policy, reason });
-        let moves = self.moves.into_iter().filter(|(policy, moves)| known.contains(policy) || !moves.is_empty());
+        let moves =
+            self.moves.into_iter().filter(|(policy, moves)| known.contains(policy) || !moves.is_empty());
         let moves = moves.map(|(policy, moves)| Intent::Moves { policy, moves });
         policies.chain(invalid).chain(moves).chain(self.listed.then_some(Intent::Listed)).collect()
     }
@@ -167,7 +185,10 @@ mod tests {
     #[test]
     fn the_newest_wishes_are_told_and_the_last_valid_policy_stays_in_force() {
         assert_eq!(told(vec![policy("a"), Intent::Listed, policy("b")]), ["policy b", "listed"]);
-        assert_eq!(told(vec![policy("a"), Intent::Listed, invalid("x")]), ["policy a", "invalid x", "listed"]);
+        assert_eq!(
+            told(vec![policy("a"), Intent::Listed, invalid("x")]),
+            ["policy a", "invalid x", "listed"]
+        );
         assert_eq!(told(vec![policy("a"), invalid("x"), policy("c")]), ["policy c"]);
     }
 

@@ -27,8 +27,6 @@ pub enum Standing {
     Unknown,
     /// Another replica acts.
     Another(Replica),
-    /// Nobody acts, and this replica takes over.
-    Nobody,
     /// Who acts cannot be read, or this replica may not take over: why.
     Trouble(String),
 }
@@ -94,9 +92,8 @@ impl Election {
             looks.tick().await;
             let sent = boottime::now();
             let leases_due = sent >= leases_at;
-            let leases = async {
-                if leases_due { Some((self.etcd.leases(tq).await, boottime::now())) } else { None }
-            };
+            let leases =
+                async { if leases_due { Some((self.etcd.leases(tq).await, boottime::now())) } else { None } };
             let gone = async {
                 match &other {
                     Some(it) => self.is_gone(it.address).await,
@@ -132,17 +129,13 @@ impl Election {
             other = acts.clone().flatten();
             let seen = found.map(|found| Acts { revision: found.revision.0, gone: gone && asked });
             match (spare.read(sent, received, seen), acts) {
-                (Turn::Take(expected), _) => {
-                    standing.send_replace(Standing::Nobody);
-                    match self.take(expected.map(Revision)).await? {
-                        Ok(()) => return Ok(observer),
-                        Err(Some(trouble)) => {
-                            tracing::warn!(%trouble, "this replica does not act yet");
-                            standing.send_replace(Standing::Trouble(trouble));
-                        }
-                        Err(None) => {}
+                (Turn::Take(expected), _) => match self.take(expected.map(Revision)).await? {
+                    Ok(()) => return Ok(observer),
+                    Err(Some(trouble)) => {
+                        standing.send_replace(Standing::Trouble(trouble));
                     }
-                }
+                    Err(None) => {}
+                },
                 (Turn::Wait, Some(Some(replica))) => {
                     standing.send_replace(Standing::Another(replica));
                 }

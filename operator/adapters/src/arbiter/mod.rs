@@ -37,10 +37,10 @@ use secrecy::{ExposeSecret, SecretSlice};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use self::acting::Fence;
 pub use self::acting::{Replica, Taken};
 pub use self::election::{Election, NameTaken, Standing};
 pub use self::failure::{Cause, Failure, Failures};
-use self::acting::Fence;
 use self::member::Members;
 pub use self::port::{Identity, SiteArbiter};
 pub use self::record::VALUE_LIMIT;

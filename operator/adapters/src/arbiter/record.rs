@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use bascule_core::name::{PolicyKey, SiteName};
-use etcd_client::{
-    Compare, CompareOp, GetOptions, GetResponse, KeyValue, ResponseHeader, Txn, TxnOp,
-};
+use etcd_client::{Compare, CompareOp, GetOptions, GetResponse, KeyValue, ResponseHeader, Txn, TxnOp};
 
-use super::acting::{self, who};
+use super::acting::{self, Fence, who};
 use super::lease::first_value;
 use super::member::kv;
 use super::{
@@ -111,7 +109,8 @@ impl EtcdArbiter {
             Ok(answer) => {
                 let mut found = acting::reads(&answer);
                 let fenced = self.fence.as_ref().filter(|_| !found.is_empty());
-                if let Some(acts) = fenced.and_then(|fence| found.pop().filter(|f| !fence.is_in(f.as_ref()))) {
+                if let Some(acts) = fenced.and_then(|fence| found.pop().filter(|f| !fence.is_in(f.as_ref())))
+                {
                     return Cas::Refused { why: Failures::local(not_acting(acts.as_ref())) };
                 }
                 let mut found = found.into_iter();
@@ -131,10 +130,10 @@ impl EtcdArbiter {
             return Put::Refused { why: Failures::local(why) };
         }
         let name = key::facts(policy, site);
-        let mut txn = Txn::new().and_then([TxnOp::put(name, facts, None)]);
-        if let Some(fence) = &self.fence {
-            txn = txn.when([fence.holds()]).or_else([TxnOp::get(fence.key.clone(), None)]);
-        }
+        let fence = self.fence.as_ref();
+        let compares: Vec<Compare> = fence.map(Fence::holds).into_iter().collect();
+        let reads: Vec<TxnOp> = fence.map(|fence| TxnOp::get(fence.key.clone(), None)).into_iter().collect();
+        let txn = Txn::new().when(compares).and_then([TxnOp::put(name, facts, None)]).or_else(reads);
         let sent = self.members.ask_one(tq, |client| async move { kv(&client).txn(txn).await }).await;
         match sent {
             Ok(answer) if answer.succeeded() => Put::Applied { revision: revision_of(answer.header()) },
