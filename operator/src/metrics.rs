@@ -13,15 +13,12 @@ use std::time::Duration;
 use bascule_core::name::{PolicyKey, SiteName};
 use bascule_engine::ports::{JournalEntry, Shown};
 use bascule_engine::run::Pulse;
-use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-
-/// No labels: of a number that not every replica has.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct NoLabels {}
 
 /// Labels of a policy's series.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
@@ -126,9 +123,11 @@ where
 /// The operator's metrics.
 pub struct Metrics {
     registry: Registry,
+    /// What only a replica that acts has.
+    of_the_engine: Registry,
     leader: Gauge,
-    lease_alive: Family<NoLabels, Gauge>,
-    engine_events: Family<NoLabels, Gauge<u64, AtomicU64>>,
+    lease_alive: Gauge,
+    engine_events: Gauge<u64, AtomicU64>,
     journal: Family<KindLabels, Counter>,
     journal_lost: Gauge<u64, AtomicU64>,
     events_lost: Gauge<u64, AtomicU64>,
@@ -162,7 +161,7 @@ impl Metrics {
     pub fn new(site: &SiteName) -> Self {
         let mut registry = Registry::with_prefix("bascule");
         let r = &mut registry;
-        let (leader, lease_alive, engine_events) = (Gauge::default(), Family::default(), Family::default());
+        let (leader, lease_alive, engine_events) = (Gauge::default(), Gauge::default(), Gauge::default());
         let journal = Family::default();
         let (journal_lost, events_lost, source_ready) =
             (Gauge::default(), Gauge::default(), Family::default());
@@ -175,15 +174,16 @@ impl Metrics {
             "1 where this replica of the site's operator acts, 0 where it stands by",
             Gauge::clone(&leader),
         );
-        r.register(
+        let mut of_the_engine = Registry::with_prefix("bascule");
+        of_the_engine.register(
             "site_lease_alive",
             "Whether this site's lease has time left; absent where this replica stands by",
-            Family::clone(&lease_alive),
+            Gauge::clone(&lease_alive),
         );
-        r.register(
+        of_the_engine.register(
             "engine_events",
             "Events that the engine has handled since its start; absent where this replica stands by",
-            Family::clone(&engine_events),
+            Gauge::clone(&engine_events),
         );
         r.register("journal_entries", "Entries of the journal by kind", Family::clone(&journal));
         r.register(
@@ -255,6 +255,7 @@ impl Metrics {
                 "Bytes of log that the last transition lost, counted at the old site's return",
             ),
             registry,
+            of_the_engine,
         }
     }
 
@@ -358,15 +359,17 @@ impl Metrics {
 
     /// The OpenMetrics text.
     pub fn text(&self, now: &Now) -> Result<String, std::fmt::Error> {
-        // A replica that stands by has no lease and no engine, and that is no trouble.
-        if self.leader.get() == 1 {
-            self.lease_alive.get_or_create(&NoLabels {}).set(i64::from(now.pulse.lease_alive));
-            self.engine_events.get_or_create(&NoLabels {}).set(now.pulse.events);
-        }
+        self.lease_alive.set(i64::from(now.pulse.lease_alive));
+        self.engine_events.set(now.pulse.events);
         self.events_lost.set(now.events_lost);
         self.journal_lost.set(now.journal_lost);
         let mut text = String::new();
-        encode(&mut text, &self.registry)?;
+        encode_registry(&mut text, &self.registry)?;
+        // A replica that stands by has no lease and no engine, and that is no trouble.
+        if self.leader.get() == 1 {
+            encode_registry(&mut text, &self.of_the_engine)?;
+        }
+        encode_eof(&mut text)?;
         Ok(text)
     }
 }

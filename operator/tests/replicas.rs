@@ -129,10 +129,14 @@ impl Site {
         self.until("the second one stands by", || second.stands_by()).await;
         self.written_after(1, Instant::now()).await;
         self.scaled().await;
-        // A replica that has not yet watched the silent site for `L` would have to wait for the rest.
-        tokio::time::sleep(TIMING.l() + TIMING.p()).await;
+        Self::watched().await;
         assert!(first.acts() && !second.acts());
         (first, second)
+    }
+
+    /// Waits until a replica that stands by has watched the silent site for `L`: else it would have to wait for the rest.
+    async fn watched() {
+        tokio::time::sleep(TIMING.l() + TIMING.p()).await;
     }
 
     /// Waits until the Deployment has the size of an active site.
@@ -282,6 +286,7 @@ async fn when_the_acting_replica_is_killed_or_told_to_end_the_other_one_goes_on_
 
     let third = site.replica("third");
     site.until("the third one stands by", || third.stands_by()).await;
+    Site::watched().await;
     let before = site.record().await.0.serial;
     let told = Instant::now();
     second.signal(Signal::TERM);
