@@ -130,7 +130,7 @@ impl Site {
         self.written_after(1, Instant::now()).await;
         self.scaled().await;
         Self::watched().await;
-        assert!(first.acts() && !second.acts());
+        self.until("one acts and the other stands by", || first.acts() && second.stands_by()).await;
         (first, second)
     }
 
