@@ -95,10 +95,10 @@ fn say(standing: &Standing) {
     match standing {
         Standing::Unknown => {}
         Standing::Another(replica) => {
-            tracing::info!(%replica, "another replica of this site's operator acts")
+            tracing::info!(%replica, "another replica of this site's operator acts");
         }
         Standing::Trouble(why) => {
-            tracing::warn!(why, "this replica of the operator does not act, and could not")
+            tracing::warn!(why, "this replica of the operator does not act, and could not");
         }
     }
 }
