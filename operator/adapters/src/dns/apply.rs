@@ -214,7 +214,7 @@ impl DnsTarget {
             MarkFound::None | MarkFound::Foreign(_) => None,
         };
         let message = self.message(old, addresses, mark);
-        match wire::over(stream, &message, Some(self.tsig.signer()), deadline).await {
+        match wire::over(stream, &message, Some(self.tsig.signer()), wire::wall(), deadline).await {
             Err(WireError::NotSent(why)) => Try::Next(why),
             Err(WireError::NoAnswer(why)) => Try::Ended(Applied::Unknown { server, why }),
             Ok(reply) => self.outcome(server, &reply),

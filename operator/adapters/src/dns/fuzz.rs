@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use super::TsigKey;
 use super::read::{addresses, mark, sort, usable};
 use super::servers::named;
-use super::wire::{question, seal};
+use super::wire::{question, seal, wall};
 
 /// Reads `bytes` as the answer to the question for each kind of record that is ever asked for, of `name` or of a name
 /// server's zone; with `signed`, as the answer to a signed one. What was learned, or why nothing was, in words.
@@ -20,7 +20,7 @@ pub fn answer(bytes: &[u8], name: &str, signed: bool) -> Vec<String> {
     let signer = key.as_ref().map(TsigKey::signer);
     let kinds = [RecordType::A, RecordType::AAAA, RecordType::TXT, RecordType::SOA, RecordType::NS];
     let read = |kind| -> Result<String, String> {
-        let (_, mut check) = seal(question(&name, kind), signer)?;
+        let (_, mut check) = seal(&question(&name, kind), signer, wall())?;
         let mut bytes = bytes.to_vec();
         if let Some(id) = bytes.get_mut(..2) {
             id.copy_from_slice(&check.id.to_be_bytes());

@@ -109,7 +109,7 @@ impl DnsTarget {
         let send = async |prerequisites, changes| -> Result<Reply, String> {
             let stream = wire::connect(server, deadline).await?;
             let message = wire::update(&self.zone, prerequisites, changes);
-            wire::over(stream, &message, signer, deadline).await.map_err(|e| e.to_string())
+            wire::over(stream, &message, signer, wire::wall(), deadline).await.map_err(|e| e.to_string())
         };
         let empty = match send(vec![present(&self.zone, RecordType::SOA)], vec![]).await {
             Ok(reply) => reply,

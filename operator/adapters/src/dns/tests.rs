@@ -3,10 +3,13 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::RecordType;
 use tokio::net::{TcpListener, UdpSocket};
 
 use super::knot::{Knot, OTHER_SECRET, Role, SECRET, free_port, key, mark, site, spec, target};
 use super::relay::{Pass, Relay};
+use super::wire::{ask_at, connect, over, question, wall};
 use super::{Applied, Difference, DnsTarget, DnsTraffic, MarkFound, Published, Refusal, Verification};
 use crate::finding::Severity;
 use bascule_core::observation::Fact;
@@ -52,6 +55,30 @@ async fn addresses_of_both_families_and_the_mark_change_together() {
     assert!(
         matches!(target.verify(&mark(2, 4, "lyon"), WAIT).await, Verification::Everywhere(s) if s.len() == 1)
     );
+}
+
+#[tokio::test]
+async fn an_operator_whose_clock_is_an_hour_wrong_signs_with_the_time_of_the_server() {
+    let knot = Knot::primary("www 60 A 203.0.113.1\n");
+    let deadline = tokio::time::Instant::now() + WAIT;
+    let message = question(&"www.shop.example.".parse().unwrap(), RecordType::A);
+    let (key, other) = (key(SECRET), key(OTHER_SECRET));
+    for wrong in [wall() - 3600, wall() + 3600] {
+        let reply = ask_at(knot.address, &message, Some(key.signer()), wrong, deadline).await.unwrap();
+        assert_eq!((reply.rcode(), reply.authentic), (ResponseCode::NoError, true), "{}", reply.rcode_text());
+        let stream = connect(knot.address, deadline).await.unwrap();
+        let reply = over(stream, &message, Some(key.signer()), wrong, deadline).await.unwrap();
+        assert_eq!((reply.rcode(), reply.authentic), (ResponseCode::NoError, true), "{}", reply.rcode_text());
+        // Whoever has not got the key is told no time, and believed none.
+        let stream = connect(knot.address, deadline).await.unwrap();
+        let reply = over(stream, &message, Some(other.signer()), wrong, deadline).await.unwrap();
+        assert_eq!(
+            (reply.rcode(), reply.authentic),
+            (ResponseCode::NotAuth, false),
+            "{}",
+            reply.rcode_text()
+        );
+    }
 }
 
 #[tokio::test]

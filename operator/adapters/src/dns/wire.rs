@@ -42,6 +42,8 @@ pub(super) struct Reply {
     pub(super) authentic: bool,
     /// What the server said about our signature.
     tsig_error: Option<TsigError>,
+    /// Its time, in seconds since 1970, from an authentic refusal of ours.
+    server_time: Option<u64>,
 }
 
 impl Reply {
@@ -123,14 +125,25 @@ pub(super) async fn ask(
     signer: Option<&TSigner>,
     deadline: Instant,
 ) -> Result<Reply, WireError> {
+    ask_at(server, message, signer, wall(), deadline).await
+}
+
+/// The same, signed at a time of the wall clock.
+pub(super) async fn ask_at(
+    server: SocketAddr,
+    message: &Message,
+    signer: Option<&TSigner>,
+    at: u64,
+    deadline: Instant,
+) -> Result<Reply, WireError> {
     let pause = deadline.saturating_duration_since(Instant::now()) / TRIES;
     let mut last = WireError::NotSent("no time left to ask".to_owned());
     for attempt in 1..=TRIES {
         let until = if attempt == TRIES { deadline } else { deadline.min(Instant::now() + pause) };
-        match ask_once(server, message, signer, until).await {
+        match ask_once(server, message, signer, at, until).await {
             Ok(reply) if reply.message.truncation => {
                 let stream = connect(server, deadline).await.map_err(WireError::NotSent)?;
-                return over(stream, message, signer, deadline).await;
+                return over(stream, message, signer, at, deadline).await;
             }
             Ok(reply) => return Ok(reply),
             Err(Silence::Final(error)) => return Err(error),
@@ -149,12 +162,11 @@ async fn ask_once(
     server: SocketAddr,
     message: &Message,
     signer: Option<&TSigner>,
+    at: u64,
     until: Instant,
 ) -> Result<Reply, Silence> {
     let not_sent = |why: String| Silence::Final(WireError::NotSent(why));
-    let mut message = message.clone();
-    message.metadata.id = Message::query().id;
-    let (bytes, mut check) = seal(message, signer).map_err(not_sent)?;
+    let (bytes, mut check) = seal(message, signer, at).map_err(not_sent)?;
     // Binding to port 0 takes a random free port of the kernel's; connecting lets only this server answer and
     // reports a closed port at once.
     let local: SocketAddr = match server {
@@ -166,7 +178,7 @@ async fn ask_once(
     socket.connect(server).await.map_err(unreachable)?;
     socket.send(&bytes).await.map_err(unreachable)?;
     let mut buffer = vec![0; usize::from(u16::MAX)];
-    let mut ignored = None;
+    let (mut ignored, mut corrected) = (None, false);
     loop {
         match timeout_at(until, socket.recv(&mut buffer)).await {
             Err(_) => {
@@ -182,6 +194,12 @@ async fn ask_once(
             Ok(Err(e)) => return Err(Silence::Final(WireError::NoAnswer(format!("receiving failed: {e}")))),
             // Anyone may send a datagram, so a wrong one is passed over, not believed.
             Ok(Ok(n)) => match check.open(&buffer[..n]) {
+                Ok(Reply { server_time: Some(theirs), .. }) if !corrected => {
+                    corrected = true;
+                    let (again, of_it) = seal(message, signer, theirs).map_err(not_sent)?;
+                    check = of_it;
+                    socket.send(&again).await.map_err(unreachable)?;
+                }
                 Ok(reply) => return Ok(reply),
                 Err(why) => ignored = Some(why),
             },
@@ -202,16 +220,30 @@ pub(super) async fn connect(server: SocketAddr, deadline: Instant) -> Result<Tcp
     }
 }
 
-/// Sends one message over an open connection, exactly once, and reads its answer.
+/// Sends one message, signed at the time `at`, over an open connection and reads its answer. It is sent exactly once,
+/// or, when the server refuses it for its time, a second time with the server's: what was refused was not acted upon.
 pub(super) async fn over(
     mut stream: TcpStream,
     message: &Message,
     signer: Option<&TSigner>,
+    at: u64,
     deadline: Instant,
 ) -> Result<Reply, WireError> {
-    let mut message = message.clone();
-    message.metadata.id = Message::query().id;
-    let (bytes, mut check) = seal(message, signer).map_err(WireError::NotSent)?;
+    let reply = exchange(&mut stream, message, signer, at, deadline).await?;
+    match reply.server_time {
+        Some(theirs) => exchange(&mut stream, message, signer, theirs, deadline).await,
+        None => Ok(reply),
+    }
+}
+
+async fn exchange(
+    stream: &mut TcpStream,
+    message: &Message,
+    signer: Option<&TSigner>,
+    at: u64,
+    deadline: Instant,
+) -> Result<Reply, WireError> {
+    let (bytes, mut check) = seal(message, signer, at).map_err(WireError::NotSent)?;
     let length = u16::try_from(bytes.len())
         .map_err(|_| WireError::NotSent(format!("the message has {} bytes, more than 65535", bytes.len())))?;
     if Instant::now() >= deadline {
@@ -243,13 +275,18 @@ pub(super) struct Check {
     verifier: Option<TSigVerifier>,
 }
 
-pub(super) fn seal(mut message: Message, signer: Option<&TSigner>) -> Result<(Vec<u8>, Check), String> {
+/// The wall clock, in seconds since 1970.
+pub(super) fn wall() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d: Duration| d.as_secs())
+}
+
+/// A message under a new id, signed at the time `at`, as bytes.
+pub(super) fn seal(message: &Message, signer: Option<&TSigner>, at: u64) -> Result<(Vec<u8>, Check), String> {
+    let mut message = message.clone();
+    message.metadata.id = Message::query().id;
     let verifier = match signer {
         None => None,
-        Some(signer) => {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d: Duration| d.as_secs());
-            message.finalize(signer, now).map_err(|e| format!("cannot sign: {e}"))?
-        }
+        Some(signer) => message.finalize(signer, at).map_err(|e| format!("cannot sign: {e}"))?,
     };
     let bytes = message.to_vec().map_err(|e| format!("cannot encode: {e}"))?;
     Ok((bytes, Check { id: message.id, op_code: message.op_code, queries: message.queries, verifier }))
@@ -270,17 +307,31 @@ impl Check {
             return Err("the answer to another question".to_owned());
         }
         let Some(verifier) = &mut self.verifier else {
-            return Ok(Reply { message, authentic: false, tsig_error: None });
+            return Ok(Reply { message, authentic: false, tsig_error: None, server_time: None });
         };
         let tsig_error = message.signature().and_then(|record| record.data.error);
         match verifier.verify(bytes) {
-            Ok(_) => Ok(Reply { message, authentic: true, tsig_error }),
+            Ok(_) => {
+                let server_time = server_time(&message);
+                Ok(Reply { message, authentic: true, tsig_error, server_time })
+            }
             // RFC 8945 section 5.3.2: who does not accept our key cannot sign with it. Such an answer can only be a
             // refusal, and it is never taken as proof of anything but "ask somebody else".
             Err(_) if message.response_code != ResponseCode::NoError => {
-                Ok(Reply { message, authentic: false, tsig_error })
+                Ok(Reply { message, authentic: false, tsig_error, server_time: None })
             }
             Err(why) => Err(format!("its signature is not valid: {why}")),
         }
     }
+}
+
+/// RFC 8945 section 5.2.3: a server that refuses a message for its time says its own. Only the key's holder can have said
+/// that, and to this very message, so an operator whose clock is wrong signs with it.
+fn server_time(message: &Message) -> Option<u64> {
+    let tsig = &message.signature()?.data;
+    let time: [u8; 6] = tsig.other.as_slice().try_into().ok()?;
+    let [a, b, c, d, e, f] = time;
+    let seconds = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+    (tsig.error == Some(TsigError::BadTime) && message.response_code == ResponseCode::NotAuth)
+        .then_some(seconds)
 }
