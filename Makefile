@@ -18,7 +18,7 @@ SERVERS = $(CACHE)/servers-$(shell cat e2e/servers/go.mod e2e/servers/go.sum | s
 HELM = $(CACHE)/helm-$(shell cat e2e/helm/go.mod e2e/helm/go.sum | sha256sum | cut -c1-12)/helm
 TEST_ENV = KUBEBUILDER_ASSETS="$(SERVERS)" BASCULE_ETCD="$(SERVERS)/etcd" BASCULE_HELM="$(HELM)"
 
-.PHONY: help demo sandbox binaries image test test-unit stories test-world test-client test-story e2e-nodes test-scenarios test-torture torture test-boundaries killable sim sim-all sim-explore mutants mutants-core sim-small bench-sim bench-scale fuzz fuzz-build fuzz-keep lint deny crds chart docs test-chart chart-golden bench bench-page prepare packages
+.PHONY: help demo sandbox binaries image test test-unit stories test-world test-client test-story e2e-nodes e2e-versions test-scenarios test-torture torture test-boundaries killable sim sim-all sim-explore mutants mutants-core sim-small bench-sim bench-scale fuzz fuzz-build fuzz-keep lint deny crds chart docs test-chart chart-golden bench bench-page prepare packages
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,10 +39,12 @@ test-world: prepare ## The sandbox's own tests: two real clusters, faults, what 
 	$(TEST_ENV) $(CARGO) test --locked -p bascule-e2e --lib --bins --test world -- --test-threads 1
 
 # What runs in the sandbox's sites and containers, for the targets below.
-BINARIES = BASCULE_BIN=$(STATIC_BIN)/bascule BASCULE_WEB_BIN=$(STATIC_BIN)/demo-web
+BINARIES = BASCULE_BIN=$(STATIC_BIN)/bascule BASCULE_WEB_BIN=$(STATIC_BIN)/demo-web BASCULE_DYNAMIC_BIN=$(STATIC_BIN)/examples/bascule-dynamic
 
+# Where clocks are held the same program is linked dynamically, of the same parts: one more link.
 binaries: packages
 	$(STATIC) --profile demo -p bascule -p bascule-e2e -p bascule-sim
+	RUSTC_WRAPPER=$(CURDIR)/e2e/clock/rustc $(STATIC) --profile demo -p bascule -p bascule-e2e -p bascule-sim --example bascule-dynamic
 
 # What is published is built with all optimizations: IMAGE_PROFILE=demo is quicker to build.
 IMAGE_PROFILE ?= release
@@ -60,6 +62,19 @@ test-story: prepare binaries ## The demo's story as a test
 
 e2e-nodes: prepare binaries ## Operators as pods: the real helm installs the chart, the story is told, then upgrade, rollback, uninstallation
 	$(BINARIES) $(CARGO) test --locked -p bascule-e2e --test nodes -- --nocapture
+
+# The version that the other site runs, and what is played with it at each site in turn.
+OLDER ?= $(shell cat e2e/older-version)
+OLDER_SCENARIOS ?= a_switchover_loses_nothing the_active_site_dies the_old_site_returns a_killed_server_is_offered
+OLDER_FOLDER = $(CARGO_TARGET_DIR)/older/$(OLDER)
+OLDER_BIN = $(OLDER_FOLDER)/build/$(TARGET)/demo/bascule
+
+e2e-versions: prepare binaries ## An older version's operator and guard at one site, the other site, each in turn: OLDER=a-commit, OLDER_SCENARIOS="words"
+	mkdir -p $(OLDER_FOLDER)/source
+	git archive $(OLDER) | tar -x -C $(OLDER_FOLDER)/source
+	cd $(OLDER_FOLDER)/source && CARGO_TARGET_DIR=$(OLDER_FOLDER)/build $(STATIC) --profile demo -p bascule
+	for at in paris lyon; do $(BINARIES) BASCULE_OLDER_BIN=$(OLDER_BIN) BASCULE_OLDER_AT=$$at \
+	  $(CARGO) test --locked -p bascule-e2e --test scenarios -- $(OLDER_SCENARIOS); done
 
 test-scenarios: prepare binaries ## Faults on real parts, judged by a client's record; SCENARIOS="words" chooses by name
 	$(BINARIES) $(CARGO) test --locked -p bascule-e2e --test scenarios -- $(SCENARIOS)

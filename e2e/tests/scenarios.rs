@@ -4,6 +4,7 @@
 
 mod scenarios {
     pub(crate) mod arbiter;
+    pub(crate) mod clocks;
     pub(crate) mod databases;
     pub(crate) mod intent;
     pub(crate) mod links;
@@ -25,6 +26,8 @@ fn main() -> ExitCode {
         scenarios::intent::all(),
         scenarios::people::all(),
         scenarios::three_sites::all(),
+        // Last: they need a world of their own.
+        scenarios::clocks::all(),
     ];
     scenario::main(&lists.into_iter().flatten().collect::<Vec<_>>())
 }

@@ -85,6 +85,20 @@ impl Scene<'_> {
         self.world().start_operator(site, &OperatorOptions::default())
     }
 
+    /// The wall clock of operator, guard and database of a site leaps by so many minutes; returns when operator and database
+    /// show it.
+    pub async fn step_clock(&self, site: Place, minutes: i64) -> Result<()> {
+        self.note(&format!("the wall clock of {site} leaps by {minutes} minutes"));
+        self.world().clock(site)?.step(minutes * 60)?;
+        self.clock_shows(site).await
+    }
+
+    /// Every clock of a site gains so many seconds in a million, or loses them.
+    pub fn run_clock(&self, site: Place, per_million: i64) -> Result<()> {
+        self.note(&format!("the clocks of {site} gain {per_million} seconds in a million"));
+        self.world().clock(site)?.gain(per_million)
+    }
+
     /// The arbiter loses everything that Bascule keeps in it.
     pub fn empty_arbiter(&self) -> Result<()> {
         self.note("the arbiter is emptied");

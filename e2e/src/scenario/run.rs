@@ -1,6 +1,7 @@
 //! Runs scenarios one after the other in one world, as `cargo test` would show them.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use super::{Scene, Stage};
 use crate::kept::keep_logs;
 use crate::progress::seconds;
 use crate::shop::{PolicyText, Shop};
-use crate::world::{Options, World};
+use crate::world::{Older, Options, Place, World};
 
 /// A scenario's work.
 pub type Play = for<'s, 'a> fn(&'s mut Scene<'a>) -> Pin<Box<dyn Future<Output = Result<()>> + 's>>;
@@ -24,6 +25,8 @@ pub struct Scenario {
     pub policy: fn() -> PolicyText,
     /// Whether the third place is a site, too.
     pub three_sites: bool,
+    /// Whether it changes clocks: it gets a world whose clocks are held.
+    pub clocks: bool,
     /// What it does and sees.
     pub play: Play,
 }
@@ -35,6 +38,11 @@ impl Scenario {
         self.three_sites = true;
         self
     }
+}
+
+/// The same scenarios in a world whose clocks are held.
+pub fn with_clocks(scenarios: Vec<Scenario>) -> Vec<Scenario> {
+    scenarios.into_iter().map(|scenario| Scenario { clocks: true, ..scenario }).collect()
 }
 
 /// Runs those whose name holds one of the arguments' words (all, without one): the `main` of a test without harness.
@@ -139,12 +147,22 @@ async fn play_all(chosen: &[&Scenario]) -> Result<Vec<Failure>> {
     let mut failed = Vec::new();
     for scenario in chosen {
         let ready = match stage.take() {
-            Some(stage) if stage.has_three_sites() == scenario.three_sites => stage,
+            Some(stage)
+                if stage.has_three_sites() == scenario.three_sites
+                    && stage.world().clocks_are_held() == scenario.clocks =>
+            {
+                stage
+            }
             other => {
                 if let Some(stage) = other {
                     stage.down()?;
                 }
-                let options = Options { three_sites: scenario.three_sites, ..Options::default() };
+                let options = Options {
+                    three_sites: scenario.three_sites,
+                    clocks: scenario.clocks,
+                    older: older()?,
+                    ..Options::default()
+                };
                 Stage::up_with(options).await.context("no stage to play on")?
             }
         };
@@ -178,6 +196,12 @@ async fn play_all(chosen: &[&Scenario]) -> Result<Vec<Failure>> {
     Ok(failed)
 }
 
+/// The site that runs an older version, in a run that was told of one.
+fn older() -> Result<Option<Older>> {
+    let newer = std::env::var_os("BASCULE_BIN").map(PathBuf::from).unwrap_or_default();
+    Older::from_environment(&newer)
+}
+
 /// Answers what was done and seen; an error comes with it.
 async fn play(stage: &Stage, scenario: &Scenario) -> Result<String, (anyhow::Error, String)> {
     let scene = stage.scene(&(scenario.policy)()).await;
@@ -201,6 +225,7 @@ macro_rules! scenarios {
             name: stringify!($play),
             policy: $policy,
             three_sites: false,
+            clocks: false,
             play: |scene| Box::pin($play(scene)),
         }),+]
     };

@@ -68,6 +68,20 @@ impl Scene<'_> {
         Ok(())
     }
 
+    /// Operator and database of a site show the time that they are meant to show, where they run.
+    pub async fn clock_shows(&self, site: Place) -> Result<()> {
+        let meant = self.world().clock(site)?.offset()?;
+        until(&format!("the clocks of {site} to be {meant:.1} s ahead"), SOON, || async {
+            self.world().operator_has_the_clock(site)?;
+            let shown = self.shop.database_is_ahead(site).await?;
+            ensure!((shown as f64 - meant).abs() < 3.0, "the database is {shown} s ahead");
+            Ok(())
+        })
+        .await?;
+        self.note(&format!("operator and database of {site} are {meant:.1} s ahead"));
+        Ok(())
+    }
+
     /// Writes come back at the present holder, every user's; answers how long there was none.
     pub async fn writes_return(&self) -> Result<Duration> {
         let (site, from) = (self.holder(), Stamp::now());

@@ -155,8 +155,10 @@ fn stateful_set(shop: &Shop<'_>, site: Place, cluster: &str, begins: bool) -> Va
             ],
         }));
     }
-    let mut command: Vec<String> =
-        ["/opt/bascule/bascule", "guard", "postgres", "--", "postgres"].map(str::to_owned).to_vec();
+    let own = world.own_program(site);
+    let program = own.as_ref().map_or("/opt/bascule/bascule", |own| &own.program);
+    let mut command = vec![program.to_owned()];
+    command.extend(["guard", "postgres", "--", "postgres"].map(str::to_owned));
     for setting in SETTINGS {
         command.extend(["-c".to_owned(), setting.to_owned()]);
     }
@@ -176,6 +178,26 @@ fn stateful_set(shop: &Shop<'_>, site: Place, cluster: &str, begins: bool) -> Va
     ];
     if world.options().boundaries {
         settings.push(env(bascule_boundary::FOLDER, &format!("{MOUNT}/{BOUNDARIES}")));
+    }
+    let mut mounts = vec![
+        json!({ "name": "data", "mountPath": MOUNT }),
+        json!({ "name": "bascule", "mountPath": "/opt/bascule", "readOnly": true }),
+        json!({ "name": "guard", "mountPath": "/etc/bascule/guard", "readOnly": true }),
+        json!({ "name": "arbiter", "mountPath": "/etc/bascule/arbiter", "readOnly": true }),
+        json!({ "name": "tmp", "mountPath": "/tmp" }),
+    ];
+    let mut volumes = vec![
+        json!({ "name": "bascule", "emptyDir": {} }),
+        json!({ "name": "tmp", "emptyDir": {} }),
+        json!({ "name": "init", "configMap": { "name": "main-init" } }),
+        json!({ "name": "guard", "secret": { "secretName": "main-guard" } }),
+        json!({ "name": "arbiter", "secret": { "secretName": "main-arbiter" } }),
+        json!({ "name": "data", "hostPath": { "path": shop.volume(site), "type": "Directory" } }),
+    ];
+    if let Some(own) = &own {
+        settings.extend(own.environment.iter().map(|(name, value)| env(name, value)));
+        mounts.push(json!({ "name": "own", "mountPath": own.in_pod, "readOnly": true }));
+        volumes.push(json!({ "name": "own", "hostPath": { "path": own.folder, "type": "Directory" } }));
     }
     json!({
         "apiVersion": "apps/v1", "kind": "StatefulSet",
@@ -199,22 +221,9 @@ fn stateful_set(shop: &Shop<'_>, site: Place, cluster: &str, begins: bool) -> Va
                             "tcpSocket": { "port": POSTGRES_PORT }, "periodSeconds": 1, "failureThreshold": 1,
                         },
                         "ports": [{ "containerPort": POSTGRES_PORT }],
-                        "volumeMounts": [
-                            { "name": "data", "mountPath": MOUNT },
-                            { "name": "bascule", "mountPath": "/opt/bascule", "readOnly": true },
-                            { "name": "guard", "mountPath": "/etc/bascule/guard", "readOnly": true },
-                            { "name": "arbiter", "mountPath": "/etc/bascule/arbiter", "readOnly": true },
-                            { "name": "tmp", "mountPath": "/tmp" },
-                        ],
+                        "volumeMounts": mounts,
                     }],
-                    "volumes": [
-                        { "name": "bascule", "emptyDir": {} },
-                        { "name": "tmp", "emptyDir": {} },
-                        { "name": "init", "configMap": { "name": "main-init" } },
-                        { "name": "guard", "secret": { "secretName": "main-guard" } },
-                        { "name": "arbiter", "secret": { "secretName": "main-arbiter" } },
-                        { "name": "data", "hostPath": { "path": shop.volume(site), "type": "Directory" } },
-                    ],
+                    "volumes": volumes,
                 },
             },
         },

@@ -1,4 +1,4 @@
-//! How far a standby is behind, asked of the active server itself.
+//! What a server says itself: how far its standby is behind, and what time it is.
 
 use std::time::Duration;
 
@@ -42,6 +42,18 @@ impl Shop<'_> {
 
     /// Bytes of log that the standby has not confirmed to the active server at `site`.
     pub async fn replication_gap(&self, site: Place) -> Result<u64> {
+        let gap = self.says(site, GAP).await?;
+        u64::try_from(gap).ok().context("no replica is connected")
+    }
+
+    /// How many seconds the server of `site` is ahead of this machine.
+    pub async fn database_is_ahead(&self, site: Place) -> Result<i64> {
+        let shown = self.says(site, "select extract(epoch from clock_timestamp())::bigint").await?;
+        Ok(shown - jiff::Timestamp::now().as_second())
+    }
+
+    /// A number that the operator's role may ask for.
+    async fn says(&self, site: Place, query: &str) -> Result<i64> {
         let mut config = Config::new();
         config
             .host(Self::replication_address(site))
@@ -53,12 +65,11 @@ impl Shop<'_> {
         let ask = async {
             let (client, connection) = config.connect(NoTls).await?;
             let driver = tokio::spawn(connection);
-            let row = client.query_one(GAP, &[]).await?;
+            let row = client.query_one(query, &[]).await?;
             driver.abort();
             Ok::<i64, tokio_postgres::Error>(row.get(0))
         };
-        let gap = tokio::time::timeout(ANSWER, ask).await.context("no answer in time")??;
-        u64::try_from(gap).ok().context("no replica is connected")
+        Ok(tokio::time::timeout(ANSWER, ask).await.context("no answer in time")??)
     }
 
     /// Waits until the standby is at least this far behind the active server at `site`; answers how far.

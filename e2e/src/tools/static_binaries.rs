@@ -35,21 +35,21 @@ impl StaticBinaries {
         let built = if packages.is_empty() {
             PathBuf::new()
         } else {
-            progress.step("building static binaries", |note| cargo(&packages, note))?
+            progress.step("building static binaries", |note| cargo(&packages, None, note))?
         };
         let binaries = Self {
             bascule: bascule.unwrap_or_else(|| built.join("bascule")),
             web: web.unwrap_or_else(|| built.join("demo-web")),
         };
         for file in [&binaries.bascule, &binaries.web] {
-            ensure_static(file)?;
+            ensure_linked(file, Linked::Statically)?;
         }
         Ok(binaries)
     }
 }
 
-/// Builds and answers the folder with the programs.
-fn cargo(packages: &[&str], note: &Note) -> Result<PathBuf> {
+/// Builds and answers the folder with the programs. `wrapper`: what is started in place of the compiler.
+pub(super) fn cargo(packages: &[&str], wrapper: Option<&Path>, note: &Note) -> Result<PathBuf> {
     let workspace = super::workspace()?;
     let folder = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -60,6 +60,7 @@ fn cargo(packages: &[&str], note: &Note) -> Result<PathBuf> {
         .env("CARGO_TARGET_DIR", &folder)
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         .env("CARGO_TERM_COLOR", "never")
+        .envs(wrapper.map(|wrapper| ("RUSTC_WRAPPER", wrapper)))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -86,17 +87,34 @@ fn target() -> String {
     format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
 }
 
-/// A program that asks for a dynamic linker would not start in an empty image.
-fn ensure_static(file: &Path) -> Result<()> {
+/// How a program is linked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Linked {
+    /// It needs nothing: one that asked for a dynamic linker would not start in an empty image.
+    Statically,
+    /// A library can be loaded before it.
+    Dynamically,
+}
+
+/// Refuses a program that is linked otherwise.
+pub(super) fn ensure_linked(file: &Path, linked: Linked) -> Result<()> {
     ensure!(file.exists(), "{} is not there", file.display());
     let output = Command::new("ldd").arg(file).output().context("cannot start ldd")?;
     let said =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        said.contains("statically linked") || said.contains("not a dynamic executable"),
-        "{} is not linked statically: build it with RUSTFLAGS='-C target-feature=+crt-static' and --target {}",
-        file.display(),
-        target()
-    );
+    let needs_nothing = said.contains("statically linked") || said.contains("not a dynamic executable");
+    match linked {
+        Linked::Statically => ensure!(
+            needs_nothing,
+            "{} is not linked statically: build it with RUSTFLAGS='-C target-feature=+crt-static' and --target {}",
+            file.display(),
+            target()
+        ),
+        Linked::Dynamically => ensure!(
+            !needs_nothing && output.status.success(),
+            "{} is linked statically, so nothing can be loaded before it: build it with `make binaries`",
+            file.display()
+        ),
+    }
     Ok(())
 }

@@ -126,6 +126,14 @@ pub enum Fault {
     ApiRefuses(Spot),
     /// A DNS server answers late.
     DnsSlow(Spot),
+    /// The wall clock of a site's operator, guard and database is an hour ahead.
+    ClockAhead(Spot),
+    /// It is an hour behind.
+    ClockBehind(Spot),
+    /// Every clock of a site runs fast, by as much as the protocol allows for.
+    ClockFast(Spot),
+    /// It runs slow by as much.
+    ClockSlow(Spot),
     /// The DNS primary refuses updates.
     UpdatesRefused,
     /// The DNS primary gives the zone to a site's secondary no more.
@@ -213,6 +221,10 @@ impl Fault {
                 Self::NamespaceDeleted(at),
                 Self::TimingEdited(at),
                 Self::SuspendedAt(at),
+                Self::ClockAhead(at),
+                Self::ClockBehind(at),
+                Self::ClockFast(at),
+                Self::ClockSlow(at),
             ]);
         }
         for at in places {
@@ -289,6 +301,7 @@ impl Fault {
             Self::ApiKilled(_) | Self::ApiFrozen(_) | Self::GitGone | Self::GitFrozen => "APIs",
             Self::ApiSlow(_) | Self::ApiRefuses(_) => "busy APIs",
             Self::PasswordRotated | Self::ReplicationPasswordRotated => "passwords",
+            Self::ClockAhead(_) | Self::ClockBehind(_) | Self::ClockFast(_) | Self::ClockSlow(_) => "clocks",
             Self::Switchover | Self::TwoSwitchovers | Self::Failover => "people who move",
             Self::Held | Self::Abort => "people who hold",
             Self::PolicyDeleted(_)
@@ -298,6 +311,11 @@ impl Fault {
             | Self::TimingEdited(_)
             | Self::SuspendedAt(_) => "policies",
         }
+    }
+
+    /// Whether times of day that a site has written may be wrong by it.
+    pub fn steps_a_clock(self) -> bool {
+        matches!(self, Self::ClockAhead(_) | Self::ClockBehind(_))
     }
 
     /// Whether it is no fault but what people ask for.
@@ -320,6 +338,10 @@ impl Fault {
             | Self::TimingEdited(_)
             | Self::PasswordRotated
             | Self::ReplicationPasswordRotated
+            | Self::ClockAhead(_)
+            | Self::ClockBehind(_)
+            | Self::ClockFast(_)
+            | Self::ClockSlow(_)
             | Self::GuardFrozen(Standby)
             | Self::DatabaseFrozen(Standby)
             | Self::PodsFrozen(Standby)
@@ -415,6 +437,10 @@ impl fmt::Display for Fault {
             Self::ApiSlow(at) => write!(f, "the API server of {at} answers late"),
             Self::ApiRefuses(at) => write!(f, "the API server of {at} refuses the operator with 429"),
             Self::DnsSlow(at) => write!(f, "the DNS server of {at} answers late"),
+            Self::ClockAhead(at) => write!(f, "the wall clock of {at} is an hour ahead"),
+            Self::ClockBehind(at) => write!(f, "the wall clock of {at} is an hour behind"),
+            Self::ClockFast(at) => write!(f, "the clocks of {at} run fast"),
+            Self::ClockSlow(at) => write!(f, "the clocks of {at} run slow"),
             Self::UpdatesRefused => f.write_str("the DNS primary refuses updates"),
             Self::NoTransfer(at) => write!(f, "the DNS server of {at} gets no transfer"),
             Self::LogRemoved => f.write_str("the log that the standby needs is removed"),

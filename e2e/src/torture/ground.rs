@@ -50,6 +50,8 @@ pub struct Told {
     pub moves: Vec<String>,
     /// What writers other than the clients were told.
     pub attempts: Vec<Attempt>,
+    /// Whether a wall clock was stepped: times of day that a site has written may be wrong.
+    pub clock_stepped: bool,
     /// Whether a password was rotated.
     pub rotated: bool,
     /// Whether log was removed that the standby needs.

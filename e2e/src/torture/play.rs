@@ -278,6 +278,7 @@ fn verdict(ground: &Ground<'_, '_>, may: May, played: &Played, rows: &[Row]) -> 
         admitted: &admitted,
         may_move: may.move_the_role,
         may_pause: may.pause,
+        times_are_right: !ground.told().clock_stepped,
         now: (Stamp::now(), jiff::Timestamp::now()),
     })
 }

@@ -10,6 +10,7 @@ use super::play::play;
 use super::schedule::Schedule;
 use crate::progress::seconds;
 use crate::scenario::Stage;
+use crate::world::Options;
 
 /// A schedule to play.
 pub struct Next {
@@ -77,7 +78,7 @@ const WORLDS: usize = 3;
 async fn a_world() -> Result<Stage> {
     let mut tried = 1;
     loop {
-        match Stage::up().await {
+        match Stage::up_with(Options { clocks: true, ..Options::default() }).await {
             Ok(stage) => return Ok(stage),
             Err(e) if tried < WORLDS => println!("no world yet: {e:#}"),
             Err(e) => return Err(e.context(format!("no world to play in, tried {WORLDS} times"))),

@@ -23,6 +23,7 @@ mod api_limits;
 pub mod arbiter;
 mod bring_up;
 pub mod cgroup;
+mod clock;
 pub mod cluster;
 pub mod control;
 mod disks;
@@ -38,6 +39,7 @@ mod parts;
 pub mod pki;
 pub mod place;
 mod pods;
+mod programs;
 mod release;
 mod replaced_member;
 mod restore;
@@ -54,10 +56,12 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 
 pub use arbiter::ArbiterTiming;
+pub use clock::Clock;
 pub use faults::{Cut, End, Scope};
 pub use operator::{HTTP_PORT, OPERATOR, OperatorOptions, Operators, Profile};
 pub use place::Place;
 pub use pods::{Pod, Process};
+pub use programs::{Older, OwnProgram};
 pub use release::{OPERATOR_PODS, RELEASE, SYSTEM};
 pub use slow_disk::SlowDisk;
 pub use status::Status;
@@ -65,7 +69,7 @@ pub use status::Status;
 use crate::image;
 use crate::process::Recorded;
 use crate::progress::Progress;
-use crate::tools::{StaticBinaries, Tools};
+use crate::tools::{HeldPrograms, StaticBinaries, Tools};
 use run_folder::{MachineLock, RunFolder, RunState};
 
 /// How a world is made.
@@ -90,6 +94,11 @@ pub struct Options {
     /// Whether operators and guards are told where to look for the boundary at which they have to die: binaries that are
     /// built without the feature `boundaries` do not look.
     pub boundaries: bool,
+    /// Whether the clocks of both sites are held, so that [`World::clock`] can change them: operator and guard are the same
+    /// program then, linked dynamically.
+    pub clocks: bool,
+    /// The site whose operator and guard are of an older version.
+    pub older: Option<Older>,
 }
 
 impl Default for Options {
@@ -103,6 +112,8 @@ impl Default for Options {
             disks_in_memory: false,
             three_sites: false,
             boundaries: false,
+            clocks: false,
+            older: None,
         }
     }
 }
@@ -135,6 +146,7 @@ impl World {
         let progress = options.progress.clone();
         let tools = Tools::ensure(&progress)?;
         let binaries = options.with_binaries.then(|| StaticBinaries::ensure(&progress)).transpose()?;
+        let held = options.clocks.then(|| HeldPrograms::ensure(&progress)).transpose()?;
         let images = Images {
             store: image::ensure_store(&progress, &image::ensure_base(&progress)?)?,
             ours: binaries.as_ref().map_or_else(|| Ok(Vec::new()), |b| image::ensure_ours(&progress, b))?,
@@ -165,6 +177,7 @@ impl World {
         let undertaker = Some(teardown::Undertaker::start(&run, &lock)?);
         drop(lock);
         let world = Self { run, tools, binaries, images, options, undertaker };
+        world.lay_programs_down(held.as_ref())?;
         world.bring_up().await?;
         progress.done("the sandbox is up");
         Ok(world)

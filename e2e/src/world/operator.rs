@@ -141,7 +141,9 @@ impl World {
         if self.options().operators == Operators::Pods {
             return Ok(());
         }
-        let binary = &self.binaries().context("this world was made without the bascule binary")?.bascule;
+        let binary =
+            self.binaries().context("this world was made without the bascule binary")?.bascule.clone();
+        let (binary, its_own) = self.own_program_on_the_host(site).unwrap_or((binary, Vec::new()));
         self.write_guard_certificates(site)?;
         let boundaries = self.options().boundaries.then(|| {
             (bascule_boundary::FOLDER.to_owned(), self.operator_boundaries(site).display().to_string())
@@ -149,7 +151,7 @@ impl World {
         Part::new(Group::Operator, OPERATOR, binary)
             .args(command_line(self, site, options))
             .args(options.args.iter().cloned())
-            .envs(options.env.iter().cloned().chain(boundaries))
+            .envs(options.env.iter().cloned().chain(boundaries).chain(its_own))
             .start(self.run(), site)
     }
 

@@ -8,7 +8,7 @@ use super::{OPERATOR, OperatorOptions, Operators, Place, World, control};
 use crate::process::Recorded;
 
 impl World {
-    /// Power, frozen and stopped parts, cuts, limits, full disks, arbiter members, DNS and API servers, nodes, operators and
+    /// Power, frozen and stopped parts, cuts, limits, clocks, full disks, arbiter members, DNS and API servers, nodes, operators and
     /// git: all of it is as after
     /// [`World::up`], with an operator in each site.
     pub async fn restore(&self) -> Result<()> {
@@ -25,6 +25,7 @@ impl World {
             }
         }
         self.heal()?;
+        self.set_clocks_right()?;
         for site in self.sites() {
             self.empty_disk(*site)?;
         }

@@ -1,6 +1,7 @@
 //! What each fault does: its beginning, its time, its end. One function each, by what it hits.
 
 mod arbiter;
+mod clocks;
 mod copy;
 mod database;
 mod disks;
@@ -45,6 +46,10 @@ pub async fn inflict(fault: Fault, on: &Ground<'_, '_>, lasts: Duration) -> Resu
         Fault::ApiSlow(at) => late::api_slow(on, place(at)?, lasts).await,
         Fault::ApiRefuses(at) => places::api_refuses(on, place(at)?, lasts).await,
         Fault::DnsSlow(at) => late::dns_slow(on, place(at)?, lasts).await,
+        Fault::ClockAhead(at) => clocks::stepped(on, place(at)?, clocks::HOUR, lasts).await,
+        Fault::ClockBehind(at) => clocks::stepped(on, place(at)?, -clocks::HOUR, lasts).await,
+        Fault::ClockFast(at) => clocks::wrong(on, place(at)?, clocks::RATE, lasts).await,
+        Fault::ClockSlow(at) => clocks::wrong(on, place(at)?, -clocks::RATE, lasts).await,
         Fault::UpdatesRefused => places::updates_refused(on, lasts).await,
         Fault::NoTransfer(at) => places::no_transfer(on, place(at)?, lasts).await,
         Fault::LogRemoved => copy::log_removed(on, lasts).await,
