@@ -156,7 +156,8 @@ impl Operator {
             | Command::Tell { .. }
             | Command::Refuse { .. }
             | Command::Journal(_)
-            | Command::Stop { .. } => return,
+            | Command::Stop { .. }
+            | Command::StandDown { .. } => return,
         };
         self.due.push_back(event);
     }

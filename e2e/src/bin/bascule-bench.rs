@@ -63,7 +63,7 @@ async fn measure(cli: &Cli) -> Result<()> {
     {
         Tools::ensure_peer(&options.progress)?;
     }
-    World::with(options, |world| async move {
+    Box::pin(World::with(options, |world| async move {
         let measured = bench::run(&world, &wanted).await;
         // A figure that surprises is explained by them.
         if let Ok(folder) = keep_logs(&world, "bench") {
@@ -71,7 +71,7 @@ async fn measure(cli: &Cli) -> Result<()> {
         }
         world.down()?;
         measured
-    })
+    }))
     .await
 }
 

@@ -149,7 +149,7 @@ impl Theatre {
     async fn ready(&mut self) -> Result<Stage> {
         match self.stage.take() {
             Some(stage) => Ok(stage),
-            None => Stage::up_with(Options { boundaries: true, ..Options::default() }).await,
+            None => Box::pin(Stage::up_with(Options { boundaries: true, ..Options::default() })).await,
         }
     }
 

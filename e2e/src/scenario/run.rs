@@ -12,7 +12,7 @@ use super::{Scene, Stage};
 use crate::kept::keep_logs;
 use crate::progress::seconds;
 use crate::shop::{PolicyText, Shop};
-use crate::world::{Older, Options, Place, World};
+use crate::world::{Older, Options, World};
 
 /// A scenario's work.
 pub type Play = for<'s, 'a> fn(&'s mut Scene<'a>) -> Pin<Box<dyn Future<Output = Result<()>> + 's>>;

@@ -139,7 +139,10 @@ impl World {
 
     /// The clock of a site, of a world whose clocks are held.
     pub fn clock(&self, site: Place) -> Result<Clock> {
-        ensure!(self.options().clocks && site.is_site(), "the clock of {site} is not held in this world");
+        ensure!(
+            self.options().clocks && Place::SITES.contains(&site),
+            "the clock of {site} is not held in this world"
+        );
         Ok(Clock { file: self.programs_folder(site).join(FILE) })
     }
 

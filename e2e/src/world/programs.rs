@@ -103,7 +103,7 @@ impl Older {
         let Some(at) = std::env::var_os("BASCULE_OLDER_AT") else { return Ok(None) };
         let at = at.to_str().context("BASCULE_OLDER_AT is not a site's name")?;
         let at: Place = at.parse().map_err(|e| anyhow::anyhow!("BASCULE_OLDER_AT: {e}"))?;
-        ensure!(at.is_site(), "BASCULE_OLDER_AT: {at} is no site");
+        ensure!(Place::SITES.contains(&at), "BASCULE_OLDER_AT: {at} is no site");
         let bascule = std::env::var_os("BASCULE_OLDER_BIN").map(PathBuf::from);
         let bascule =
             bascule.context("BASCULE_OLDER_AT needs BASCULE_OLDER_BIN, the program of that version")?;

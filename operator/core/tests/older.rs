@@ -2,6 +2,8 @@
 //! each other, what guard and operator say, what a guard keeps beside the data. `tests/older` holds the texts, one a line,
 //! as the version that its page names has written them.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Helpers of tests are tests, too.
+
 use bascule_core::facts::SiteFacts;
 use bascule_core::guard::action::Memory;
 use bascule_core::guard::contact::Kept;

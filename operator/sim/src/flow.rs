@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use bascule_core::moves::{Move, MoveHash, Order};
 use bascule_core::name::{ObjectName, PolicyKey, SiteName};
-use bascule_core::policy::{After, Policy};
+use bascule_core::policy::{After, Backend, Policy, Traffic};
 
 use crate::fault::{Fault, When};
 use crate::time::Moment;
@@ -398,8 +398,16 @@ fn one_more_site(policy: &mut Policy) {
     }
     let number = u8::try_from(policy.sites.len() + 1).unwrap_or(u8::MAX);
     for traffic in policy.traffic.values_mut() {
-        let address = IpAddr::V4(Ipv4Addr::new(192, 0, 2, number));
-        traffic.dns.addresses.insert(name.clone(), vec![address]);
+        match traffic {
+            Traffic::Dns(dns) => {
+                let address = IpAddr::V4(Ipv4Addr::new(192, 0, 2, number));
+                dns.addresses.insert(name.clone(), vec![address]);
+            }
+            Traffic::HttpRoute(route) => {
+                let backend = Backend { service: object(&format!("web-{name}")), port: 80 };
+                route.backends.insert(name.clone(), backend);
+            }
+        }
     }
     policy.sites.push(name);
 }

@@ -162,7 +162,9 @@ mod tests {
 
     fn told(intents: Vec<Intent>) -> Vec<String> {
         let mut wishes = Wishes::default();
-        intents.into_iter().for_each(|intent| wishes.take(intent));
+        for intent in intents {
+            wishes.take(intent);
+        }
         let word = |intent: Intent| match intent {
             Intent::Policy(policy) => format!("policy {}", policy.spec_hash),
             Intent::Invalid { reason, .. } => format!("invalid {reason}"),

@@ -421,6 +421,7 @@ impl Server {
             fallback: false,
             unlimited: false,
             log_gone: None,
+            unlocked: None,
             notes: Vec::new(),
         }
     }

@@ -330,8 +330,7 @@ impl Check {
 fn server_time(message: &Message) -> Option<u64> {
     let tsig = &message.signature()?.data;
     let time: [u8; 6] = tsig.other.as_slice().try_into().ok()?;
-    let [a, b, c, d, e, f] = time;
-    let seconds = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+    let seconds = time.into_iter().fold(0, |seconds, byte| seconds << 8 | u64::from(byte));
     (tsig.error == Some(TsigError::BadTime) && message.response_code == ResponseCode::NotAuth)
         .then_some(seconds)
 }

@@ -258,7 +258,7 @@ impl Real {
 
     /// The engine's way to the servers, with nothing remembered; updates go to `update`.
     fn traffic(&self, update: SocketAddr) -> DnsTraffic {
-        let mut dns = policy().traffic[&public()].dns.clone();
+        let mut dns = policy().traffic[&public()].dns().unwrap().clone();
         dns.update_servers = vec![update];
         dns.verify_servers = self.servers.iter().map(|s| s.address).collect();
         DnsTraffic::new(&dns, key(if self.wrong_key { OTHER_SECRET } else { SECRET })).unwrap()

@@ -388,7 +388,7 @@ spec: {policyName: routes-kept, validationActions: [Deny]}
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    let gate = soon(refused).await;
+    let gate = soon(Box::pin(refused)).await;
     assert!(gate.answer == Answer::No && gate.found.contains("rules are frozen"), "{gate:?}");
     assert_eq!(shop.weights().await, (1, 0));
 }

@@ -103,8 +103,8 @@ mod tests {
         Boottime::from_millis(n)
     }
 
-    fn acts(revision: ActingRevision) -> Option<Acts> {
-        Some(Acts { revision, gone: false })
+    const fn acts(revision: ActingRevision) -> Acts {
+        Acts { revision, gone: false }
     }
 
     /// Reads every 250 ms from `from` to `to`, each answered within 2 ms; what the last one said.
@@ -123,7 +123,7 @@ mod tests {
         let mut spare = Spare::new(&TIMING);
         for n in 0..100 {
             let t = n * 250;
-            assert_eq!(spare.read(ms(t), ms(t + 2), acts(i64::try_from(n).unwrap())), Turn::Wait);
+            assert_eq!(spare.read(ms(t), ms(t + 2), Some(acts(i64::try_from(n).unwrap()))), Turn::Wait);
         }
     }
 
@@ -131,8 +131,8 @@ mod tests {
     fn a_silent_replica_is_followed_once_its_lease_has_run_out_and_not_before() {
         let mut spare = Spare::new(&TIMING);
         let silence = u64::try_from(Spare::silence(&TIMING).as_millis()).unwrap();
-        assert_eq!(reads(&mut spare, 0, silence, acts(7)), Turn::Wait);
-        assert_eq!(spare.read(ms(silence + 2), ms(silence + 4), acts(7)), Turn::Take(Some(7)));
+        assert_eq!(reads(&mut spare, 0, silence, Some(acts(7))), Turn::Wait);
+        assert_eq!(spare.read(ms(silence + 2), ms(silence + 4), Some(acts(7))), Turn::Take(Some(7)));
     }
 
     #[test]
@@ -150,17 +150,17 @@ mod tests {
     #[test]
     fn a_renewal_a_failed_read_and_a_break_start_the_silence_over() {
         let renewed = |s: &mut Spare| {
-            s.read(ms(1_300), ms(1_302), acts(8));
-            reads(s, 1_500, 2_700, acts(8))
+            s.read(ms(1_300), ms(1_302), Some(acts(8)));
+            reads(s, 1_500, 2_700, Some(acts(8)))
         };
         let failed = |s: &mut Spare| {
             s.failed();
-            reads(s, 1_500, 2_700, acts(7))
+            reads(s, 1_500, 2_700, Some(acts(7)))
         };
-        let broken = |s: &mut Spare| reads(s, 1_800, 3_000, acts(7));
+        let broken = |s: &mut Spare| reads(s, 1_800, 3_000, Some(acts(7)));
         for then in [renewed, failed, broken] {
             let mut spare = Spare::new(&TIMING);
-            assert_eq!(reads(&mut spare, 0, 1_250, acts(7)), Turn::Wait);
+            assert_eq!(reads(&mut spare, 0, 1_250, Some(acts(7))), Turn::Wait);
             assert_eq!(then(&mut spare), Turn::Wait);
         }
     }
