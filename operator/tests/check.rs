@@ -60,7 +60,7 @@ fn files_are_checked_without_a_cluster() {
     let said = found(&[later], &[]);
     assert_eq!((said.code, codes(&said)), (0, Vec::new()), "{said:?}");
     check(&[&files(directory.path(), &[later])])
-        .says(0, &["3 files: nothing is wrong.", "2 policies and 1 Move of namespace shop"]);
+        .says(0, &["4 files: nothing is wrong.", "3 policies and 1 Move of namespace shop"]);
 
     let said = found(&[later, ("shop.yaml", "www.shop.example.", "www.elsewhere.example.")], &[]);
     assert_eq!(said.code, 2, "{said:?}");
