@@ -127,7 +127,8 @@ impl EtcdArbiter {
         let acting = key::acting(site);
         let txn = Txn::new()
             .when([Compare::value(acting.clone(), CompareOp::Equal, me)])
-            .and_then([TxnOp::delete(acting, None)]);
+            .and_then([TxnOp::delete(acting.clone(), None)])
+            .or_else([TxnOp::get(acting, None)]);
         let sent = self
             .members
             .ask_two(tq, |client| {
@@ -136,7 +137,10 @@ impl EtcdArbiter {
             })
             .await;
         match sent {
-            Ok(answer) if answer.succeeded() => Put::Applied { revision: revision_of(answer.header()) },
+            // Two members are asked: the one that answers first may have found what the other one had done.
+            Ok(answer) if answer.succeeded() || reads(&answer) == [None] => {
+                Put::Applied { revision: revision_of(answer.header()) }
+            }
             Ok(_) => Put::Refused { why: Failures::local("this replica does not act any more") },
             Err(why) if why.is_without_effect() => Put::Refused { why },
             Err(why) => Put::Unknown { why },

@@ -71,7 +71,14 @@ async fn of_two_replicas_one_acts_and_the_other_one_follows_when_it_hands_over()
     let handed_over = async {
         waits.sees(first).await;
         let before = Instant::now();
-        assert!(matches!(acts.election.give_up().await, Put::Applied { .. }));
+        let gave_up = acts.election.give_up().await;
+        // The member that answers first may have been asked after the other one, and after the other replica's take.
+        let done = match &gave_up {
+            Put::Applied { .. } => true,
+            Put::Refused { why } => why.to_string().contains("does not act"),
+            Put::Unknown { .. } => false,
+        };
+        assert!(done, "{gave_up:?}");
         before
     };
     let (handed_over, ()) = tokio::join!(handed_over, waits.win());
