@@ -370,6 +370,9 @@ const fn opposite(fault: Fault) -> Fault {
     }
 }
 
+/// How long a stranger keeps a site's name that it got from an emptied arbiter.
+const STRANGER_STAYS: Duration = Duration::from_secs(5);
+
 /// Half a period of a flapping line.
 const FLAP: Duration = Duration::from_millis(900);
 
@@ -702,6 +705,9 @@ impl World {
                     let known = self.arbiter.store.owners.contains_key(&self.sites[s].name);
                     let (answer, _) = self.arbiter.store.decide(&request);
                     self.judge.second_install(self.now, known, &answer);
+                    if matches!(answer, crate::world::arbiter::Answer::Applied) {
+                        self.later(STRANGER_STAYS, Happening::StrangerLeaves(s));
+                    }
                 }
             }
             Fault::GitRewritten => {

@@ -28,6 +28,8 @@ pub enum Happening {
     Hear(usize, u32, Input),
     /// A question reaches a member of the arbiter.
     AtMember(Asked),
+    /// A person has understood that a stranger has this site's name, and does what the operator says: the key is deleted.
+    StrangerLeaves(usize),
     /// A member's question is decided, in this term.
     Decide(Asked, u64),
     /// A call's time is over.
@@ -241,6 +243,13 @@ impl World {
             Happening::Fault(at) => self.fault_begins(at),
             Happening::Over(at) => self.fault_ends(at),
             Happening::GuardStarts(db, life) => self.guard_starts(db, life),
+            Happening::StrangerLeaves(site) => {
+                let name = &self.sites[site].name;
+                let owners = &mut self.arbiter.store.owners;
+                if owners.get(name) == Some(&super::arbiter::STRANGER) {
+                    owners.remove(name);
+                }
+            }
             Happening::OperatorStarts(op) => self.operator_starts(op),
             Happening::Steered(what) => self.steered(*what),
         }
