@@ -103,9 +103,9 @@ MUTANTS_TOOL := $(CACHE)/cargo-mutants-$(MUTANTS_VERSION)
 # The simulator's search. It is built with the static programs, so that nothing is compiled twice.
 SIM = $(STATIC_BIN)/bascule-sim
 
-sim: binaries ## The rules in a simulated world: the kept cases, and every fault at every boundary of every flow
+sim: binaries ## The rules in a simulated world: the kept cases, and every fault at every boundary of every flow (FLOWS="…": of these)
 	$(SIM) corpus operator/sim/corpus.jsonl
-	$(SIM) singles
+	$(SIM) singles $(FLOWS)
 
 sim-explore: binaries ## Random flows, seeds and faults; SECONDS=600 NUMBER=1 CASES=8000 choose how long and which
 	$(SIM) explore $(or $(SECONDS),600) $(or $(NUMBER),$(shell date +%s)) $(CASES)
