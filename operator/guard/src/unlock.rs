@@ -49,10 +49,10 @@ pub(crate) struct Heard {
 /// Where the guard keeps its marks.
 #[derive(Clone, Debug, Args)]
 pub struct Place {
-    /// The data directory; left out: that of the guard that runs here as process 1.
+    /// The data directory, where no guard runs here as process 1: else that guard's own counts.
     #[arg(long, env = "PGDATA")]
     pub data: Option<PathBuf>,
-    /// Where the guard keeps its marks; left out: where the guard that runs here keeps them.
+    /// Where the guard keeps its marks, where no guard runs here as process 1: else that guard's own counts.
     #[arg(long, env = "BASCULE_STATE_DIR")]
     pub state_dir: Option<PathBuf>,
     /// How long the guard may take to note it, in seconds.
