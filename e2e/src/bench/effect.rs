@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use bascule_crds::Move;
 use kube::Api;
-use kube::api::{DeleteParams, PostParams};
+use kube::api::{DeleteParams, ListParams, PostParams};
 use serde_json::json;
 
 use super::bascule::Bascule;
@@ -22,27 +22,37 @@ const EFFECT: Duration = Duration::from_secs(5);
 /// Posts Moves that change the record and nothing else.
 pub(super) struct Effects {
     active: Place,
+    moves: Api<Move>,
     watch: RecordWatch,
     count: usize,
+}
+
+/// One of them, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Took {
+    /// From the request to the changed record.
+    pub(super) recorded: f64,
+    /// From the request to the API server's answer to it: what it took by itself.
+    pub(super) accepted: f64,
 }
 
 impl Effects {
     /// Watches the record from the active site.
     pub(super) async fn start(bascule: &Bascule<'_>) -> Result<Self> {
         let (active, _) = bascule.steady().await?;
-        Ok(Self { active, watch: RecordWatch::start(bascule.shop().world(), active)?, count: 0 })
+        let world = bascule.shop().world();
+        let moves = Api::namespaced(world.kube(active).await?, NAMESPACE);
+        Ok(Self { active, moves, watch: RecordWatch::start(world, active)?, count: 0 })
     }
 
-    /// Milliseconds of two effects: a Hold, and the Resume that takes it back. The API server's own time is part of them.
-    pub(super) async fn pair(&mut self, bascule: &Bascule<'_>) -> Result<[f64; 2]> {
+    /// Two effects: a Hold, and the Resume that takes it back. The API server's own time is part of them.
+    pub(super) async fn pair(&mut self, bascule: &Bascule<'_>) -> Result<[Took; 2]> {
         let hold = self.effect(bascule, true).await?;
         Ok([hold, self.effect(bascule, false).await?])
     }
 
-    async fn effect(&mut self, bascule: &Bascule<'_>, hold: bool) -> Result<f64> {
-        let shop = bascule.shop();
-        let moves: Api<Move> = Api::namespaced(shop.world().kube(self.active).await?, NAMESPACE);
-        let epoch = shop.view(self.active).await?.epoch();
+    async fn effect(&mut self, bascule: &Bascule<'_>, hold: bool) -> Result<Took> {
+        let epoch = bascule.shop().view(self.active).await?.epoch();
         self.count += 1;
         let name = format!("effect-{}", self.count);
         let mut spec = json!({
@@ -56,12 +66,16 @@ impl Effects {
             "apiVersion": "bascule.dev/v1alpha1", "kind": "Move",
             "metadata": { "name": name, "namespace": NAMESPACE }, "spec": spec,
         }))?;
+        // The request shall not wait for a connection: whoever watches has one.
+        self.moves.list_metadata(&ListParams::default().limit(1)).await?;
         self.watch.drain();
         let begin = Instant::now();
-        moves.create(&PostParams::default(), &object).await?;
-        let took = self.watch.next(begin)?;
-        moves.delete(&name, &DeleteParams::default()).await?;
-        Ok(took.as_secs_f64() * 1000.0)
+        self.moves.create(&PostParams::default(), &object).await?;
+        let accepted = begin.elapsed();
+        let recorded = self.watch.next(begin)?;
+        self.moves.delete(&name, &DeleteParams::default()).await?;
+        let [recorded, accepted] = [recorded, accepted].map(|took| took.as_secs_f64() * 1000.0);
+        Ok(Took { recorded, accepted })
     }
 }
 

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use super::bascule::Bascule;
 use super::by_hand::ByHand;
 use super::client::{BACK, Before, Change, NoWrite};
-use super::effect::Effects;
+use super::effect::{Effects, Took};
 use super::machine;
 use super::patroni::Patroni;
 use super::proxy;
@@ -152,7 +152,11 @@ impl<'a> Bench<'a> {
             }
             let effects = self.effects.as_mut().context("no watch")?;
             let took = effects.pair(&self.bascule).await?;
-            return took.into_iter().map(|ms| Ok(self.sample(series, rounded(ms)))).collect();
+            let sample = |took: Took| Sample {
+                phases: BTreeMap::from([("accepted".to_owned(), rounded(took.accepted))]),
+                ..self.sample(series, rounded(took.recorded))
+            };
+            return Ok(took.map(sample).into());
         }
         if series.act == Act::Pushed {
             self.bascule.configure(series.system.profile()).await?;

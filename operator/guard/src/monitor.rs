@@ -18,6 +18,8 @@ use crate::store::{CONTACT, StoreError};
 
 /// How often the server is looked at: a primary that nobody made one is found within this.
 const EVERY: Duration = Duration::from_millis(20);
+/// How often while its doors are shut for a promotion that may come: clients wait for the end of its replay.
+const WHILE_CLIENTS_WAIT: Duration = Duration::from_millis(5);
 
 /// A reading and when it was made.
 #[derive(Clone, Debug)]
@@ -39,10 +41,11 @@ impl Seen {
 pub(crate) async fn run(server: Arc<Server>, seen: mpsc::Sender<Seen>) {
     let mut session: Option<Session> = None;
     let (mut received, mut flushed) = (Received::default(), Flushed::default());
-    let mut ticks = tokio::time::interval(EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut looked = tokio::time::Instant::now();
     while !seen.is_closed() {
-        ticks.tick().await;
+        let pace = if server.awaits_promotion() { WHILE_CLIENTS_WAIT } else { EVERY };
+        tokio::time::sleep_until(looked + pace).await;
+        looked = tokio::time::Instant::now();
         if server.running().is_none() {
             (session, received, flushed) = (None, Received::default(), Flushed::default());
             continue;

@@ -441,6 +441,11 @@ impl Server {
         Ok(())
     }
 
+    /// Whether clients are kept out because a promotion may come.
+    pub(crate) fn awaits_promotion(&self) -> bool {
+        self.marked().is_some()
+    }
+
     /// Keeps clients out of a standby that may be promoted next, and does all of that which can be done before.
     pub(crate) async fn close_standby(&self) -> Result<(), StepError> {
         self.close().await?;

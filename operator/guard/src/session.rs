@@ -7,7 +7,8 @@ use bascule_boundary::{self as boundary, Effect};
 use bascule_core::guard::wire::{Positions, UpstreamView};
 use bascule_core::position::{Lsn, Timeline};
 use bascule_core::time::Millis;
-use tokio_postgres::{Client, NoTls};
+use tokio::sync::OnceCell;
+use tokio_postgres::{Client, NoTls, Row, Statement};
 
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
@@ -33,6 +34,11 @@ pub(crate) enum SessionError {
 #[derive(Debug)]
 pub(crate) struct Session {
     client: Client,
+    /// Questions that are asked again and again, parsed and planned once: whoever waits for a promotion shares the
+    /// processor with it.
+    read: OnceCell<Statement>,
+    recovering: OnceCell<Statement>,
+    loaded: OnceCell<Statement>,
 }
 
 /// One look at a running server.
@@ -75,7 +81,20 @@ impl Session {
         let (client, connection) = connect.map_err(|_| SessionError::TooSlow(within))??;
         // It ends by itself when the client is dropped or the server goes; the next statement tells.
         tokio::spawn(async move { drop(connection.await) });
-        Ok(Self { client })
+        Ok(Self::of(client))
+    }
+
+    fn of(client: Client) -> Self {
+        Self { client, read: OnceCell::new(), recovering: OnceCell::new(), loaded: OnceCell::new() }
+    }
+
+    /// Asks what is asked again and again.
+    async fn asks(&self, question: &OnceCell<Statement>, sql: &str) -> Result<Row, SessionError> {
+        self.timed(STATEMENT, async {
+            let prepared = question.get_or_try_init(|| self.client.prepare(sql)).await?;
+            self.client.query_one(prepared, &[]).await
+        })
+        .await
     }
 
     /// Whether it still does what it is told: one that was ended, or whose server was, does not.
@@ -103,7 +122,7 @@ impl Session {
 
     /// Looks at the server once.
     pub(crate) async fn read(&self) -> Result<Reading, SessionError> {
-        let row = self.timed(STATEMENT, self.client.query_one(READ, &[])).await?;
+        let row = self.asks(&self.read, READ).await?;
         let text = |i: usize| row.try_get::<_, Option<&str>>(i);
         let lsn = |i: usize| text(i).map(|s| s.and_then(|s| s.parse::<Lsn>().ok()));
         let own = text(4)?.and_then(|hex| u32::from_str_radix(hex, 16).ok()).map(Timeline);
@@ -139,17 +158,12 @@ impl Session {
 
     /// Whether it still replays.
     pub(crate) async fn in_recovery(&self) -> Result<bool, SessionError> {
-        Ok(self
-            .timed(STATEMENT, self.client.query_one("SELECT pg_is_in_recovery()", &[]))
-            .await?
-            .try_get(0)?)
+        Ok(self.asks(&self.recovering, "SELECT pg_is_in_recovery()").await?.try_get(0)?)
     }
 
     /// A number that changes with every reload: a new session that sees another one was let in by new rules.
     pub(crate) async fn loaded(&self) -> Result<String, SessionError> {
-        let row =
-            self.timed(STATEMENT, self.client.query_one("SELECT pg_conf_load_time()::text", &[])).await?;
-        Ok(row.try_get(0)?)
+        Ok(self.asks(&self.loaded, "SELECT pg_conf_load_time()::text").await?.try_get(0)?)
     }
 
     /// The first mistake in the `hba_file` as it lies on the disk.

@@ -18,7 +18,7 @@ pub async fn asked(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static)
         Err(_) => return vec!["refused: no answer in time".to_owned()],
     };
     tokio::spawn(async move { drop(connection.await) });
-    let session = Session { client };
+    let session = Session::of(client);
     let slots = ["bascule_lyon".to_owned()];
     vec![
         words(session.read().await),
