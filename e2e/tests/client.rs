@@ -6,7 +6,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use bascule_e2e::client::{Client, ClientOptions, Database, Kind, Outcome, Published, Stamp, Target, rows};
+use bascule_e2e::client::{
+    Client, ClientOptions, Database, Kind, Outcome, PATIENCE, Published, Stamp, Target, rows,
+};
 use bascule_e2e::command::finish;
 use bascule_e2e::waiting::until;
 use bascule_e2e::world::Place::{Lyon, Paris};
@@ -58,7 +60,12 @@ async fn the_client_follows_the_published_name_and_its_record_tells_the_truth() 
         .await?;
     }
     publish(&world, Paris);
-    let published = Published { servers: world.dns().servers(), name: WEB_NAME.to_owned(), port: WEB_PORT };
+    let published = Published {
+        servers: world.dns().servers(),
+        name: WEB_NAME.to_owned(),
+        port: WEB_PORT,
+        patience: PATIENCE,
+    };
     let client = Client::start(&ClientOptions::new(Target::Web(published)));
     let begin = Stamp::now();
     client.works_at(Kind::Read, "paris", begin, SOON).await?;

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::client::{Before, Change, Seen, back, moved, reads_at, uses, writes, writes_through};
+use super::client::{Before, Change, Seen, back, looks, moved, reads_at, uses, writes, writes_through};
 use super::proxy::{self, Listed};
 use super::series::Act;
 use super::sql;
-use crate::client::Kind;
 use crate::shop::{INSTALL, MoveText, NAMESPACE, POLICY, PolicyText, Shop, View};
 use crate::torture::records::record;
 use crate::waiting::until;
@@ -121,8 +120,8 @@ impl<'a> Bascule<'a> {
         }
         let (from, to) = self.steady().await?;
         let client = match act {
-            Act::PlannedDns => uses(self.shop.published().target, Kind::Write, from).await?,
-            Act::ReadsServed => uses(self.shop.published().target, Kind::Read, from).await?,
+            Act::PlannedDns => uses(self.shop.web(), from).await?,
+            Act::ReadsServed => looks(self.shop.web(), from).await?,
             Act::PlannedProxy => {
                 until("the proxy to find the active site", STEADY, || proxy::works(PROXY_PORT)).await?;
                 writes_through(proxy::database(PROXY_PORT)?).await?

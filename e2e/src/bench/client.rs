@@ -8,13 +8,15 @@ use anyhow::{Context, Result};
 
 use super::machine::{Ticks, load};
 use super::sample::rounded;
-use crate::client::{Attempt, Client, ClientOptions, Database, History, Kind, Row, Stamp, Target};
+use crate::client::{Attempt, Client, ClientOptions, Database, History, Kind, Published, Row, Stamp, Target};
 use crate::world::Place;
 
 /// How long a write may take to come back.
 pub(super) const BACK: Duration = Duration::from_mins(2);
 /// How long the client may take until it writes at all.
 const BEGINS: Duration = Duration::from_secs(30);
+/// How long a user who reads waits for an answer.
+const LOOKS_AGAIN: Duration = Duration::from_millis(250);
 /// How many of it work at once.
 const WORKERS: usize = 4;
 
@@ -29,9 +31,14 @@ pub(super) async fn writes_through(proxy: Database) -> Result<Client> {
     begin(Target::Databases(vec![proxy]), Kind::Write, &name).await
 }
 
-/// Users of the web application, who find it by its published name and write, or read.
-pub(super) async fn uses(published: Target, kind: Kind, at: Place) -> Result<Client> {
-    begin(published, kind, at.name()).await
+/// Users of the web application, who find it by its published name and write.
+pub(super) async fn uses(published: Published, at: Place) -> Result<Client> {
+    begin(Target::Web(published), Kind::Write, at.name()).await
+}
+
+/// Users who read, and who try again so soon that the figure is not how long they waited for a site that is dead.
+pub(super) async fn looks(published: Published, at: Place) -> Result<Client> {
+    begin(Target::Web(Published { patience: LOOKS_AGAIN, ..published }), Kind::Read, at.name()).await
 }
 
 async fn begin(target: Target, kind: Kind, at: &str) -> Result<Client> {

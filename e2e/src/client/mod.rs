@@ -12,4 +12,4 @@ pub use history::{Attempt, History, Kind, Outcome, Stamp};
 pub use judge::{Gap, Overlap};
 pub use run::{Client, ClientOptions, Target};
 pub use sql::{Database, Row, certainly_not_written, rows};
-pub use web::Published;
+pub use web::{PATIENCE, Published};

@@ -23,8 +23,8 @@ const NEXT_DNS: Duration = Duration::from_millis(200);
 const DNS: Duration = Duration::from_secs(3);
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_millis(500);
-/// How long an answer may take.
-const ANSWER: Duration = Duration::from_secs(3);
+/// How long a user waits for an answer, if nothing else is said.
+pub const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A published service.
 #[derive(Clone, Debug)]
@@ -35,6 +35,8 @@ pub struct Published {
     pub name: String,
     /// Its port.
     pub port: u16,
+    /// How long a user waits for an answer before he tries again.
+    pub patience: Duration,
 }
 
 /// One user of a published service. Addresses are kept for as long as their TTL allows and not longer.
@@ -54,7 +56,8 @@ impl Web {
             Ok(address) => address,
             Err(e) => return (Outcome::Refused(format!("no address: {e:#}")), None),
         };
-        let outcome = request(SocketAddr::from((address, self.published.port)), kind, token).await;
+        let Published { port, patience, .. } = self.published;
+        let outcome = request(SocketAddr::from((address, port)), patience, kind, token).await;
         (outcome, Some(address.into()))
     }
 
@@ -91,14 +94,14 @@ impl Web {
     }
 }
 
-async fn request(address: SocketAddr, kind: Kind, token: &str) -> Outcome {
-    let stream = match timeout(CONNECT, TcpStream::connect(address)).await {
+async fn request(address: SocketAddr, patience: Duration, kind: Kind, token: &str) -> Outcome {
+    let stream = match timeout(CONNECT.min(patience), TcpStream::connect(address)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(e)) => return Outcome::Refused(format!("cannot connect: {e}")),
         Err(_) => return Outcome::Refused("cannot connect in time".to_owned()),
     };
     // From here on the request may have been carried out whatever we see.
-    match timeout(ANSWER, exchange(stream, kind, token)).await {
+    match timeout(patience, exchange(stream, kind, token)).await {
         Ok(Ok((status, body))) => judge(kind, status, &body),
         Ok(Err(e)) => Outcome::Unknown(format!("{e:#}")),
         Err(_) => Outcome::Unknown("no answer in time".to_owned()),

@@ -22,7 +22,7 @@ pub use policy::{MoveText, PolicyText};
 pub use view::{Seen, View};
 pub use wal::{Saved, saved_commits};
 
-use crate::client::{ClientOptions, Database, Published, Target};
+use crate::client::{ClientOptions, Database, PATIENCE, Published, Target};
 use crate::world::dns::WEB_NAME;
 use crate::world::place::{POSTGRES_PORT, WEB_PORT};
 use crate::world::{Place, World};
@@ -91,13 +91,19 @@ impl<'a> Shop<'a> {
         database::UID
     }
 
-    /// A published client, two writers and two readers.
-    pub fn published(&self) -> ClientOptions {
-        ClientOptions::new(Target::Web(Published {
+    /// The web application, as it is published.
+    pub fn web(&self) -> Published {
+        Published {
             servers: self.world.dns().servers(),
             name: WEB_NAME.to_owned(),
             port: WEB_PORT,
-        }))
+            patience: PATIENCE,
+        }
+    }
+
+    /// A published client, two writers and two readers.
+    pub fn published(&self) -> ClientOptions {
+        ClientOptions::new(Target::Web(self.web()))
     }
 
     /// Every database, reached directly at their pods' present addresses.
