@@ -26,6 +26,9 @@ enum What {
         /// The first schedule's seed; that of the clock when it is not given
         #[arg(long, env = "TORTURE_SEED")]
         seed: Option<u64>,
+        /// Before them, every schedule that has failed once, within the same time
+        #[arg(long)]
+        kept: bool,
     },
     /// Plays the schedules of these files
     Play {
@@ -59,14 +62,18 @@ async fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Result<ExitCode> {
     let (_, failed) = match cli.what {
-        What::Random { minutes, seed } => {
+        What::Random { minutes, seed, kept: with_kept } => {
             let first = match seed {
                 Some(seed) => seed,
                 None => SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
             };
-            let schedules = (first..).map(drawn);
+            let before = if with_kept { kept_ones()? } else { Vec::new() };
+            let schedules = before.into_iter().chain((first..).map(drawn));
             let time = Duration::from_mins(minutes);
             interruptible(torture(schedules, Some(time), |next| {
+                if next.kept {
+                    return Ok(());
+                }
                 let file = kept_folder()?.join(format!("{}.txt", next.name));
                 let text = format!("# Seed {}. What it found:\n{}", next.name, next.schedule);
                 fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
@@ -86,17 +93,13 @@ async fn run(cli: Cli) -> Result<ExitCode> {
                     name: format!("{name}-{time}"),
                     again: again.clone(),
                     schedule: schedule.clone(),
+                    kept: true,
                 }));
             }
             interruptible(torture(schedules.into_iter(), None, |_| Ok(()))).await?
         }
         What::Kept => {
-            let schedules = kept(&kept_folder()?)?.into_iter().map(|(name, schedule)| Next {
-                again: format!("bascule-torture play e2e/torture/kept/{name}.txt"),
-                name,
-                schedule,
-            });
-            interruptible(torture(schedules, None, |_| Ok(()))).await?
+            interruptible(torture(kept_ones()?.into_iter(), None, |_| Ok(()))).await?
         }
         What::Faults => {
             for fault in Fault::all() {
@@ -112,11 +115,23 @@ async fn run(cli: Cli) -> Result<ExitCode> {
     Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Every schedule that has failed once.
+fn kept_ones() -> Result<Vec<Next>> {
+    let all = kept(&kept_folder()?)?.into_iter().map(|(name, schedule)| Next {
+        again: format!("bascule-torture play e2e/torture/kept/{name}.txt"),
+        name,
+        schedule,
+        kept: true,
+    });
+    Ok(all.collect())
+}
+
 fn drawn(seed: u64) -> Next {
     Next {
         name: seed.to_string(),
         again: format!("make torture TORTURE_SEED={seed} TORTURE_MINUTES=0"),
         schedule: Schedule::draw(seed),
+        kept: false,
     }
 }
 

@@ -118,6 +118,8 @@ pub enum Fault {
     DiskSlow(Spot),
     /// Whatever a member of the arbiter syncs takes a fifth of a second.
     MemberSlow(Spot),
+    /// The disk under a member of the arbiter has no room.
+    MemberDiskFull(Spot),
     /// A member of the arbiter is removed, and a new one with an empty disk added in its place.
     MemberReplaced(Spot),
     /// A site's API server answers late, again and again.
@@ -148,6 +150,8 @@ pub enum Fault {
     PasswordRotated,
     /// The same of the role by which the standby replicates.
     ReplicationPasswordRotated,
+    /// Whatever the standby's server syncs while it leaves recovery takes seconds: a promotion in that time ends late.
+    PromotionSlow,
     /// Somebody pauses the standby's replay.
     ReplayPaused,
     /// Somebody promotes the standby by hand.
@@ -238,6 +242,7 @@ impl Fault {
                 Self::DnsFrozen(at),
                 Self::DnsSlow(at),
                 Self::MemberSlow(at),
+                Self::MemberDiskFull(at),
                 Self::MemberReplaced(at),
             ]);
         }
@@ -252,6 +257,7 @@ impl Fault {
             Self::LeadersFrozen,
             Self::GitGone,
             Self::GitFrozen,
+            Self::PromotionSlow,
             Self::ReplayPaused,
             Self::StandbyPromoted,
             Self::SlotDropped,
@@ -284,15 +290,17 @@ impl Fault {
                 "servers"
             }
             Self::OutOfMemory(_) | Self::PodDeleted(_) | Self::DiskFull(_) => "containers",
-            Self::DiskSlow(_) | Self::MemberSlow(_) => "slow disks",
+            Self::DiskSlow(_) | Self::MemberSlow(_) | Self::PromotionSlow => "slow disks",
             Self::OneWay(..) => "one-way cuts",
             Self::Cut(..) | Self::Alone(_) | Self::NoArbiter(_) => "cuts",
             Self::Flapping(..) => "flapping links",
             Self::NoReplication | Self::ThinLine | Self::ReplayPaused => "replication",
             Self::StandbyPromoted | Self::SlotDropped | Self::LogRemoved | Self::Superuser => "hands",
-            Self::LeadersFrozen | Self::MemberKilled(_) | Self::MemberFrozen(_) | Self::MemberReplaced(_) => {
-                "arbiter"
-            }
+            Self::LeadersFrozen
+            | Self::MemberKilled(_)
+            | Self::MemberFrozen(_)
+            | Self::MemberDiskFull(_)
+            | Self::MemberReplaced(_) => "arbiter",
             Self::DnsKilled(_)
             | Self::DnsFrozen(_)
             | Self::DnsSlow(_)
@@ -356,6 +364,7 @@ impl Fault {
             | Self::DiskFull(Standby)
             | Self::NoReplication
             | Self::ThinLine
+            | Self::PromotionSlow
             | Self::ReplayPaused
             | Self::StandbyPromoted
             | Self::SlotDropped
@@ -379,6 +388,7 @@ impl Fault {
             | Self::ApiRefuses(_)
             | Self::DiskSlow(Active)
             | Self::MemberSlow(_)
+            | Self::MemberDiskFull(_)
             | Self::MemberReplaced(_)
             | Self::Superuser => Harm::NotAlone,
             _ => Harm::May,
@@ -433,6 +443,7 @@ impl fmt::Display for Fault {
             Self::DiskFull(at) => write!(f, "the database's disk of {at} is full"),
             Self::DiskSlow(at) => write!(f, "the database's disk of {at} is slow"),
             Self::MemberSlow(at) => write!(f, "the disk of the arbiter's member of {at} is slow"),
+            Self::MemberDiskFull(at) => write!(f, "the disk of the arbiter's member of {at} is full"),
             Self::MemberReplaced(at) => write!(f, "the arbiter's member of {at} is replaced by a new one"),
             Self::ApiSlow(at) => write!(f, "the API server of {at} answers late"),
             Self::ApiRefuses(at) => write!(f, "the API server of {at} refuses the operator with 429"),
@@ -448,6 +459,7 @@ impl fmt::Display for Fault {
             Self::SuspendedAt(at) => write!(f, "somebody suspends the policy at {at} by hand"),
             Self::PasswordRotated => f.write_str("the password of the operator's role is rotated"),
             Self::ReplicationPasswordRotated => f.write_str("the password of replication is rotated"),
+            Self::PromotionSlow => f.write_str("the standby's server takes long to leave recovery"),
             Self::ReplayPaused => f.write_str("somebody pauses the standby's replay"),
             Self::StandbyPromoted => f.write_str("somebody promotes the standby by hand"),
             Self::SlotDropped => f.write_str("somebody drops the standby's slot"),

@@ -20,6 +20,8 @@ pub struct Next {
     pub again: String,
     /// What.
     pub schedule: Schedule,
+    /// Whether its file is kept already.
+    pub kept: bool,
 }
 
 /// Plays schedules until there is none or the time is over; answers how many passed, and the names of those that

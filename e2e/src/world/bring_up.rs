@@ -214,6 +214,11 @@ impl World {
         self.arbiter().start_member(place, self.options().arbiter)
     }
 
+    /// Whether the arbiter's member of a place runs.
+    pub fn member_runs(&self, place: Place) -> Result<bool> {
+        Ok(control::parts(self.run(), place)?.iter().any(|part| part.name == "arbiter" && part.ended.is_none()))
+    }
+
     /// Starts the DNS server of a place again that has ended.
     pub fn restart_dns_server(&self, place: Place) -> Result<()> {
         self.dns().start(place)

@@ -13,8 +13,12 @@ use super::World;
 use super::place::Place;
 use super::run_folder::RunFolder;
 
+/// The database's disk of a place.
+const DATABASE: &str = "volume";
+/// The disk of a place's member of the arbiter.
+const MEMBER: &str = "arbiter";
 /// Folders of a place: the arbiter's member, the zone, and the databases.
-const FOLDERS: [&str; 3] = ["arbiter", "dns", "volume"];
+const FOLDERS: [&str; 3] = [MEMBER, "dns", DATABASE];
 
 fn folders(run: &RunFolder) -> impl Iterator<Item = PathBuf> {
     Place::ALL.into_iter().flat_map(|place| FOLDERS.map(|name| run.place(place).join(name)))
@@ -30,25 +34,38 @@ pub(super) fn put_in(run: &RunFolder) -> Result<()> {
     Ok(())
 }
 
-/// The database's disk of a place.
-fn database_disk(run: &RunFolder, place: Place) -> PathBuf {
-    run.place(place).join("volume")
-}
-
 impl World {
     /// Leaves so many bytes on the disk under a site's database, of a world whose disks lie in memory.
     pub fn fill_disk(&self, site: Place, left: u64) -> Result<()> {
+        self.fill(site, DATABASE, left)
+    }
+
+    /// Gives the disk under a site's database its room back.
+    pub fn empty_disk(&self, site: Place) -> Result<()> {
+        self.empty(site, DATABASE)
+    }
+
+    /// Leaves so many bytes on the disk under a place's member of the arbiter.
+    pub fn fill_member_disk(&self, place: Place, left: u64) -> Result<()> {
+        self.fill(place, MEMBER, left)
+    }
+
+    /// Gives it its room back.
+    pub fn empty_member_disk(&self, place: Place) -> Result<()> {
+        self.empty(place, MEMBER)
+    }
+
+    fn fill(&self, place: Place, disk: &str, left: u64) -> Result<()> {
         ensure!(self.options().disks_in_memory, "the machine's own disk is not filled");
-        let disk = database_disk(self.run(), site);
+        let disk = self.run().place(place).join(disk);
         let used = statvfs(&disk).with_context(|| format!("cannot ask {}", disk.display()))?;
         let used = (used.blocks() - used.blocks_free()) * used.fragment_size();
         resize(&disk, &format!("size={}", used + left))
     }
 
-    /// Gives the disk under a site's database its room back.
-    pub fn empty_disk(&self, site: Place) -> Result<()> {
+    fn empty(&self, place: Place, disk: &str) -> Result<()> {
         if self.options().disks_in_memory {
-            resize(&database_disk(self.run(), site), "size=50%")
+            resize(&self.run().place(place).join(disk), "size=50%")
         } else {
             Ok(())
         }

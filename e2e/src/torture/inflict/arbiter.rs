@@ -56,6 +56,21 @@ pub(super) async fn member_frozen(on: &Ground<'_, '_>, at: Place, lasts: Duratio
     on.world().thaw(at, Scope::Arbiter)
 }
 
+/// What is left of its full disk.
+const LEFT: u64 = 16 << 10;
+
+pub(super) async fn member_disk_full(on: &Ground<'_, '_>, at: Place, lasts: Duration) -> Result<()> {
+    on.world().fill_member_disk(at, LEFT)?;
+    sleep(lasts).await;
+    on.world().empty_member_disk(at)?;
+    // One that could not keep what it had promised has ended, as it must; a service manager starts it again.
+    if on.world().member_runs(at)? {
+        on.scene.note(&format!("the member of {at} lived through it"));
+        return Ok(());
+    }
+    on.world().restart_arbiter_member(at)
+}
+
 pub(super) async fn member_replaced(on: &Ground<'_, '_>, at: Place, lasts: Duration) -> Result<()> {
     on.world().leave_arbiter(at).await?;
     sleep(lasts).await;

@@ -11,6 +11,8 @@ use crate::world::{Place, Scope};
 
 /// How long a sync takes: a disk of a cloud on a bad day.
 const DELAY: Duration = Duration::from_millis(200);
+/// How long each of the few syncs of a promotion takes: together longer than anybody waits for it.
+const PROMOTION_DELAY: Duration = Duration::from_secs(2);
 /// Between two looks at who is held up: a container that was replaced has new processes.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -26,20 +28,44 @@ pub(super) async fn database_slow(on: &Ground<'_, '_>, at: Place, lasts: Duratio
         }
         Ok(of_it)
     };
-    slow(on, &format!("database-{at}"), processes, lasts).await
+    let name = format!("database-{at}");
+    held_up(slow(on, &name, processes, DELAY, lasts).await?)
+}
+
+/// The standby's startup process: it writes the new history and its first segment, and syncs them.
+pub(super) async fn promotion_slow(on: &Ground<'_, '_>, lasts: Duration) -> Result<()> {
+    let at = on.roles.standby;
+    let processes = || {
+        let all = on.world().processes_of_pods(at)?;
+        Ok(all
+            .into_iter()
+            .filter(|p| p.command.starts_with("postgres: startup"))
+            .map(|p| p.recorded)
+            .collect())
+    };
+    // Without a promotion in that time it syncs nothing.
+    slow(on, &format!("promotion-{at}"), processes, PROMOTION_DELAY, lasts).await.map(drop)
 }
 
 pub(super) async fn member_slow(on: &Ground<'_, '_>, at: Place, lasts: Duration) -> Result<()> {
     let processes = || on.world().processes_in(at, Scope::Arbiter);
-    slow(on, &format!("arbiter-{at}"), processes, lasts).await
+    let name = format!("arbiter-{at}");
+    held_up(slow(on, &name, processes, DELAY, lasts).await?)
 }
 
+fn held_up((delayed, complaint): (usize, String)) -> Result<()> {
+    ensure!(delayed > 0, "no sync was held up: {complaint}");
+    Ok(())
+}
+
+/// Answers how many syncs were held up, and what the tracer complained about last.
 async fn slow(
     on: &Ground<'_, '_>,
     name: &str,
     processes: impl Fn() -> Result<Vec<Recorded>>,
+    delay: Duration,
     lasts: Duration,
-) -> Result<()> {
+) -> Result<(usize, String)> {
     let end = Instant::now() + lasts;
     let (mut delayed, mut complaint) = (0, String::new());
     while Instant::now() < end {
@@ -48,14 +74,13 @@ async fn slow(
             sleep(LOOK).await;
             continue;
         }
-        let mut disk = on.world().slow_disk(name, &found, DELAY)?;
+        let mut disk = on.world().slow_disk(name, &found, delay)?;
         while Instant::now() < end && disk.holds()? {
             sleep(LOOK).await;
         }
         complaint = disk.complaint();
         delayed += disk.let_go()?;
     }
-    ensure!(delayed > 0, "no sync was held up: {complaint}");
-    on.scene.note(&format!("{delayed} syncs of {name} took {DELAY:?} longer"));
-    Ok(())
+    on.scene.note(&format!("{delayed} syncs of {name} took {delay:?} longer"));
+    Ok((delayed, complaint))
 }

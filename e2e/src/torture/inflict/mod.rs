@@ -42,6 +42,8 @@ pub async fn inflict(fault: Fault, on: &Ground<'_, '_>, lasts: Duration) -> Resu
         Fault::DiskFull(at) => database::disk_full(on, place(at)?, lasts).await,
         Fault::DiskSlow(at) => disks::database_slow(on, place(at)?, lasts).await,
         Fault::MemberSlow(at) => disks::member_slow(on, place(at)?, lasts).await,
+        Fault::MemberDiskFull(at) => arbiter::member_disk_full(on, place(at)?, lasts).await,
+        Fault::PromotionSlow => disks::promotion_slow(on, lasts).await,
         Fault::MemberReplaced(at) => arbiter::member_replaced(on, place(at)?, lasts).await,
         Fault::ApiSlow(at) => late::api_slow(on, place(at)?, lasts).await,
         Fault::ApiRefuses(at) => places::api_refuses(on, place(at)?, lasts).await,

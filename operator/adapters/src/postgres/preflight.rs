@@ -185,3 +185,19 @@ fn cannot_connect(target: &PostgresTarget, kind: ConnectErrorKind, message: Stri
         hint,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_that_was_not_tested_is_refused_by_name_and_a_tested_one_is_not() {
+        for number in [140_012, 160_001, 90_624, 0] {
+            let finding = check_version(number, "16.1 (Ubuntu)").unwrap();
+            assert_eq!((finding.code, finding.severity), ("Version", Severity::Block), "{number}");
+            assert_eq!((finding.found.as_str(), finding.expected.as_str()), ("16.1 (Ubuntu)", "PostgreSQL 15"));
+            assert!(!finding.hint.is_empty());
+        }
+        assert_eq!(check_version(150_018, "15.18 (Debian 15.18-0+deb12u1)").map(|f| f.code), None);
+    }
+}

@@ -162,6 +162,24 @@ impl ApiServer {
         self.ready().await;
     }
 
+    /// Deletes an object as another API server of the same cluster would, and has the store forget every version before.
+    pub(crate) fn deleted_behind_its_back(&self, key: &str) {
+        assert_eq!(self.etcdctl(&["del", key]).trim(), "1", "{key}");
+        let status: serde_json::Value =
+            serde_json::from_str(&self.etcdctl(&["endpoint", "status", "-w", "json"])).unwrap();
+        let revision = status[0]["Status"]["header"]["revision"].as_u64().unwrap();
+        self.etcdctl(&["compaction", &revision.to_string()]);
+    }
+
+    fn etcdctl(&self, arguments: &[&str]) -> String {
+        let mut command = binary("etcdctl");
+        command.arg(format!("--endpoints=http://127.0.0.1:{}", self.etcd_port)).args(arguments);
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "etcdctl {arguments:?}: {said}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     async fn ready(&mut self) {
         let started = Instant::now();
         let ca = self.dir.path().join("certs/apiserver.crt");

@@ -118,6 +118,34 @@ async fn a_watch_goes_on_after_the_api_server_was_gone() {
 }
 
 #[tokio::test]
+async fn a_watch_whose_version_is_gone_lists_anew_and_misses_no_deletion() {
+    let mut server = ApiServer::start().await;
+    let (kube, client) = (connect(&server, "default").await, server.client().await);
+    install(&client).await;
+    make(&client, "goes", json!(1)).await;
+    make(&client, "stays", json!(2)).await;
+    let mut watch = started(&kube);
+    let Seen::Listed { objects, .. } = soon(watch.next()).await.unwrap() else { panic!() };
+    assert_eq!(objects.len(), 2);
+
+    server.stop();
+    server.deleted_behind_its_back("/registry/test.bascule.dev/things/default/goes");
+    server.start_again().await;
+    let listed = tokio::time::timeout(3 * crate::LONG, async {
+        loop {
+            match watch.next().await.unwrap() {
+                Seen::Listed { objects, .. } => return objects,
+                Seen::Deleted(key) => panic!("{key} was told as an event: nothing was gone"),
+                _ => {}
+            }
+        }
+    });
+    let names: Vec<String> = listed.await.unwrap().iter().map(ResourceExt::name_any).collect();
+    assert_eq!(names, ["stays"]);
+    assert!(watch.health().now().trouble.is_none());
+}
+
+#[tokio::test]
 async fn a_quiet_watch_is_heard_all_the_same_and_its_worker_ends_with_its_consumer() {
     let server = ApiServer::shared().await;
     let kube = connect(server, "default").await;
