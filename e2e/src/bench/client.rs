@@ -36,7 +36,8 @@ pub(super) async fn uses(published: Published, at: Place) -> Result<Client> {
     begin(Target::Web(published), Kind::Write, at.name()).await
 }
 
-/// Users who read, and who try again so soon that the figure is not how long they waited for a site that is dead.
+/// Users who read, who try again so soon that the figure is not how long they waited for a site that is dead, and who
+/// ask for the address anew at moments of their own.
 pub(super) async fn looks(published: Published, at: Place) -> Result<Client> {
     begin(Target::Web(Published { patience: LOOKS_AGAIN, ..published }), Kind::Read, at.name()).await
 }
@@ -53,6 +54,7 @@ async fn begin(target: Target, kind: Kind, at: &str) -> Result<Client> {
         pace: Duration::from_millis(2),
         // As a pool would: thousands of refused connections a second would only measure the machine.
         retry: Duration::from_millis(20),
+        apart: if readers > 0 { LOOKS_AGAIN } else { Duration::ZERO },
     };
     let client = Client::start(&options);
     client.all_work_at(kind, at, Stamp::now(), BEGINS).await?;

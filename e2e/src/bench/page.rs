@@ -100,8 +100,8 @@ const OTHERS: [(Act, &str, &str); 4] = [
         Act::ReadsServed,
         "Until reads are served",
         "Event: the site loses its power, under a policy that serves reads after 2 s of silence and promotes 3 s later. End: \
-         the first answer at the other site to a user who finds the application by its name (TTL 1 s) and tries again when he \
-         has waited 250 ms for an answer.",
+         the first answer at the other site to one of four users who find the application by its name (TTL 1 s, each asks anew \
+         a quarter of a second after another one) and try again when they have waited 250 ms for an answer.",
     ),
     (
         Act::Returned,

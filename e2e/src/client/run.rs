@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::history::{Attempt, History, Kind, Stamp};
@@ -36,13 +36,16 @@ pub struct ClientOptions {
     pub pace: Duration,
     /// How long a worker waits after an attempt that did not work, at least.
     pub retry: Duration,
+    /// How much later each worker of a kind begins than the one before it: users who have nothing to do with each other
+    /// do not forget an address in the same moment.
+    pub apart: Duration,
 }
 
 impl ClientOptions {
     /// Two writers and two readers, each fifty times a second.
     pub fn new(target: Target) -> Self {
         let pace = Duration::from_millis(20);
-        Self { target, writers: 2, readers: 2, pace, retry: pace }
+        Self { target, writers: 2, readers: 2, pace, retry: pace, apart: Duration::ZERO }
     }
 }
 
@@ -89,7 +92,8 @@ impl Client {
                     Target::Databases(databases) => Session::Sql(Sql::new(databases.clone())),
                 };
                 let pauses = (options.pace, options.retry);
-                tokio::spawn(work(Arc::clone(&shared), stop.clone(), session, who, pauses))
+                let after = options.apart.saturating_mul(u32::try_from(who.1).unwrap_or_default());
+                tokio::spawn(work(Arc::clone(&shared), stop.clone(), session, who, pauses, after))
             })
             .collect();
         Self { shared, stop, workers, writers: options.writers, readers: options.readers }
@@ -192,8 +196,9 @@ async fn work(
     mut session: Session,
     (kind, worker): (Kind, usize),
     (pace, retry): (Duration, Duration),
+    after: Duration,
 ) {
-    let mut tick = interval(pace);
+    let mut tick = interval_at(Instant::now() + after, pace);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {

@@ -165,6 +165,7 @@ impl Run<'_> {
         let (mut told, mut shown) = (begun, begun);
         for operator in [first, second] {
             let report = operator.until(Moment::Shown, many, NEVER).await?;
+            eprintln!("    {:?}", report.moments);
             let last = |moment| report.moments.get(&moment).map_or(begun, |when| when.last);
             told = told.max(last(Moment::Told));
             shown = shown.max(last(Moment::Shown));
