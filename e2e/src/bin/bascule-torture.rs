@@ -98,9 +98,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
             }
             interruptible(torture(schedules.into_iter(), None, |_| Ok(()))).await?
         }
-        What::Kept => {
-            interruptible(torture(kept_ones()?.into_iter(), None, |_| Ok(()))).await?
-        }
+        What::Kept => interruptible(torture(kept_ones()?.into_iter(), None, |_| Ok(()))).await?,
         What::Faults => {
             for fault in Fault::all() {
                 println!("{fault}");

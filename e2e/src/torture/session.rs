@@ -42,7 +42,7 @@ pub async fn torture(
             Some(stage) => stage,
             None => Box::pin(a_world()).await?,
         };
-        let Next { name, again, schedule } = &next;
+        let Next { name, again, schedule, .. } = &next;
         println!("\n{} schedule {name} ({again})\n{schedule}", seconds(begin.elapsed()));
         std::io::stdout().flush()?;
         let played = Box::pin(play(&ready, schedule, &format!("t{name}-{number}"))).await;

@@ -216,7 +216,9 @@ impl World {
 
     /// Whether the arbiter's member of a place runs.
     pub fn member_runs(&self, place: Place) -> Result<bool> {
-        Ok(control::parts(self.run(), place)?.iter().any(|part| part.name == "arbiter" && part.ended.is_none()))
+        Ok(control::parts(self.run(), place)?
+            .iter()
+            .any(|part| part.name == "arbiter" && part.ended.is_none()))
     }
 
     /// Starts the DNS server of a place again that has ended.

@@ -195,7 +195,10 @@ mod tests {
         for number in [140_012, 160_001, 90_624, 0] {
             let finding = check_version(number, "16.1 (Ubuntu)").unwrap();
             assert_eq!((finding.code, finding.severity), ("Version", Severity::Block), "{number}");
-            assert_eq!((finding.found.as_str(), finding.expected.as_str()), ("16.1 (Ubuntu)", "PostgreSQL 15"));
+            assert_eq!(
+                (finding.found.as_str(), finding.expected.as_str()),
+                ("16.1 (Ubuntu)", "PostgreSQL 15")
+            );
             assert!(!finding.hint.is_empty());
         }
         assert_eq!(check_version(150_018, "15.18 (Debian 15.18-0+deb12u1)").map(|f| f.code), None);
