@@ -45,7 +45,9 @@ pub async fn torture(
         let Next { name, again, schedule, .. } = &next;
         println!("\n{} schedule {name} ({again})\n{schedule}", seconds(begin.elapsed()));
         std::io::stdout().flush()?;
-        let played = Box::pin(play(&ready, schedule, &format!("t{name}-{number}"))).await;
+        // The names of its Moves begin with it, and such a name has 63 characters at most.
+        let short: String = name.chars().take(SHORT_NAME).collect();
+        let played = Box::pin(play(&ready, schedule, &format!("t{short}-{number}"))).await;
         match &played.error {
             None => {
                 passed += 1;
@@ -74,6 +76,8 @@ pub async fn torture(
     Ok((passed, failed))
 }
 
+/// What is left of a schedule's name in the names of objects.
+const SHORT_NAME: usize = 20;
 /// How often a world is brought up before it is given up: on a busy machine its own parts may time out.
 const WORLDS: usize = 3;
 
