@@ -19,6 +19,7 @@ mod ending;
 pub(crate) mod happening;
 mod inflicting;
 mod intent;
+mod looking;
 mod serving;
 mod standing;
 pub mod steering;
@@ -26,6 +27,7 @@ mod stepping;
 mod streaming;
 pub(crate) mod trial;
 mod wishing;
+mod working;
 
 use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
