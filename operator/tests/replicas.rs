@@ -18,7 +18,7 @@ use bascule_adapters::arbiter::{EtcdArbiter, Revision};
 use bascule_core::ballot::spare::Spare;
 use bascule_core::name::{PolicyKey, SiteName};
 use bascule_core::policy::FenceClass;
-use bascule_core::record::{Entered, Fences, Phase, Promise, Record, SCHEMA};
+use bascule_core::record::{Entered, Fences, Phase, Promise, Record};
 use bascule_core::timing::{Profile, Timing};
 use jiff::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
@@ -239,33 +239,13 @@ fn policy() -> PolicyKey {
 
 fn steady() -> Record {
     let paris: SiteName = "paris".try_into().unwrap();
-    Record {
-        schema: SCHEMA,
-        generation: 0,
-        epoch: 1,
-        serial: 1,
-        active: paris.clone(),
-        phase: Phase::Steady,
-        promise: Promise {
-            fences: Fences::Within { holder: TIMING.holder, fence: TIMING.fence },
-            lease: TIMING.lease,
-            fence_class: FenceClass::Guard,
-            profile: "region".to_owned(),
-        },
-        settled: true,
-        previous: None,
-        target: None,
-        doing: None,
-        hold: None,
-        positions: BTreeMap::new(),
-        offer: None,
-        transition: None,
-        entered: Entered { at: Timestamp::now(), by: paris },
-        moves: vec![],
-        history: vec![],
-        sizes: BTreeMap::new(),
-        unknown: BTreeMap::new(),
-    }
+    let promise = Promise {
+        fences: Fences::Within { holder: TIMING.holder, fence: TIMING.fence },
+        lease: TIMING.lease,
+        fence_class: FenceClass::Guard,
+        profile: "region".to_owned(),
+    };
+    Record::first(paris.clone(), promise, Entered { at: Timestamp::now(), by: paris })
 }
 
 #[tokio::test]

@@ -13,6 +13,8 @@ use super::static_binaries::{self, Linked};
 use crate::command::finish;
 use crate::progress::Progress;
 
+/// `bascule`, linked dynamically: a package and its program.
+const PROGRAM: &str = "bascule-dynamic";
 const SOURCE: &str = include_str!("../../clock/clock.c");
 /// How long the library may take to build.
 const BUILD: Duration = Duration::from_mins(1);
@@ -34,10 +36,10 @@ impl HeldPrograms {
             None => progress.step("building the dynamic program", |note| {
                 let wrapper = super::workspace()?.join("e2e/clock/rustc");
                 // Of the packages that are built together: of other ones the parts would have other features.
-                let packages = ["bascule", "bascule-e2e", "bascule-sim"].map(|package| ["-p", package]);
-                let example = [packages.as_flattened(), &["--example", "bascule-dynamic"]].concat();
-                let folder = static_binaries::cargo(&example, Some(&wrapper), note)?;
-                Ok::<_, anyhow::Error>(folder.join("examples/bascule-dynamic"))
+                let packages = ["bascule", "bascule-e2e", "bascule-sim", PROGRAM].map(|name| ["-p", name]);
+                let program = [packages.as_flattened(), &["--bin", PROGRAM]].concat();
+                let folder = static_binaries::cargo(&program, Some(&wrapper), note)?;
+                Ok::<_, anyhow::Error>(folder.join(PROGRAM))
             })?,
         };
         static_binaries::ensure_linked(&bascule, Linked::Dynamically)?;

@@ -1,7 +1,6 @@
 //! The sandbox: two real one-node clusters, a third place, the arbiter over all three, DNS, git, and every fault.
 //!
-//! ```no_run
-//! # async fn scenario() -> anyhow::Result<()> {
+//! ```text
 //! use bascule_e2e::world::{Cut, Options, Place::*, Scope, World};
 //!
 //! let world = World::up(Options::default()).await?;
@@ -12,8 +11,6 @@
 //! world.kill(Lyon)?;
 //! world.boot(Lyon).await?;
 //! world.down()?;
-//! # Ok(())
-//! # }
 //! ```
 //!
 //! A world that was brought [`up`](World::up) belongs to its process: it is taken down when it is dropped, and by a

@@ -26,5 +26,6 @@ pub mod policy;
 pub mod position;
 pub mod project;
 pub mod record;
+pub mod similar;
 pub mod time;
 pub mod timing;

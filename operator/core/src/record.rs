@@ -95,6 +95,32 @@ pub struct Record {
 }
 
 impl Record {
+    /// The first record of a policy: `active` writes, and nothing is on the way.
+    pub fn first(active: SiteName, promise: Promise, entered: Entered) -> Self {
+        Self {
+            schema: SCHEMA,
+            generation: 0,
+            epoch: 1,
+            serial: 1,
+            active,
+            phase: Phase::Steady,
+            promise,
+            settled: true,
+            previous: None,
+            target: None,
+            doing: None,
+            hold: None,
+            positions: BTreeMap::new(),
+            offer: None,
+            transition: None,
+            entered,
+            moves: Vec::new(),
+            history: Vec::new(),
+            sizes: BTreeMap::new(),
+            unknown: BTreeMap::new(),
+        }
+    }
+
     /// Whether this version understands the record well enough to change it.
     pub fn is_understood(&self) -> bool {
         self.schema <= SCHEMA && !matches!(self.phase, Phase::Unknown(_))
@@ -345,33 +371,13 @@ pub struct MeasuredLoss {
 #[cfg(test)]
 pub(crate) fn sample() -> Record {
     let paris: SiteName = "paris".try_into().unwrap();
-    Record {
-        schema: SCHEMA,
-        generation: 0,
-        epoch: 1,
-        serial: 1,
-        active: paris.clone(),
-        phase: Phase::Steady,
-        promise: Promise {
-            fences: Fences::Within { holder: Millis(1250), fence: Millis(300) },
-            lease: Millis(2000),
-            fence_class: FenceClass::Guard,
-            profile: "metro".to_owned(),
-        },
-        settled: true,
-        previous: None,
-        target: None,
-        doing: None,
-        hold: None,
-        positions: BTreeMap::new(),
-        offer: None,
-        transition: None,
-        entered: Entered { at: Timestamp::UNIX_EPOCH, by: paris },
-        moves: vec![],
-        history: vec![],
-        sizes: BTreeMap::new(),
-        unknown: BTreeMap::new(),
-    }
+    let promise = Promise {
+        fences: Fences::Within { holder: Millis(1250), fence: Millis(300) },
+        lease: Millis(2000),
+        fence_class: FenceClass::Guard,
+        profile: "metro".to_owned(),
+    };
+    Record::first(paris.clone(), promise, Entered { at: Timestamp::UNIX_EPOCH, by: paris })
 }
 
 #[cfg(test)]

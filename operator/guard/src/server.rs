@@ -1,4 +1,8 @@
-//! The server beside the guard: started, promoted, opened, closed and stopped, one step at a time.
+//! The server beside the guard: started and stopped, and by the modules below opened, closed and promoted, one step at a
+//! time.
+
+mod doors;
+mod promotion;
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -10,31 +14,21 @@ use std::time::Duration;
 
 use bascule_boundary::Effect;
 use bascule_core::guard::alone::Alone;
-use bascule_core::guard::lineage::marked;
-use bascule_core::guard::wire::{Disk, Stopped, Upstream};
-use bascule_core::position::Timeline;
+use bascule_core::guard::wire::Upstream;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use tokio::sync::watch;
 
 use crate::access::Access;
-use crate::children::{Child, children_of, describe};
-use crate::clock;
+use crate::children::{Child, describe};
 use crate::effect;
 use crate::session::{Session, SessionError};
-use crate::store::{OPENED, STOPPED, Store, StoreError, sync_dir, write_atomically};
+use crate::store::{Store, StoreError, sync_dir};
 use crate::tool::{Patience, ToolError, Tools, conninfo, write_passfile};
 use crate::watch::{NoLeave, Watch};
 
-/// What is in the file of a timeline's number that is left free.
-const LEFT_FREE: &str = "# bascule: this number is left free, for another copy may have taken it\n";
-
 /// How often a file or the server is looked at again while a step waits for it.
 const LOOK: Duration = Duration::from_millis(1);
-/// How long closing may take before it counts as failed.
-const CLOSING: Duration = Duration::from_secs(5);
-/// How long a reload may take to show.
-const RELOAD: Duration = Duration::from_secs(5);
 /// How long opening a session may take.
 const CONNECT: Duration = Duration::from_secs(2);
 
@@ -393,223 +387,6 @@ impl Server {
             }
             tokio::time::sleep(LOOK).await;
         }
-    }
-
-    /// Tells the postmaster to read its files again and waits until it has. `writes`: the new files let clients write,
-    /// so it needs time left. `before`: what `session` last said of its load time.
-    ///
-    /// A session that has loaded the settings was told to by the postmaster, which loads the rules for clients in the
-    /// same breath, before it forks again: every later session is let in by the new ones.
-    async fn reload(&self, session: &Session, before: &str, writes: bool) -> Result<(), StepError> {
-        let (child, _) = self.running().ok_or(StepError::NotRunning)?;
-        let hup = || child.signal(Effect::Reload, Signal::SIGHUP);
-        if writes {
-            self.watch.with_leave(hup)?;
-        } else {
-            hup();
-        }
-        let began = clock::now();
-        while session.loaded().await? == before {
-            if clock::now().since(began) > RELOAD {
-                return Err(StepError::NotLoaded(RELOAD));
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-        Ok(())
-    }
-
-    /// Keeps clients out and ends their sessions, those that are being let in just now too.
-    pub(crate) async fn close(&self) -> Result<(), StepError> {
-        let session = self.kept_session().await?;
-        let before = session.loaded().await?;
-        self.access.close().map_err(|e| StepError::file(&self.access.hba(), e))?;
-        self.reload(&session, &before, false).await?;
-        // Somebody else's reload of the old rules looks the same. What the session loads after it has loaded once since
-        // the rules were written was ordered since then.
-        let before = session.loaded().await?;
-        self.reload(&session, &before, false).await?;
-        let began = clock::now();
-        let mut quiet = 0;
-        while quiet < 2 {
-            let ended = session.end_sessions().await? + i64::from(self.end_newcomers(&session).await?);
-            quiet = if ended == 0 { quiet + 1 } else { 0 };
-            if clock::now().since(began) > CLOSING {
-                return Err(StepError::Session(SessionError::TooSlow(CLOSING)));
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-        Ok(())
-    }
-
-    /// Whether clients are kept out because a promotion may come.
-    pub(crate) fn awaits_promotion(&self) -> bool {
-        self.marked().is_some()
-    }
-
-    /// Keeps clients out of a standby that may be promoted next, and does all of that which can be done before.
-    pub(crate) async fn close_standby(&self) -> Result<(), StepError> {
-        self.close().await?;
-        self.mark_promotion().map(|_| ())
-    }
-
-    /// Ends backends that were forked under the old rules and are not sessions yet: the server does not list them,
-    /// and one that waits for a password could become a session long after the doors were closed.
-    async fn end_newcomers(&self, session: &Session) -> Result<i32, StepError> {
-        let (postmaster, _) = self.running().ok_or(StepError::NotRunning)?;
-        let children = children_of(postmaster.pid()).map_err(|e| StepError::file(Path::new("/proc"), e))?;
-        let known = session.known_pids().await?;
-        let mut ended = 0;
-        for pid in children.into_iter().filter(|pid| !known.contains(pid)) {
-            let title = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let title = String::from_utf8_lossy(&title).into_owned();
-            if !title.is_empty() && !title.contains("logger") {
-                // Gone already is as good.
-                let _ = effect::signal(Effect::EndNewcomers, Pid::from_raw(pid), Signal::SIGTERM);
-                ended += 1;
-            }
-        }
-        Ok(ended)
-    }
-
-    /// Makes a standby a primary, closed. Returns when it has left recovery. `close`: clients may be connected.
-    pub(crate) async fn promote(&self, close: bool) -> Result<(), StepError> {
-        if close {
-            self.close().await?;
-        }
-        let reached = self.mark_promotion()?;
-        self.leave_a_number(reached)?;
-        let session = self.kept_session().await?;
-        let (child, _) = self.running().ok_or(StepError::NotRunning)?;
-        let trigger = self.data.join("promote");
-        self.watch
-            .with_leave(|| {
-                effect::create(Effect::TriggerPromotion, &trigger)
-                    .map(|_| child.signal(Effect::TriggerPromotion, Signal::SIGUSR1))
-            })?
-            .map_err(|e| StepError::file(&trigger, e))?;
-        while session.in_recovery().await? {
-            if let Some(status) = child.status() {
-                return Err(StepError::Died(describe(status)));
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-        Ok(())
-    }
-
-    /// Marks the history that is about to be left, so that the new one can be told from another copy's of the same
-    /// number. Which timeline it will be is the server's choice: every one that it can be is marked. What was marked
-    /// when it was closed is not written again: clients wait for a promotion.
-    ///
-    /// Answers the timeline that is left.
-    fn mark_promotion(&self) -> Result<Timeline, StepError> {
-        let (child, _) = self.running().ok_or(StepError::NotRunning)?;
-        let reached = match crate::control::read(&self.data, false) {
-            Disk::Cluster(cluster) => cluster.timeline,
-            Disk::Empty | Disk::Unreadable { .. } => return Err(StepError::NotRunning),
-        };
-        let wal = self.data.join("pg_wal");
-        let file = |e| StepError::file(&wal, e);
-        let made = self.marked().clone().filter(|(pid, _)| *pid == child.pid()).map(|(_, token)| token);
-        let token = if let Some(token) = made {
-            token
-        } else {
-            let random = Path::new("/proc/sys/kernel/random/uuid");
-            std::fs::read_to_string(random).map_err(|e| StepError::file(random, e))?.trim().to_owned()
-        };
-        let mut left = Vec::new();
-        if reached == Timeline(1) {
-            // It has no file of its own.
-            left.push(wal.join("00000001.history"));
-        }
-        for entry in std::fs::read_dir(&wal).map_err(file)? {
-            let path = entry.map_err(file)?.path();
-            let number = path.file_name().and_then(|n| n.to_str()?.strip_suffix(".history"));
-            let number = number.and_then(|hex| u32::from_str_radix(hex, 16).ok());
-            if number.is_some_and(|n| n >= reached.0) && !left.contains(&path) {
-                left.push(path);
-            }
-        }
-        for path in left {
-            let text = match std::fs::read_to_string(&path) {
-                Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
-                other => other.map_err(|e| StepError::file(&path, e))?,
-            };
-            let with_mark = marked(&text, &token);
-            if with_mark != text {
-                write_atomically(Effect::MarkHistory, &path, with_mark.as_bytes())
-                    .map_err(|e| StepError::file(&path, e))?;
-            }
-        }
-        *self.marked() = Some((child.pid(), token));
-        Ok(reached)
-    }
-
-    /// A copy that was a primary until its own stop, and has received nothing of a later timeline since, does not know
-    /// whether somebody else has left that timeline meanwhile: the next number may be taken. A file of that number, which
-    /// is nobody's history, makes the server choose the one after it, and then `pg_rewind` can tell the two apart.
-    fn leave_a_number(&self, reached: Timeline) -> Result<(), StepError> {
-        let stopped: Option<Stopped> = self.store.read(STOPPED)?;
-        if stopped.is_none_or(|stop| stop.timeline != reached) {
-            return Ok(());
-        }
-        let free = self.data.join(format!("pg_wal/{:08X}.history", reached.0.saturating_add(1)));
-        if free.exists() {
-            return Ok(());
-        }
-        write_atomically(Effect::LeaveNumber, &free, LEFT_FREE.as_bytes())
-            .map_err(|e| StepError::file(&free, e))
-    }
-
-    /// Takes a number that was left free for a promotion that never came back again: a standby would take it for a history
-    /// that it has left, and not start.
-    fn take_number_back(&self) -> Result<(), StepError> {
-        let wal = self.data.join("pg_wal");
-        let file = |e| StepError::file(&wal, e);
-        let mut newest = None;
-        for entry in std::fs::read_dir(&wal).map_err(file)? {
-            let path = entry.map_err(file)?.path();
-            let number = path.file_name().and_then(|n| n.to_str()?.strip_suffix(".history"));
-            let number = number.and_then(|hex| u32::from_str_radix(hex, 16).ok());
-            newest = newest.max(number.map(|n| (n, path)));
-        }
-        let Some((_, path)) = newest else { return Ok(()) };
-        let text = std::fs::read(&path).map_err(|e| StepError::file(&path, e))?;
-        if text.starts_with(LEFT_FREE.as_bytes()) {
-            effect::remove_file(Effect::TakeNumberBack, &path).map_err(|e| StepError::file(&path, e))?;
-        }
-        Ok(())
-    }
-
-    /// Lets clients write. The marker is on the disk before the first of them can.
-    pub(crate) async fn open(&self, epoch: u64) -> Result<(), StepError> {
-        // One that cannot be read is written anew: this epoch is none below what it said.
-        if !matches!(self.store.read::<u64>(OPENED), Ok(Some(marked)) if marked == epoch) {
-            self.store.write(OPENED, &epoch)?;
-        }
-        self.let_in(true).await
-    }
-
-    /// Lets clients read from a standby.
-    pub(crate) async fn open_standby(&self) -> Result<(), StepError> {
-        self.let_in(false).await
-    }
-
-    async fn let_in(&self, writes: bool) -> Result<(), StepError> {
-        *self.marked() = None;
-        let (_, settings) = self.running().ok_or(StepError::NotRunning)?;
-        let session = self.kept_session().await?;
-        let before = session.loaded().await?;
-        let text = self.access.opened(&settings.hba).map_err(|e| StepError::file(&settings.hba, e))?;
-        let put = || self.access.open(&text);
-        let written = if writes { self.watch.with_leave(put)? } else { put() };
-        written.map_err(|e| StepError::file(&self.access.hba(), e))?;
-        // Asked while the server reads them: it takes no rules with a mistake in them, and stays closed.
-        let (loaded, mistake) = tokio::join!(self.reload(&session, &before, writes), session.hba_mistake());
-        if let Some(mistake) = mistake? {
-            self.access.close().map_err(|e| StepError::file(&self.access.hba(), e))?;
-            return Err(StepError::ClientRules { path: settings.hba, mistake });
-        }
-        loaded
     }
 
     /// Asks for a fast stop and waits for the postmaster until `patience` ends. `None`: it still runs.

@@ -3,10 +3,10 @@
 use anyhow::{Context as _, bail};
 use bascule_core::name::{Namespace, SiteName};
 use bascule_core::policy::WorkloadKind;
+use bascule_core::similar::nearest;
 
 use super::look::{Look, opposite, typed};
 use super::options::{FlagKey, Named, Options};
-use crate::why::similar::nearest;
 
 /// The port of PostgreSQL.
 const POSTGRES: u16 = 5432;

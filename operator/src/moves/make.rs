@@ -1,13 +1,13 @@
 //! Which Move an order is, for a policy as its status shows it.
 
 use anyhow::{Context as _, bail};
+use bascule_core::similar::nearest;
 use bascule_crds::{FailoverPolicyStatus, GateVerdict, Move, MoveSpec, Reference, Time};
 use bascule_engine::intake::moves;
 use jiff::Timestamp;
 
 use super::asked::{Common, Order};
 use crate::why::explain::{Seen, explain};
-use crate::why::similar::nearest;
 
 /// How many letters of a policy's name go into the name of a Move.
 const LONGEST: usize = 30;

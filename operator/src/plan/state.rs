@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, bail};
 use bascule_core::moves::Move;
 use bascule_core::name::PolicyKey;
+use bascule_core::similar::nearest;
 use bascule_crds::FailoverPolicy;
 use bascule_engine::intake::moves::{self, Command};
 use bascule_engine::intake::read::Revision;
@@ -14,7 +15,6 @@ use super::fields;
 use super::files::Loaded;
 use super::live::Live;
 use super::told::{Change, FieldChange};
-use crate::why::similar::nearest;
 
 /// Policies and Moves of one namespace.
 #[derive(Clone, Debug, Default)]

@@ -8,13 +8,11 @@
 //! | `ask` | what does a live cluster have? |
 //! | `place` | which cluster is asked, with whose credentials? |
 //! | `trouble` | why is there no answer, and what is to be done? |
-//! | `similar` | which name was meant? |
 
 pub mod ask;
 pub mod explain;
 pub mod judgement;
 pub mod place;
-pub mod similar;
 pub mod text;
 pub mod trouble;
 

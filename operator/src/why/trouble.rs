@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use bascule_adapters::kube::failure::chain;
 use bascule_core::name::NameError;
+use bascule_core::similar::nearest;
 
 use super::place::Place;
-use super::similar::nearest;
 
 /// How many names a message lists.
 const LISTED: usize = 10;

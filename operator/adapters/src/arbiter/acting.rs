@@ -13,7 +13,6 @@ use etcd_client::{Compare, CompareOp, Txn, TxnOp, TxnOpResponse, TxnResponse};
 use serde::{Deserialize, Serialize};
 
 use super::lease::{first_value, text};
-use super::member::kv;
 use super::record::{revision_of, versioned};
 use super::{EtcdArbiter, Failures, Put, ReadError, Revision, Versioned, key};
 
@@ -109,8 +108,7 @@ impl EtcdArbiter {
             .when([Compare::value(owner.clone(), CompareOp::Equal, uid), unchanged])
             .and_then([TxnOp::put(acting, me, None)])
             .or_else([TxnOp::get(owner, None)]);
-        let sent = self.members.ask_one(tq, |client| async move { kv(&client).txn(txn).await }).await;
-        match sent {
+        match self.members.commit(tq, txn).await {
             Ok(answer) if answer.succeeded() => Taken::Applied { revision: revision_of(answer.header()) },
             Ok(answer) => match first_value(&answer).map(|owner| text(&owner.value)) {
                 Some(owner) if owner == uid => Taken::Conflict,
@@ -129,14 +127,7 @@ impl EtcdArbiter {
             .when([Compare::value(acting.clone(), CompareOp::Equal, me)])
             .and_then([TxnOp::delete(acting.clone(), None)])
             .or_else([TxnOp::get(acting, None)]);
-        let sent = self
-            .members
-            .ask_two(tq, |client| {
-                let txn = txn.clone();
-                async move { kv(&client).txn(txn).await }
-            })
-            .await;
-        match sent {
+        match self.members.commit_at_two(tq, txn).await {
             // Two members are asked: the one that answers first may have found what the other one had done.
             Ok(answer) if answer.succeeded() || reads(&answer) == [None] => {
                 Put::Applied { revision: revision_of(answer.header()) }

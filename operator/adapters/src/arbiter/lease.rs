@@ -6,7 +6,6 @@ use bascule_core::name::SiteName;
 use etcd_client::{Compare, CompareOp, GetOptions, Txn, TxnOp, TxnOpResponse, TxnResponse};
 
 use super::acting::{reads, who};
-use super::member::kv;
 use super::record::revision_of;
 use super::{Claim, EtcdArbiter, Failures, LeaseView, Listing, ReadError, Renewal, Revision, Versioned, key};
 
@@ -19,8 +18,7 @@ impl EtcdArbiter {
             .when([Compare::create_revision(name.clone(), CompareOp::Equal, 0)])
             .and_then([TxnOp::put(name.clone(), uid, None)])
             .or_else([TxnOp::get(name, None)]);
-        let sent = self.members.ask_one(tq, |client| async move { kv(&client).txn(txn).await }).await;
-        match sent {
+        match self.members.commit(tq, txn).await {
             Ok(answer) if answer.succeeded() => Claim::Ours,
             Ok(answer) => match first_value(&answer) {
                 Some(owner) if owner.value == uid.as_bytes() => Claim::Ours,
@@ -46,14 +44,7 @@ impl EtcdArbiter {
             gets.push(TxnOp::get(fence.key.clone(), None));
         }
         let txn = Txn::new().when(compares).and_then(puts).or_else(gets);
-        let sent = self
-            .members
-            .ask_two(tq, |client| {
-                let txn = txn.clone();
-                async move { kv(&client).txn(txn).await }
-            })
-            .await;
-        match sent {
+        match self.members.commit_at_two(tq, txn).await {
             Ok(answer) if answer.succeeded() => Renewal::Applied { revision: revision_of(answer.header()) },
             Ok(answer) => match &reads(&answer)[..] {
                 [Some(owner), acting @ ..] if owner.value == uid.as_bytes() => {
@@ -75,14 +66,8 @@ impl EtcdArbiter {
 
     /// Every site's lease, read linearizably in one piece. Asked of two members at once, first answer wins.
     pub async fn leases(&self, tq: Duration) -> Result<Listing<LeaseView>, ReadError> {
-        let answer = self
-            .members
-            .ask_two(tq, |client| async move {
-                let options = GetOptions::new().with_prefix().with_limit(LEASE_LIMIT);
-                kv(&client).get(key::LEASES, Some(options)).await
-            })
-            .await
-            .map_err(ReadError::NoAnswer)?;
+        let options = GetOptions::new().with_prefix().with_limit(LEASE_LIMIT);
+        let answer = self.members.read(tq, key::LEASES, Some(options)).await.map_err(ReadError::NoAnswer)?;
         if answer.more() {
             return Err(ReadError::TooMany { prefix: key::LEASES, limit: LEASE_LIMIT as usize });
         }

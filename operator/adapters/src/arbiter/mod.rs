@@ -10,7 +10,7 @@
 //!
 //! **Two members at once.** A frozen member keeps its connections open and answers nothing, so whoever asks it
 //! loses a whole deadline. Renewals and the reads that lives hang on therefore go to two members over separate
-//! connections, and the first success counts. A compare-and-swap goes to one member only.
+//! connections, and the first success counts. A compare-and-swap goes to one member only. `send` has both.
 
 mod acting;
 pub mod admin;
@@ -22,6 +22,7 @@ mod member;
 mod port;
 mod record;
 mod round_trip;
+mod send;
 mod status;
 mod timing;
 mod version;

@@ -7,7 +7,6 @@ use etcd_client::{Compare, CompareOp, GetOptions, GetResponse, KeyValue, Respons
 
 use super::acting::{self, Fence, who};
 use super::lease::first_value;
-use super::member::kv;
 use super::{
     Cas, EtcdArbiter, FactsView, Failures, Listing, Put, ReadError, RecordView, Revision, Versioned, key,
 };
@@ -43,14 +42,7 @@ impl EtcdArbiter {
 
     /// One key, read linearizably; none when it is not there. Asked of two members at once, first answer wins.
     pub(super) async fn one(&self, name: String, tq: Duration) -> Result<Option<KeyValue>, ReadError> {
-        let answer = self
-            .members
-            .ask_two(tq, |client| {
-                let name = name.clone();
-                async move { kv(&client).get(name, None).await }
-            })
-            .await
-            .map_err(ReadError::NoAnswer)?;
+        let answer = self.members.read(tq, name, None).await.map_err(ReadError::NoAnswer)?;
         Ok(answer.kvs().first().cloned())
     }
 
@@ -103,8 +95,7 @@ impl EtcdArbiter {
             reads.push(TxnOp::get(fence.key.clone(), None));
         }
         let txn = Txn::new().when(compares).and_then([TxnOp::put(name, new, None)]).or_else(reads);
-        let sent = self.members.ask_one(tq, |client| async move { kv(&client).txn(txn).await }).await;
-        match sent {
+        match self.members.commit(tq, txn).await {
             Ok(answer) if answer.succeeded() => Cas::Applied { revision: revision_of(answer.header()) },
             Ok(answer) => {
                 let mut found = acting::reads(&answer);
@@ -134,8 +125,7 @@ impl EtcdArbiter {
         let compares: Vec<Compare> = fence.map(Fence::holds).into_iter().collect();
         let reads: Vec<TxnOp> = fence.map(|fence| TxnOp::get(fence.key.clone(), None)).into_iter().collect();
         let txn = Txn::new().when(compares).and_then([TxnOp::put(name, facts, None)]).or_else(reads);
-        let sent = self.members.ask_one(tq, |client| async move { kv(&client).txn(txn).await }).await;
-        match sent {
+        match self.members.commit(tq, txn).await {
             Ok(answer) if answer.succeeded() => Put::Applied { revision: revision_of(answer.header()) },
             Ok(answer) => {
                 let acts = first_value(&answer);
@@ -189,13 +179,8 @@ impl EtcdArbiter {
         at: Revision,
         tq: Duration,
     ) -> Result<GetResponse, Failures> {
-        self.members
-            .ask_two(tq, |client| {
-                let from = from.to_vec();
-                let options = GetOptions::new().with_range(end).with_limit(PAGE).with_revision(at.0);
-                async move { kv(&client).get(from, Some(options)).await }
-            })
-            .await
+        let options = GetOptions::new().with_range(end).with_limit(PAGE).with_revision(at.0);
+        self.members.read(tq, from, Some(options)).await
     }
 }
 

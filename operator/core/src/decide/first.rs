@@ -8,7 +8,7 @@ use crate::name::ItemName;
 use crate::observation::{Fact, Marks};
 use crate::plan::{Answer, Change, DatabaseOrder, DatabaseRole, Gate, Plan, all_passed};
 use crate::policy::Policy;
-use crate::record::{Entered, Phase, Record, SCHEMA};
+use crate::record::{Entered, Record};
 
 /// Proposes the first record when this is the initial site and the facts of all sites agree; otherwise says who is
 /// waited for. No database gets a role before.
@@ -55,27 +55,10 @@ pub(super) fn create(s: &Situation<'_>, policy: &Policy, plan: &mut Plan) {
             .clone_into(&mut plan.summary);
         return;
     }
+    let entered = Entered { at: s.wall, by: s.me.clone() };
     let next = Record {
-        schema: SCHEMA,
         generation: s.installation.generation,
-        epoch: 1,
-        serial: 1,
-        active: s.me.clone(),
-        phase: Phase::Steady,
-        promise: s.promise(policy),
-        settled: true,
-        previous: None,
-        target: None,
-        doing: None,
-        hold: None,
-        positions: BTreeMap::new(),
-        offer: None,
-        transition: None,
-        entered: Entered { at: s.wall, by: s.me.clone() },
-        moves: vec![],
-        history: vec![],
-        sizes: BTreeMap::new(),
-        unknown: BTreeMap::new(),
+        ..Record::first(s.me.clone(), s.promise(policy), entered)
     };
     let why = format!("all sites agree: {} becomes active for the first time", s.me);
     plan.summary.clone_from(&why);

@@ -7,7 +7,7 @@ use bascule_core::moves::MoveHash;
 use bascule_core::policy::FenceClass;
 use bascule_core::position::{Lsn, Position, SystemId, Timeline};
 use bascule_core::record::{
-    Cause, Entered, Fences, MoveInProgress, Offer, Phase, PreviousHold, Promise, Record, SCHEMA, Transition,
+    Cause, Entered, Fences, MoveInProgress, Offer, Phase, PreviousHold, Promise, Record, Transition,
 };
 use bascule_core::time::Millis;
 use jiff::Timestamp;
@@ -29,26 +29,10 @@ pub fn stop_position() -> Position {
 /// Paris is active in `phase`, quietly, at serial 10 of epoch 1.
 pub fn in_phase(phase: Phase) -> Record {
     let mut r = Record {
-        schema: SCHEMA,
-        generation: 0,
-        epoch: 1,
         serial: 10,
-        active: site("paris"),
         phase: phase.clone(),
-        promise: fences(),
-        settled: true,
-        previous: None,
-        target: None,
-        doing: None,
-        hold: None,
-        positions: BTreeMap::new(),
-        offer: None,
-        transition: None,
-        entered: Entered { at: wall(), by: site("paris") },
-        moves: vec![],
-        history: vec![],
         sizes: BTreeMap::from([(item("web"), 3)]),
-        unknown: BTreeMap::new(),
+        ..Record::first(site("paris"), fences(), Entered { at: wall(), by: site("paris") })
     };
     match phase {
         Phase::Requested | Phase::Handover => {

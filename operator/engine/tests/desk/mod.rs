@@ -12,7 +12,7 @@ use bascule_core::observation::Kept;
 use bascule_core::outcome::Outcome;
 use bascule_core::policy::{FenceClass, Policy};
 use bascule_core::position::{Lsn, SystemId, Timeline};
-use bascule_core::record::{Entered, Fences, Phase, Promise, Record, SCHEMA};
+use bascule_core::record::{Entered, Fences, Phase, Promise, Record};
 use bascule_core::time::Boottime;
 use bascule_core::timing::{Profile, Timing};
 use bascule_engine::brain::{Brain, Command, Event, Identity};
@@ -24,33 +24,14 @@ pub use crate::sample::{item, key, policy, site};
 /// Paris in `Steady`, epoch 1, serial 10, under the promise of `profile`.
 pub fn record(profile: Profile) -> Record {
     let t = profile.timing();
-    Record {
-        schema: SCHEMA,
-        generation: 0,
-        epoch: 1,
-        serial: 10,
-        active: site("paris"),
-        phase: Phase::Steady,
-        promise: Promise {
-            fences: Fences::Within { holder: t.holder, fence: t.fence },
-            lease: t.lease,
-            fence_class: FenceClass::Guard,
-            profile: profile.name().to_owned(),
-        },
-        settled: true,
-        previous: None,
-        target: None,
-        doing: None,
-        hold: None,
-        positions: BTreeMap::new(),
-        offer: None,
-        transition: None,
-        entered: Entered { at: Timestamp::UNIX_EPOCH, by: site("paris") },
-        moves: vec![],
-        history: vec![],
-        sizes: BTreeMap::new(),
-        unknown: BTreeMap::new(),
-    }
+    let promise = Promise {
+        fences: Fences::Within { holder: t.holder, fence: t.fence },
+        lease: t.lease,
+        fence_class: FenceClass::Guard,
+        profile: profile.name().to_owned(),
+    };
+    let entered = Entered { at: Timestamp::UNIX_EPOCH, by: site("paris") };
+    Record { serial: 10, ..Record::first(site("paris"), promise, entered) }
 }
 
 /// A guard's report.

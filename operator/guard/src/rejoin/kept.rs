@@ -8,7 +8,8 @@ use bascule_boundary::Effect;
 use bascule_core::guard::wire::{Disk, Diverged};
 use bascule_core::position::Lsn;
 
-use super::{CannotFollow, Rejoin, copy_files, log_files};
+use super::wal::{copy_files, log_files};
+use super::{CannotFollow, Rejoin};
 use crate::effect;
 use crate::store::{DIVERGED, sync_dir};
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bascule_core::name::{ItemName, SiteName};
 use bascule_core::observation::FlagValue;
 use bascule_core::policy::{FenceClass, Policy};
-use bascule_core::record::{Entered, Fences, Phase, Promise, Record, SCHEMA};
+use bascule_core::record::{Entered, Fences, Phase, Promise, Record};
 use bascule_core::time::human;
 
 use super::{ASSUMED_REPLICAS, After, CannotStand, Change, Standing};
@@ -103,34 +103,15 @@ pub(super) fn new_app(policy: &Policy, standing: &Standing, site: &SiteName, ite
 fn record(standing: &Standing, policy: &Policy) -> Record {
     let timing = standing.profile.timing();
     let class = policy.databases.values().map(|d| d.fence).min().unwrap_or(FenceClass::Guard);
-    Record {
-        schema: SCHEMA,
-        generation: 0,
-        epoch: standing.epoch,
-        serial: 1,
-        active: standing.active.clone(),
-        phase: Phase::Steady,
-        // One that the policy does not ask for is put right by the active site before anything else is done.
-        promise: Promise {
-            fences: Fences::Within { holder: timing.holder, fence: timing.fence },
-            lease: timing.lease,
-            fence_class: class,
-            profile: standing.profile.name().to_owned(),
-        },
-        settled: true,
-        previous: None,
-        target: None,
-        doing: None,
-        hold: None,
-        positions: BTreeMap::new(),
-        offer: None,
-        transition: None,
-        entered: Entered { at: standing.wall, by: standing.active.clone() },
-        moves: Vec::new(),
-        history: Vec::new(),
-        sizes: BTreeMap::new(),
-        unknown: BTreeMap::new(),
-    }
+    // One that the policy does not ask for is put right by the active site before anything else is done.
+    let promise = Promise {
+        fences: Fences::Within { holder: timing.holder, fence: timing.fence },
+        lease: timing.lease,
+        fence_class: class,
+        profile: standing.profile.name().to_owned(),
+    };
+    let entered = Entered { at: standing.wall, by: standing.active.clone() };
+    Record { epoch: standing.epoch, ..Record::first(standing.active.clone(), promise, entered) }
 }
 
 /// Workloads are as they were seen, where they were seen.

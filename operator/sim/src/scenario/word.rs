@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bascule_core::name::SiteName;
+use bascule_core::similar::nearest;
 
 use super::kind::{About, KINDS, Kind};
 use super::{Event, Question, USUAL_TIME, What};
@@ -176,29 +177,7 @@ pub fn time(what: &str, text: &str) -> Result<Duration, String> {
 
 /// `: did you mean X?`, when a name is near enough to a slip.
 fn meant<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> String {
-    let most = (wanted.chars().count() / 3).clamp(1, 3);
-    let near = names.map(|name| (distance(wanted, name), name)).filter(|(d, _)| *d <= most).min();
-    near.map(|(_, name)| format!("; did you mean {name}?")).unwrap_or_default()
-}
-
-/// How many letters have to be changed, put in, taken out or swapped with their neighbour to make one of the other.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let mut before: Vec<usize> = Vec::new();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for i in 0..a.len() {
-        let mut next = vec![i + 1];
-        for j in 0..b.len() {
-            let changed = row[j] + usize::from(a[i] != b[j]);
-            let mut least = changed.min(row[j + 1] + 1).min(next[j] + 1);
-            if i > 0 && j > 0 && a[i] == b[j - 1] && a[i - 1] == b[j] {
-                least = least.min(before[j - 1] + 1);
-            }
-            next.push(least);
-        }
-        before = std::mem::replace(&mut row, next);
-    }
-    row.last().copied().unwrap_or_default()
+    nearest(wanted, names).map(|name| format!("; did you mean {name}?")).unwrap_or_default()
 }
 
 fn join<'a>(names: impl Iterator<Item = &'a str>) -> String {

@@ -1,11 +1,10 @@
 //! What can happen next?
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use bascule_core::decide::{PolicySeen, Situation};
-use bascule_core::record::{Entered, Phase, Record, SCHEMA};
+use bascule_core::record::{Entered, Phase, Record};
 use jiff::Timestamp;
 
 use super::arbiter::{Kept, Post};
@@ -701,26 +700,6 @@ fn first_record(setting: &Setting) -> Record {
         question: 0,
         memory: &op.memory,
     };
-    Record {
-        schema: SCHEMA,
-        generation: 0,
-        epoch: 1,
-        serial: 1,
-        promise: s.promise(&policy),
-        active: me.clone(),
-        phase: Phase::Steady,
-        settled: true,
-        previous: None,
-        target: None,
-        doing: None,
-        hold: None,
-        positions: BTreeMap::new(),
-        offer: None,
-        transition: None,
-        entered: Entered { at: Timestamp::UNIX_EPOCH, by: me },
-        moves: vec![],
-        history: vec![],
-        sizes: BTreeMap::new(),
-        unknown: BTreeMap::new(),
-    }
+    let promise = s.promise(&policy);
+    Record::first(me.clone(), promise, Entered { at: Timestamp::UNIX_EPOCH, by: me })
 }

@@ -3,32 +3,24 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use bascule_core::blocker;
 use bascule_core::facts::SiteFacts;
-use bascule_core::guard::wire::{Instruction, Upstream};
+use bascule_core::guard::wire::Instruction;
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
-use bascule_core::observation::{Fact, TrafficView};
 use bascule_core::outcome::Outcome;
-use bascule_core::plan::{self, Gate, Step};
-use bascule_core::policy::{self, Policy};
 use bascule_core::record::Record;
 use bascule_core::time::Boottime;
-use bascule_engine::brain::{Brain, Command, Event, Found, Look, ORDERED_TO_LOCK};
+use bascule_engine::brain::{Brain, Command, Event, ORDERED_TO_LOCK};
 use bascule_engine::ports::{
-    ArbiterChange, Cas, GuardEvent, GuardSession, Intent, JournalKind, NoUpstream, Renewed, Shown,
+    ArbiterChange, Cas, GuardEvent, GuardSession, Intent, JournalKind, Renewed, Shown,
 };
 use jiff::Timestamp;
 
 use super::World;
 use super::arbiter::{Answer, Caller, Ranking, Request, Watch};
-use super::cluster::{Api, App, Objects};
-use super::dns::{Basis, Pointed, Updated};
+use super::cluster::Objects;
 use super::happening::{Happening, Work};
-use super::net::Traffic;
-use super::postgres::Run;
-use super::routes::Version;
 use super::trial::{Actor, Fate};
-use crate::deed::{Before, Deed, Doing, End, Published};
+use crate::deed::{Deed, Doing, End};
 use crate::judge::Sometimes;
 use crate::random::Chance;
 use crate::time::Moment;
@@ -134,11 +126,7 @@ const INTENTS: usize = 64;
 /// How soon a process that has ended by itself is started again: what a kubelet makes of it after some tries.
 const CRASH_LOOP: Duration = Duration::from_secs(10);
 /// How long a call to the own API server takes.
-const API: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(8));
-/// How long a look with its questions takes.
-const LOOK: (Duration, Duration) = (Duration::from_millis(3), Duration::from_millis(15));
-/// How long a zone that would take an update is believed to do so.
-const BELIEVED: Duration = Duration::from_secs(30);
+pub(super) const API: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(8));
 /// How long a message takes between a guard and its operator.
 pub(super) const NEAR: Duration = Duration::from_micros(250);
 
@@ -367,7 +355,7 @@ impl World {
     }
 
     /// What an operator is about to do is kept, with what stands there now.
-    fn begins(&mut self, op: usize, policy: &PolicyKey, what: impl FnOnce(&Self) -> Doing) {
+    pub(super) fn begins(&mut self, op: usize, policy: &PolicyKey, what: impl FnOnce(&Self) -> Doing) {
         if !self.transcript.is_on() {
             return;
         }
@@ -389,38 +377,8 @@ impl World {
         self.transcript.write_ended(&site, policy, next.serial, end);
     }
 
-    fn steps(&mut self, op: usize, policy: &Policy, step: &Step) {
-        let site = self.operators[op].site;
-        self.begins(op, &policy.key, |world| {
-            let app =
-                |name: &ItemName| world.sites[site].cluster.apps.get(&(policy.key.clone(), name.clone()));
-            let before = match step {
-                Step::SetReadOnly { workload, .. } => Before::Flag(app(workload).map(App::flag_value)),
-                Step::Scale { workload, .. } => Before::Replicas(app(workload).map(|a| a.wanted)),
-                Step::PointTraffic { traffic, .. } => {
-                    let name = (policy.key.clone(), traffic.clone());
-                    let here = &world.sites[site].cluster;
-                    let now = if has_route(policy, traffic) {
-                        here.routes.get(&name)
-                    } else {
-                        world.dns.servers.first().and_then(|s| s.names.get(&name))
-                    };
-                    Before::Published(now.map(|p| (p.site.clone(), p.published.clone())))
-                }
-                Step::VerifyWrite { .. } => Before::Nothing,
-            };
-            let after = match step {
-                Step::PointTraffic { traffic, site, .. } => {
-                    Before::Published(published(policy, traffic, site).map(|p| (site.clone(), p)))
-                }
-                Step::SetReadOnly { .. } | Step::Scale { .. } | Step::VerifyWrite { .. } => Before::Nothing,
-            };
-            Doing::Step { step: step.clone(), before, after }
-        });
-    }
-
     /// An answer that comes after some time without doing anything on its way.
-    fn reply(&mut self, op: usize, takes: (Duration, Duration), event: Event) {
+    pub(super) fn reply(&mut self, op: usize, takes: (Duration, Duration), event: Event) {
         let site = self.operators[op].site;
         let slower = self.sites[site].cluster.delay();
         let it = &mut self.operators[op];
@@ -429,354 +387,12 @@ impl World {
         self.later(wait, Happening::Hear(op, life, Input::Event(Box::new(event))));
     }
 
-    fn work_of(&self, site: usize, policy: std::sync::Arc<Policy>, step: Step) -> Work {
-        let Step::PointTraffic { traffic, .. } = &step else { return Work::Perform(policy, step) };
-        if has_route(&policy, traffic) {
-            let cluster = &self.sites[site].cluster;
-            let name = (policy.key.clone(), traffic.clone());
-            let version = cluster.read_fails().is_none().then(|| cluster.routes.version(&name));
-            return Work::Route(policy, step, version);
-        }
-        let basis =
-            self.dns.basis(&(policy.key.clone(), traffic.clone()), |s| self.name_server_answers(site, s));
-        Work::Update(policy, step, basis)
-    }
-
-    /// Whether a name server answers a site.
-    fn name_server_answers(&self, site: usize, server: &super::dns::Server) -> bool {
-        server.up && self.net.joined(self.sites[site].place, server.place, Traffic::Clients)
-    }
-
-    fn send_work(&mut self, op: usize, work: Work, fate: Fate) {
-        let site = self.operators[op].site;
-        // Traffic and a session of the database do not go through the API server.
-        let outside = matches!(work, Work::Perform(_, Step::PointTraffic { .. } | Step::VerifyWrite { .. }));
-        let slower = if outside { Duration::ZERO } else { self.sites[site].cluster.delay() };
-        let it = &mut self.operators[op];
-        let wait = it.chance.between(API.0, API.1) / 2 + slower + fate.lateness();
-        let life = it.life;
-        if fate != Fate::Go && matches!(work, Work::Perform(_, Step::SetReadOnly { .. })) {
-            self.judge.flag_is_out_of_reach(site, self.now + Duration::from_secs(5));
-        }
-        let again = fate == Fate::Twice;
-        let work = Box::new(work);
-        if again {
-            self.later(wait + Duration::from_millis(3), Happening::Work(op, life, work.clone()));
-        }
-        if fate == Fate::Refused {
-            let outcome = Outcome::refused("refused on purpose");
-            let event = done(&work, outcome);
-            self.later(wait, Happening::Hear(op, life, Input::Event(Box::new(event))));
-            return;
-        }
-        if fate.loses_answer() {
-            // Applied, and the caller hears only that time is over.
-            let event = done(&work, Outcome::unknown("no answer within 5 s"));
-            self.later(wait, Happening::Work(op, u32::MAX, work));
-            self.later(Duration::from_secs(5), Happening::Hear(op, life, Input::Event(Box::new(event))));
-        } else {
-            self.later(wait, Happening::Work(op, life, work));
-        }
-        self.then_dies(op, fate);
-    }
-
-    fn then_dies(&mut self, op: usize, fate: Fate) {
+    pub(super) fn then_dies(&mut self, op: usize, fate: Fate) {
         if fate == Fate::DieAfter {
             self.leaves_unresolved(op);
             self.operator_dies(op);
             self.restart_operator(op);
         }
-    }
-
-    /// Work arrives where it is done.
-    pub(crate) fn work(&mut self, op: usize, life: u32, work: &Work) {
-        let site = self.operators[op].site;
-        let outcome = if self.sites[site].up { self.does(site, work) } else { Outcome::unknown("gone") };
-        if let Work::Perform(policy, step) | Work::Update(policy, step, _) | Work::Route(policy, step, _) =
-            work
-        {
-            let name = self.sites[site].name.clone();
-            self.transcript.step_ended(&name, &policy.key, step, ended(&outcome));
-        }
-        if life == u32::MAX {
-            return;
-        }
-        let outside = matches!(work, Work::Perform(_, Step::PointTraffic { .. } | Step::VerifyWrite { .. }));
-        let deaf = self.sites[site].cluster.api == Api::Deaf && !outside;
-        let outcome = if deaf { Outcome::unknown("no answer within 5 s") } else { outcome };
-        let event = done(work, outcome);
-        let wait = self.operators[op].chance.between(API.0, API.1) / 2;
-        self.later(wait, Happening::Hear(op, life, Input::Event(Box::new(event))));
-    }
-
-    fn does(&mut self, site: usize, work: &Work) -> Outcome {
-        let elsewhere = matches!(work, Work::Update(..) | Work::Perform(_, Step::VerifyWrite { .. }));
-        if !elsewhere {
-            match self.sites[site].cluster.api {
-                Api::Gone => return Outcome::refused("the API server refuses connections"),
-                Api::Silent => return Outcome::unknown("no answer within 5 s"),
-                Api::Busy => return Outcome::unknown("the API server is busy (429)"),
-                Api::Forbidden => return Outcome::refused("forbidden (403)"),
-                Api::Well | Api::Slow(_) | Api::Deaf => {}
-            }
-        }
-        match work {
-            Work::Mark(policy, kept) => {
-                let cluster = &mut self.sites[site].cluster;
-                if cluster.marks_frozen {
-                    return Outcome::refused("the ConfigMap cannot be written");
-                }
-                let before = cluster.marks.remove(policy).unwrap_or_default();
-                cluster.marks.insert(policy.clone(), before.higher(*kept.clone()));
-                Outcome::Done
-            }
-            Work::Perform(policy, step) => self.performs(site, policy, step),
-            Work::Update(policy, step, basis) => self.updates(site, policy, step, basis.as_ref()),
-            Work::Route(policy, step, version) => self.routes(site, policy, step, *version),
-        }
-    }
-
-    fn routes(&mut self, site: usize, policy: &Policy, step: &Step, version: Option<Version>) -> Outcome {
-        self.judge.touches(self.now, &self.sites[site].name, policy, step);
-        let Step::PointTraffic { traffic, site: to, epoch, serial } = step else {
-            return Outcome::refused("not a step of the traffic");
-        };
-        let Some(version) = version else { return Outcome::refused("the route could not be read") };
-        let name = (policy.key.clone(), traffic.clone());
-        let Some(published) = published(policy, traffic, to) else {
-            return Outcome::refused(format!("the policy has no backend of {traffic} in {to}"));
-        };
-        let to = Pointed { site: to.clone(), epoch: *epoch, serial: *serial, published };
-        match self.sites[site].cluster.routes.change(&name, to.clone(), version) {
-            Updated::Stands => Outcome::Done,
-            Updated::Done => {
-                self.judge_pointed(&name, Some(site), &to);
-                self.judge.pointed(self.now, &name, Some(site), &to);
-                Outcome::Done
-            }
-            Updated::Refused(why) => {
-                self.judge.meets(Sometimes::OldEffectRefused);
-                Outcome::refused(why)
-            }
-        }
-    }
-
-    fn updates(&mut self, site: usize, policy: &Policy, step: &Step, basis: Option<&Basis>) -> Outcome {
-        self.judge.touches(self.now, &self.sites[site].name, policy, step);
-        let Step::PointTraffic { traffic, site: to, epoch, serial } = step else {
-            return Outcome::refused("not a step of the traffic");
-        };
-        let Some(basis) = basis else { return Outcome::refused("no update server answers") };
-        if !self.dns.servers.first().is_some_and(|primary| self.name_server_answers(site, primary)) {
-            return Outcome::unknown("sent, but the update server did not answer");
-        }
-        let name = (policy.key.clone(), traffic.clone());
-        let Some(published) = published(policy, traffic, to) else {
-            return Outcome::refused(format!("the policy has no addresses of {traffic} in {to}"));
-        };
-        let to = Pointed { site: to.clone(), epoch: *epoch, serial: *serial, published };
-        match self.dns.update(&name, to.clone(), basis) {
-            Updated::Stands => Outcome::Done,
-            Updated::Done => {
-                self.judge_pointed(&name, None, &to);
-                self.judge.pointed(self.now, &name, None, &to);
-                let transfer = self.dns.transfer;
-                for server in 1..self.dns.servers.len() {
-                    self.later(transfer, Happening::Transfer(server, name.clone(), to.clone()));
-                }
-                Outcome::Done
-            }
-            Updated::Refused(why) => {
-                if self.dns.servers.first().is_some_and(|s| !s.refuses) {
-                    self.judge.meets(Sometimes::OldEffectRefused);
-                }
-                Outcome::refused(why)
-            }
-        }
-    }
-
-    fn performs(&mut self, site: usize, policy: &Policy, step: &Step) -> Outcome {
-        self.judge.touches(self.now, &self.sites[site].name, policy, step);
-        self.sites[site].cluster.meets(policy);
-        match step {
-            Step::SetReadOnly { workload, on } => {
-                let name = (policy.key.clone(), workload.clone());
-                let Some(app) = self.sites[site].cluster.apps.get_mut(&name) else {
-                    return Outcome::refused(format!("{workload} does not exist"));
-                };
-                // A value that is there already is nobody's to contend.
-                if let Some(owner) = app.flag_owner.filter(|_| app.flag != *on) {
-                    return Outcome::refused(format!("conflict: {owner} owns the flag"));
-                }
-                app.flag = *on;
-                app.instead = None;
-                if !*on {
-                    self.judge_flags(&policy.key, site, "takes its read-only flag off");
-                }
-                let Some(app) = self.sites[site].cluster.apps.get(&name) else { return Outcome::Done };
-                let delay = app.flag_delay;
-                if let Some(delay) = delay {
-                    self.later(delay, Happening::PodsSee(site, name.0, name.1, *on));
-                }
-                Outcome::Done
-            }
-            Step::Scale { workload, replicas } => {
-                let name = (policy.key.clone(), workload.clone());
-                let Some(app) = self.sites[site].cluster.apps.get_mut(&name) else {
-                    return Outcome::refused(format!("{workload} does not exist"));
-                };
-                if let Some(owner) = app.wanted_owner.filter(|_| app.wanted != *replicas) {
-                    return Outcome::refused(format!("conflict: {owner} owns the replicas"));
-                }
-                app.wanted = *replicas;
-                app.ready = app.ready.min(*replicas);
-                let delay = app.start_delay.filter(|_| app.ready < *replicas);
-                if let Some(delay) = delay {
-                    self.later(delay, Happening::PodsRun(site, name.0, name.1, *replicas));
-                }
-                Outcome::Done
-            }
-            Step::PointTraffic { .. } => Outcome::refused("an update carries the mark that was read for it"),
-            Step::VerifyWrite { .. } => {
-                let Some(db) = self.database_at(&policy.key, site) else {
-                    return Outcome::refused("no database");
-                };
-                let server = &self.databases[db].server;
-                if server.frozen {
-                    return Outcome::unknown("no answer within 5 s");
-                }
-                if server.run.takes_writers() {
-                    Outcome::Done
-                } else {
-                    Outcome::refused("the database takes no writes")
-                }
-            }
-        }
-    }
-
-    fn looks(&mut self, op: usize, policy: &Policy, what: Look) {
-        let site = self.operators[op].site;
-        self.sites[site].cluster.meets(policy);
-        let cluster = &self.sites[site].cluster;
-        let found = match &what {
-            Look::Workload(name) => {
-                let app = cluster.apps.get(&(policy.key.clone(), name.clone()));
-                let view = match (cluster.read_fails(), app) {
-                    (Some(why), _) => App::unseen(why),
-                    (None, Some(app)) => {
-                        let mut view = app.view(name);
-                        add(&mut view.blockers, cluster.obstacles(policy, name));
-                        view
-                    }
-                    (None, None) => App::unseen("the workload does not exist"),
-                };
-                Found::Workload(Box::new(view))
-            }
-            Look::Traffic(name) => {
-                let target = (policy.key.clone(), name.clone());
-                let obstacles = cluster.obstacles(policy, name);
-                Found::Traffic(Box::new(match policy.traffic.get(name) {
-                    Some(policy::Traffic::HttpRoute(route)) => match cluster.read_fails() {
-                        Some(why) => TrafficView { at: Fact::unknown(why), blockers: Fact::unknown(why) },
-                        None => TrafficView {
-                            at: Fact::now(cluster.routes.view(&target, route)),
-                            blockers: Fact::now(obstacles),
-                        },
-                    },
-                    Some(policy::Traffic::Dns(dns)) => {
-                        let at = self.dns.view(&target, dns, |s| self.name_server_answers(site, s));
-                        let mut blockers = self.zone_blockers(op, &target);
-                        add(&mut blockers, obstacles);
-                        TrafficView { at, blockers }
-                    }
-                    None => TrafficView::default(),
-                }))
-            }
-            Look::Database(name) => Found::Database(match cluster.read_fails() {
-                Some(why) => Fact::unknown(why),
-                // Every process of it stands still: the operator's own role hears nothing either.
-                None if self.stands_still(policy, name, site) => Fact::now(vec![Gate::new(
-                    &format!("{}/{}", blocker::database(name), blocker::CONNECT_TIMEOUT),
-                    plan::Answer::Unknown,
-                    "the server did not answer in time",
-                    "an answer",
-                )]),
-                // Nothing listens where its container was.
-                None if self.is_gone(policy, name, site) => Fact::now(vec![Gate::new(
-                    &format!("{}/{}", blocker::database(name), blocker::CONNECT_UNREACHABLE),
-                    plan::Answer::Unknown,
-                    "the server cannot be reached",
-                    "an answer",
-                )]),
-                None if cluster.missing_secret => Fact::now(vec![Gate::new(
-                    "database/secret",
-                    plan::Answer::No,
-                    "the Secret does not exist",
-                    "it exists",
-                )]),
-                None if self.is_closed(policy, name, site)
-                    && !self.operators[op].asked.contains(&(policy.key.clone(), name.clone())) =>
-                {
-                    Fact::unknown("a closed server lets nobody in but its guard")
-                }
-                None => Fact::now(cluster.obstacles(policy, name)),
-            }),
-            Look::Upstream(_, of) => Found::Upstream(match cluster.read_fails() {
-                Some(why) => Err(NoUpstream::Unknown { reason: why.to_owned() }),
-                None if cluster.missing_secret => {
-                    Err(NoUpstream::Missing { reason: "the Secret does not exist".to_owned() })
-                }
-                None => Ok(upstream(of.as_str(), self.sites[site].name.as_str())),
-            }),
-        };
-        if let (Look::Database(name), Found::Database(Fact::Known { .. })) = (&what, &found)
-            && self.takes_in(policy, name, site)
-        {
-            self.operators[op].asked.insert((policy.key.clone(), name.clone()));
-        }
-        self.reply(op, LOOK, Event::Seen { policy: policy.key.clone(), what, found });
-    }
-
-    /// What stands in the way of an update. That nothing does is believed for a while.
-    fn zone_blockers(&mut self, op: usize, name: &(PolicyKey, ItemName)) -> Fact<Vec<Gate>> {
-        let found = self.operators[op].zones.get(name).map(|good| self.now.since(*good));
-        if let Some(age) = found.filter(|age| *age < BELIEVED) {
-            return Fact::Known { value: Vec::new(), age };
-        }
-        let site = self.operators[op].site;
-        let gates = self.dns.blockers(name, |s| self.name_server_answers(site, s));
-        if gates.is_empty() {
-            self.operators[op].zones.insert(name.clone(), self.now);
-        }
-        Fact::now(gates)
-    }
-
-    fn stands_still(&self, policy: &Policy, name: &ItemName, site: usize) -> bool {
-        let here =
-            |d: &super::database::Database| d.policy == policy.key && d.name == *name && d.site == site;
-        self.databases.iter().any(|d| here(d) && d.server.frozen)
-    }
-
-    /// Whether its server runs and its guard keeps everybody else out.
-    fn is_closed(&self, policy: &Policy, name: &ItemName, site: usize) -> bool {
-        let here =
-            |d: &super::database::Database| d.policy == policy.key && d.name == *name && d.site == site;
-        let closed =
-            |run| matches!(run, Run::Standby { open: false } | Run::Primary { open: false } | Run::Promoting);
-        self.databases.iter().any(|d| here(d) && closed(d.server.run))
-    }
-
-    /// Whether its server runs and lets clients in.
-    fn takes_in(&self, policy: &Policy, name: &ItemName, site: usize) -> bool {
-        let here =
-            |d: &super::database::Database| d.policy == policy.key && d.name == *name && d.site == site;
-        self.databases.iter().any(|d| here(d) && d.server.run.takes_readers())
-    }
-
-    fn is_gone(&self, policy: &Policy, name: &ItemName, site: usize) -> bool {
-        let here =
-            |d: &super::database::Database| d.policy == policy.key && d.name == *name && d.site == site;
-        self.databases.iter().any(|d| here(d) && (d.out_of_reach || !d.guard.up))
     }
 
     fn answered(&mut self, op: usize, call: u64, member: usize, answer: Answer) {
@@ -963,58 +579,4 @@ impl World {
 /// Whether an event says how something ended that an intent of the journal announced.
 const fn ends_an_intent(event: &Event) -> bool {
     matches!(event, Event::Done { .. } | Event::Written { .. })
-}
-
-fn done(work: &Work, outcome: Outcome) -> Event {
-    match work {
-        Work::Perform(policy, step) | Work::Update(policy, step, _) | Work::Route(policy, step, _) => {
-            Event::Done { policy: policy.key.clone(), step: step.clone(), outcome }
-        }
-        Work::Mark(policy, kept) => Event::MarkRaised { policy: policy.clone(), kept: kept.clone(), outcome },
-    }
-}
-
-fn add(blockers: &mut Fact<Vec<Gate>>, more: Vec<Gate>) {
-    if let Fact::Known { value, .. } = blockers {
-        value.extend(more);
-    }
-}
-
-fn ended(outcome: &Outcome) -> End {
-    match outcome {
-        Outcome::Done => End::Done,
-        Outcome::Refused { reason } | Outcome::Unknown { reason } => End::Failed(reason.clone()),
-    }
-}
-
-/// Whether a traffic target is a route of the site's own cluster.
-fn has_route(policy: &Policy, traffic: &ItemName) -> bool {
-    policy.traffic.get(traffic).is_some_and(policy::Traffic::is_in_every_site)
-}
-
-/// What a target says when it points at a site.
-fn published(policy: &Policy, traffic: &ItemName, site: &SiteName) -> Option<Published> {
-    match policy.traffic.get(traffic)? {
-        policy::Traffic::Dns(dns) => {
-            let addresses = dns.addresses.get(site)?.clone();
-            Some(Published::Name { name: dns.name.clone(), addresses, ttl: dns.ttl })
-        }
-        policy::Traffic::HttpRoute(route) => {
-            let backend = route.backends.get(site)?.clone();
-            Some(Published::Route { name: format!("{}/{}", policy.key.namespace, route.name), backend })
-        }
-    }
-}
-
-/// How a replica reaches the database of a site.
-fn upstream(of: &str, me: &str) -> Upstream {
-    Upstream {
-        host: of.to_owned(),
-        port: 5432,
-        user: "replication".to_owned(),
-        password: "secret".to_owned(),
-        slot: format!("bascule_{}", me.replace('-', "_")),
-        application_name: me.to_owned(),
-        sslmode: "prefer".to_owned(),
-    }
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::World;
+use super::database::Database;
 use super::happening::Happening;
 use super::net::Traffic;
-use super::postgres::{Rec, Run};
+use super::postgres::{DataDir, Rec, Run};
 
 /// How soon a receiver tries again (`wal_retrieve_retry_interval`, as preflight wants it).
 const RETRY: Duration = Duration::from_millis(250);
@@ -226,5 +227,29 @@ impl World {
         if self.databases[db].server.stream.number == number {
             self.stream_ends(db);
         }
+    }
+
+    /// The database that a replica reaches under this name.
+    pub(crate) fn peer(&self, db: usize, host: &str) -> Option<usize> {
+        let me = &self.databases[db];
+        self.databases.iter().position(|d| {
+            d.policy == me.policy && d.name == me.name && d.site != me.site && d.site_name.as_str() == host
+        })
+    }
+
+    /// What a replica would get from a peer: its directory, if the two can talk and the peer answers.
+    pub(crate) fn feed_of(&self, db: usize, peer: usize) -> Option<DataDir> {
+        let theirs = &self.databases[peer];
+        let (a, b) = (self.sites[self.databases[db].site].place, self.sites[theirs.site].place);
+        let joined = self.net.joined(a, b, Traffic::Replication) && self.sites[theirs.site].up;
+        let answers = theirs.server.run.feeds() && !theirs.server.frozen;
+        theirs.server.dir.clone().filter(|_| joined && answers)
+    }
+
+    /// What each replica of a primary has confirmed to have flushed.
+    pub(crate) fn replicas(&self, db: usize) -> Vec<(bascule_core::name::SiteName, u64)> {
+        let streams = |d: &Database| d.server.follows == Some(db) && d.server.stream.on;
+        let of = self.databases.iter().filter(|d| streams(d));
+        of.map(|d| (d.site_name.clone(), d.server.dir.as_ref().map_or(0, |dir| dir.wal.end()))).collect()
     }
 }

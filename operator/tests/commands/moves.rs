@@ -1,10 +1,6 @@
 //! `bascule switchover`, `failover`, `hold`, `resume` and `abort` as people run them, against a real API server. The
 //! operator's part, which is to judge a Move, is played by hand.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test says what is wrong by panicking.
-
-mod live;
-
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

@@ -1,9 +1,5 @@
 //! `bascule check` as people run it: of files, and against a real API server where one thing after the other is wrong.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test says what is wrong by panicking.
-
-mod live;
-
 use std::fs;
 use std::path::Path;
 

@@ -1,18 +1,13 @@
 //! `bascule why` as people run it, against a real API server: what it says, its exit codes, and what it makes of
 //! everything that can be wrong.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test says what is wrong by panicking.
-
-#[path = "../adapters/tests/apiserver/mod.rs"]
-mod apiserver;
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
 
-use crate::apiserver::ApiServer;
+use crate::live::apiserver::ApiServer;
 
 /// What a run printed, and how it ended.
 #[derive(Debug)]

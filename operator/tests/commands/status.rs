@@ -1,9 +1,5 @@
 //! `bascule status` as people run it, against a real API server.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test says what is wrong by panicking.
-
-mod live;
-
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 use std::sync::mpsc::{Receiver, channel};

@@ -1,9 +1,5 @@
 //! `bascule init` as people run it, against the API servers of two sites.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test says what is wrong by panicking.
-
-mod live;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

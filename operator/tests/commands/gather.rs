@@ -1,9 +1,5 @@
 //! `bascule gather` as people run it, against a real API server in which secrets are planted.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test says what is wrong by panicking.
-
-mod live;
-
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;

@@ -1,11 +1,5 @@
 //! `bascule check` of what lies outside of the cluster: a real name server, and a real arbiter of three members.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test says what is wrong by panicking.
-
-#[path = "../adapters/tests/arbiter/cluster.rs"]
-mod arbiter;
-mod live;
-
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -19,6 +13,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::arbiter;
 use crate::live::{Cluster, Said, steady};
 
 /// The secret of the key that the name server knows, and another one.

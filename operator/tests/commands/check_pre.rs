@@ -1,9 +1,5 @@
 //! `bascule check --pre` as people run it, against two real API servers on which nothing is installed yet.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test says what is wrong by panicking.
-
-mod live;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,17 +1,12 @@
 //! What `bascule simulate --why` prints, held against `bascule why` and a real API server that has the same status.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test says what is wrong by panicking.
-
-#[path = "../adapters/tests/apiserver/mod.rs"]
-mod apiserver;
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::apiserver::ApiServer;
+use crate::live::apiserver::ApiServer;
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")

@@ -1,9 +1,5 @@
 //! `bascule history`, `journal`, `tree`, `version` and `completion` as people run them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test says what is wrong by panicking.
-
-mod live;
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;

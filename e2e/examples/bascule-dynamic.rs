@@ -1,8 +1,0 @@
-//! The program `bascule` once more, made of the same parts and linked dynamically: where the scenarios hold a site's
-//! clock, a library is loaded before it, which a static program cannot have.
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    bascule::main()
-}
