@@ -95,7 +95,7 @@ pub async fn run(
     pulse: tokio::sync::watch::Sender<Pulse>,
 ) -> Ended {
     let mut brain = Brain::observing(id.clone(), observer, ports.clock.now());
-    let kinds = Arc::new(Kinds::new(id.installation.timing.tq()));
+    let kinds = Arc::new(Kinds::new(id.installation.timing.tq(), ports.arbiter.together()));
     let runner = Runner { id, ports, kinds };
     let mut tasks: JoinSet<Event> = JoinSet::new();
     let (changes_in, mut changes) = mpsc::channel::<ArbiterChange>(CHANGES);
@@ -179,8 +179,9 @@ struct Kinds {
 }
 
 impl Kinds {
-    fn new(call: Duration) -> Self {
-        Self { reads: Turns::new(call), writes: Turns::new(call), facts: Turns::new(call) }
+    fn new(call: Duration, together: usize) -> Self {
+        let turns = || Turns::new(call, together);
+        Self { reads: turns(), writes: turns(), facts: turns() }
     }
 }
 

@@ -112,6 +112,10 @@ impl Arbiter for SiteArbiter {
         Ok(listing.items.into_iter().map(|l| (l.site, l.beat.revision.0)).collect())
     }
 
+    fn together(&self) -> usize {
+        self.etcd.together()
+    }
+
     async fn record(
         &self,
         policy: &PolicyKey,

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use bascule_core::name::{PolicyKey, SiteName};
-use etcd_client::{Compare, CompareOp, GetOptions, GetResponse, KeyValue, ResponseHeader, Txn, TxnOp};
+use etcd_client::{Compare, CompareOp, GetOptions, GetResponse, KeyValue, ResponseHeader};
 
-use super::acting::{self, Fence, who};
-use super::lease::first_value;
+use super::acting::{Fence, who};
+use super::batch::{Swap, Swapped};
 use super::member::kv;
 use super::{
     Cas, EtcdArbiter, FactsView, Failures, Listing, Put, ReadError, RecordView, Revision, Versioned, key,
@@ -36,9 +36,10 @@ fn not_acting(acts: Option<&Versioned>) -> String {
 
 impl EtcdArbiter {
     /// One policy's record, read linearizably; none when there is none. Asked of two members at once, first answer
-    /// wins.
+    /// wins. Reads that wait at the same moment travel together.
     pub async fn record(&self, policy: &PolicyKey, tq: Duration) -> Result<Option<Versioned>, ReadError> {
-        Ok(self.one(key::record(policy), tq).await?.as_ref().map(versioned))
+        let found = self.batches.read(key::record(policy), tq).await.map_err(ReadError::NoAnswer)?;
+        Ok(found.as_ref().map(versioned))
     }
 
     /// One key, read linearizably; none when it is not there. Asked of two members at once, first answer wins.
@@ -74,7 +75,8 @@ impl EtcdArbiter {
 
     /// Replaces the record of `policy` by `new` if it is still at `expected` (none: if there is no record), and, when
     /// `unchanged_lease` is given, only if that site's lease is still at that revision: both are compared in the one
-    /// transaction. Sent to one member, once. Read [`Cas::Unknown`] before handling it.
+    /// transaction. Sent to one member, once. Those of several policies that wait at the same moment travel together, each
+    /// with its own comparisons and its own outcome. Read [`Cas::Unknown`] before handling it.
     pub async fn cas(
         &self,
         policy: &PolicyKey,
@@ -93,21 +95,18 @@ impl EtcdArbiter {
             Some(Revision(r)) => Compare::mod_revision(name.clone(), CompareOp::Equal, r),
             None => Compare::create_revision(name.clone(), CompareOp::Equal, 0),
         }];
-        let mut reads = vec![TxnOp::get(name.clone(), None)];
+        let mut reads = vec![name.clone()];
         if let Some((site, Revision(r))) = unchanged_lease {
             compares.push(Compare::mod_revision(key::lease(site), CompareOp::Equal, r));
-            reads.push(TxnOp::get(key::lease(site), None));
+            reads.push(key::lease(site));
         }
         if let Some(fence) = &self.fence {
             compares.push(fence.holds());
-            reads.push(TxnOp::get(fence.key.clone(), None));
+            reads.push(fence.key.clone());
         }
-        let txn = Txn::new().when(compares).and_then([TxnOp::put(name, new, None)]).or_else(reads);
-        let sent = self.members.ask_one(tq, |client| async move { kv(&client).txn(txn).await }).await;
-        match sent {
-            Ok(answer) if answer.succeeded() => Cas::Applied { revision: revision_of(answer.header()) },
-            Ok(answer) => {
-                let mut found = acting::reads(&answer);
+        match self.batches.record(Swap { key: name, value: new, compares, reads }, tq).await {
+            Ok(Swapped::Applied { revision }) => Cas::Applied { revision },
+            Ok(Swapped::Not { mut found }) => {
                 let fenced = self.fence.as_ref().filter(|_| !found.is_empty());
                 if let Some(acts) = fenced.and_then(|fence| found.pop().filter(|f| !fence.is_in(f.as_ref())))
                 {
@@ -122,7 +121,8 @@ impl EtcdArbiter {
         }
     }
 
-    /// Writes what `site` reports about `policy`. Sent to one member, once.
+    /// Writes what `site` reports about `policy`. Sent to one member, once. What is reported about several policies at the
+    /// same moment travels together.
     pub async fn put_facts(&self, policy: &PolicyKey, site: &SiteName, facts: Vec<u8>, tq: Duration) -> Put {
         if facts.len() > VALUE_LIMIT {
             let why =
@@ -132,13 +132,11 @@ impl EtcdArbiter {
         let name = key::facts(policy, site);
         let fence = self.fence.as_ref();
         let compares: Vec<Compare> = fence.map(Fence::holds).into_iter().collect();
-        let reads: Vec<TxnOp> = fence.map(|fence| TxnOp::get(fence.key.clone(), None)).into_iter().collect();
-        let txn = Txn::new().when(compares).and_then([TxnOp::put(name, facts, None)]).or_else(reads);
-        let sent = self.members.ask_one(tq, |client| async move { kv(&client).txn(txn).await }).await;
-        match sent {
-            Ok(answer) if answer.succeeded() => Put::Applied { revision: revision_of(answer.header()) },
-            Ok(answer) => {
-                let acts = first_value(&answer);
+        let reads: Vec<String> = fence.map(|fence| fence.key.clone()).into_iter().collect();
+        match self.batches.facts(Swap { key: name, value: facts, compares, reads }, tq).await {
+            Ok(Swapped::Applied { revision }) => Put::Applied { revision },
+            Ok(Swapped::Not { found }) => {
+                let acts = found.into_iter().next().flatten();
                 Put::Refused { why: Failures::local(not_acting(acts.as_ref())) }
             }
             Err(why) if why.is_without_effect() => Put::Refused { why },

@@ -296,8 +296,8 @@ mod tests {
 
     /// Longer than any test takes.
     const TQ: Duration = Duration::from_secs(30);
-    /// Shorter than anything here that is waited for.
-    const SOON: Duration = Duration::from_millis(20);
+    /// The patience of who gives up.
+    const SOON: Duration = Duration::from_millis(500);
     /// What may not be done.
     const BAD: &str = "bad";
 
@@ -473,7 +473,7 @@ mod tests {
         let queue = queue();
         let _first = queue.busy().await;
         let patient = queue.ask_all(&["patient"]).await;
-        let (slow, ()) = tokio::join!(queue.call("slow".to_owned(), 5 * SOON), async {
+        let (slow, ()) = tokio::join!(queue.call("slow".to_owned(), SOON), async {
             until(|| queue.waiting() == 2).await;
             queue.lets(1);
         });
@@ -527,11 +527,11 @@ mod tests {
         until(|| queue.with(|state| state.under_way) == 0).await;
         assert_eq!(queue.with(|state| state.most), 1);
         queue.carrier.loses.store(false, Ordering::Relaxed);
-        for n in 2..=MOST + 1 {
+        for _ in 0..3 {
             queue.lets(1);
             assert!(queue.call("again".to_owned(), TQ).await.is_ok());
-            // One alone shows that no more than one is borne.
-            assert_eq!(queue.with(|state| state.most), n.min(2));
+            // One alone says nothing of three.
+            assert_eq!(queue.with(|state| state.most), 2);
         }
     }
 
