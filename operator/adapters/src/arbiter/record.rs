@@ -18,6 +18,9 @@ pub const VALUE_LIMIT: usize = 256 << 10;
 /// Keys per page of a listing.
 const PAGE: i64 = 128;
 
+/// Keys per page of a listing without values.
+const BARE_PAGE: i64 = 4096;
+
 /// Keys per listing: far above any fleet, so that a damaged store cannot fill the memory.
 const LISTING_LIMIT: usize = 100_000;
 
@@ -57,8 +60,21 @@ impl EtcdArbiter {
 
     /// All records at one revision. Each page has its own deadline.
     pub async fn records(&self, tq: Duration) -> Result<Listing<RecordView>, ReadError> {
-        self.list(key::RECORDS, tq, |kv| match key::parse(kv.key())? {
+        self.list(key::RECORDS, with_values(), tq, |kv| match key::parse(kv.key())? {
             key::Parsed::Record(policy) => Some(RecordView { policy, record: versioned(kv) }),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Which policies have a record, and its revision: [`EtcdArbiter::records`] without what is in them.
+    pub async fn record_revisions(
+        &self,
+        tq: Duration,
+    ) -> Result<Listing<(PolicyKey, Revision)>, ReadError> {
+        let bare = GetOptions::new().with_keys_only().with_limit(BARE_PAGE);
+        self.list(key::RECORDS, bare, tq, |kv| match key::parse(kv.key())? {
+            key::Parsed::Record(policy) => Some((policy, Revision(kv.mod_revision()))),
             _ => None,
         })
         .await
@@ -66,7 +82,7 @@ impl EtcdArbiter {
 
     /// All facts of all sites at one revision. Each page has its own deadline.
     pub async fn facts(&self, tq: Duration) -> Result<Listing<FactsView>, ReadError> {
-        self.list(key::FACTS, tq, |kv| match key::parse(kv.key())? {
+        self.list(key::FACTS, with_values(), tq, |kv| match key::parse(kv.key())? {
             key::Parsed::Facts(policy, site) => Some(FactsView { policy, site, facts: versioned(kv) }),
             _ => None,
         })
@@ -147,15 +163,17 @@ impl EtcdArbiter {
     async fn list<T>(
         &self,
         prefix: &'static str,
+        options: GetOptions,
         tq: Duration,
         read: impl Fn(&KeyValue) -> Option<T>,
     ) -> Result<Listing<T>, ReadError> {
         let mut listing =
             Listing { revision: Revision(0), cluster: 0, items: Vec::new(), foreign: Vec::new() };
         let mut from = prefix.as_bytes().to_vec();
-        let end = end_of(prefix);
+        let options = options.with_range(end_of(prefix));
         loop {
-            let page = self.page(&from, &end, listing.revision, tq).await.map_err(ReadError::NoAnswer)?;
+            let at = listing.revision;
+            let page = self.page(&from, &options, at, tq).await.map_err(ReadError::NoAnswer)?;
             if listing.revision == Revision(0) {
                 listing.revision = revision_of(page.header());
                 listing.cluster = page.header().map_or(0, ResponseHeader::cluster_id);
@@ -183,18 +201,22 @@ impl EtcdArbiter {
     async fn page(
         &self,
         from: &[u8],
-        end: &[u8],
+        options: &GetOptions,
         at: Revision,
         tq: Duration,
     ) -> Result<GetResponse, Failures> {
         self.members
             .ask_two(tq, |client| {
                 let from = from.to_vec();
-                let options = GetOptions::new().with_range(end).with_limit(PAGE).with_revision(at.0);
+                let options = options.clone().with_revision(at.0);
                 async move { kv(&client).get(from, Some(options)).await }
             })
             .await
     }
+}
+
+fn with_values() -> GetOptions {
+    GetOptions::new().with_limit(PAGE)
 }
 
 /// The first key after all keys with this prefix.
