@@ -23,7 +23,7 @@ const BYTES: usize = 512 << 10;
 const WAITING: usize = 16 << 10;
 
 /// How long who has given up waits for the word of its own request, which has the same deadline and says more.
-const LAST_WORD: Duration = Duration::from_millis(20);
+const LAST_WORD: Duration = Duration::from_millis(50);
 
 /// How calls of one kind are asked and answered.
 #[async_trait]
