@@ -58,7 +58,7 @@ async fn write(etcd: EtcdArbiter, name: String) -> Vec<Call> {
         match &cas {
             Cas::Applied { revision } => seen.insert(at, Some(*revision)),
             Cas::Conflict { current, .. } => seen.insert(at, current.as_ref().map(|c| c.revision)),
-            Cas::Refused { .. } | Cas::Unknown { .. } => seen.remove(&at).flatten().map(Some),
+            Cas::Refused { .. } | Cas::Unknown { .. } => seen.remove(&at),
         };
         calls.push(Call { policy: policy(at), expected, value, lease, cas });
     }
@@ -83,7 +83,7 @@ async fn histories(etcd: &EtcdArbiter) -> BTreeMap<PolicyKey, History> {
 }
 
 /// The write at `at` of this history is what `call` was allowed to write.
-fn was_allowed(call: &Call, history: &History, at: usize, leases: &[Revision]) {
+fn was_allowed(call: &Call, history: &[(Revision, Vec<u8>)], at: usize, leases: &[Revision]) {
     let before = at.checked_sub(1).map(|at| history[at].0);
     assert_eq!(before, call.expected, "an update is lost: {call:?}");
     if let Some(given) = call.lease {
