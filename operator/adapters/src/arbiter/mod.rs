@@ -40,8 +40,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::acting::Fence;
-use self::batch::Batches;
 pub use self::acting::{Replica, Taken};
+use self::batch::Batches;
 pub use self::election::{Election, NameTaken, Standing};
 pub use self::failure::{Cause, Failure, Failures};
 use self::member::Members;

@@ -162,8 +162,9 @@ impl Arbiter for SiteArbiter {
     }
 
     async fn list(&self, deadline: Duration) -> Result<Listed, String> {
-        let (records, facts) = tokio::try_join!(self.etcd.record_revisions(deadline), self.etcd.facts(deadline))
-            .map_err(|e| e.to_string())?;
+        let (records, facts) =
+            tokio::try_join!(self.etcd.record_revisions(deadline), self.etcd.facts(deadline))
+                .map_err(|e| e.to_string())?;
         let mut listed = Listed {
             // The older of the two: what changed in between is told again by the watch.
             revision: records.revision.min(facts.revision).0,

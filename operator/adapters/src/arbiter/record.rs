@@ -68,10 +68,7 @@ impl EtcdArbiter {
     }
 
     /// Which policies have a record, and its revision: [`EtcdArbiter::records`] without what is in them.
-    pub async fn record_revisions(
-        &self,
-        tq: Duration,
-    ) -> Result<Listing<(PolicyKey, Revision)>, ReadError> {
+    pub async fn record_revisions(&self, tq: Duration) -> Result<Listing<(PolicyKey, Revision)>, ReadError> {
         let bare = GetOptions::new().with_keys_only().with_limit(BARE_PAGE);
         self.list(key::RECORDS, bare, tq, |kv| match key::parse(kv.key())? {
             key::Parsed::Record(policy) => Some((policy, Revision(kv.mod_revision()))),

@@ -156,7 +156,11 @@ async fn whether_a_write_travels_alone_or_with_others_its_outcome_is_that_of_its
     let applied = of(|cas| matches!(cas, Cas::Applied { .. }));
     let conflicts = of(|cas| matches!(cas, Cas::Conflict { .. }));
     let requests: BTreeSet<Revision> = all.values().flatten().map(|(revision, _)| *revision).collect();
-    println!("{} calls: {applied} applied by {} requests, {conflicts} conflicts", calls.len(), requests.len());
+    println!(
+        "{} calls: {applied} applied by {} requests, {conflicts} conflicts",
+        calls.len(),
+        requests.len()
+    );
     assert!(applied > 100 && conflicts > 100, "both happen");
     assert!(requests.len() < written, "none has travelled with another one");
 }

@@ -28,8 +28,8 @@ use etcd_client::KeyValue;
 
 use self::queue::Queue;
 use self::reads::Reads;
-pub(super) use self::swaps::{Swap, Swapped};
 use self::swaps::Swaps;
+pub(super) use self::swaps::{Swap, Swapped};
 use super::Failures;
 use super::member::Members;
 

@@ -38,11 +38,7 @@ pub(super) trait Carrier: Send + Sync + 'static {
     fn bytes(question: &Self::Question) -> usize;
 
     /// Sends one request with these, once, and brings as many answers, in the same order. An error is that of all of them.
-    async fn carry(
-        &self,
-        questions: &[Self::Question],
-        tq: Duration,
-    ) -> Result<Vec<Self::Answer>, Failures>;
+    async fn carry(&self, questions: &[Self::Question], tq: Duration) -> Result<Vec<Self::Answer>, Failures>;
 }
 
 /// The answers, when there are as many as questions.
@@ -337,8 +333,7 @@ mod tests {
     type Ended = Result<String, Failures>;
 
     fn queue() -> Arc<Queue<Fake>> {
-        let carrier =
-            Fake { sent: Mutex::default(), lets: Semaphore::new(0), loses: AtomicBool::new(false) };
+        let carrier = Fake { sent: Mutex::default(), lets: Semaphore::new(0), loses: AtomicBool::new(false) };
         Arc::new(Queue::new(carrier))
     }
 
