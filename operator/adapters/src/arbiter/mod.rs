@@ -299,7 +299,7 @@ pub enum ReadError {
 pub struct EtcdArbiter {
     members: Arc<Members>,
     /// What waits to travel together, of all clones.
-    batches: Batches,
+    batches: Arc<Batches>,
     /// What everything that is written is compared with.
     fence: Option<Fence>,
 }
@@ -310,7 +310,7 @@ impl EtcdArbiter {
     pub async fn new(settings: Settings) -> Result<Self, SettingsError> {
         let options = options(&settings)?;
         let members = Arc::new(Members::new(settings.endpoints, options).await?);
-        Ok(Self { batches: Batches::new(&members), members, fence: None })
+        Ok(Self { batches: Arc::new(Batches::new(&members)), members, fence: None })
     }
 
     /// How many reads of records, or writes of records, or of facts, travel in one request at most.

@@ -15,11 +15,23 @@ use super::{
 /// The largest value that is written, in bytes. Keeps a page of records within the size of one answer.
 pub const VALUE_LIMIT: usize = 256 << 10;
 
-/// Keys per page of a listing.
-const PAGE: i64 = 128;
+/// What a page of a listing holds.
+#[derive(Clone, Copy)]
+enum Page {
+    /// Keys with their values, few enough to be within the size of one answer.
+    Whole,
+    /// Keys alone.
+    Bare,
+}
 
-/// Keys per page of a listing without values.
-const BARE_PAGE: i64 = 4096;
+impl Page {
+    const fn options(self) -> GetOptions {
+        match self {
+            Self::Whole => GetOptions::new().with_limit(128),
+            Self::Bare => GetOptions::new().with_keys_only().with_limit(4096),
+        }
+    }
+}
 
 /// Keys per listing: far above any fleet, so that a damaged store cannot fill the memory.
 const LISTING_LIMIT: usize = 100_000;
@@ -60,7 +72,7 @@ impl EtcdArbiter {
 
     /// All records at one revision. Each page has its own deadline.
     pub async fn records(&self, tq: Duration) -> Result<Listing<RecordView>, ReadError> {
-        self.list(key::RECORDS, with_values(), tq, |kv| match key::parse(kv.key())? {
+        self.list(key::RECORDS, Page::Whole, tq, |kv| match key::parse(kv.key())? {
             key::Parsed::Record(policy) => Some(RecordView { policy, record: versioned(kv) }),
             _ => None,
         })
@@ -69,8 +81,7 @@ impl EtcdArbiter {
 
     /// Which policies have a record, and its revision: [`EtcdArbiter::records`] without what is in them.
     pub async fn record_revisions(&self, tq: Duration) -> Result<Listing<(PolicyKey, Revision)>, ReadError> {
-        let bare = GetOptions::new().with_keys_only().with_limit(BARE_PAGE);
-        self.list(key::RECORDS, bare, tq, |kv| match key::parse(kv.key())? {
+        self.list(key::RECORDS, Page::Bare, tq, |kv| match key::parse(kv.key())? {
             key::Parsed::Record(policy) => Some((policy, Revision(kv.mod_revision()))),
             _ => None,
         })
@@ -79,7 +90,7 @@ impl EtcdArbiter {
 
     /// All facts of all sites at one revision. Each page has its own deadline.
     pub async fn facts(&self, tq: Duration) -> Result<Listing<FactsView>, ReadError> {
-        self.list(key::FACTS, with_values(), tq, |kv| match key::parse(kv.key())? {
+        self.list(key::FACTS, Page::Whole, tq, |kv| match key::parse(kv.key())? {
             key::Parsed::Facts(policy, site) => Some(FactsView { policy, site, facts: versioned(kv) }),
             _ => None,
         })
@@ -160,29 +171,28 @@ impl EtcdArbiter {
     async fn list<T>(
         &self,
         prefix: &'static str,
-        options: GetOptions,
+        page: Page,
         tq: Duration,
         read: impl Fn(&KeyValue) -> Option<T>,
     ) -> Result<Listing<T>, ReadError> {
         let mut listing =
             Listing { revision: Revision(0), cluster: 0, items: Vec::new(), foreign: Vec::new() };
         let mut from = prefix.as_bytes().to_vec();
-        let options = options.with_range(end_of(prefix));
         loop {
             let at = listing.revision;
-            let page = self.page(&from, &options, at, tq).await.map_err(ReadError::NoAnswer)?;
+            let found = self.page(page, &from, prefix, at, tq).await.map_err(ReadError::NoAnswer)?;
             if listing.revision == Revision(0) {
-                listing.revision = revision_of(page.header());
-                listing.cluster = page.header().map_or(0, ResponseHeader::cluster_id);
+                listing.revision = revision_of(found.header());
+                listing.cluster = found.header().map_or(0, ResponseHeader::cluster_id);
             }
-            for kv in page.kvs() {
+            for kv in found.kvs() {
                 match read(kv) {
                     Some(item) => listing.items.push(item),
                     None => listing.foreign.push(String::from_utf8_lossy(kv.key()).into_owned()),
                 }
             }
-            match page.kvs().last() {
-                Some(last) if page.more() => {
+            match found.kvs().last() {
+                Some(last) if found.more() => {
                     from = last.key().to_vec();
                     from.push(0);
                 }
@@ -197,23 +207,20 @@ impl EtcdArbiter {
     /// One page; `at` zero: the present, linearizably; otherwise the store as it was at that revision.
     async fn page(
         &self,
+        page: Page,
         from: &[u8],
-        options: &GetOptions,
+        prefix: &str,
         at: Revision,
         tq: Duration,
     ) -> Result<GetResponse, Failures> {
         self.members
             .ask_two(tq, |client| {
                 let from = from.to_vec();
-                let options = options.clone().with_revision(at.0);
+                let options = page.options().with_range(end_of(prefix)).with_revision(at.0);
                 async move { kv(&client).get(from, Some(options)).await }
             })
             .await
     }
-}
-
-fn with_values() -> GetOptions {
-    GetOptions::new().with_limit(PAGE)
 }
 
 /// The first key after all keys with this prefix.

@@ -38,7 +38,7 @@ use super::member::Members;
 pub(super) const MOST: usize = 64;
 
 /// The queues of one client: what writes records waits for no read, and neither waits for facts.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Batches {
     reads: Arc<Queue<Reads>>,
     records: Arc<Queue<Swaps>>,
