@@ -82,7 +82,7 @@ pub struct Arbiter {
 }
 
 impl Servers {
-    /// Starts the API servers of these sites in an empty folder. `programs` has etcd and kube-apiserver.
+    /// Starts the API servers of these sites in an empty folder. `programs` has etcd, etcdctl and kube-apiserver.
     pub async fn start(programs: PathBuf, folder: &Path, sites: &[&'static str]) -> Result<Self> {
         let pki = Pki::create(folder.join("pki"))?;
         pki.issue(ARBITER_USER, &["127.0.0.1".to_owned(), "localhost".to_owned()])?;
@@ -137,14 +137,24 @@ impl Servers {
             processes.push(Tied::start(&etcd, &folder.join(format!("m{n}.log")))?);
         }
         let arbiter = Arbiter { endpoints: clients.iter().map(url).collect(), folder, processes };
-        until("the arbiter's ports", READY, || async {
-            for port in clients {
-                tokio::net::TcpStream::connect(("127.0.0.1", *port)).await?;
-            }
-            Ok(())
-        })
-        .await?;
+        // Open ports are not enough: the first election would be measured as the operator's start.
+        until("the arbiter's members to decide", READY, || self.decides(&arbiter)).await?;
         Ok(arbiter)
+    }
+
+    /// Whether every member answers what a majority has agreed on.
+    async fn decides(&self, arbiter: &Arbiter) -> Result<()> {
+        let identity = self.pki.identity(ARBITER_USER);
+        let mut etcdctl = tokio::process::Command::new(self.programs.join("etcdctl"));
+        etcdctl.arg("--endpoints").arg(arbiter.endpoints.join(","));
+        etcdctl.arg("--cacert").arg(self.pki.ca());
+        etcdctl.arg("--cert").arg(&identity.cert).arg("--key").arg(&identity.key);
+        etcdctl.args(["--command-timeout", "2s", "endpoint", "health"]).kill_on_drop(true);
+        let asked = etcdctl.output().await.context("etcdctl lies beside etcd")?;
+        if !asked.status.success() {
+            bail!("{}", crate::command::tail(&String::from_utf8_lossy(&asked.stderr), 1000));
+        }
+        Ok(())
     }
 
     /// Options of an operator of `site` that uses this arbiter.

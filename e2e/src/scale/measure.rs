@@ -29,7 +29,7 @@ const REST: Duration = Duration::from_mins(1);
 pub struct Wanted {
     /// How many policies, one fleet after the other.
     pub sizes: Vec<usize>,
-    /// Where etcd and kube-apiserver are.
+    /// Where etcd, etcdctl and kube-apiserver are.
     pub programs: PathBuf,
     /// Where everything lies meanwhile: in memory, so that a disk is not measured.
     pub folder: PathBuf,

@@ -115,6 +115,11 @@ pub trait Arbiter: Send + Sync + 'static {
     async fn renew(&self, deadline: Duration) -> Renewed;
     /// Reads every lease, linearizably.
     async fn leases(&self, deadline: Duration) -> Result<BTreeMap<SiteName, LeaseRevision>, String>;
+    /// How many calls that are made at the same moment travel in one request at most: reads of records, writes of records,
+    /// writes of facts. Each ends as if it had been made alone.
+    fn together(&self) -> usize {
+        1
+    }
     /// Reads a record, linearizably. A record that cannot be parsed is an error, never an absent one.
     async fn record(
         &self,

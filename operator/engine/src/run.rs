@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use bascule_boundary::{self as boundary, Effect};
 use bascule_core::ballot::silence::Observer;
@@ -95,8 +95,10 @@ pub async fn run(
     pulse: tokio::sync::watch::Sender<Pulse>,
 ) -> Ended {
     let mut brain = Brain::observing(id.clone(), observer, ports.clock.now());
-    let kinds = Arc::new(Kinds::new(id.installation.timing.tq()));
+    let kinds = Arc::new(Kinds::new(id.installation.timing.tq(), ports.arbiter.together()));
     let runner = Runner { id, ports, kinds };
+    // Renewals and reads of the leases, apart: their answers wait for no others.
+    let mut beats: JoinSet<Event> = JoinSet::new();
     let mut tasks: JoinSet<Event> = JoinSet::new();
     let (changes_in, mut changes) = mpsc::channel::<ArbiterChange>(CHANGES);
     let mut watch: JoinSet<()> = JoinSet::new();
@@ -117,6 +119,9 @@ pub async fn run(
                         watch.abort_all();
                         runner.list_and_watch(&mut tasks, &mut watch, &changes_in);
                     }
+                    command @ (Command::Renew | Command::ReadLeases) => {
+                        runner.carry_out(command, &mut beats);
+                    }
                     command => runner.carry_out(command, &mut tasks),
                 }
             }
@@ -129,14 +134,25 @@ pub async fn run(
             };
             pulse.send_replace(beat);
         }
+        // Guards and answers to this site's calls take turns when both wait: a guard that is not answered in time asks the
+        // arbiter itself, and thousands of answers may come at once.
+        if handled.is_multiple_of(2)
+            && let Ok(guard) = incoming.guards.try_recv()
+        {
+            event = Some(Event::Guard(guard));
+            continue;
+        }
         let wait = runner.ports.clock.now().until(brain.next_tick()).unwrap_or_default();
         // Answers to guards and results of renewals come before everything else: deadlines hang on them.
         event = tokio::select! {
             biased;
-            Some(joined) = tasks.join_next(), if !tasks.is_empty() => match joined {
-                Ok(event) => Some(event),
-                Err(e) if e.is_cancelled() => None,
-                Err(e) => return Ended::Died(e.to_string()),
+            Some(joined) = beats.join_next(), if !beats.is_empty() => match heard(joined) {
+                Ok(event) => event,
+                Err(died) => return died,
+            },
+            Some(joined) = tasks.join_next(), if !tasks.is_empty() => match heard(joined) {
+                Ok(event) => event,
+                Err(died) => return died,
             },
             guard = incoming.guards.recv() => match guard {
                 Some(event) => Some(Event::Guard(event)),
@@ -164,6 +180,15 @@ pub async fn run(
     }
 }
 
+/// What a call has brought; nothing when it was broken off.
+fn heard(joined: Result<Event, JoinError>) -> Result<Option<Event>, Ended> {
+    match joined {
+        Ok(event) => Ok(Some(event)),
+        Err(e) if e.is_cancelled() => Ok(None),
+        Err(e) => Err(Ended::Died(e.to_string())),
+    }
+}
+
 struct Runner {
     id: Identity,
     ports: Ports,
@@ -179,8 +204,9 @@ struct Kinds {
 }
 
 impl Kinds {
-    fn new(call: Duration) -> Self {
-        Self { reads: Turns::new(call), writes: Turns::new(call), facts: Turns::new(call) }
+    fn new(call: Duration, together: usize) -> Self {
+        let turns = || Turns::new(call, together);
+        Self { reads: turns(), writes: turns(), facts: turns() }
     }
 }
 

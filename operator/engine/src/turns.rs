@@ -3,6 +3,8 @@
 //! Thousands of policies want theirs in one moment: after a start, or when a site is lost. Sent together they would miss
 //! their deadlines together, and an arbiter that still works through them has no time for those that are sent next. So the
 //! number follows what the arbiter bears: one more while all are answered and others wait, half when a deadline is missed.
+//!
+//! What the arbiter bears is a number of requests. One that takes several calls in a request is asked by as many times more.
 
 use std::future::Future;
 use std::sync::{Mutex, PoisonError};
@@ -11,11 +13,11 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
-/// How many are under way at once in the beginning.
+/// How many requests are under way at once in the beginning.
 const FIRST: usize = 16;
 /// At least, however many deadlines are missed: one that hangs keeps few others waiting.
 const LEAST: usize = 8;
-/// At most, however fast the answers come.
+/// How many calls at most, however fast the answers come, unless the first requests take more.
 const MOST: usize = 256;
 
 /// The turns of one kind of call.
@@ -26,9 +28,10 @@ pub(crate) struct Turns {
 }
 
 impl Turns {
-    /// For calls whose deadline is `call`.
-    pub(crate) fn new(call: Duration) -> Self {
-        Self { room: Semaphore::new(FIRST), window: Mutex::new(Window::new(call)) }
+    /// For calls whose deadline is `call`, of which up to `together` travel in one request.
+    pub(crate) fn new(call: Duration, together: usize) -> Self {
+        let window = Window::new(call, together);
+        Self { room: Semaphore::new(window.size), window: Mutex::new(window) }
     }
 
     /// The same, but not made at all when its turn has not come `within` this time: what was decided under a lease is not
@@ -63,7 +66,7 @@ impl Turns {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         match (window.ended(in_time(&answer), full, Instant::now()), turn) {
             (Room::Less, Some(turn)) => turn.forget(),
-            (Room::More, _) => self.room.add_permits(1),
+            (Room::More(calls), _) => self.room.add_permits(calls),
             (Room::Same | Room::Less, _) => {}
         }
         drop(window);
@@ -75,7 +78,8 @@ impl Turns {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Room {
     Same,
-    More,
+    /// For so many more.
+    More(usize),
     Less,
 }
 
@@ -89,17 +93,24 @@ struct Window {
     /// When it was halved last: what was sent before says nothing of the size since.
     halved: Option<Instant>,
     call: Duration,
+    /// How many calls a request takes.
+    together: usize,
 }
 
 impl Window {
-    const fn new(call: Duration) -> Self {
-        Self { size: FIRST, owed: 0, answered: 0, halved: None, call }
+    fn new(call: Duration, together: usize) -> Self {
+        let together = together.max(1);
+        Self { size: FIRST * together, owed: 0, answered: 0, halved: None, call, together }
+    }
+
+    fn most(&self) -> usize {
+        MOST.max(FIRST * self.together)
     }
 
     /// A call has ended; `full`: no room was left for another one.
     fn ended(&mut self, in_time: bool, full: bool, now: Instant) -> Room {
         if !in_time && self.halved.is_none_or(|at| now.saturating_duration_since(at) >= self.call) {
-            let size = (self.size / 2).max(LEAST);
+            let size = (self.size / 2).max(LEAST * self.together);
             self.owed += self.size - size;
             (self.size, self.answered, self.halved) = (size, 0, Some(now));
         }
@@ -107,17 +118,19 @@ impl Window {
             self.owed -= 1;
             return Room::Less;
         }
-        if !in_time || !full || self.size >= MOST {
+        if !in_time || !full || self.size >= self.most() {
             return Room::Same;
         }
         self.answered += 1;
-        // With every answer until a deadline was missed for the first time, once a round from then on.
-        if self.halved.is_some() && self.answered < self.size {
-            return Room::Same;
-        }
+        // With every answer until a deadline was missed for the first time, a request's once a round from then on.
+        let more = match self.halved {
+            None => 1,
+            Some(_) if self.answered < self.size => return Room::Same,
+            Some(_) => self.together,
+        };
         self.answered = 0;
-        self.size += 1;
-        Room::More
+        self.size += more;
+        Room::More(more)
     }
 }
 
@@ -130,7 +143,7 @@ mod tests {
     /// An arbiter that works through `rate` calls a second, asked for `seconds` by as many at once as the window says:
     /// how many were answered in time, how many were not, and the window.
     fn asked(rate: usize, seconds: u64) -> (usize, usize, Window) {
-        let (mut window, mut now) = (Window::new(CALL), Instant::now());
+        let (mut window, mut now) = (Window::new(CALL, 1), Instant::now());
         let end = now + Duration::from_secs(seconds);
         let (mut well, mut late, mut room) = (0, 0, FIRST);
         while now < end {
@@ -141,7 +154,7 @@ mod tests {
                 (well, late) = if in_time { (well + 1, late) } else { (well, late + 1) };
                 now += Duration::from_secs(1) / u32::try_from(rate).unwrap();
                 match window.ended(in_time, true, now) {
-                    Room::More => room += 1,
+                    Room::More(calls) => room += calls,
                     Room::Less => room -= 1,
                     Room::Same => {}
                 }
@@ -168,7 +181,7 @@ mod tests {
 
     #[test]
     fn deadlines_that_are_missed_together_count_once() {
-        let (mut window, now) = (Window::new(CALL), Instant::now());
+        let (mut window, now) = (Window::new(CALL, 1), Instant::now());
         window.size = 64;
         for _ in 0..64 {
             window.ended(false, true, now);
@@ -182,16 +195,37 @@ mod tests {
 
     #[test]
     fn a_quiet_arbiter_is_not_believed_to_bear_more() {
-        let mut window = Window::new(CALL);
+        let mut window = Window::new(CALL, 1);
         for _ in 0..1000 {
             assert_eq!(window.ended(true, false, Instant::now()), Room::Same);
         }
         assert_eq!(window.size, FIRST);
     }
 
+    #[test]
+    fn an_arbiter_that_takes_many_calls_in_a_request_is_asked_by_requests() {
+        let (mut window, mut now) = (Window::new(CALL, 64), Instant::now());
+        assert_eq!(window.size, FIRST * 64);
+        // As many as fill the first requests are enough: more would only wait.
+        assert_eq!(window.ended(true, true, now), Room::Same);
+        for _ in 0..5 {
+            window.ended(false, true, now);
+            now += CALL;
+        }
+        assert_eq!(window.size, LEAST * 64);
+        while window.owed > 0 {
+            assert_eq!(window.ended(true, true, now), Room::Less);
+        }
+        let round: Vec<Room> = (0..LEAST * 64).map(|_| window.ended(true, true, now)).collect();
+        let (last, others) = round.split_last().unwrap();
+        assert_eq!(*last, Room::More(64), "one request more after a round");
+        assert!(others.iter().all(|room| *room == Room::Same));
+        assert_eq!(window.size, (LEAST + 1) * 64);
+    }
+
     #[tokio::test]
     async fn no_more_calls_are_under_way_than_there_is_room() {
-        let turns = Turns::new(CALL);
+        let turns = Turns::new(CALL, 1);
         let (under_way, most) = (std::cell::Cell::new(0_usize), std::cell::Cell::new(0_usize));
         let calls = (0..2000).map(|_| {
             let call = async {
@@ -209,7 +243,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_waits_for_its_turn_for_too_long_is_not_sent() {
-        let turns = Turns::new(CALL);
+        let turns = Turns::new(CALL, 1);
         let taken = turns.room.acquire_many(FIRST as u32).await.unwrap();
         let why = turns.take_soon(Duration::from_millis(5), async { panic!("sent") }, |()| true).await;
         assert!(why.unwrap_err().starts_with("not sent"));

@@ -43,6 +43,10 @@ impl Arbiter for Counted {
         leases
     }
 
+    fn together(&self) -> usize {
+        self.real.together()
+    }
+
     async fn record(
         &self,
         policy: &PolicyKey,

@@ -1,7 +1,8 @@
 //! The arbiter on etcd: site leases, records and facts under one prefix.
 //!
 //! Every call runs under the deadline its caller gives (`tq`) and is never repeated in here, nor by the client
-//! library: one question, one answer. What must be known after a lost answer is learned by reading.
+//! library: one question, one answer. What must be known after a lost answer is learned by reading. Only what was
+//! refused together with others, and is known not to have been done, is sent again alone.
 //!
 //! **Times.** The protocol counts from the moment a renewal or a read was *sent* and to the moment its reply was
 //! *processed*. Callers stamp these themselves, on [`crate::boottime`], immediately before and after the call: the
@@ -14,6 +15,7 @@
 
 mod acting;
 pub mod admin;
+mod batch;
 mod election;
 mod failure;
 mod key;
@@ -40,6 +42,7 @@ use serde::de::DeserializeOwned;
 
 use self::acting::Fence;
 pub use self::acting::{Replica, Taken};
+use self::batch::Batches;
 pub use self::election::{Election, NameTaken, Standing};
 pub use self::failure::{Cause, Failure, Failures};
 use self::member::Members;
@@ -51,8 +54,9 @@ pub use self::timing::MemberTiming;
 pub use self::version::{BadVersion, VersionFound, Versions};
 pub use self::watch::{Change, Watch};
 
-/// A revision of the store: of a key (when it was last written) or of the whole store. Never used twice while the
-/// store lives, so two equal revisions of a key mean that nothing was written in between.
+/// A revision of the store: of a key (when it was last written) or of the whole store. No key has one twice while the
+/// store lives, so two equal revisions of a key mean that nothing was written in between. Keys that were written
+/// together have the same one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct Revision(pub i64);
@@ -295,6 +299,8 @@ pub enum ReadError {
 #[derive(Clone, Debug)]
 pub struct EtcdArbiter {
     members: Arc<Members>,
+    /// What waits to travel together, of all clones.
+    batches: Arc<Batches>,
     /// What everything that is written is compared with.
     fence: Option<Fence>,
 }
@@ -304,7 +310,13 @@ impl EtcdArbiter {
     /// that is down does not keep an operator from starting. Must be called inside a tokio runtime.
     pub async fn new(settings: Settings) -> Result<Self, SettingsError> {
         let options = options(&settings)?;
-        Ok(Self { members: Arc::new(Members::new(settings.endpoints, options).await?), fence: None })
+        let members = Arc::new(Members::new(settings.endpoints, options).await?);
+        Ok(Self { batches: Arc::new(Batches::new(&members)), members, fence: None })
+    }
+
+    /// How many reads of records, or writes of records, or of facts, travel in one request at most.
+    pub const fn together(&self) -> usize {
+        batch::MOST
     }
 }
 

@@ -112,6 +112,10 @@ impl Arbiter for SiteArbiter {
         Ok(listing.items.into_iter().map(|l| (l.site, l.beat.revision.0)).collect())
     }
 
+    fn together(&self) -> usize {
+        self.etcd.together()
+    }
+
     async fn record(
         &self,
         policy: &PolicyKey,
@@ -158,12 +162,13 @@ impl Arbiter for SiteArbiter {
     }
 
     async fn list(&self, deadline: Duration) -> Result<Listed, String> {
-        let records = self.etcd.records(deadline).await.map_err(|e| e.to_string())?;
-        let facts = self.etcd.facts(deadline).await.map_err(|e| e.to_string())?;
+        let (records, facts) =
+            tokio::try_join!(self.etcd.record_revisions(deadline), self.etcd.facts(deadline))
+                .map_err(|e| e.to_string())?;
         let mut listed = Listed {
             // The older of the two: what changed in between is told again by the watch.
             revision: records.revision.min(facts.revision).0,
-            records: records.items.into_iter().map(|r| (r.policy, r.record.revision.0)).collect(),
+            records: records.items.into_iter().map(|(policy, revision)| (policy, revision.0)).collect(),
             ..Listed::default()
         };
         for found in facts.items {

@@ -113,7 +113,8 @@ async fn blame(member: &Member, cause: Cause) -> Failures {
 
 /// Opens both watches on one stream and sees them accepted.
 async fn open(client: &Client, from: Revision) -> Result<WatchStream, Error> {
-    let options = || WatchOptions::new().with_prefix().with_start_revision(from.0);
+    // A thousand revisions come at once to who is behind, and each may be of many keys: in parts, none is too large to read.
+    let options = || WatchOptions::new().with_prefix().with_start_revision(from.0).with_fragment();
     let mut stream = client.watch_client().watch(key::RECORDS, Some(options())).await?;
     stream.watch(key::FACTS, Some(options())).await?;
     Ok(stream)

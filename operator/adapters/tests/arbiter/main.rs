@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests are tests to us, not to the lint.
 
 mod acting;
+mod batch;
 mod cluster;
 
 use std::collections::BTreeMap;
