@@ -70,7 +70,7 @@ async fn ask(cluster: &Cluster, after: &State, namespace: &Namespace, whole: boo
     let words = cluster.place().to_string();
     let now = Timestamp::now();
     let mut before = Before { words: words.clone(), ..Before::default() };
-    let mut gone = std::collections::BTreeSet::new();
+    let (mut gone, mut beats) = (std::collections::BTreeSet::new(), Beats::default());
     for object in policies {
         let name = object.metadata.name.clone().unwrap_or_default();
         let key = PolicyKey::new(namespace.as_str(), &name).with_context(|| words.clone())?;
@@ -82,7 +82,8 @@ async fn ask(cluster: &Cluster, after: &State, namespace: &Namespace, whole: boo
         } else if !concerns {
             continue;
         }
-        let seen = ask::seen(object.clone());
+        let mut seen = ask::seen(object.clone());
+        beats.add(cluster.kube(), &mut seen).await;
         let typed: FailoverPolicy = typed(object, &words, &format!("the policy {key}"))?;
         let policy = policy::convert(&typed, None)
             .with_context(|| format!("{words}: the policy {key} as it is in force cannot be used"))?;

@@ -192,16 +192,19 @@ impl Followed {
             |b: &SeenPolicy| b.invalid.is_none() && wants_the_same(&b.object.metadata, &object.metadata);
         if let Some(SeenPolicy { said, .. }) = before.as_ref().filter(|b| echo(b)) {
             let said = said.clone();
-            if said.is_some() {
-                object.status = None;
+            if said.is_some() && object.status.take().is_none() {
+                // Somebody has taken it away.
+                told.push(Intent::ShowAgain(key.clone()));
             }
             known.policies.insert(key, SeenPolicy { object, invalid: None, said });
             return;
         }
+        let mut replaced = false;
         let said = match before {
             Some(before) if before.object.metadata.uid == object.metadata.uid => before.said,
             Some(before) => {
                 self.desk.forget(&StatusKey::of(&before.object));
+                replaced = true;
                 None
             }
             None => None,
@@ -218,6 +221,9 @@ impl Followed {
         }
         known.policies.insert(key.clone(), SeenPolicy { object, invalid, said });
         told.push(intent);
+        if replaced {
+            told.push(Intent::ShowAgain(key.clone()));
+        }
         // Labels may have changed, and with them which Moves mean this policy.
         let moves = known.moves_of(&key);
         told.push(Intent::Moves { policy: key, moves });

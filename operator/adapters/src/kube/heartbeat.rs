@@ -38,7 +38,8 @@ pub async fn write(kube: &Kube, beat: &Heartbeat) -> Outcome {
     outcome(kube.call(&subject(kube.own_namespace(), HEARTBEAT), call).await)
 }
 
-fn body(namespace: &str, beat: &Heartbeat) -> Value {
+/// The Lease as it is applied in this namespace.
+pub fn body(namespace: &str, beat: &Heartbeat) -> Value {
     let names = match &beat.unshown {
         Unshown::These(policies) => policies.iter().map(String::as_str).collect::<Vec<_>>().join(" "),
         Unshown::TooMany(_) => String::new(),

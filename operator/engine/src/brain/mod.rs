@@ -191,6 +191,11 @@ impl Brain {
         self.intent_listed && self.arbiter_listed && self.marks.value().is_some()
     }
 
+    /// The name of this process, as it writes and vouches for what it wrote.
+    pub fn writer(&self) -> String {
+        heartbeat::writer(&self.id.site, self.id.question)
+    }
+
     /// How long this site's lease still lasts.
     pub fn lease_remaining(&self, now: Boottime) -> Option<Duration> {
         self.holder.remaining(now)
@@ -211,8 +216,7 @@ impl Brain {
         self.beating = true;
         let unshown = self.policies.iter().filter(|(_, state)| state.is_unshown(now));
         let unshown = Unshown::of(unshown.map(|(key, _)| key.to_string()).collect());
-        let by = heartbeat::writer(&self.id.site, self.id.question);
-        self.out.push(Command::Beat(Box::new(Heartbeat { by, at: wall, unshown })));
+        self.out.push(Command::Beat(Box::new(Heartbeat { by: self.writer(), at: wall, unshown })));
     }
 
     fn beaten(&mut self, outcome: &Outcome, now: Boottime) {
