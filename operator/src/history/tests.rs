@@ -6,10 +6,11 @@ use serde_json::json;
 use super::{epochs, text, told};
 use crate::logbook::files::{Page, merged};
 use crate::why::ask::Wanted;
-use crate::why::explain::Seen;
+use crate::why::explain::{Beat, Seen};
 
 fn seen(status: Result<Option<FailoverPolicyStatus>, String>) -> Seen {
-    Seen { namespace: "shop".to_owned(), name: "shop".to_owned(), generation: Some(1), created: None, status }
+    let (namespace, name) = ("shop".to_owned(), "shop".to_owned());
+    Seen { namespace, name, generation: Some(1), created: None, status, beat: Beat::NotAsked }
 }
 
 #[test]

@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 use super::state::{Before, Removes, SeenMove, State};
 use crate::telling::{Progress, SILENT_FOR};
 use crate::why::ask::{self, Cluster};
+use crate::why::beats::Beats;
 use crate::why::explain::{Explanation, explain};
 
 /// What the cluster says of one policy.

@@ -14,6 +14,7 @@ use self::branches::Branch;
 use crate::flags::Which;
 use crate::telling::{Output, print};
 use crate::why::ask::{self, Cluster, Wanted};
+use crate::why::explain::Seen;
 
 /// What `--help` says beyond the options.
 pub const MORE: &str = "\
