@@ -229,7 +229,6 @@ async fn a_live_cluster_is_explained_and_so_is_everything_that_is_wrong() {
     assert_eq!(bascule(&file, &["--bogus"]).code, 1, "2 says that something blocks");
 
     // Rights.
-    let token = "{token: test-admin-token}";
     let nobody = changed(&server, "nobody", token, "{token: test-admin-token, as: nobody}");
     let rights =
         ["you may not list failoverpolicies.bascule.dev in all namespaces", "ask for a role", "with -n"];
