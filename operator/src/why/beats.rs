@@ -60,11 +60,11 @@ async fn ask(kube: &Kube, namespace: &str, name: &str) -> Beat {
     }
     match heartbeat::read(&kube.within(ANSWER), namespace, name).await {
         Ok(beat) => Beat::Heard(beat),
-        Err(failure) => unheard(failure, namespace, name),
+        Err(failure) => unheard(&failure, namespace, name),
     }
 }
 
-fn unheard(failure: Failure, namespace: &str, name: &str) -> Beat {
+fn unheard(failure: &Failure, namespace: &str, name: &str) -> Beat {
     match failure {
         Failure::Missing { .. } => Beat::Unheard {
             why: format!("there is no Lease {namespace}/{name}"),

@@ -34,7 +34,8 @@ pub async fn write(kube: &Kube, beat: &Heartbeat) -> Outcome {
     let api = kube.api::<Lease>(kube.own_namespace());
     let params = PatchParams::apply(HEARTBEAT_MANAGER).force();
     let body = body(kube.own_namespace(), beat);
-    let call = api.patch_metadata(HEARTBEAT, &params, &Patch::Apply(&body));
+    let patch = Patch::Apply(&body);
+    let call = api.patch_metadata(HEARTBEAT, &params, &patch);
     outcome(kube.call(&subject(kube.own_namespace(), HEARTBEAT), call).await)
 }
 

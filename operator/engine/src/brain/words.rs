@@ -49,6 +49,7 @@ impl Words {
     pub(super) fn of(report: &Report) -> Self {
         let mut made = Maker::default();
         made.text(&report.sentence);
+        made.text(&report.lag.words());
         report.held_until.is_some().hash(&mut made.same);
         for gate in &report.gates {
             made.gate(gate);
@@ -92,81 +93,81 @@ impl Maker {
         self.figures.push(gate.age_ms.map_or(Figure::NoAge, Figure::Time));
     }
 
-    /// Takes in a text. `2 h 5 m` is one time; a clock's time and a count are no figures but words.
+    /// Takes in a text. `2 h 5 m` is one time; a clock's time and a count are no figures but words. How long ago something
+    /// was is often told only when it is a while: of all such ages in a text the longest is kept, and none of their words.
     fn text(&mut self, text: &str) {
-        let mut words = text.split(' ').peekable();
-        // Whether the last words were a time that goes on.
-        let mut running = false;
-        while let Some(word) = words.next() {
-            let unit = number(word).and_then(|n| Some((n, unit(words.peek()?)?)));
-            let Some((number, (unit, rest))) = unit else {
-                word.hash(&mut self.same);
-                running = false;
-                continue;
-            };
-            words.next();
-            let value = number * unit.factor();
-            match (unit, self.figures.last_mut()) {
-                (Unit::Time(_), Some(Figure::Time(before))) if running => {
-                    *before = before.saturating_add(value as u64);
+        let words: Vec<&str> = text.split(' ').map(bare).collect();
+        let (mut rest, mut oldest) = (words.as_slice(), 0.0_f64);
+        while let [word, others @ ..] = rest {
+            rest = match measure(rest) {
+                Some((Unit::Time, ms, ["ago", others @ ..])) => {
+                    oldest = oldest.max(ms);
+                    others
                 }
-                (Unit::Time(_), _) => self.figures.push(Figure::Time(value as u64)),
-                (Unit::Size(_), _) => self.figures.push(Figure::Size(value as u64)),
-            }
-            if !running {
-                word.starts_with('(').hash(&mut self.same);
-            }
-            if !rest.is_empty() {
-                rest.hash(&mut self.same);
-            }
-            running = matches!(unit, Unit::Time(_)) && rest.is_empty();
+                Some((Unit::Time, ms, others)) => {
+                    self.figures.push(Figure::Time(ms as u64));
+                    others
+                }
+                Some((Unit::Size, bytes, others)) => {
+                    self.figures.push(Figure::Size(bytes as u64));
+                    others
+                }
+                None => {
+                    word.hash(&mut self.same);
+                    others
+                }
+            };
         }
+        self.figures.push(Figure::Time(oldest as u64));
         // Where a text ends.
         0xff_u8.hash(&mut self.same);
     }
 }
 
-#[derive(Clone, Copy)]
+/// A word without what stands around it in a sentence.
+fn bare(word: &str) -> &str {
+    word.trim_start_matches('(').trim_end_matches([',', ';', ':', '.', ')'])
+}
+
+/// What is measured.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Unit {
-    /// Of time, in milliseconds.
-    Time(f64),
-    /// Of size, in bytes.
-    Size(f64),
+    /// In milliseconds.
+    Time,
+    /// In bytes.
+    Size,
 }
 
-impl Unit {
-    const fn factor(self) -> f64 {
-        match self {
-            Self::Time(factor) | Self::Size(factor) => factor,
-        }
+/// The time or the size that these words begin with, and what follows.
+fn measure<'a, 'b>(words: &'b [&'a str]) -> Option<(Unit, f64, &'b [&'a str])> {
+    let (unit, mut value, mut rest) = pair(words)?;
+    while unit == Unit::Time
+        && let Some((Unit::Time, more, others)) = pair(rest)
+    {
+        (value, rest) = (value + more, others);
     }
+    Some((unit, value, rest))
 }
 
-/// A number as `human` and `size` write it, in parentheses or not.
-fn number(word: &str) -> Option<f64> {
-    let digits = word.strip_prefix('(').unwrap_or(word);
-    let plain = digits.starts_with(|c: char| c.is_ascii_digit())
-        && digits.chars().all(|c| c.is_ascii_digit() || c == '.');
-    digits.parse().ok().filter(|_| plain)
-}
-
-/// The unit that a word begins with, and what comes after it in the word.
-fn unit<'a>(word: &&'a str) -> Option<(Unit, &'a str)> {
-    let end = word.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(word.len());
-    let (name, rest) = word.split_at(end);
-    let unit = match name {
-        "ms" => Unit::Time(1.0),
-        "s" => Unit::Time(1e3),
-        "m" => Unit::Time(60e3),
-        "h" => Unit::Time(3600e3),
-        "B" => Unit::Size(1.0),
-        "KiB" => Unit::Size(1024.0),
-        "MiB" => Unit::Size(1024.0 * 1024.0),
-        "GiB" => Unit::Size(1024.0 * 1024.0 * 1024.0),
-        "TiB" => Unit::Size(1024.0 * 1024.0 * 1024.0 * 1024.0),
+/// A number with its unit, as `human` and `size` write them, and what follows.
+fn pair<'a, 'b>(words: &'b [&'a str]) -> Option<(Unit, f64, &'b [&'a str])> {
+    let [number, unit, rest @ ..] = words else { return None };
+    let plain = number.starts_with(|c: char| c.is_ascii_digit())
+        && number.chars().all(|c| c.is_ascii_digit() || c == '.');
+    let number: f64 = number.parse().ok().filter(|_| plain)?;
+    let (unit, one) = match *unit {
+        "ms" => (Unit::Time, 1.0),
+        "s" => (Unit::Time, 1e3),
+        "m" => (Unit::Time, 60e3),
+        "h" => (Unit::Time, 3600e3),
+        "B" => (Unit::Size, 1.0),
+        "KiB" => (Unit::Size, 1024.0),
+        "MiB" => (Unit::Size, 1024.0 * 1024.0),
+        "GiB" => (Unit::Size, 1024.0 * 1024.0 * 1024.0),
+        "TiB" => (Unit::Size, 1024.0 * 1024.0 * 1024.0 * 1024.0),
         _ => return None,
     };
-    Some((unit, rest))
+    Some((unit, number * one, rest))
 }
 
 #[cfg(test)]
@@ -199,7 +200,16 @@ mod tests {
         assert!(!says("(3 of 5 pods)", "(4 of 5 pods)"));
         assert!(!says("last heard 02:50:51", "last heard 02:50:52"));
         assert!(says("(8 s, then 3 MiB)", "(9 s, then 3 MiB)"));
-        assert!(!says("(8 s, then)", "(8 s; then)"));
+    }
+
+    #[test]
+    fn an_age_that_is_told_only_when_it_is_a_while_comes_and_goes_without_news() {
+        let says = |shown: &str, now: &str| words(shown).still_say(&words(now));
+        assert!(says("lyon follows, 0 B behind.", "lyon follows, 0 B behind 2.1 s ago."));
+        assert!(says("lyon follows, 0 B behind 2.1 s ago.", "lyon follows, 0 B behind."));
+        assert!(!says("lyon follows, 0 B behind.", "lyon follows, 0 B behind 12 s ago."));
+        assert!(!says("public answers lyon (3 s ago)", "public answers lyon (14 s ago)"));
+        assert!(!says("public answers lyon (3 s ago)", "public answers paris (3 s ago)"));
     }
 
     #[test]
