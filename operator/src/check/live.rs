@@ -281,6 +281,7 @@ fn one(
     let e = explain(seen, now);
     let status = seen.status.clone().ok().flatten().unwrap_or_default();
     judged(&named, &status, &e, report);
+    operators_clock(&named, seen, report);
     let site = asked.site.clone().or_else(|| SiteName::try_from(status.site.as_deref()?).ok());
     if site.is_none() {
         let found = "no operator says which site this is".to_owned();
@@ -360,7 +361,11 @@ fn specs(named: &str, status: &FailoverPolicyStatus, report: &mut Report) {
             report.find(SPECS_DIFFER, named, "status.sites[].specHash", found, "the same spec at every site");
         }
     }
-    let ahead = status.written_at.as_ref().map(|at| at.0.duration_since(Timestamp::now()));
+}
+
+/// Whether the operator's clock agrees with the one here.
+fn operators_clock(named: &str, seen: &Seen, report: &mut Report) {
+    let ahead = seen.last_word().map(|at| at.duration_since(Timestamp::now()));
     if let Some(ahead) = ahead.and_then(|d| Duration::try_from(d).ok()).filter(|d| *d > CLOCKS_AGREE) {
         let found = format!("the operator's clock is {} ahead of the one here", words(ahead));
         report.find(CLOCK, named, "status.writtenAt", found, &format!("at most {}", human(CLOCKS_AGREE)));

@@ -45,6 +45,19 @@ pub struct Seen {
     pub beat: Beat,
 }
 
+impl Seen {
+    /// The last moment at which the operator that wrote the status has said something, by its own clock.
+    pub fn last_word(&self) -> Option<Timestamp> {
+        let status = self.status.as_ref().ok()?.as_ref()?;
+        let writer = status.heartbeat.as_ref().map(|named| named.writer.as_str());
+        let beat = match &self.beat {
+            Beat::Heard(beat) if Some(beat.by.as_str()) == writer => Some(beat.at),
+            _ => None,
+        };
+        status.written_at.as_ref().map(|at| at.0).max(beat)
+    }
+}
+
 /// What is known of the heartbeat that a status names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Beat {
@@ -476,7 +489,7 @@ fn active(status: &FailoverPolicyStatus) -> Option<Active> {
 
 fn notes(seen: &Seen, status: &FailoverPolicyStatus, now: Timestamp) -> Vec<String> {
     let mut notes = Vec::new();
-    let ahead = status.written_at.as_ref().map(|at| since(now, at.0)).filter(|ahead| *ahead > CLOCKS_AGREE);
+    let ahead = seen.last_word().map(|at| since(now, at)).filter(|ahead| *ahead > CLOCKS_AGREE);
     if let Some(ahead) = ahead {
         notes.push(format!(
             "the operator's clock is {} ahead of the one here: no age below can be trusted",
