@@ -178,12 +178,12 @@ impl Site for LocalSite {
     }
 
     async fn publish(&self, shown: Shown) -> Outcome {
-        self.servers.forget_unused();
-        self.targets.forget_unused();
         self.publisher.publish(shown).await
     }
 
     async fn beat(&self, beat: Heartbeat) -> Outcome {
+        self.servers.forget_unused();
+        self.targets.forget_unused();
         // After the moment for which it speaks: whatever was published before it and has been written by now is there.
         let unshown = beat.unshown.and(self.publisher.unwritten());
         heartbeat::write(&self.kube, &Heartbeat { unshown, ..beat }).await
