@@ -24,6 +24,8 @@ pub const STATUS_MANAGER: &str = "bascule-status";
 const AGAIN: Duration = Duration::from_secs(2);
 /// How long after a status was refused the same is tried again: a right that was missing may be there by then.
 const REFUSED_AGAIN: Duration = Duration::from_secs(30);
+/// How often in a row a write may meet another one, until the object is taken for another of the same name.
+const CONFLICTS: u8 = 5;
 /// How many objects' status may be written at once: one that hangs keeps no other waiting, and a thousand that change
 /// together are shown within seconds.
 const AT_ONCE: usize = 8;
@@ -135,6 +137,8 @@ struct Entry {
     not_before: Option<Instant>,
     /// What waits was refused, and is not tried again before; something else is.
     refused_until: Option<Instant>,
+    /// How often in a row a write has met another one.
+    conflicts: u8,
     /// The entry among those that are due: what [`Entry::due`] was after the last change.
     queued: Option<NotBefore>,
     trouble: Option<String>,
@@ -323,16 +327,21 @@ fn settle(
             entry.written = Some(hash(status));
             entry.trouble = None;
             entry.refused_until = None;
+            entry.conflicts = 0;
         }
-        // The object is gone, or another one has its name.
-        Err(failure) if failure.is_missing() || failure.is_conflict() => return entries.remove(key),
+        // The object is gone, or another one has its name, which those who follow it will tell sooner or later. One conflict
+        // may be no more than somebody else's write at the same moment.
+        Err(failure) if failure.is_missing() => return entries.remove(key),
+        Err(failure) if failure.is_conflict() && entry.conflicts >= CONFLICTS => return entries.remove(key),
         Err(failure) => {
             // What is stored is not known any more.
             entry.written = None;
+            entry.conflicts = if failure.is_conflict() { entry.conflicts + 1 } else { 0 };
             entry.not_before = Some(Instant::now() + AGAIN.max(pause));
             // The same status would be refused again, until whoever refused it has changed his mind.
             let same = entry.waiting.as_ref() == Some(status);
-            entry.refused_until = (same && matches!(failure, Failure::Refused { .. }))
+            let refused = matches!(failure, Failure::Refused { .. }) && !failure.is_conflict();
+            entry.refused_until = (same && refused)
                 .then(|| Instant::now() + REFUSED_AGAIN.max(pause));
             let trouble = failure.to_string();
             if entry.trouble.as_ref() != Some(&trouble) {
