@@ -203,11 +203,8 @@ impl World {
             }
             let believed = it.cluster.written.keys().find(|key| self.believes(site, key) == Some(true));
             if let Some(key) = believed {
-                let what = format!(
-                    "the status of {key} in {} is believed, and nobody there could write for {:?}",
-                    it.name,
-                    now.since(last)
-                );
+                let name = &it.name;
+                let what = format!("the status of {key} in {name} is believed, and who wrote it is long dead");
                 self.judge.breaks(now, Invariant::L5, what);
             }
         }
