@@ -21,7 +21,7 @@ pub(super) struct Words {
     figures: Box<[Figure]>,
 }
 
-/// What may grow for a while without the words being wrong.
+/// What may change a little without the words being wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Figure {
     /// A running time or an age, in milliseconds.
@@ -38,7 +38,7 @@ impl Figure {
             (Self::Time(shown), Self::Time(now)) => {
                 still_true(Duration::from_millis(shown), Duration::from_millis(now))
             }
-            (Self::Size(shown), Self::Size(now)) => magnitude(now) <= magnitude(shown),
+            (Self::Size(shown), Self::Size(now)) => magnitude(now) == magnitude(shown),
             (shown, now) => shown == now,
         }
     }
@@ -69,7 +69,7 @@ impl Words {
     }
 
     /// Whether these words, as people were shown them, are not wrong while `now` is what would be shown: nothing else is
-    /// said, and no time in it has become much longer than it says, and no size much larger.
+    /// said, no time in it has become much longer than it says, and no size is of another order of magnitude.
     pub(super) fn still_say(&self, now: &Self) -> bool {
         let figures = || self.figures.iter().zip(&now.figures);
         self.same == now.same
@@ -197,6 +197,7 @@ mod tests {
         let says = |shown: &str, now: &str| words(shown).still_say(&words(now));
         assert!(says("lyon follows, 1.5 MiB behind.", "lyon follows, 1.6 MiB behind."));
         assert!(!says("lyon follows, 1.5 MiB behind.", "lyon follows, 90 MiB behind."));
+        assert!(!says("lyon follows, 90 MiB behind.", "lyon follows, 1.5 MiB behind."));
         assert!(!says("(3 of 5 pods)", "(4 of 5 pods)"));
         assert!(!says("last heard 02:50:51", "last heard 02:50:52"));
         assert!(says("(8 s, then 3 MiB)", "(9 s, then 3 MiB)"));
