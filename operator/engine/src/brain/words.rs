@@ -24,21 +24,26 @@ pub(super) struct Words {
 /// What may change a little without the words being wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Figure {
-    /// A running time or an age, in milliseconds.
-    Time(u64),
-    /// A number of bytes.
-    Size(u64),
+    /// A running time or an age, in tenths of a second.
+    Time(u32),
+    /// The order of magnitude of a number of bytes.
+    Size(u32),
     /// An age that is not known.
     NoAge,
 }
 
 impl Figure {
+    /// A time of so many milliseconds; more than years are years.
+    fn time(ms: u64) -> Self {
+        Self::Time(u32::try_from(ms / 100).unwrap_or(u32::MAX))
+    }
+
     fn still_says(self, now: Self) -> bool {
         match (self, now) {
             (Self::Time(shown), Self::Time(now)) => {
-                still_true(Duration::from_millis(shown), Duration::from_millis(now))
+                let of = |tenths: u32| Duration::from_millis(u64::from(tenths) * 100);
+                still_true(of(shown), of(now))
             }
-            (Self::Size(shown), Self::Size(now)) => magnitude(now) == magnitude(shown),
             (shown, now) => shown == now,
         }
     }
@@ -90,7 +95,7 @@ impl Maker {
         std::mem::discriminant(&gate.answer).hash(&mut self.same);
         self.text(&gate.found);
         self.text(&gate.needed);
-        self.figures.push(gate.age_ms.map_or(Figure::NoAge, Figure::Time));
+        self.figures.push(gate.age_ms.map_or(Figure::NoAge, Figure::time));
     }
 
     /// Takes in a text. `2 h 5 m` is one time; a clock's time and a count are no figures but words. How long ago something
@@ -105,11 +110,11 @@ impl Maker {
                     others
                 }
                 Some((Unit::Time, ms, others)) => {
-                    self.figures.push(Figure::Time(ms as u64));
+                    self.figures.push(Figure::time(ms as u64));
                     others
                 }
                 Some((Unit::Size, bytes, others)) => {
-                    self.figures.push(Figure::Size(bytes as u64));
+                    self.figures.push(Figure::Size(magnitude(bytes as u64)));
                     others
                 }
                 None => {
@@ -118,7 +123,7 @@ impl Maker {
                 }
             };
         }
-        self.figures.push(Figure::Time(oldest as u64));
+        self.figures.push(Figure::time(oldest as u64));
         // Where a text ends.
         0xff_u8.hash(&mut self.same);
     }
