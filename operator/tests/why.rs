@@ -168,7 +168,8 @@ async fn a_live_cluster_is_explained_and_so_is_everything_that_is_wrong() {
     assert!(said.out.contains("Told by  lyon, 42 m ago; still so"), "{said:?}");
     let token = "{token: test-admin-token}";
     let reader = changed(&server, "reader", token, "{token: test-admin-token, as: reader}");
-    let reads = ["create", "clusterrole", "reader", "--verb=get,list", "--resource=failoverpolicies.bascule.dev"];
+    let reads =
+        ["create", "clusterrole", "reader", "--verb=get,list", "--resource=failoverpolicies.bascule.dev"];
     server.kubectl(&reads, "");
     server.kubectl(&["create", "clusterrolebinding", "reader", "--clusterrole=reader", "--user=reader"], "");
     server.shell("for i in $(seq 100); do kubectl auth can-i list fop -A --as reader && exit 0; sleep 0.2; done; exit 1");

@@ -101,13 +101,7 @@ pub enum Denied {
 impl Heartbeat {
     /// Whether it vouches at `now` for the status of `policy` (`namespace/name`) that the process `by` wrote at `written`.
     /// What is not known denies.
-    pub fn vouches(
-        &self,
-        policy: &str,
-        by: &str,
-        written: Timestamp,
-        now: Timestamp,
-    ) -> Result<(), Denied> {
+    pub fn vouches(&self, policy: &str, by: &str, written: Timestamp, now: Timestamp) -> Result<(), Denied> {
         let silent = since(self.at, now);
         if silent > YOUNG {
             return Err(Denied::Silent(silent));

@@ -133,7 +133,8 @@ fn site(row: &SiteStatus, status: &FailoverPolicyStatus, e: &Explanation) -> Sit
     let speaks = status.site.as_ref() == Some(&row.name);
     // What another site said is as old as it was when it was written down, and what has passed since.
     let reported = row.lag.and_then(|lag| lag.report_age_ms);
-    let heard_ms = if speaks { e.vouched_age_ms } else { reported.zip(e.age_ms).map(|(then, age)| then + age) };
+    let heard_ms =
+        if speaks { e.vouched_age_ms } else { reported.zip(e.age_ms).map(|(then, age)| then + age) };
     let same = |own: &String| row.spec_hash.as_ref().map(|theirs| theirs == own);
     SiteGlance {
         name: row.name.clone(),

@@ -319,8 +319,9 @@ fn vouched(
     let whose = status.site.as_ref().map(|s| format!(" of {s}")).unwrap_or_default();
     let wrote = |what: &str| format!("the operator{whose} wrote {what} {} ago", words(age));
     let below = "everything below is what it knew then";
-    let denied = |code: &str, found: String, needed: &str| {
-        Finding { age_ms: Some(millis(age)), ..own(code, Answer::Unknown, found, needed) }
+    let denied = |code: &str, found: String, needed: &str| Finding {
+        age_ms: Some(millis(age)),
+        ..own(code, Answer::Unknown, found, needed)
     };
     let Some(named) = &status.heartbeat else {
         if age <= STALE_AFTER {
@@ -341,13 +342,11 @@ fn vouched(
         }
         _ if age <= YOUNG => return Ok(written),
         Beat::Unheard { why, needed } => {
-            let found =
-                format!("{}, and whether it lives is not known: {why}; {below}", wrote("this"));
+            let found = format!("{}, and whether it lives is not known: {why}; {below}", wrote("this"));
             return Err(denied("status/unheard", found, needed));
         }
         Beat::NotAsked => {
-            let found =
-                format!("{}, and whether it lives was not asked; {below}", wrote("this"));
+            let found = format!("{}, and whether it lives was not asked; {below}", wrote("this"));
             return Err(denied("status/unheard", found, "the heartbeat that the status names"));
         }
     };
@@ -357,15 +356,23 @@ fn vouched(
         Err(_) if age <= YOUNG => return Ok(written),
         Err(why) => why,
     };
-    let lives = format!("a heartbeat of at most {} that vouches for this status: an operator that lives has one every {}", human(YOUNG), human(EVERY));
+    let lives = format!(
+        "a heartbeat of at most {} that vouches for this status: an operator that lives has one every {}",
+        human(YOUNG),
+        human(EVERY)
+    );
     Err(match why {
         Denied::Silent(silent) => {
             let silence = words(silent);
-            let found = format!("{}, and was last alive {silence} ago (its heartbeat); {below}", wrote("this"));
+            let found =
+                format!("{}, and was last alive {silence} ago (its heartbeat); {below}", wrote("this"));
             denied("status/stale", found, &lives)
         }
         Denied::Another => {
-            let found = format!("{}; another process has taken its place and has not written this anew; {below}", wrote("this"));
+            let found = format!(
+                "{}; another process has taken its place and has not written this anew; {below}",
+                wrote("this")
+            );
             denied("status/stale", found, &lives)
         }
         Denied::Before => {
@@ -377,7 +384,10 @@ fn vouched(
             denied("status/unshown", found, "the newest status: its operator tries again and again")
         }
         Denied::TooMany(n) => {
-            let found = format!("{}. It lives, and could not write the newest status of {n} policies, of which this may be one", wrote("this"));
+            let found = format!(
+                "{}. It lives, and could not write the newest status of {n} policies, of which this may be one",
+                wrote("this")
+            );
             denied("status/unshown", found, "the newest status: its operator tries again and again")
         }
     })

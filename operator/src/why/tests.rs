@@ -232,10 +232,7 @@ fn only(policy: &str) -> Unshown {
     Some("status/unheard")
 )]
 #[case::nobody_has_asked(Beat::NotAsked, Some("status/unheard"))]
-fn an_old_status_is_believed_while_its_writer_vouches_for_it(
-    #[case] beat: Beat,
-    #[case] code: Option<&str>,
-) {
+fn an_old_status_is_believed_while_its_writer_vouches_for_it(#[case] beat: Beat, #[case] code: Option<&str>) {
     let e = explain(&at_rest(beat.clone()), now());
     assert_eq!(e.first_blocker.as_ref().map(|f| f.code.as_str()), code, "{e:#?}");
     assert_eq!((e.stale, e.blocks), (code.is_some(), code.is_some()));

@@ -298,8 +298,7 @@ impl Surroundings {
             writer: writer(&settings.site, question),
         };
         let site = settings.site.clone();
-        let publisher =
-            publish::StatusPublisher { site, heartbeat, objects, desk, teller, metrics, notices };
+        let publisher = publish::StatusPublisher { site, heartbeat, objects, desk, teller, metrics, notices };
         let disks = guards.disks();
         let ports = Ports {
             clock: Arc::new(SystemClock),

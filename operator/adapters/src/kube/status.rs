@@ -341,8 +341,7 @@ fn settle(
             // The same status would be refused again, until whoever refused it has changed his mind.
             let same = entry.waiting.as_ref() == Some(status);
             let refused = matches!(failure, Failure::Refused { .. }) && !failure.is_conflict();
-            entry.refused_until = (same && refused)
-                .then(|| Instant::now() + REFUSED_AGAIN.max(pause));
+            entry.refused_until = (same && refused).then(|| Instant::now() + REFUSED_AGAIN.max(pause));
             let trouble = failure.to_string();
             if entry.trouble.as_ref() != Some(&trouble) {
                 tracing::warn!(object = %key.subject(), %trouble, "a status was not written");

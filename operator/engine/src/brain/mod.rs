@@ -684,13 +684,7 @@ impl Brain {
         }
     }
 
-    fn mark_raised(
-        &mut self,
-        policy: PolicyKey,
-        kept: Kept,
-        outcome: &Outcome,
-        now: Boottime,
-    ) {
+    fn mark_raised(&mut self, policy: PolicyKey, kept: Kept, outcome: &Outcome, now: Boottime) {
         let Some(state) = self.policies.get_mut(&policy) else { return };
         state.raising = false;
         match outcome {
@@ -701,8 +695,7 @@ impl Brain {
                 }
                 state.mark_unwritable = None;
             }
-            Outcome::Refused { reason }
-            | Outcome::Unknown { reason } => {
+            Outcome::Refused { reason } | Outcome::Unknown { reason } => {
                 state.mark_unwritable = Some(reason.clone());
                 state.raise_again_at = Some(now + MARKS_AGAIN);
             }
@@ -710,13 +703,7 @@ impl Brain {
         self.dirty.insert(policy);
     }
 
-    fn done(
-        &mut self,
-        policy: PolicyKey,
-        step: &bascule_core::plan::Step,
-        outcome: &Outcome,
-        now: Boottime,
-    ) {
+    fn done(&mut self, policy: PolicyKey, step: &bascule_core::plan::Step, outcome: &Outcome, now: Boottime) {
         let Some(state) = self.policies.get_mut(&policy) else { return };
         let what = match outcome {
             Outcome::Done => format!("done: {}", step.words()),

@@ -40,7 +40,9 @@ impl Call {
             Self::List => "records and facts cannot be listed",
             Self::Watch => "the watch of records and facts breaks",
             Self::Facts => "what this site says of the policy cannot be written",
-            Self::Beat => "that this site's operator lives cannot be told (its heartbeat, a Lease in its own namespace)",
+            Self::Beat => {
+                "that this site's operator lives cannot be told (its heartbeat, a Lease in its own namespace)"
+            }
         }
     }
 }

@@ -156,7 +156,7 @@ impl World {
     pub(crate) fn look_at_statuses(&mut self) {
         self.look_at_flags();
         let speakers = self.speakers();
-        self.judge_belief(&speakers);
+        self.judge_believed(&speakers);
         // While nobody looks, what was said may have become true and false again: a lie counts from its next look.
         self.judge.statuses.lies.retain(|(op, _, _), _| speakers.contains(op));
         for policy in self.judge.policies_named() {
@@ -179,7 +179,7 @@ impl World {
     }
 
     /// A status is believed while its writer lives and can say so, and not when it has long been dead or cut off.
-    fn judge_belief(&mut self, speakers: &[usize]) {
+    fn judge_believed(&mut self, speakers: &[usize]) {
         let now = self.now;
         for site in 0..self.sites.len() {
             let wall = self.sites[site].machine.wall(now);
@@ -204,7 +204,8 @@ impl World {
             let believed = it.cluster.written.keys().find(|key| self.believes(site, key) == Some(true));
             if let Some(key) = believed {
                 let name = &it.name;
-                let what = format!("the status of {key} in {name} is believed, and who wrote it is long dead");
+                let what =
+                    format!("the status of {key} in {name} is believed, and who wrote it is long dead");
                 self.judge.breaks(now, Invariant::L5, what);
             }
         }
@@ -219,11 +220,11 @@ impl World {
             }
             let writer = it.brain.writer();
             let own = self.sites[site].cluster.written.iter().filter(|(_, (by, _))| *by == writer);
-            let doubted =
-                own.map(|(key, _)| key.clone()).find(|key| self.believes(site, key) == Some(false));
+            let doubted = own.map(|(key, _)| key.clone()).find(|key| self.believes(site, key) == Some(false));
             if let Some(key) = doubted {
                 let name = &self.sites[site].name;
-                let what = format!("the operator of {name} lives, and what it shows of {key} is not believed");
+                let what =
+                    format!("the operator of {name} lives, and what it shows of {key} is not believed");
                 self.judge.breaks(now, Invariant::L6, what);
             }
         }

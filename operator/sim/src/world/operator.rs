@@ -327,7 +327,8 @@ impl World {
                 if outcome.is_done() {
                     self.judge_ages(op, &shown);
                     self.sites[site].cluster.published += 1;
-                    let written = (self.operators[op].brain.writer(), self.sites[site].machine.wall(self.now));
+                    let written =
+                        (self.operators[op].brain.writer(), self.sites[site].machine.wall(self.now));
                     self.sites[site].cluster.written.insert(policy.clone(), written);
                     self.publishes(site, &policy, Some(&shown));
                     self.operators[op].shown.insert(policy.clone(), *shown);
