@@ -141,7 +141,7 @@ pub struct GateStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threshold: Option<String>,
     /// How old the finding was when this was written, such as `1.2 s`. At a heartbeat that vouches for this it
-    /// was at most 20 seconds, or a tenth and ten seconds, older than that.
+    /// was at most 25 seconds, or a tenth and 15 seconds, older than that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age: Option<String>,
     /// The answer in words, and what to do about it.

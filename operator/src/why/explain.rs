@@ -97,7 +97,8 @@ pub struct Explanation {
     pub written_at: Option<Timestamp>,
     /// How long ago that was, in milliseconds.
     pub age_ms: Option<u64>,
-    /// When the operator last vouched for it: by writing it, or by its heartbeat. The ages of the gates count from then.
+    /// When the operator last vouched for it: by its heartbeat, or, when it is young, by writing it. The ages of the gates
+    /// count from then.
     pub vouched_at: Option<Timestamp>,
     /// How long ago that was, in milliseconds.
     pub vouched_age_ms: Option<u64>,
@@ -307,8 +308,8 @@ fn unreadable(seen: &Seen, why: &str) -> Explanation {
     Explanation { first_blocker: Some(finding), ..nothing(seen) }
 }
 
-/// When the operator last vouched for its status that it wrote at `written`; or why it is not believed. What is not known
-/// denies.
+/// When the operator last vouched for its status that it wrote at `written`; or why it is not believed. What is young itself
+/// is believed, with or without a heartbeat, and its ages are exact. What is not known denies.
 fn vouched(
     seen: &Seen,
     status: &FailoverPolicyStatus,
@@ -317,80 +318,70 @@ fn vouched(
 ) -> Result<Timestamp, Finding> {
     let age = since(written, now);
     let whose = status.site.as_ref().map(|s| format!(" of {s}")).unwrap_or_default();
-    let wrote = |what: &str| format!("the operator{whose} wrote {what} {} ago", words(age));
-    let below = "everything below is what it knew then";
-    let denied = |code: &str, found: String, needed: &str| Finding {
-        age_ms: Some(millis(age)),
-        ..own(code, Answer::Unknown, found, needed)
+    let denied = |code: &str, found: String, needed: &str| {
+        let found = format!("the operator{whose} wrote {found}");
+        Err(Finding { age_ms: Some(millis(age)), ..own(code, Answer::Unknown, found, needed) })
     };
+    let ago = format!("{} ago", words(age));
+    let below = "everything below is what it knew then";
     let Some(named) = &status.heartbeat else {
         if age <= STALE_AFTER {
             return Ok(written);
         }
-        let found = format!("{}; {below}", wrote("its last status"));
         let needed = format!(
             "a status of at most {}: an operator that lives writes every {}",
             human(STALE_AFTER),
             human(WRITES_EVERY)
         );
-        return Err(denied("status/stale", found, &needed));
+        return denied("status/stale", format!("its last status {ago}; {below}"), &needed);
     };
+    if age <= YOUNG {
+        return Ok(written);
+    }
     let beat = match &seen.beat {
-        Beat::Heard(beat) => {
-            let policy = format!("{}/{}", seen.namespace, seen.name);
-            beat.vouches(&policy, &named.writer, written, now).map(|()| beat.at)
-        }
-        _ if age <= YOUNG => return Ok(written),
+        Beat::Heard(beat) => beat,
         Beat::Unheard { why, needed } => {
-            let found = format!("{}, and whether it lives is not known: {why}; {below}", wrote("this"));
-            return Err(denied("status/unheard", found, needed));
+            let found = format!("this {ago}, and whether it lives is not known: {why}; {below}");
+            return denied("status/unheard", found, needed);
         }
         Beat::NotAsked => {
-            let found = format!("{}, and whether it lives was not asked; {below}", wrote("this"));
-            return Err(denied("status/unheard", found, "the heartbeat that the status names"));
+            let found = format!("this {ago}, and whether it lives was not asked; {below}");
+            return denied("status/unheard", found, "the heartbeat that the status names");
         }
     };
-    // What is young itself is believed, with or without a heartbeat.
-    let why = match beat {
-        Ok(at) => return Ok(at.max(written)),
-        Err(_) if age <= YOUNG => return Ok(written),
-        Err(why) => why,
-    };
+    let policy = format!("{}/{}", seen.namespace, seen.name);
     let lives = format!(
         "a heartbeat of at most {} that vouches for this status: an operator that lives has one every {}",
         human(YOUNG),
         human(EVERY)
     );
-    Err(match why {
-        Denied::Silent(silent) => {
-            let silence = words(silent);
+    let again = "the newest status: its operator tries again and again";
+    match beat.vouches(&policy, &named.writer, written, now) {
+        Ok(()) => Ok(beat.at),
+        Err(Denied::Silent(silent)) => {
+            let silent = words(silent.min(age));
+            let found = format!("this {ago}, and was last alive {silent} ago (its heartbeat); {below}");
+            denied("status/stale", found, &lives)
+        }
+        Err(Denied::Another) => {
             let found =
-                format!("{}, and was last alive {silence} ago (its heartbeat); {below}", wrote("this"));
+                format!("this {ago}; another process has its place and has not written it anew; {below}");
             denied("status/stale", found, &lives)
         }
-        Denied::Another => {
+        Err(Denied::Before) => {
+            denied("status/stale", format!("this {ago}, and had no heartbeat since; {below}"), &lives)
+        }
+        Err(Denied::Named) => {
+            let found = format!("this {ago}. It lives, and what it knows since could not be written");
+            denied("status/unshown", found, again)
+        }
+        Err(Denied::TooMany(n)) => {
             let found = format!(
-                "{}; another process has taken its place and has not written this anew; {below}",
-                wrote("this")
+                "this {ago}. It lives, and could not write the newest status of {n} policies, of which this may be one"
             );
-            denied("status/stale", found, &lives)
+            denied("status/unshown", found, again)
         }
-        Denied::Before => {
-            let found = format!("{}, and no heartbeat since; {below}", wrote("this"));
-            denied("status/stale", found, &lives)
-        }
-        Denied::Named => {
-            let found = format!("{}. It lives, and what it knows since could not be written", wrote("this"));
-            denied("status/unshown", found, "the newest status: its operator tries again and again")
-        }
-        Denied::TooMany(n) => {
-            let found = format!(
-                "{}. It lives, and could not write the newest status of {n} policies, of which this may be one",
-                wrote("this")
-            );
-            denied("status/unshown", found, "the newest status: its operator tries again and again")
-        }
-    })
+    }
 }
 
 /// What cannot be dated may be as old as anything, and what is not known is never a yes.
