@@ -28,6 +28,10 @@ const TAIL: &str = "## To give less
 
 People need none of this. With `rbac.people` the cluster's own roles `view`, `edit` and `admin` let those who may see an
 application see its policies, and those who may change it write Moves. Who may write a Move may move the application.
+Everybody who is logged in may then get the operator's heartbeat, the Lease `bascule-operator`: without it `bascule why`,
+`status`, `plan` and `check` cannot know whether the operator still lives, and believe no status that is older than 30
+seconds. It names the policies whose status could not be written, and nothing else. Without `rbac.people`, give the verb
+`get` on it to those who ask.
 ";
 
 pub(crate) fn text() -> String {
@@ -38,7 +42,11 @@ pub(crate) fn text() -> String {
             "In the whole cluster",
             "Bascule's own kinds are watched in every namespace; Nodes and Namespaces have none.",
         ),
-        (Scope::Own, "In the operator's own namespace", "What it must remember when the arbiter forgets."),
+        (
+            Scope::Own,
+            "In the operator's own namespace",
+            "What it must remember when the arbiter forgets, and its heartbeat.",
+        ),
         (
             Scope::Applications,
             "In the namespaces of the applications",

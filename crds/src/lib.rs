@@ -30,8 +30,8 @@ pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 pub use definition::{Definition, FORBIDDEN_WORDS, definitions};
 pub use moves::{Move, MoveSpec, MoveState, MoveStatus, MoveType, PolicySelector, SiteVerdict};
 pub use policy::status::{
-    DataLoss, FailoverPolicyStatus, GateStatus, GateVerdict, Lag, LastTransition, MoveVerdict, PhaseTime,
-    SiteStatus, TransitionRecord,
+    DataLoss, FailoverPolicyStatus, GateStatus, GateVerdict, HeartbeatReference, Lag, LastTransition,
+    MoveVerdict, PhaseTime, SiteStatus, TransitionRecord,
 };
 pub use policy::{
     Addresses, Backend, ConfigMapKey, Database, DatabaseLost, Dns, Failover, FailoverPolicy,

@@ -152,6 +152,7 @@ impl Operator {
                 Event::Done { policy: policy.key.clone(), step, outcome: Outcome::Done }
             }
             Command::Publish(shown) => Event::Published { policy: shown.key.clone(), outcome: Outcome::Done },
+            Command::Beat(_) => Event::Beaten { outcome: Outcome::Done },
             Command::Answer { .. }
             | Command::Tell { .. }
             | Command::Refuse { .. }

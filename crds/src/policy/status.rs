@@ -15,10 +15,17 @@ pub struct FailoverPolicyStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub site: Option<String>,
 
-    /// When the operator wrote this, by its own clock; the ages below are as of then. It is written anew at least
-    /// every 30 seconds: one that is much older was left behind by an operator that is dead or cut off.
+    /// When the operator wrote this, by its own clock. It writes when it has something new to say: whether an older
+    /// status still holds is told by the operator's heartbeat, which counts for 30 seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub written_at: Option<Time>,
+
+    /// Which process wrote this, and where its heartbeat is: every ten seconds it vouches there for what it wrote
+    /// before. A status that is older than 30 seconds and that no heartbeat vouches for was left behind by an operator
+    /// that is dead or cut off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "HeartbeatReference")]
+    pub heartbeat: Option<HeartbeatReference>,
 
     /// The generation of the spec that this status judges.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,6 +110,20 @@ pub struct FailoverPolicyStatus {
     pub moves: Vec<MoveVerdict>,
 }
 
+/// A process of the operator and its heartbeat.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HeartbeatReference {
+    /// The namespace of the Lease (`coordination.k8s.io`): the operator's own. Whoever is to know whether the
+    /// operator lives needs the right to get it.
+    pub namespace: String,
+    /// The name of the Lease.
+    pub name: String,
+    /// The process that wrote this. Only while the Lease's `spec.holderIdentity` is the same does it vouch for
+    /// this status.
+    pub writer: String,
+}
+
 /// One question that must be answered with yes before a standby may take over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -119,7 +140,8 @@ pub struct GateStatus {
     /// What it was compared with, with its unit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threshold: Option<String>,
-    /// How old the finding was when this was written, such as `1.2 s`.
+    /// How old the finding was when this was written, such as `1.2 s`. At a heartbeat that vouches for this it
+    /// was at most 25 seconds, or a tenth and 15 seconds, older than that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age: Option<String>,
     /// The answer in words, and what to do about it.

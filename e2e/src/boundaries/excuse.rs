@@ -16,6 +16,9 @@ pub fn excuse(effect: Effect) -> Option<&'static str> {
         }
         Effect::InstructServe => "an operator always says `open` with it; the guard starts closed by itself",
         Effect::RefuseGuard => "only a guard of another policy or version is refused",
+        Effect::Beat => {
+            "it comes every ten seconds, whether or not a flow is under way, and nothing is decided by it"
+        }
         Effect::Scale => "the suite's policy runs the same number of pods in every role",
         Effect::Kill => {
             "only a step that failed half way, or a grant that has run out, orders it: torture's cuts"

@@ -28,6 +28,12 @@ const SHARE: usize = 10;
 /// The cooldown that policies are made with, in seconds.
 pub const FIRST: u64 = 600;
 
+/// The cooldown that policies of a fleet of `n` are changed to, in seconds: another one for each fleet. The smaller fleets'
+/// policies are part of the larger ones, and what is given the value that it has is not changed, and not shown.
+pub const fn another(n: usize) -> u64 {
+    FIRST + n as u64
+}
+
 /// Whether the policy with this number begins at the second site.
 pub fn begins_second(n: usize) -> bool {
     n % SHARE == SHARE - 1
@@ -161,14 +167,14 @@ where
     Ok(())
 }
 
-/// How many requests about this fleet's kinds an API server has answered since it was started.
+/// How many requests about this fleet's kinds an API server has answered since it was started, heartbeats left out.
 pub async fn requests(client: &Client) -> Result<u64> {
     let request = http::Request::get("/metrics").body(Vec::new())?;
     let text = client.request_text(request).await.context("the API server's metrics")?;
     Ok(count(&text))
 }
 
-/// What operators ask an API server for.
+/// What operators ask an API server for, but for the Lease of their heartbeat: the API server renews one of its own.
 const ASKED_FOR: [&str; 5] = ["failoverpolicies", "moves", "policysources", "configmaps", "events"];
 
 fn count(text: &str) -> u64 {
@@ -187,6 +193,13 @@ mod tests {
     fn every_tenth_policy_begins_at_the_second_site() {
         assert_eq!((second_share(10), second_share(1000)), (1, 100));
         assert_eq!(policy(9, 1).unwrap().spec.initial_site, super::super::SITES[1]);
+    }
+
+    #[test]
+    fn no_two_fleets_are_changed_to_the_same() {
+        let changed: Vec<u64> = [10, 100, 1000, 10_000].map(another).into();
+        assert!(changed.is_sorted_by(|a, b| a < b) && changed.iter().all(|to| *to > FIRST), "{changed:?}");
+        assert_eq!(policy(3, another(100)).unwrap().spec.failover.cooldown, "700s");
     }
 
     #[test]

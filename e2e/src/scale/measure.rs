@@ -48,6 +48,7 @@ pub async fn run(wanted: &Wanted, mut done: impl FnMut(&Figures) -> Result<()>) 
     }
     let mut sizes = wanted.sizes.clone();
     sizes.sort_unstable();
+    sizes.dedup();
     let mut there = 0;
     for n in sizes {
         eprintln!("{n} policies");
@@ -156,7 +157,7 @@ impl Run<'_> {
     }
 
     async fn changed(&mut self, first: &mut Operator, second: &mut Operator) -> Result<()> {
-        let (many, cooldown) = (self.n.min(MANY), fleet::FIRST + 1);
+        let (many, cooldown) = (self.n.min(MANY), fleet::another(self.n));
         for operator in [&mut *first, &mut *second] {
             operator.tell(Ask::Begin(cooldown)).await?;
         }
@@ -189,7 +190,7 @@ impl Run<'_> {
         let minute = 60.0 / seconds;
         self.put("rest-cpu", (cpu - before.1.cpu) / seconds * 100.0);
         self.put("rest-writes", (more("write record") + more("write facts")) * minute);
-        self.put("rest-requests", (after.2 - before.2) as f64 * minute);
+        self.put("rest-requests", ((after.2 - before.2) as f64 + more("beat")) * minute);
         self.put("rest-looks", more("look") * minute);
         self.put("rest-questions", more("question") / seconds);
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);

@@ -96,6 +96,8 @@ effects! {
         VerifyWrite = "verify-write",
         /// The state of a policy is handed to those who show it.
         Publish = "publish",
+        /// The site's heartbeat is written, with what it does not vouch for.
+        Beat = "beat",
         /// A line is handed to the journal.
         Journal = "journal",
         /// The status of an object is written.

@@ -11,6 +11,7 @@ pub mod decide;
 pub mod facts;
 pub mod gate_codes;
 pub mod guard;
+pub mod heartbeat;
 pub mod journal;
 pub mod legible;
 pub mod loss;

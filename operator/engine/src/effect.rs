@@ -27,6 +27,7 @@ pub(crate) fn effect(command: &Command) -> Option<Effect> {
         Command::RaiseMark { .. } => Effect::RaiseMark,
         Command::Perform { step, .. } => performed(step),
         Command::Publish(_) => Effect::Publish,
+        Command::Beat(_) => Effect::Beat,
         Command::Journal(_) => Effect::Journal,
         Command::Stop { .. } | Command::StandDown { .. } => Effect::Stop,
     })

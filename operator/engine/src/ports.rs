@@ -12,6 +12,7 @@ use bascule_core::ballot::claim::RecordRevision;
 use bascule_core::ballot::silence::LeaseRevision;
 use bascule_core::facts::SiteFacts;
 use bascule_core::guard::wire::{Hello, Instruction, Report, Upstream};
+use bascule_core::heartbeat::Heartbeat;
 use bascule_core::moves::Move;
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
 use bascule_core::observation::{Fact, Kept, TrafficView, WorkloadView};
@@ -204,6 +205,8 @@ pub enum Intent {
     },
     /// A policy object is gone.
     PolicyGone(PolicyKey),
+    /// The policy object has not got what people were shown of it: it is another one of the same name.
+    ShowAgain(PolicyKey),
     /// The Moves about a policy that exist now.
     Moves {
         /// Which policy.
@@ -254,6 +257,8 @@ pub trait Site: Send + Sync + 'static {
     async fn raise_mark(&self, policy: &PolicyKey, kept: &Kept) -> Outcome;
     /// Shows people the state of a policy. Only the newest state matters.
     async fn publish(&self, shown: Shown) -> Outcome;
+    /// Tells people that this operator lives. What was published and has not reached them yet is named in it, too.
+    async fn beat(&self, heartbeat: Heartbeat) -> Outcome;
 }
 
 /// The state of a policy as this site's operator sees it, for people.

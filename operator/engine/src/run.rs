@@ -335,6 +335,13 @@ impl Runner {
                     Event::Published { policy, outcome }
                 });
             }
+            Command::Beat(heartbeat) => {
+                tasks.spawn(async move {
+                    let outcome = site.beat(*heartbeat).await;
+                    drop(underway);
+                    Event::Beaten { outcome }
+                });
+            }
             Command::Journal(entry) => self.ports.journal.write(entry),
             Command::ListAndWatch | Command::Stop { .. } | Command::StandDown { .. } => {}
         }

@@ -23,7 +23,8 @@ use super::rights::{self, Account};
 use super::{Installation, names, references};
 use crate::version::is_ours;
 use crate::why::ask::{self, Cluster};
-use crate::why::explain::{explain, words};
+use crate::why::beats::Beats;
+use crate::why::explain::{Seen, explain, words};
 use crate::why::judgement::ARBITER_UNREACHABLE;
 use crate::why::trouble::{self, EVERYWHERE, Trouble};
 
@@ -95,9 +96,11 @@ pub async fn check(asked: &Asked, now: Timestamp) -> anyhow::Result<Report> {
     kinds(asked, &mut report).await;
     rights::of_the_person(asked, &mut report).await;
     sources(asked, &mut report).await;
-    let mut all = Vec::new();
+    let (mut all, mut beats) = (Vec::new(), Beats::default());
     for object in found {
-        let Some((labelled, site)) = one(asked, object, now, &mut report) else { continue };
+        let mut seen = ask::seen(object.clone());
+        beats.add(asked.cluster.kube(), &mut seen).await;
+        let Some((labelled, site)) = one(asked, object, &seen, now, &mut report) else { continue };
         if let Some(site) = &site {
             references::check(asked, &labelled.policy, site, &mut report).await;
         }
@@ -270,14 +273,15 @@ fn full_name(object: &DynamicObject) -> String {
 fn one(
     asked: &Asked,
     object: DynamicObject,
+    seen: &Seen,
     now: Timestamp,
     report: &mut Report,
 ) -> Option<(Labelled, Option<SiteName>)> {
     let named = format!("FailoverPolicy {}", full_name(&object));
-    let seen = ask::seen(object.clone());
-    let e = explain(&seen, now);
+    let e = explain(seen, now);
     let status = seen.status.clone().ok().flatten().unwrap_or_default();
     judged(&named, &status, &e, report);
+    operators_clock(&named, seen, report);
     let site = asked.site.clone().or_else(|| SiteName::try_from(status.site.as_deref()?).ok());
     if site.is_none() {
         let found = "no operator says which site this is".to_owned();
@@ -357,7 +361,11 @@ fn specs(named: &str, status: &FailoverPolicyStatus, report: &mut Report) {
             report.find(SPECS_DIFFER, named, "status.sites[].specHash", found, "the same spec at every site");
         }
     }
-    let ahead = status.written_at.as_ref().map(|at| at.0.duration_since(Timestamp::now()));
+}
+
+/// Whether the operator's clock agrees with the one here.
+fn operators_clock(named: &str, seen: &Seen, report: &mut Report) {
+    let ahead = seen.last_word().map(|at| at.duration_since(Timestamp::now()));
     if let Some(ahead) = ahead.and_then(|d| Duration::try_from(d).ok()).filter(|d| *d > CLOCKS_AGREE) {
         let found = format!("the operator's clock is {} ahead of the one here", words(ahead));
         report.find(CLOCK, named, "status.writtenAt", found, &format!("at most {}", human(CLOCKS_AGREE)));

@@ -15,6 +15,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Args;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::flags::Which;
@@ -65,7 +66,8 @@ pub async fn run(args: HistoryArgs) -> anyhow::Result<ExitCode> {
     }
     let cluster = args.which.access.connect().await?;
     let seen = cluster.wanted(&wanted).await?;
-    let all: Vec<told::History> = seen.iter().map(told::of).collect();
+    let now = Timestamp::now();
+    let all: Vec<told::History> = seen.iter().map(|s| told::of(s, now)).collect();
     tell(args.output, all, |all| if all.is_empty() { cluster.nothing(&wanted) } else { text::whole(all) })
 }
 

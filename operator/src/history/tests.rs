@@ -6,10 +6,11 @@ use serde_json::json;
 use super::{epochs, text, told};
 use crate::logbook::files::{Page, merged};
 use crate::why::ask::Wanted;
-use crate::why::explain::Seen;
+use crate::why::explain::{Beat, Seen};
 
 fn seen(status: Result<Option<FailoverPolicyStatus>, String>) -> Seen {
-    Seen { namespace: "shop".to_owned(), name: "shop".to_owned(), generation: Some(1), created: None, status }
+    let (namespace, name) = ("shop".to_owned(), "shop".to_owned());
+    Seen { namespace, name, generation: Some(1), created: None, status, beat: Beat::NotAsked }
 }
 
 #[test]
@@ -31,12 +32,16 @@ fn a_status_remembers_transitions_with_what_they_cost_and_the_ends_of_moves() {
         ],
     });
     let status: FailoverPolicyStatus = serde_json::from_value(status).unwrap();
+    let now: jiff::Timestamp = "2026-11-28T03:02:10Z".parse().unwrap();
     let all = [
-        told::of(&seen(Ok(Some(status)))),
-        told::of(&seen(Ok(None))),
-        told::of(&seen(Err("unknown variant `Perhaps`".to_owned()))),
+        told::of(&seen(Ok(Some(status.clone()))), now),
+        told::of(&seen(Ok(None)), now),
+        told::of(&seen(Err("unknown variant `Perhaps`".to_owned())), now),
     ];
     insta::assert_snapshot!("whole", text::whole(&all));
+    let hour = jiff::SignedDuration::from_hours(1);
+    let old = text::whole(&[told::of(&seen(Ok(Some(status))), now + hour)]);
+    assert!(old.contains("; what came later is not known here: ask another site)"), "{old}");
     let documented = include_str!("../../../docs/cli.md");
     let value = serde_json::to_value(&all[0]).unwrap();
     let fields = value.as_object().unwrap().keys().chain(value["transitions"][0].as_object().unwrap().keys());

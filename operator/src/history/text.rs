@@ -21,7 +21,8 @@ pub fn whole(all: &[History]) -> String {
 fn one(h: &History) -> String {
     let site = h.site.as_deref().unwrap_or("nobody");
     let at = h.written_at.map(|at| format!(" at {}", clock(at))).unwrap_or_default();
-    let mut out = format!("{}/{} (told by {site}{at})\n", h.namespace, h.name);
+    let later = if h.stale { "; what came later is not known here: ask another site" } else { "" };
+    let mut out = format!("{}/{} (told by {site}{at}{later})\n", h.namespace, h.name);
     if let Some(trouble) = &h.trouble {
         let _ = writeln!(out, "  nothing can be told: {trouble}");
         return out;

@@ -4,7 +4,7 @@ use bascule_crds::{DataLoss, FailoverPolicyStatus, LastTransition, MoveVerdict, 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::why::explain::Seen;
+use crate::why::explain::{Seen, explain};
 
 /// What is remembered of one policy.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -18,6 +18,8 @@ pub struct History {
     pub site: Option<String>,
     /// When it did.
     pub written_at: Option<Timestamp>,
+    /// Whether nobody vouches for it any more: what came later is not known here.
+    pub stale: bool,
     /// Why nothing can be told; `null`: it can.
     pub trouble: Option<String>,
     /// The transitions, newest first.
@@ -53,8 +55,8 @@ pub struct Transition {
     pub data_loss: Option<DataLoss>,
 }
 
-/// What is seen of a policy.
-pub fn of(seen: &Seen) -> History {
+/// What is seen of a policy, at `now`.
+pub fn of(seen: &Seen, now: Timestamp) -> History {
     let nothing = FailoverPolicyStatus::default();
     let (status, trouble) = match &seen.status {
         Ok(Some(status)) => (status, None),
@@ -69,6 +71,7 @@ pub fn of(seen: &Seen) -> History {
         name: seen.name.clone(),
         site: status.site.clone(),
         written_at: status.written_at.as_ref().map(|t| t.0),
+        stale: explain(seen, now).stale,
         trouble,
         transitions: transitions(status),
         moves: status.moves.clone(),

@@ -14,7 +14,7 @@ use super::asked::{Common, Order};
 use super::make;
 use crate::flags::Access;
 use crate::given;
-use crate::why::explain::Seen;
+use crate::why::explain::{Beat, Seen};
 
 fn now() -> Timestamp {
     "2026-11-28T03:02:00.5Z".parse().unwrap()
@@ -51,6 +51,7 @@ fn seen(status: Value) -> Seen {
         generation: Some(1),
         created: None,
         status: Ok(Some(status)),
+        beat: Beat::NotAsked,
     }
 }
 

@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 use super::state::{Before, Removes, SeenMove, State};
 use crate::telling::{Progress, SILENT_FOR};
 use crate::why::ask::{self, Cluster};
+use crate::why::beats::Beats;
 use crate::why::explain::{Explanation, explain};
 
 /// What the cluster says of one policy.
@@ -70,7 +71,7 @@ async fn ask(cluster: &Cluster, after: &State, namespace: &Namespace, whole: boo
     let words = cluster.place().to_string();
     let now = Timestamp::now();
     let mut before = Before { words: words.clone(), ..Before::default() };
-    let mut gone = std::collections::BTreeSet::new();
+    let (mut gone, mut beats) = (std::collections::BTreeSet::new(), Beats::default());
     for object in policies {
         let name = object.metadata.name.clone().unwrap_or_default();
         let key = PolicyKey::new(namespace.as_str(), &name).with_context(|| words.clone())?;
@@ -82,7 +83,8 @@ async fn ask(cluster: &Cluster, after: &State, namespace: &Namespace, whole: boo
         } else if !concerns {
             continue;
         }
-        let seen = ask::seen(object.clone());
+        let mut seen = ask::seen(object.clone());
+        beats.add(cluster.kube(), &mut seen).await;
         let typed: FailoverPolicy = typed(object, &words, &format!("the policy {key}"))?;
         let policy = policy::convert(&typed, None)
             .with_context(|| format!("{words}: the policy {key} as it is in force cannot be used"))?;

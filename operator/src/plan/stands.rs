@@ -194,7 +194,7 @@ fn told(case: &Case, policy: &Policy, live: &Live, asked: &Asked) -> anyhow::Res
     it.seen.clone_from(&live.seen);
     let age = live
         .explanation
-        .age_ms
+        .vouched_age_ms
         .map(|ms| format!(", {} ago", bascule_core::time::human(std::time::Duration::from_millis(ms))));
     let now = Now {
         active: Some(active.to_string()),

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context;
+use bascule_adapters::kube::heartbeat::{self, HEARTBEAT};
+use bascule_core::heartbeat::Heartbeat;
 use bascule_core::name::{PolicyKey, SiteName};
 use bascule_core::time::human;
-use bascule_crds::{FailoverPolicy, FailoverPolicyStatus};
+use bascule_crds::{FailoverPolicy, FailoverPolicyStatus, HeartbeatReference};
 use bascule_sim::scenario::{Asked, Onlooker};
 use bascule_sim::world::operator::Publication;
 use jiff::Timestamp;
@@ -15,9 +17,12 @@ use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 use crate::telling::Progress;
-use crate::why::explain::{Explanation, explain};
+use crate::why::explain::{Beat, Explanation, Seen, explain};
 use crate::why::{ask, text};
 use crate::wiring::policy_status::{self, Newest};
+
+/// The namespace of a simulated operator.
+const OPERATORS: &str = "bascule-system";
 
 /// Whoever asks `bascule why` of a policy while a scenario is played.
 pub struct Asking<'a> {
@@ -39,6 +44,7 @@ struct Answer {
 /// What was read, and what it means.
 struct Said {
     status: Value,
+    heartbeat: Option<Heartbeat>,
     explanation: Explanation,
 }
 
@@ -89,6 +95,7 @@ impl Answer {
             "noAnswer": said.err(),
             "answer": said.ok().map(|s| serde_json::to_value(&s.explanation)).transpose()?,
             "status": said.ok().map(|s| &s.status),
+            "heartbeat": said.ok().and_then(|s| s.heartbeat.as_ref()).map(|beat| heartbeat::body(OPERATORS, beat)),
         }))
     }
 }
@@ -110,12 +117,21 @@ impl Onlooker for Asking<'_> {
         let before = self.statuses.remove(site).unwrap_or_default();
         // No object of a simulation is invalid: what intake refuses is not played.
         let newest = Newest { generation: before.observed_generation, invalid: None };
-        let status = policy_status::of(site, shown, &before, newest, publication.wall);
+        let heartbeat = HeartbeatReference {
+            namespace: OPERATORS.to_owned(),
+            name: HEARTBEAT.to_owned(),
+            writer: publication.by.clone(),
+        };
+        let status = FailoverPolicyStatus {
+            heartbeat: Some(heartbeat),
+            ..policy_status::of(site, shown, &before, newest, publication.wall)
+        };
         self.statuses.insert(site.clone(), status);
     }
 
     fn is_asked(&mut self, asked: Asked) {
-        let Asked { at, site, wall, object } = asked;
+        let Asked { at, site, wall, object, heartbeat } = asked;
+        let heartbeat = heartbeat.map(as_kept);
         let said = object.and_then(|generation| {
             let status = self.statuses.get(&site).map(serde_json::to_value).transpose();
             let status = status.map_err(|why| format!("its status is no JSON: {why}"))?.unwrap_or_default();
@@ -123,9 +139,24 @@ impl Onlooker for Asking<'_> {
                 .within(self.policy.namespace.as_str())
                 .data(json!({ "status": status }));
             object.metadata.generation = generation;
-            Ok(Said { explanation: explain(&ask::seen(object), wall), status })
+            let beat = heartbeat.clone().map_or_else(none, Beat::Heard);
+            let seen = Seen { beat, ..ask::seen(object) };
+            Ok(Said { explanation: explain(&seen, wall), status, heartbeat })
         });
         self.answers.push(Answer { at, site, wall, said });
+    }
+}
+
+/// A heartbeat as the status of the same moment is kept: with whole seconds.
+fn as_kept(beat: Heartbeat) -> Heartbeat {
+    Heartbeat { at: Timestamp::from_second(beat.at.as_second()).unwrap_or(beat.at), ..beat }
+}
+
+/// Nobody has written one yet.
+fn none() -> Beat {
+    Beat::Unheard {
+        why: format!("there is no Lease {OPERATORS}/{HEARTBEAT}"),
+        needed: "the Lease, which an operator that lives renews".to_owned(),
     }
 }
 

@@ -16,10 +16,13 @@ use super::glance::{self, Glance};
 use super::{Asked, Output};
 use crate::telling::print;
 use crate::why::ask::{self, Wanted};
+use crate::why::beats::Beats;
 use crate::why::explain::Seen;
 
 /// How often the ages on a terminal are brought up to date.
 const TICK: Duration = Duration::from_secs(1);
+/// How often the operators' heartbeats are asked for.
+const LISTEN: Duration = Duration::from_secs(5);
 /// How long the API server keeps one watch request open, in seconds: below the silence after which the client gives a
 /// connection up.
 const WATCH_SECONDS: u32 = 10;
@@ -35,7 +38,10 @@ pub async fn follow(asked: &Asked, seen: Vec<Seen>) -> anyhow::Result<()> {
     let mut screen = Screen { terminal: std::io::stdout().is_terminal(), ..Screen::default() };
     let mut tick = tokio::time::interval(TICK);
     let mut listed: Known = BTreeMap::new();
+    // No watch tells that a heart has stopped.
+    let (mut beats, mut listen) = (Beats::default(), tokio::time::interval(LISTEN));
     loop {
+        beats.add_all(asked.cluster.kube(), known.values_mut()).await;
         screen.show(asked, &known)?;
         tokio::select! {
             event = events.next() => match event {
@@ -47,6 +53,7 @@ pub async fn follow(asked: &Asked, seen: Vec<Seen>) -> anyhow::Result<()> {
                 }
             },
             _ = tick.tick() => {}
+            _ = listen.tick() => beats.forget(),
             ended = tokio::signal::ctrl_c() => return Ok(ended?),
         }
     }

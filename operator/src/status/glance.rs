@@ -37,7 +37,11 @@ pub struct Glance {
     pub written_at: Option<Timestamp>,
     /// How long ago that was, in milliseconds.
     pub age_ms: Option<u64>,
-    /// Whether that is too long ago to be believed.
+    /// When the operator last vouched for it: by writing it, or by its heartbeat.
+    pub vouched_at: Option<Timestamp>,
+    /// How long ago that was, in milliseconds.
+    pub vouched_age_ms: Option<u64>,
+    /// Whether nobody vouches for it any more: it is not believed.
     pub stale: bool,
     /// Who may write.
     pub active: Option<Active>,
@@ -98,6 +102,8 @@ pub fn of(seen: &Seen, now: Timestamp) -> Glance {
         site: e.site.clone(),
         written_at: e.written_at,
         age_ms: e.age_ms,
+        vouched_at: e.vouched_at,
+        vouched_age_ms: e.vouched_age_ms,
         stale: e.stale,
         active: e.active.clone(),
         phase: e.phase.clone(),
@@ -125,7 +131,10 @@ fn verdict(e: &Explanation) -> String {
 fn site(row: &SiteStatus, status: &FailoverPolicyStatus, e: &Explanation) -> SiteGlance {
     let active = status.active_site.as_ref() == Some(&row.name);
     let speaks = status.site.as_ref() == Some(&row.name);
-    let then = if speaks { Some(0) } else { row.lag.and_then(|lag| lag.report_age_ms) };
+    // What another site said is as old as it was when it was written down, and what has passed since.
+    let reported = row.lag.and_then(|lag| lag.report_age_ms);
+    let heard_ms =
+        if speaks { e.vouched_age_ms } else { reported.zip(e.age_ms).map(|(then, age)| then + age) };
     let same = |own: &String| row.spec_hash.as_ref().map(|theirs| theirs == own);
     SiteGlance {
         name: row.name.clone(),
@@ -134,7 +143,7 @@ fn site(row: &SiteStatus, status: &FailoverPolicyStatus, e: &Explanation) -> Sit
         behind_bytes: row.lag.and_then(|lag| lag.bytes).filter(|_| !active),
         promotable: row.promotable,
         reason: row.reason.clone(),
-        heard_ms: then.zip(e.age_ms).map(|(then, age)| then + age),
+        heard_ms,
         same_spec: status.spec_hash.as_ref().and_then(same),
         revision: row.revision.clone(),
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::glance::{self, Glance};
 use super::{Policies, text};
-use crate::why::explain::Seen;
+use crate::why::explain::{Beat, Seen};
 
 /// Three at night.
 fn now() -> Timestamp {
@@ -22,6 +22,7 @@ fn seen(status: Value) -> Seen {
         generation: Some(4),
         created: Some("2026-11-01T12:00:00Z".parse().unwrap()),
         status: Ok(Some(status)),
+        beat: Beat::NotAsked,
     }
 }
 

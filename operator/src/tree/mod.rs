@@ -14,6 +14,7 @@ use self::branches::Branch;
 use crate::flags::Which;
 use crate::telling::{Output, print};
 use crate::why::ask::{self, Cluster, Wanted};
+use crate::why::explain::Seen;
 
 /// What `--help` says beyond the options.
 pub const MORE: &str = "\
@@ -64,9 +65,9 @@ async fn read(cluster: &Cluster, wanted: &Wanted, now: Timestamp) -> anyhow::Res
         let (policies, moves) = cluster.intent(namespace).await?;
         for object in policies {
             let one = ask::seen(object.clone());
-            if !seen.iter().any(|s| s.namespace == one.namespace && s.name == one.name) {
-                continue;
-            }
+            let same = |s: &&Seen| s.namespace == one.namespace && s.name == one.name;
+            let Some(beat) = seen.iter().find(same).map(|s| s.beat.clone()) else { continue };
+            let one = Seen { beat, ..one };
             let value = serde_json::to_value(object).and_then(serde_json::from_value::<FailoverPolicy>);
             all.push(branches::of(&one, &value.map_err(|why| why.to_string()), &moves, now));
         }

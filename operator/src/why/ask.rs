@@ -8,7 +8,8 @@ use bascule_crds::{FailoverPolicy, Move};
 use k8s_openapi::api::core::v1 as core;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 
-use super::explain::Seen;
+use super::beats::Beats;
+use super::explain::{Beat, Seen};
 use super::place::{self, Place};
 use super::trouble::{Asked, EVERYWHERE, Trouble};
 
@@ -96,15 +97,22 @@ impl Cluster {
 
     /// Every policy of a namespace, or of all.
     pub async fn all(&self, namespace: Option<&str>) -> Result<Vec<Seen>, Trouble> {
-        let found = self.list(namespace).await?;
+        let mut found = self.list(namespace).await?;
         if let (Some(namespace), []) = (namespace, found.as_slice()) {
             self.exists(namespace).await?;
         }
+        Beats::default().add_all(&self.kube, &mut found).await;
         Ok(found)
     }
 
     /// One policy; without a namespace wherever it is, as long as the name alone tells which.
     pub async fn one(&self, namespace: Option<&str>, name: &str) -> Result<Seen, Trouble> {
+        let mut found = self.found(namespace, name).await?;
+        Beats::default().add(&self.kube, &mut found).await;
+        Ok(found)
+    }
+
+    async fn found(&self, namespace: Option<&str>, name: &str) -> Result<Seen, Trouble> {
         if let Some(namespace) = namespace {
             return match self.get(namespace, name).await? {
                 Some(seen) => Ok(seen),
@@ -232,7 +240,8 @@ fn full_name(seen: &Seen) -> String {
     format!("{}/{}", seen.namespace, seen.name)
 }
 
-/// Only the status is read: a spec that this version does not know must not hide what is known.
+/// Only the status is read: a spec that this version does not know must not hide what is known. Of the operator's heartbeat
+/// nothing is known yet: [`Beats`] asks for it.
 pub fn seen(object: DynamicObject) -> Seen {
     let status = object.data.get("status").filter(|status| !status.is_null());
     Seen {
@@ -241,6 +250,7 @@ pub fn seen(object: DynamicObject) -> Seen {
         generation: object.metadata.generation,
         created: object.metadata.creation_timestamp.map(|t| t.0),
         status: status.map(|s| serde_json::from_value(s.clone())).transpose().map_err(|e| e.to_string()),
+        beat: Beat::NotAsked,
     }
 }
 

@@ -1,15 +1,15 @@
 //! What a policy's status means at this moment: what blocks, how old each finding is by now, what would change it.
 //!
-//! A pure function of the status and the time. It asks nobody, so the command line uses it for a live cluster and for
-//! a status that a simulation made.
+//! A pure function of the status, its writer's heartbeat and the time. It asks nobody, so the command line uses it for a
+//! live cluster and for a status that a simulation made.
 
 use std::time::Duration;
 
 use bascule_core::gate_codes::{self, Kind};
+use bascule_core::heartbeat::{Denied, EVERY, Heartbeat, YOUNG};
 use bascule_core::time::{Millis, human, read_human};
 use bascule_crds::conditions::{ACCEPTED, Condition, FAILOVER_POSSIBLE, READY, STALLED};
 use bascule_crds::{FailoverPolicyStatus, GateStatus, GateVerdict};
-use bascule_engine::brain::SHOW_AGAIN;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -19,8 +19,11 @@ use super::judgement;
 /// may come without that.
 pub const VERSION: u32 = 1;
 
-/// How old a status may be before it is not believed: an operator that lives writes it anew twice in that time.
-pub const STALE_AFTER: Duration = SHOW_AGAIN.saturating_mul(2);
+/// How often an operator without a heartbeat, of an earlier version, writes a status anew.
+const WRITES_EVERY: Duration = Duration::from_secs(30);
+
+/// How old its status may be before it is not believed.
+const STALE_AFTER: Duration = WRITES_EVERY.saturating_mul(2);
 
 /// How far a status may lie in the future before the clocks are said to differ.
 const CLOCKS_AGREE: Duration = Duration::from_secs(5);
@@ -38,6 +41,38 @@ pub struct Seen {
     pub created: Option<Timestamp>,
     /// Its status; the error says why it cannot be read.
     pub status: Result<Option<FailoverPolicyStatus>, String>,
+    /// The heartbeat that the status names.
+    pub beat: Beat,
+}
+
+impl Seen {
+    /// The last moment at which the operator that wrote the status has said something, by its own clock.
+    pub fn last_word(&self) -> Option<Timestamp> {
+        let status = self.status.as_ref().ok()?.as_ref()?;
+        let writer = status.heartbeat.as_ref().map(|named| named.writer.as_str());
+        let beat = match &self.beat {
+            Beat::Heard(beat) if Some(beat.by.as_str()) == writer => Some(beat.at),
+            _ => None,
+        };
+        status.written_at.as_ref().map(|at| at.0).max(beat)
+    }
+}
+
+/// What is known of the heartbeat that a status names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Beat {
+    /// It was not asked for. An old status is not believed then.
+    #[default]
+    NotAsked,
+    /// It was read.
+    Heard(Heartbeat),
+    /// It could not be read.
+    Unheard {
+        /// Why.
+        why: String,
+        /// What is needed to read it.
+        needed: String,
+    },
 }
 
 /// A policy's status, explained. Its JSON is part of the command line's interface: see `docs/why.md`.
@@ -62,7 +97,12 @@ pub struct Explanation {
     pub written_at: Option<Timestamp>,
     /// How long ago that was, in milliseconds.
     pub age_ms: Option<u64>,
-    /// Whether that is too long ago to be believed.
+    /// When the operator last vouched for it: by its heartbeat, or, when it is young, by writing it. The ages of the gates
+    /// count from then.
+    pub vouched_at: Option<Timestamp>,
+    /// How long ago that was, in milliseconds.
+    pub vouched_age_ms: Option<u64>,
+    /// Whether nobody vouches for it any more: it is not believed.
     pub stale: bool,
     /// Who may write.
     pub active: Option<Active>,
@@ -188,13 +228,18 @@ fn is_written(status: &FailoverPolicyStatus) -> bool {
 fn told(seen: &Seen, status: &FailoverPolicyStatus, now: Timestamp) -> Explanation {
     let written_at = status.written_at.as_ref().map(|t| t.0);
     let age = written_at.map(|at| since(at, now));
-    let stale = age.is_some_and(|age| age > STALE_AFTER);
+    let vouched = written_at.map(|at| vouched(seen, status, at, now));
+    let vouched_at = match &vouched {
+        Some(Ok(at)) => Some(*at),
+        Some(Err(_)) | None => written_at,
+    };
+    let vouched_age = vouched_at.map(|at| since(at, now));
+    let too_old = vouched.and_then(Result::err);
     let at_rest = condition(status, READY).is_some_and(|c| c.status == "True")
         && status.phase.as_deref() == Some("Steady");
-    let gates: Vec<Finding> = status.gates.iter().map(|g| gate(g, age, at_rest)).collect();
-    let first_blocker = age
-        .filter(|_| stale)
-        .map(|age| too_old(status, age))
+    let gates: Vec<Finding> = status.gates.iter().map(|g| gate(g, vouched_age, at_rest)).collect();
+    let stale = too_old.is_some();
+    let first_blocker = too_old
         .or_else(|| before_the_gates(status, now))
         .or_else(|| age.is_none().then(undated))
         .or_else(|| gates.iter().find(|g| g.blocks).cloned())
@@ -206,6 +251,8 @@ fn told(seen: &Seen, status: &FailoverPolicyStatus, now: Timestamp) -> Explanati
         site: status.site.clone(),
         written_at,
         age_ms: age.map(millis),
+        vouched_at,
+        vouched_age_ms: vouched_age.map(millis),
         stale,
         active: active(status),
         phase: status.phase.clone(),
@@ -232,6 +279,8 @@ fn nothing(seen: &Seen) -> Explanation {
         site: None,
         written_at: None,
         age_ms: None,
+        vouched_at: None,
+        vouched_age_ms: None,
         stale: false,
         active: None,
         phase: None,
@@ -259,18 +308,80 @@ fn unreadable(seen: &Seen, why: &str) -> Explanation {
     Explanation { first_blocker: Some(finding), ..nothing(seen) }
 }
 
-fn too_old(status: &FailoverPolicyStatus, age: Duration) -> Finding {
+/// When the operator last vouched for its status that it wrote at `written`; or why it is not believed. What is young itself
+/// is believed, with or without a heartbeat, and its ages are exact. What is not known denies.
+fn vouched(
+    seen: &Seen,
+    status: &FailoverPolicyStatus,
+    written: Timestamp,
+    now: Timestamp,
+) -> Result<Timestamp, Finding> {
+    let age = since(written, now);
     let whose = status.site.as_ref().map(|s| format!(" of {s}")).unwrap_or_default();
-    let found = format!(
-        "the operator{whose} wrote its last status {} ago; everything below is what it knew then",
-        words(age)
+    let denied = |code: &str, found: String, needed: &str| {
+        let found = format!("the operator{whose} wrote {found}");
+        Err(Finding { age_ms: Some(millis(age)), ..own(code, Answer::Unknown, found, needed) })
+    };
+    let ago = format!("{} ago", words(age));
+    let below = "everything below is what it knew then";
+    let Some(named) = &status.heartbeat else {
+        if age <= STALE_AFTER {
+            return Ok(written);
+        }
+        let needed = format!(
+            "a status of at most {}: an operator that lives writes every {}",
+            human(STALE_AFTER),
+            human(WRITES_EVERY)
+        );
+        return denied("status/stale", format!("its last status {ago}; {below}"), &needed);
+    };
+    if age <= YOUNG {
+        return Ok(written);
+    }
+    let beat = match &seen.beat {
+        Beat::Heard(beat) => beat,
+        Beat::Unheard { why, needed } => {
+            let found = format!("this {ago}, and whether it lives is not known: {why}; {below}");
+            return denied("status/unheard", found, needed);
+        }
+        Beat::NotAsked => {
+            let found = format!("this {ago}, and whether it lives was not asked; {below}");
+            return denied("status/unheard", found, "the heartbeat that the status names");
+        }
+    };
+    let policy = format!("{}/{}", seen.namespace, seen.name);
+    let lives = format!(
+        "a heartbeat of at most {} that vouches for this status: an operator that lives has one every {}",
+        human(YOUNG),
+        human(EVERY)
     );
-    let needed = format!(
-        "a status of at most {}: an operator that lives writes every {}",
-        human(STALE_AFTER),
-        human(SHOW_AGAIN)
-    );
-    Finding { age_ms: Some(millis(age)), ..own("status/stale", Answer::Unknown, found, &needed) }
+    let again = "the newest status: its operator tries again and again";
+    match beat.vouches(&policy, &named.writer, written, now) {
+        Ok(()) => Ok(beat.at),
+        Err(Denied::Silent(silent)) => {
+            let silent = words(silent.min(age));
+            let found = format!("this {ago}, and was last alive {silent} ago (its heartbeat); {below}");
+            denied("status/stale", found, &lives)
+        }
+        Err(Denied::Another) => {
+            let found =
+                format!("this {ago}; another process has its place and has not written it anew; {below}");
+            denied("status/stale", found, &lives)
+        }
+        Err(Denied::Before) => {
+            denied("status/stale", format!("this {ago}, and had no heartbeat since; {below}"), &lives)
+        }
+        Err(Denied::Named) => {
+            let found = format!("this {ago}. It lives, and what it knows since could not be written");
+            denied("status/unshown", found, again)
+        }
+        Err(Denied::TooMany(n)) => {
+            let found = format!(
+                "this {ago}. It lives, and could not write the newest status of {n} policies, of which this may be one"
+            );
+            denied("status/unshown", found, again)
+        }
+    }
 }
 
 /// What cannot be dated may be as old as anything, and what is not known is never a yes.
@@ -294,7 +405,7 @@ fn own(code: &str, answer: Answer, found: String, needed: &str) -> Finding {
     }
 }
 
-fn gate(gate: &GateStatus, written: Option<Duration>, at_rest: bool) -> Finding {
+fn gate(gate: &GateStatus, vouched: Option<Duration>, at_rest: bool) -> Finding {
     let answer = Answer::from(gate.verdict);
     let code = gate_codes::of(&gate.name);
     let waits = at_rest && answer != Answer::Unknown && code.is_some_and(|code| code.kind == Kind::Moment);
@@ -310,7 +421,7 @@ fn gate(gate: &GateStatus, written: Option<Duration>, at_rest: bool) -> Finding 
         answer,
         blocks: answer != Answer::Yes && !waits,
         found: gate.value.clone().unwrap_or_else(|| gate.message.clone()),
-        age_ms: then.zip(written).map(|(then, written)| millis(then + written)),
+        age_ms: then.zip(vouched).map(|(then, vouched)| millis(then + vouched)),
         change: (answer != Answer::Yes).then_some(change),
         needed,
     }
@@ -379,7 +490,7 @@ fn active(status: &FailoverPolicyStatus) -> Option<Active> {
 
 fn notes(seen: &Seen, status: &FailoverPolicyStatus, now: Timestamp) -> Vec<String> {
     let mut notes = Vec::new();
-    let ahead = status.written_at.as_ref().map(|at| since(now, at.0)).filter(|ahead| *ahead > CLOCKS_AGREE);
+    let ahead = seen.last_word().map(|at| since(now, at)).filter(|ahead| *ahead > CLOCKS_AGREE);
     if let Some(ahead) = ahead {
         notes.push(format!(
             "the operator's clock is {} ahead of the one here: no age below can be trusted",

@@ -64,6 +64,12 @@ fn of_status(code: &str) -> &'static str {
         "status/stale" => {
             "See whether that operator runs, and what its log says last; databases go on without it for as long as their guards reach the arbiter. Ask the same at another site: what it knows is newer."
         }
+        "status/unheard" => {
+            "Ask for the right that is needed, or ask somebody who has it: whether an operator lives is told by its heartbeat alone, a Lease in its own namespace. With the chart's rbac.people everybody who is logged in may read it."
+        }
+        "status/unshown" => {
+            "See the operator's log: it names each status that it could not write, and why. May it write failoverpolicies/status?"
+        }
         "status/undated" => {
             "Bring this site's operator to the version of this program: it dates what it writes."
         }

@@ -6,10 +6,12 @@
 //! | `judgement` | which condition is as it should be, and what is done about one that is not? |
 //! | `text` | how is it read? |
 //! | `ask` | what does a live cluster have? |
+//! | `beats` | do those live who wrote it? |
 //! | `place` | which cluster is asked, with whose credentials? |
 //! | `trouble` | why is there no answer, and what is to be done? |
 
 pub mod ask;
+pub mod beats;
 pub mod explain;
 pub mod judgement;
 pub mod place;
@@ -38,8 +40,8 @@ Ask at the site that shall take over: why a role does not move is known there.
 
 Exit codes: 0 nothing blocks, 2 something blocks, 1 there is no answer (the error says why, and what to do).
 
-Blocking are: a status that is missing or older than a minute, an invalid policy, a gate that is not answered with \
-Yes, and a policy that is stalled, not ready, or that no other site could take. While all is well, gates that only \
+Blocking are: a status that is missing, or that its operator has not vouched for in the last 30 seconds (it writes when \
+there is news, and has a heartbeat every 10 seconds), an invalid policy, a gate that is not answered with Yes, and a policy that is stalled, not ready, or that no other site could take. While all is well, gates that only \
 ask whether the time has come (such as silence) block nothing; they are marked with ~.
 
 JSON (-o json): one policy is one object, all policies are {\"policies\": [...]}; docs/why.md has the fields.

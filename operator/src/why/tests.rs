@@ -1,11 +1,12 @@
 //! What people read, case by case. The snapshots are meant to be read, too.
 
+use bascule_core::heartbeat::{Heartbeat, Unshown};
 use bascule_crds::FailoverPolicyStatus;
 use jiff::Timestamp;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::explain::{Answer, Explanation, Seen, explain};
+use super::explain::{Answer, Beat, Explanation, Seen, explain};
 use super::{Policies, text};
 
 /// Three at night.
@@ -21,6 +22,7 @@ fn seen(status: Value) -> Seen {
         generation: Some(4),
         created: Some("2026-11-01T12:00:00Z".parse().unwrap()),
         status: Ok(Some(status)),
+        beat: Beat::NotAsked,
     }
 }
 
@@ -183,6 +185,90 @@ fn invalid() -> Value {
 )]
 fn what_is_read(#[case] name: &str, #[case] status: Value) {
     insta::assert_snapshot!(name, read(&seen(status)));
+}
+
+/// The steady pair, written two hours ago by a process that has a heartbeat: what is known of that.
+fn at_rest(beat: Beat) -> Seen {
+    let status = with(steady(), |s| {
+        s["writtenAt"] = json!("2026-11-28T01:00:00Z");
+        s["heartbeat"] =
+            json!({ "namespace": "bascule-system", "name": "bascule-operator", "writer": "lyon-7" });
+    });
+    Seen { beat, ..seen(status) }
+}
+
+/// The heartbeat of that process, so many seconds ago.
+fn beaten(ago: i64) -> Heartbeat {
+    Heartbeat {
+        by: "lyon-7".to_owned(),
+        at: now() - jiff::SignedDuration::from_secs(ago),
+        unshown: Unshown::default(),
+    }
+}
+
+fn only(policy: &str) -> Unshown {
+    Unshown::These([policy.to_owned()].into())
+}
+
+#[rstest]
+#[case::a_heart_that_beats_vouches_for_it(Beat::Heard(beaten(4)), None)]
+#[case::three_beats_may_be_missed(Beat::Heard(beaten(30)), None)]
+#[case::and_no_second_more(Beat::Heard(beaten(31)), Some("status/stale"))]
+#[case::another_process_vouches_for_its_own(
+    Beat::Heard(Heartbeat { by: "lyon-8".to_owned(), ..beaten(4) }),
+    Some("status/stale")
+)]
+#[case::what_is_not_as_it_was_written_is_named(
+    Beat::Heard(Heartbeat { unshown: only("shop/shop"), ..beaten(4) }),
+    Some("status/unshown")
+)]
+#[case::another_policy_is_named(Beat::Heard(Heartbeat { unshown: only("shop/blog"), ..beaten(4) }), None)]
+#[case::too_many_to_be_named(
+    Beat::Heard(Heartbeat { unshown: Unshown::TooMany(51), ..beaten(4) }),
+    Some("status/unshown")
+)]
+#[case::nobody_may_read_it(
+    Beat::Unheard { why: "forbidden".to_owned(), needed: "the right".to_owned() },
+    Some("status/unheard")
+)]
+#[case::nobody_has_asked(Beat::NotAsked, Some("status/unheard"))]
+fn an_old_status_is_believed_while_its_writer_vouches_for_it(#[case] beat: Beat, #[case] code: Option<&str>) {
+    let e = explain(&at_rest(beat.clone()), now());
+    assert_eq!(e.first_blocker.as_ref().map(|f| f.code.as_str()), code, "{e:#?}");
+    assert_eq!((e.stale, e.blocks), (code.is_some(), code.is_some()));
+    assert!(e.first_blocker.is_none_or(|f| f.answer == Answer::Unknown && f.change.is_some()));
+    // What is young itself is believed in every case.
+    let mut young = at_rest(beat);
+    let status = young.status.as_mut().unwrap().as_mut().unwrap();
+    status.written_at = Some(bascule_crds::Time("2026-11-28T02:59:30Z".parse().unwrap()));
+    assert_eq!(explain(&young, now()).first_blocker, None);
+}
+
+#[test]
+fn ages_count_from_the_heartbeat_that_vouches_and_otherwise_from_the_writing() {
+    let silence = |e: &Explanation| e.gates[0].age_ms.unwrap();
+    let alive = explain(&at_rest(Beat::Heard(beaten(4))), now());
+    assert_eq!((alive.age_ms, alive.vouched_age_ms), (Some(7_200_000), Some(4_000)));
+    assert!((4_000..6_000).contains(&silence(&alive)), "{}", silence(&alive));
+    let dead = explain(&at_rest(Beat::Heard(beaten(40))), now());
+    assert_eq!(dead.vouched_age_ms, Some(7_200_000));
+    assert!(silence(&dead) >= 7_200_000);
+    let text = read(&at_rest(Beat::Heard(beaten(4))));
+    assert!(text.contains("Told by  lyon, 2 h 0 m ago; still so 4 s ago, by its heartbeat"), "{text}");
+}
+
+#[test]
+fn whoever_may_not_read_the_heartbeat_is_told_which_right_is_needed() {
+    let why = "you may not get the Lease bascule-system/bascule-operator: forbidden".to_owned();
+    let needed = "the right to get leases in namespace bascule-system".to_owned();
+    let text = read(&at_rest(Beat::Unheard { why, needed }));
+    for says in [
+        "whether it lives is not known: you may not get the Lease bascule-system/bascule-operator",
+        "needed  the right to get leases in namespace bascule-system",
+        "TOO OLD to be believed",
+    ] {
+        assert!(text.contains(says), "{says} is not in: {text}");
+    }
 }
 
 #[test]

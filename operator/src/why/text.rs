@@ -62,8 +62,14 @@ pub fn told_by(e: &Explanation) -> String {
     let site = e.site.as_deref().unwrap_or("an operator");
     match (e.age_ms, &e.message, &e.phase) {
         (Some(age), ..) => {
-            let old = if e.stale { "; TOO OLD to be believed" } else { "" };
-            format!("{site}, {} ago{old}", words(Duration::from_millis(age)))
+            let ago = |ms: u64| format!("{} ago", words(Duration::from_millis(ms)));
+            let later = e.vouched_age_ms.filter(|_| e.vouched_at > e.written_at).map(ago);
+            let then = match later {
+                _ if e.stale => "; TOO OLD to be believed".to_owned(),
+                Some(later) => format!("; still so {later}, by its heartbeat"),
+                None => String::new(),
+            };
+            format!("{site}, {}{then}", ago(age))
         }
         (None, None, None) => "nobody".to_owned(),
         (None, ..) => format!("{site}, at a time that is not known"),
@@ -177,7 +183,7 @@ pub fn table(all: &[Explanation]) -> String {
 
 fn row(e: &Explanation) -> [String; 6] {
     let unknown = || "?".to_owned();
-    let age = e.age_ms.map(|ms| format!("{} ago", words(Duration::from_millis(ms))));
+    let age = e.vouched_age_ms.map(|ms| format!("{} ago", words(Duration::from_millis(ms))));
     let blocker =
         e.first_blocker.as_ref().map_or_else(|| "-".to_owned(), |f| format!("{}: {}", f.code, f.found));
     [

@@ -192,16 +192,19 @@ impl Followed {
             |b: &SeenPolicy| b.invalid.is_none() && wants_the_same(&b.object.metadata, &object.metadata);
         if let Some(SeenPolicy { said, .. }) = before.as_ref().filter(|b| echo(b)) {
             let said = said.clone();
-            if said.is_some() {
-                object.status = None;
+            if said.is_some() && object.status.take().is_none() {
+                // Somebody has taken it away.
+                told.push(Intent::ShowAgain(key.clone()));
             }
             known.policies.insert(key, SeenPolicy { object, invalid: None, said });
             return;
         }
+        let mut replaced = false;
         let said = match before {
             Some(before) if before.object.metadata.uid == object.metadata.uid => before.said,
             Some(before) => {
                 self.desk.forget(&StatusKey::of(&before.object));
+                replaced = true;
                 None
             }
             None => None,
@@ -218,6 +221,9 @@ impl Followed {
         }
         known.policies.insert(key.clone(), SeenPolicy { object, invalid, said });
         told.push(intent);
+        if replaced {
+            told.push(Intent::ShowAgain(key.clone()));
+        }
         // Labels may have changed, and with them which Moves mean this policy.
         let moves = known.moves_of(&key);
         told.push(Intent::Moves { policy: key, moves });
@@ -226,14 +232,20 @@ impl Followed {
     /// Returns whether everything has been listed.
     fn take_moves(&self, seen: Seen<Move>, told: &mut Vec<Intent>) -> bool {
         let mut known = self.objects.lock();
+        // Whose Move was replaced by another one of its name, which has no status yet, whatever it says.
+        let mut replaced = BTreeSet::new();
         let (listed, keys) = match seen {
             Seen::Applied(object) => {
                 let place = place_of(&object);
                 let before = known.moves.get(&place).map(|seen| &seen.object.metadata);
                 let news = before.is_none_or(|before| !wants_the_same(before, &object.metadata));
+                let another = before.is_some_and(|before| before.uid != object.metadata.uid);
                 let mut meant = known.policies_meant_at(&place);
                 self.insert_move(&mut known, *object);
                 meant.extend(known.policies_meant_at(&place));
+                if another {
+                    replaced.clone_from(&meant);
+                }
                 (false, if news { meant } else { BTreeSet::new() })
             }
             Seen::Unreadable(_) => (false, BTreeSet::new()),
@@ -250,14 +262,21 @@ impl Followed {
                     self.move_gone(&mut known, &place);
                 }
                 for object in found {
+                    let (place, uid) = (place_of(&object), object.metadata.uid.clone());
+                    let another = known.moves.get(&place).is_some_and(|m| m.object.metadata.uid != uid);
                     self.insert_move(&mut known, object);
+                    if another {
+                        replaced.extend(known.policies_meant_at(&place));
+                    }
                 }
                 (true, known.policies.keys().cloned().collect())
             }
         };
         for policy in keys {
             let moves = known.moves_of(&policy);
+            let again = replaced.contains(&policy).then(|| Intent::ShowAgain(policy.clone()));
             told.push(Intent::Moves { policy, moves });
+            told.extend(again);
         }
         listed
     }

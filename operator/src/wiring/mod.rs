@@ -28,11 +28,13 @@ use bascule_adapters::boottime;
 use bascule_adapters::guards::GuardListener;
 use bascule_adapters::kube::client::{Credentials, Kube};
 use bascule_adapters::kube::event::Teller;
+use bascule_adapters::kube::heartbeat::HEARTBEAT;
 use bascule_adapters::kube::status::StatusDesk;
 use bascule_adapters::kube::{cluster, event, status};
 use bascule_adapters::notify::Patience;
 use bascule_adapters::site::LocalSite;
 use bascule_core::ballot::silence::Observer;
+use bascule_core::heartbeat::writer;
 use bascule_core::time::Boottime;
 use bascule_engine::brain::Identity;
 use bascule_engine::ports::{Clock, Intent, Journal, JournalEntry};
@@ -290,8 +292,13 @@ impl Surroundings {
             anyhow::bail!("the worker that tells people has ended")
         });
         tasks.spawn(Arc::clone(&notices).look_again(Arc::clone(&objects)));
-        let publisher =
-            publish::StatusPublisher { site: settings.site.clone(), objects, desk, teller, metrics, notices };
+        let heartbeat = bascule_crds::HeartbeatReference {
+            namespace: kube.own_namespace().to_owned(),
+            name: HEARTBEAT.to_owned(),
+            writer: writer(&settings.site, question),
+        };
+        let site = settings.site.clone();
+        let publisher = publish::StatusPublisher { site, heartbeat, objects, desk, teller, metrics, notices };
         let disks = guards.disks();
         let ports = Ports {
             clock: Arc::new(SystemClock),

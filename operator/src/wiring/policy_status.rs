@@ -66,6 +66,7 @@ fn status(
     let history = report.history.iter();
     api::FailoverPolicyStatus {
         site: None,
+        heartbeat: None,
         written_at: Some(Time(now)),
         observed_generation: generation,
         message: Some(message),

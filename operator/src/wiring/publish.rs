@@ -1,5 +1,6 @@
 //! From what the engine shows to the status of policies and Moves, to metrics and Events.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -26,6 +27,8 @@ use crate::metrics::Metrics;
 pub struct StatusPublisher {
     /// This site.
     pub site: SiteName,
+    /// Who writes, and where his heartbeat is.
+    pub heartbeat: api::HeartbeatReference,
     /// The objects whose status is written.
     pub objects: Arc<Objects>,
     /// Where status is put down.
@@ -46,6 +49,12 @@ impl Publisher for StatusPublisher {
             Err(reason) => Outcome::Refused { reason },
         }
     }
+
+    fn unwritten(&self) -> BTreeSet<String> {
+        let kind = api::FailoverPolicy::kind(&());
+        let policies = self.desk.unwritten().into_iter().filter(|key| key.kind == kind);
+        policies.map(|key| format!("{}/{}", key.namespace, key.name)).collect()
+    }
 }
 
 impl StatusPublisher {
@@ -57,7 +66,10 @@ impl StatusPublisher {
         let old = seen.status();
         let newest = Newest { generation: seen.object.metadata.generation, invalid: seen.invalid.as_deref() };
         let now = Timestamp::now();
-        let status = policy_status::of(&self.site, shown, &old, newest, now);
+        let status = api::FailoverPolicyStatus {
+            heartbeat: Some(self.heartbeat.clone()),
+            ..policy_status::of(&self.site, shown, &old, newest, now)
+        };
         if old.serial != status.serial || old.phase != status.phase {
             self.tell(&seen.object, shown);
         }

@@ -140,6 +140,8 @@ impl Wishes {
             Intent::Moves { policy, moves } => {
                 self.moves.insert(policy, moves);
             }
+            // Whoever begins to act shows everything.
+            Intent::ShowAgain(_) => {}
             Intent::Listed => self.listed = true,
         }
     }
@@ -169,6 +171,7 @@ mod tests {
             Intent::Policy(policy) => format!("policy {}", policy.spec_hash),
             Intent::Invalid { reason, .. } => format!("invalid {reason}"),
             Intent::PolicyGone(_) => "gone".to_owned(),
+            Intent::ShowAgain(_) => "show again".to_owned(),
             Intent::Moves { moves, .. } => format!("{} moves", moves.len()),
             Intent::Listed => "listed".to_owned(),
         };

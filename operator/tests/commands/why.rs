@@ -69,6 +69,22 @@ fn write(server: &ApiServer, namespace: &str, status: &Value) {
     ));
 }
 
+/// The heartbeat of the process `lyon-7`.
+fn beat(server: &ApiServer, at: Timestamp) {
+    let lease = json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {
+            "name": "bascule-operator", "namespace": "bascule-system",
+            "annotations": { "bascule.dev/unshown-count": "0", "bascule.dev/unshown": "" },
+        },
+        "spec": {
+            "holderIdentity": "lyon-7", "leaseDurationSeconds": 30,
+            "renewTime": at.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string(),
+        },
+    });
+    server.kubectl(&["apply", "--server-side", "-f", "-"], &lease.to_string());
+}
+
 fn steady(written: Timestamp) -> Value {
     json!({
         "site": "lyon", "writtenAt": written.to_string(), "observedGeneration": 1,
@@ -131,6 +147,37 @@ async fn a_live_cluster_is_explained_and_so_is_everything_that_is_wrong() {
     assert!(said.out.contains("First blocker: status/stale: Unknown, 42 m old"), "{said:?}");
     assert!(said.out.contains("silence: NotYet, 42 m old"), "{said:?}");
 
+    // One at rest, of whose operator nothing is known, that lives, and that has died since.
+    server.kubectl(&["create", "namespace", "bascule-system"], "");
+    let mut at_rest = steady(Timestamp::now() - 42.minutes());
+    at_rest["heartbeat"] =
+        json!({ "namespace": "bascule-system", "name": "bascule-operator", "writer": "lyon-7" });
+    write(&server, "shop", &at_rest);
+    let said = bascule(&file, &["shop"]);
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(said.out.contains("status/unheard"), "{said:?}");
+    assert!(said.out.contains("there is no Lease bascule-system/bascule-operator"), "{said:?}");
+    beat(&server, Timestamp::now());
+    let said = bascule(&file, &["shop"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.out.contains("Told by  lyon, 42 m ago; still so"), "{said:?}");
+    let token = "{token: test-admin-token}";
+    let reader = changed(&server, "reader", token, "{token: test-admin-token, as: reader}");
+    let reads =
+        ["create", "clusterrole", "reader", "--verb=get,list", "--resource=failoverpolicies.bascule.dev"];
+    server.kubectl(&reads, "");
+    server.kubectl(&["create", "clusterrolebinding", "reader", "--clusterrole=reader", "--user=reader"], "");
+    server.shell("for i in $(seq 100); do kubectl auth can-i list fop -A --as reader && exit 0; sleep 0.2; done; exit 1");
+    let said = bascule(&reader, &["shop"]);
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(said.out.contains("whether it lives is not known: you may not get the Lease"), "{said:?}");
+    assert!(said.out.contains("needed  the right to get leases in namespace bascule-system"), "{said:?}");
+    beat(&server, Timestamp::now() - 40.seconds());
+    let said = bascule(&file, &["shop"]);
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(said.out.contains("First blocker: status/stale: Unknown, 42 m old"), "{said:?}");
+    assert!(said.out.contains("was last alive 4"), "{said:?}");
+
     // Two of one name.
     make(&server, "eu");
     fails(&file, &["shop"], &["several policies", "eu/shop", "shop/shop"]);
@@ -178,7 +225,6 @@ async fn a_live_cluster_is_explained_and_so_is_everything_that_is_wrong() {
     assert_eq!(bascule(&file, &["--bogus"]).code, 1, "2 says that something blocks");
 
     // Rights.
-    let token = "{token: test-admin-token}";
     let nobody = changed(&server, "nobody", token, "{token: test-admin-token, as: nobody}");
     let rights =
         ["you may not list failoverpolicies.bascule.dev in all namespaces", "ask for a role", "with -n"];

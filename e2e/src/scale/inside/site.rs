@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bascule_core::guard::wire::{Upstream, slot_of};
+use bascule_core::heartbeat::Heartbeat;
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
 use bascule_core::observation::{
     Fact, FlagValue, Kept, PodsAsked, ReplicasSeen, TrafficAt, TrafficView, WorkloadView,
@@ -132,6 +133,13 @@ impl Site for Simulated {
             self.tally.note(Moment::Ready, &key);
         }
         self.tally.ended("show", outcome.is_done());
+        outcome
+    }
+
+    async fn beat(&self, beat: Heartbeat) -> Outcome {
+        self.tally.begun("beat");
+        let outcome = self.real.beat(beat).await;
+        self.tally.ended("beat", outcome.is_done());
         outcome
     }
 }

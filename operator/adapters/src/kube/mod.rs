@@ -13,6 +13,7 @@ pub mod failure;
 pub mod flag;
 pub mod foreign;
 pub mod heard;
+pub mod heartbeat;
 pub mod kubeconfig;
 pub mod marks;
 pub mod ownership;

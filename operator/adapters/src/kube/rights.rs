@@ -52,7 +52,7 @@ pub struct Right {
 }
 
 /// The list.
-pub const RIGHTS: [Right; 19] = [
+pub const RIGHTS: [Right; 21] = [
     Right {
         scope: Scope::Cluster,
         group: "bascule.dev",
@@ -151,6 +151,25 @@ pub const RIGHTS: [Right; 19] = [
         resource: "configmaps",
         names: Names::Any,
         verbs: &[("create", "bascule-marks, the first time; a create cannot be limited to a name")],
+        only_for: None,
+    },
+    Right {
+        scope: Scope::Own,
+        group: "coordination.k8s.io",
+        resource: "leases",
+        names: Names::Only(&["bascule-operator"]),
+        verbs: &[(
+            "patch",
+            "the heartbeat, every ten seconds: that the operator lives, and which status it could not write",
+        )],
+        only_for: None,
+    },
+    Right {
+        scope: Scope::Own,
+        group: "coordination.k8s.io",
+        resource: "leases",
+        names: Names::Any,
+        verbs: &[("create", "bascule-operator, the first time; a create cannot be limited to a name")],
         only_for: None,
     },
     Right {

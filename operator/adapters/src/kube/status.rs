@@ -22,6 +22,10 @@ use super::failure::{Failure, Subject};
 pub const STATUS_MANAGER: &str = "bascule-status";
 /// How long after a write that did not succeed it is tried again with what is newest then.
 const AGAIN: Duration = Duration::from_secs(2);
+/// How long after a status was refused the same is tried again: a right that was missing may be there by then.
+const REFUSED_AGAIN: Duration = Duration::from_secs(30);
+/// How often in a row a write may meet another one, until the object is taken for another of the same name.
+const CONFLICTS: u8 = 5;
 /// How many objects' status may be written at once: one that hangs keeps no other waiting, and a thousand that change
 /// together are shown within seconds.
 const AT_ONCE: usize = 8;
@@ -131,6 +135,10 @@ struct Entry {
     /// What was written last, by its hash: the whole of it, for thousands of objects, would be most of the memory.
     written: Option<[u8; 32]>,
     not_before: Option<Instant>,
+    /// What waits was refused, and is not tried again before; something else is.
+    refused_until: Option<Instant>,
+    /// How often in a row a write has met another one.
+    conflicts: u8,
     /// The entry among those that are due: what [`Entry::due`] was after the last change.
     queued: Option<NotBefore>,
     trouble: Option<String>,
@@ -139,7 +147,8 @@ struct Entry {
 impl Entry {
     /// When its status may be written, if one waits for that.
     fn due(&self) -> Option<NotBefore> {
-        (self.waiting.is_some() && !self.writing).then_some(NotBefore(self.not_before))
+        let at = self.not_before.max(self.refused_until);
+        (self.waiting.is_some() && !self.writing).then_some(NotBefore(at))
     }
 }
 
@@ -220,12 +229,24 @@ impl StatusDesk {
             if entry.written == Some(hash(&status)) {
                 entry.waiting = None;
                 entry.trouble = None;
+                entry.refused_until = None;
             } else {
+                if entry.waiting.as_ref() != Some(&status) {
+                    entry.refused_until = None;
+                }
                 entry.waiting = Some(status);
                 shared.changed.notify_one();
             }
             entries.enlist(key);
             Ok(())
+        })
+    }
+
+    /// The objects whose newest status is not written yet, or could not be.
+    pub fn unwritten(&self) -> BTreeSet<StatusKey> {
+        let unwritten = |e: &Entry| e.waiting.is_some() || e.writing || e.trouble.is_some();
+        self.shared.with(|entries| {
+            entries.of.iter().filter(|(_, entry)| unwritten(entry)).map(|(key, _)| key.clone()).collect()
         })
     }
 
@@ -248,7 +269,7 @@ impl StatusDesk {
 /// It holds at most `capacity` objects. Between two writes to one object at least `pause` passes; the first is
 /// immediate. A write whose answer was lost, or that could not be sent, is made again with what is newest then, until
 /// the object is gone or forgotten: status has no effect but to inform, so trying again is harmless. One that the API
-/// server refused is not.
+/// server refused is made again after half a minute, or when there is another one.
 pub fn desk(
     kube: &Kube,
     capacity: usize,
@@ -305,17 +326,22 @@ fn settle(
             entry.waiting.take_if(|waiting| waiting == status);
             entry.written = Some(hash(status));
             entry.trouble = None;
+            entry.refused_until = None;
+            entry.conflicts = 0;
         }
-        // The object is gone, or another one has its name.
-        Err(failure) if failure.is_missing() || failure.is_conflict() => return entries.remove(key),
+        // The object is gone, or another one has its name, which those who follow it will tell sooner or later. One conflict
+        // may be no more than somebody else's write at the same moment.
+        Err(failure) if failure.is_missing() => return entries.remove(key),
+        Err(failure) if failure.is_conflict() && entry.conflicts >= CONFLICTS => return entries.remove(key),
         Err(failure) => {
             // What is stored is not known any more.
             entry.written = None;
+            entry.conflicts = if failure.is_conflict() { entry.conflicts + 1 } else { 0 };
             entry.not_before = Some(Instant::now() + AGAIN.max(pause));
-            // The same status would be refused again; only a new one is tried.
-            if matches!(failure, Failure::Refused { .. }) {
-                entry.waiting.take_if(|waiting| waiting == status);
-            }
+            // The same status would be refused again, until whoever refused it has changed his mind.
+            let same = entry.waiting.as_ref() == Some(status);
+            let refused = matches!(failure, Failure::Refused { .. }) && !failure.is_conflict();
+            entry.refused_until = (same && refused).then(|| Instant::now() + REFUSED_AGAIN.max(pause));
             let trouble = failure.to_string();
             if entry.trouble.as_ref() != Some(&trouble) {
                 tracing::warn!(object = %key.subject(), %trouble, "a status was not written");

@@ -5,12 +5,13 @@ mod database;
 mod kept;
 mod traffic;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bascule_core::blocker;
 use bascule_core::guard::wire::Upstream;
+use bascule_core::heartbeat::Heartbeat;
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
 use bascule_core::observation::{Fact, Kept, TrafficView, WorkloadView};
 use bascule_core::outcome::Outcome;
@@ -22,6 +23,7 @@ use bascule_engine::ports::{NoUpstream, Shown, Site};
 use crate::guards::Disks;
 use crate::kube::client::Kube;
 use crate::kube::failure::chain;
+use crate::kube::heartbeat;
 use crate::kube::port::Workloads;
 use crate::kube::secret::SecretError;
 
@@ -37,6 +39,8 @@ const TRAFFIC: Duration = Duration::from_secs(2);
 pub trait Publisher: Send + Sync + 'static {
     /// Shows it.
     async fn publish(&self, shown: Shown) -> Outcome;
+    /// The policies, as `namespace/name`, of which people do not see yet what was published.
+    fn unwritten(&self) -> BTreeSet<String>;
 }
 
 /// Why a server or a target cannot be used, for the person who must act.
@@ -174,8 +178,14 @@ impl Site for LocalSite {
     }
 
     async fn publish(&self, shown: Shown) -> Outcome {
+        self.publisher.publish(shown).await
+    }
+
+    async fn beat(&self, beat: Heartbeat) -> Outcome {
         self.servers.forget_unused();
         self.targets.forget_unused();
-        self.publisher.publish(shown).await
+        // After the moment for which it speaks: whatever was published before it and has been written by now is there.
+        let unshown = beat.unshown.and(self.publisher.unwritten());
+        heartbeat::write(&self.kube, &Heartbeat { unshown, ..beat }).await
     }
 }

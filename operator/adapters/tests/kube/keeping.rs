@@ -194,10 +194,12 @@ async fn status_is_written_only_when_it_changed_and_the_newest_wins() {
     // What the API refuses is told, and not tried again until something else is put.
     desk.put(&key, json!({ "replicas": "many" })).unwrap();
     soon(until(|| !desk.troubles().is_empty())).await;
+    assert_eq!(desk.unwritten(), [key.clone()].into());
     put(52);
     assert_eq!(soon(changes.next()).await, Some(52));
     // The watch may show the write before the writer has its answer.
     soon(until(|| desk.troubles().is_empty())).await;
+    assert!(desk.unwritten().is_empty());
     let key = |n: u8| StatusKey { name: n.to_string(), ..key.clone() };
     desk.put(&key(1), json!({})).unwrap();
     desk.put(&key(2), json!({})).expect_err("more than it holds");

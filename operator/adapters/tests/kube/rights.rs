@@ -15,7 +15,8 @@ use bascule_adapters::kube::rights::{Names, RIGHTS, Scope};
 use bascule_adapters::kube::status::{StatusKey, write};
 use bascule_adapters::kube::watch::{Key, Seen, watch};
 use bascule_adapters::kube::workload::{self, Autoscaler, WorkloadRef};
-use bascule_adapters::kube::{Credentials, Kube, cluster, marks, secret};
+use bascule_adapters::kube::{Credentials, Kube, cluster, heartbeat, marks, secret};
+use bascule_core::heartbeat::{Heartbeat, Unshown};
 use bascule_core::name::PolicyKey;
 use bascule_core::observation::Marks;
 use bascule_core::outcome::Outcome;
@@ -85,6 +86,8 @@ async fn every_listed_right_is_enough_and_without_any_one_of_them_the_call_that_
         Own "" "configmaps" "get" => marks_read;
         Own "" "configmaps" "patch" => mark_raised;
         Own "" "configmaps" "create" => first_mark_raised;
+        Own "coordination.k8s.io" "leases" "patch" => heart_beaten;
+        Own "coordination.k8s.io" "leases" "create" => first_heart_beaten;
         Applications "" "secrets" "get" => secret_read;
         Applications "" "secrets" "create" => secret_flag_created;
         Applications "" "secrets" "patch" => secret_flag_created;
@@ -559,6 +562,20 @@ async fn mark_raised(s: &Stand) -> Result<(), String> {
 async fn first_mark_raised(s: &Stand) -> Result<(), String> {
     s.delete::<k8s_openapi::api::core::v1::ConfigMap>(OWN, marks::MARKS).await;
     said(marks::raise(&s.kube, &key(), &Marks { generation: 0, epoch: 1, serial: 1 }.into()).await)
+}
+
+async fn heart_beaten(s: &Stand) -> Result<(), String> {
+    let beat =
+        Heartbeat { by: "paris-1".to_owned(), at: jiff::Timestamp::now(), unshown: Unshown::default() };
+    said(heartbeat::write(&s.admin_kube().await, &beat).await).unwrap();
+    said(heartbeat::write(&s.kube, &Heartbeat { at: jiff::Timestamp::now(), ..beat }).await)
+}
+
+async fn first_heart_beaten(s: &Stand) -> Result<(), String> {
+    s.delete::<k8s_openapi::api::coordination::v1::Lease>(OWN, heartbeat::HEARTBEAT).await;
+    let beat =
+        Heartbeat { by: "paris-1".to_owned(), at: jiff::Timestamp::now(), unshown: Unshown::default() };
+    said(heartbeat::write(&s.kube, &beat).await)
 }
 
 async fn secret_read(s: &Stand) -> Result<(), String> {

@@ -1,5 +1,6 @@
 //! This site as the engine sees it: what is made of Secrets, and the pod of a database.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -33,6 +34,10 @@ struct Nobody;
 impl Publisher for Nobody {
     async fn publish(&self, _: Shown) -> Outcome {
         Outcome::Done
+    }
+
+    fn unwritten(&self) -> BTreeSet<String> {
+        BTreeSet::new()
     }
 }
 

@@ -203,13 +203,11 @@ impl Situation<'_> {
         let wall =
             last.ended.and_then(|e| Duration::try_from(self.wall.duration_since(e)).ok()).unwrap_or_default();
         let passed = seen.max(wall);
-        Gate::when(
-            passed >= wanted || forgets("a cooldown is waited for"),
-            Answer::NotYet,
-            "cooldown",
-            format!("{} since the last transition", human(passed)),
-            human(wanted),
-        )
+        let over = passed >= wanted || forgets("a cooldown is waited for");
+        // How long it has been over is of no interest, and would be another text for all the years that follow.
+        let found = if over { format!("at least {}", human(wanted)) } else { human(passed) };
+        let found = format!("{found} since the last transition");
+        Gate::when(over, Answer::NotYet, "cooldown", found, human(wanted))
     }
 
     /// Whether a person holds automatic promotions, as a gate.

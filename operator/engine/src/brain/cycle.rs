@@ -22,6 +22,7 @@ use super::event::{Command, Look};
 use super::policy::State;
 use super::told::Told;
 use super::trouble::Call;
+use super::words::Words;
 use super::{Brain, Identity};
 use crate::ports::{JournalEntry, JournalKind};
 
@@ -31,7 +32,7 @@ const MISSED_QUESTIONS: u32 = 8;
 /// What the journal says when the guards are ordered to lock.
 pub const ORDERED_TO_LOCK: &str = "the guards are ordered to stop and lock";
 
-/// How often a changing lag is said and shown, at most.
+/// How often a changing lag is said and shown, and a running time shown, at most.
 const LAG_EVERY: Duration = Duration::from_secs(5);
 
 /// How often this site says its facts again because others were written over them, at most: two processes of a site do not
@@ -82,9 +83,6 @@ impl Brain {
         // the guards have seen counts as much as what was written down.
         state.seen.seen_marks = state.highest_seen(now);
         state.seen.high_water_old_since = self.marks_old_since;
-        if state.show_again_at.is_some_and(|t| now >= t) {
-            state.shown = None;
-        }
         for due in [
             &mut state.read_again_at,
             &mut state.write_not_before,
@@ -93,7 +91,7 @@ impl Brain {
             &mut state.raise_again_at,
             &mut state.show_at,
             &mut state.show_later_at,
-            &mut state.show_again_at,
+            &mut state.compare_at,
         ] {
             if due.is_some_and(|t| now >= t) {
                 *due = None;
@@ -300,17 +298,30 @@ impl Brain {
             && told.says(state, record, &judged, trouble.as_ref())
         {
             let due = state.shown_at.map_or(now, |t| t + LAG_EVERY);
-            if told.says_lags(&judged) {
+            let same_lags = told.says_lags(&judged);
+            if same_lags && state.compare_at.is_some() {
                 return;
+            }
+            if same_lags {
+                let words = Words::of(&judge(&s, &state.plan).report(&s, &state.plan));
+                let still = told.words.still_say(&words);
+                if still {
+                    state.agrees(now);
+                    return;
+                }
             }
             if now < due {
                 state.show_later_at = Some(due);
+                // Until then nothing of it has to be compared again.
+                state.compare_at = Some(due);
                 return;
             }
         }
-        let told = Told::of(state, record, &judged, trouble.as_ref());
+        let mut told = Told::of(state, record, &judged, trouble.as_ref());
         let report = judged.report(&s, &state.plan);
+        told.words = Words::of(&report);
         state.shown = Some(told);
+        state.agrees_at = Some(now);
         state.publishing = true;
         self.out.push(Command::Publish(Box::new(crate::ports::Shown {
             policy: state.policy.clone(),

@@ -7,6 +7,7 @@ use bascule_core::ballot::claim::RecordRevision;
 use bascule_core::ballot::silence::LeaseRevision;
 use bascule_core::facts::SiteFacts;
 use bascule_core::guard::wire::{Instruction, Upstream};
+use bascule_core::heartbeat::Heartbeat;
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
 use bascule_core::observation::{Fact, Kept, PodsAsked, TrafficAt, TrafficView, WorkloadView};
 use bascule_core::outcome::Outcome;
@@ -110,6 +111,11 @@ pub enum Event {
     Published {
         /// Which policy.
         policy: PolicyKey,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// The heartbeat was written, or not.
+    Beaten {
         /// How it ended.
         outcome: Outcome,
     },
@@ -244,6 +250,8 @@ pub enum Command {
     },
     /// Show people the state of a policy.
     Publish(Box<Shown>),
+    /// Tell people that this operator lives, and vouches for what it has shown.
+    Beat(Box<Heartbeat>),
     /// Write into the journal.
     Journal(JournalEntry),
     /// This site's name belongs to another cluster: stop.

@@ -17,6 +17,7 @@ mod looks;
 mod policy;
 mod told;
 mod trouble;
+mod words;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,16 +26,17 @@ use std::time::Duration;
 use bascule_core::ballot::holder::Holder;
 use bascule_core::ballot::silence::Observer;
 use bascule_core::decide::Installation;
+use bascule_core::heartbeat::{self, Heartbeat, Unshown};
 use bascule_core::mutant::forgets;
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
 use bascule_core::observation::{Fact, Kept};
+use bascule_core::outcome::Outcome;
 use bascule_core::record::Fences;
 use bascule_core::time::Boottime;
 use jiff::Timestamp;
 
 pub use self::cycle::ORDERED_TO_LOCK;
 pub use self::event::{Command, Event, Found, Look};
-pub use self::policy::SHOW_AGAIN;
 use self::policy::{State, wait_after};
 use self::trouble::{Call, News, Troubles};
 use crate::ports::{ArbiterChange, Cas, GuardSession, Intent, JournalEntry, JournalKind, Renewed};
@@ -45,6 +47,9 @@ const LIST_AGAIN: Duration = Duration::from_secs(4);
 
 /// A watch that has held for so long is a good one: when it breaks, the arbiter is listed again at once.
 const GOOD_WATCH: Duration = Duration::from_secs(10);
+
+/// How soon a heartbeat that failed is tried again.
+const BEAT_AGAIN: Duration = Duration::from_secs(2);
 
 /// How long to wait before the marks are read again after a failure.
 const MARKS_AGAIN: Duration = Duration::from_secs(2);
@@ -85,6 +90,12 @@ pub struct Brain {
     /// What the last listing could not read.
     unreadable: Vec<String>,
     troubles: Troubles,
+    /// When the heart beats next.
+    beat_at: Boottime,
+    /// A beat is under way.
+    beating: bool,
+    /// What went wrong with it. It says nothing about the policies, and a status says nothing about it.
+    beat_troubles: Troubles,
     read_marks_at: Option<Boottime>,
     /// Every site that a policy here has named.
     sites: BTreeSet<SiteName>,
@@ -124,6 +135,9 @@ impl Brain {
             relists: 0,
             unreadable: Vec::new(),
             troubles: Troubles::default(),
+            beat_at: now,
+            beating: false,
+            beat_troubles: Troubles::default(),
             read_marks_at: Some(now),
             sites: BTreeSet::new(),
             promised: BTreeMap::new(),
@@ -141,6 +155,7 @@ impl Brain {
         while let Some(key) = self.dirty.pop_first() {
             self.cycle(&key, now, wall);
         }
+        self.beat(now, wall);
         std::mem::take(&mut self.out)
     }
 
@@ -152,7 +167,9 @@ impl Brain {
             self.policies.values().filter_map(State::next_tick).min(),
             "whatever changes when a policy is due notes it"
         );
-        let others = [Some(self.next_renewal), Some(self.next_lease_read), self.list_at, self.read_marks_at];
+        let beat = self.may_beat().then_some(self.beat_at);
+        let others =
+            [Some(self.next_renewal), Some(self.next_lease_read), self.list_at, self.read_marks_at, beat];
         others.into_iter().flatten().chain(policies).min().unwrap_or(self.next_renewal)
     }
 
@@ -174,9 +191,44 @@ impl Brain {
         self.intent_listed && self.arbiter_listed && self.marks.value().is_some()
     }
 
+    /// The name of this process, as it writes and vouches for what it wrote.
+    pub fn writer(&self) -> String {
+        heartbeat::writer(&self.id.site, self.id.question)
+    }
+
     /// How long this site's lease still lasts.
     pub fn lease_remaining(&self, now: Boottime) -> Option<Duration> {
         self.holder.remaining(now)
+    }
+
+    /// Not before the policies were listed: of one that is not known yet nobody could say that it is not as its status says.
+    const fn may_beat(&self) -> bool {
+        self.intent_listed && !self.beating
+    }
+
+    /// Says that this site's operator lives, and for which policies it does not vouch. After everything else, so that it
+    /// speaks of the state that follows from the event; out of the loop itself, so that a loop that hangs falls silent.
+    fn beat(&mut self, now: Boottime, wall: Timestamp) {
+        if !self.may_beat() || now < self.beat_at {
+            return;
+        }
+        self.beat_at = next_beat(self.beat_at, heartbeat::EVERY, now);
+        self.beating = true;
+        let unshown = self.policies.iter().filter(|(_, state)| state.is_unshown(now));
+        let unshown = Unshown::of(unshown.map(|(key, _)| key.to_string()).collect());
+        self.out.push(Command::Beat(Box::new(Heartbeat { by: self.writer(), at: wall, unshown })));
+    }
+
+    fn beaten(&mut self, outcome: &Outcome, now: Boottime) {
+        self.beating = false;
+        let news = match outcome {
+            Outcome::Done => self.beat_troubles.went_well(Call::Beat, now),
+            Outcome::Refused { reason } | Outcome::Unknown { reason } => {
+                self.beat_at = self.beat_at.min(now + BEAT_AGAIN);
+                self.beat_troubles.failed(Call::Beat, reason, now)
+            }
+        };
+        self.take_news(News { shows: false, ..news }, None);
     }
 
     fn timers(&mut self, now: Boottime) {
@@ -267,6 +319,7 @@ impl Brain {
                 }
             }
             Event::Done { policy, step, outcome } => self.done(policy, &step, &outcome, now),
+            Event::Beaten { outcome } => self.beaten(&outcome, now),
             Event::Published { policy, outcome } => {
                 if let Some(state) = self.policies.get_mut(&policy)
                     && state.published(&outcome, now)
@@ -588,6 +641,14 @@ impl Brain {
                     state.gone = true;
                     state.policy = None;
                     state.invalid = None;
+                    // An object of the same name that comes later has no status.
+                    state.shown = None;
+                    self.dirty.insert(key);
+                }
+            }
+            Intent::ShowAgain(key) => {
+                if let Some(state) = self.policies.get_mut(&key) {
+                    state.shown = None;
                     self.dirty.insert(key);
                 }
             }
@@ -623,25 +684,18 @@ impl Brain {
         }
     }
 
-    fn mark_raised(
-        &mut self,
-        policy: PolicyKey,
-        kept: Kept,
-        outcome: &bascule_core::outcome::Outcome,
-        now: Boottime,
-    ) {
+    fn mark_raised(&mut self, policy: PolicyKey, kept: Kept, outcome: &Outcome, now: Boottime) {
         let Some(state) = self.policies.get_mut(&policy) else { return };
         state.raising = false;
         match outcome {
-            bascule_core::outcome::Outcome::Done => {
+            Outcome::Done => {
                 if let Fact::Known { value, .. } = &mut self.marks {
                     let before = value.remove(&policy).unwrap_or_default();
                     value.insert(policy.clone(), before.higher(kept));
                 }
                 state.mark_unwritable = None;
             }
-            bascule_core::outcome::Outcome::Refused { reason }
-            | bascule_core::outcome::Outcome::Unknown { reason } => {
+            Outcome::Refused { reason } | Outcome::Unknown { reason } => {
                 state.mark_unwritable = Some(reason.clone());
                 state.raise_again_at = Some(now + MARKS_AGAIN);
             }
@@ -649,20 +703,14 @@ impl Brain {
         self.dirty.insert(policy);
     }
 
-    fn done(
-        &mut self,
-        policy: PolicyKey,
-        step: &bascule_core::plan::Step,
-        outcome: &bascule_core::outcome::Outcome,
-        now: Boottime,
-    ) {
+    fn done(&mut self, policy: PolicyKey, step: &bascule_core::plan::Step, outcome: &Outcome, now: Boottime) {
         let Some(state) = self.policies.get_mut(&policy) else { return };
         let what = match outcome {
-            bascule_core::outcome::Outcome::Done => format!("done: {}", step.words()),
-            bascule_core::outcome::Outcome::Refused { reason } => {
+            Outcome::Done => format!("done: {}", step.words()),
+            Outcome::Refused { reason } => {
                 format!("refused: {}: {reason}", step.words())
             }
-            bascule_core::outcome::Outcome::Unknown { reason } => {
+            Outcome::Unknown { reason } => {
                 format!("unknown: {}: {reason}", step.words())
             }
         };

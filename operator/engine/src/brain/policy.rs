@@ -7,6 +7,7 @@ use std::time::Duration;
 use bascule_core::ballot::claim::Claim;
 use bascule_core::facts::SiteFacts;
 use bascule_core::guard::wire::{Instruction, Report, Upstream};
+use bascule_core::heartbeat;
 use bascule_core::loss::LastContact;
 use bascule_core::memory::Memory;
 use bascule_core::moves::Move;
@@ -36,9 +37,12 @@ const POINT_AGAIN: Duration = Duration::from_secs(5);
 /// How long pods have to see a flag before their kubelets are made to look again.
 const PUT_AGAIN: Duration = Duration::from_secs(5);
 
-/// How soon people are shown the same state again, so that the ages in it are true, and so that they see who still
-/// lives to tell it.
-pub const SHOW_AGAIN: Duration = Duration::from_secs(30);
+/// How soon all the words that people were shown are compared with those of now: the running times and the ages in them,
+/// and what a promotion would need although nobody asks for one.
+const COMPARE_EVERY: Duration = heartbeat::EVERY;
+
+/// How long ago that may be for this site to vouch for what people see: a loop that is later than this stands still.
+const COMPARED: Duration = COMPARE_EVERY.saturating_add(Duration::from_secs(5));
 
 /// How often people are shown a state that changes, at most.
 const SHOW_EVERY: Duration = Duration::from_secs(1);
@@ -114,8 +118,10 @@ pub(super) struct State {
     pub(super) show_at: Option<Boottime>,
     /// When a change that can wait is due to be shown.
     pub(super) show_later_at: Option<Boottime>,
-    /// When the same is shown again, for the ages in it.
-    pub(super) show_again_at: Option<Boottime>,
+    /// When all of what people were shown is compared with what is so then; `None`: it is due.
+    pub(super) compare_at: Option<Boottime>,
+    /// When it was last shown, or found to be the same still.
+    pub(super) agrees_at: Option<Boottime>,
     pub(super) publishing: bool,
     /// The last showing failed: this site's API server was away, or refused it.
     unpublished: bool,
@@ -249,7 +255,7 @@ impl State {
             self.say_at,
             self.show_at,
             self.show_later_at,
-            self.show_again_at,
+            self.compare_at,
             looks,
         ]
         .into_iter()
@@ -433,8 +439,23 @@ impl State {
         }
         self.shown_at = Some(now);
         self.show_at = Some(now + SHOW_EVERY);
-        self.show_again_at = Some(now + SHOW_AGAIN);
+        self.compare_at = Some(now + COMPARE_EVERY);
         back
+    }
+
+    /// Whether people see something else than what is so: it could not be shown, is being shown, or was not compared for so
+    /// long that nobody knows. Without an object there is nothing to show.
+    pub(super) fn is_unshown(&self, now: Boottime) -> bool {
+        let there = self.policy.is_some() || self.invalid.is_some();
+        let compared = self.agrees_at.is_some_and(|t| now.since(t) <= COMPARED);
+        let agrees = self.shown.is_some() && !self.publishing && !self.unpublished && compared;
+        there && !agrees
+    }
+
+    /// What people were shown is the same at `now`.
+    pub(super) fn agrees(&mut self, now: Boottime) {
+        self.agrees_at = Some(now);
+        self.compare_at = Some(now + COMPARE_EVERY);
     }
 
     /// A grant was given to the guard process `boot`, or that process has said that it is down and ends.

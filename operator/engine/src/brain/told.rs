@@ -7,11 +7,12 @@ use bascule_core::project::{Condition, Judged, SiteRow};
 use bascule_core::record::Record;
 
 use super::policy::State;
+use super::words::Words;
 
-/// What must change for people to be shown the state again at once: answers and states, not ages and positions. What a
-/// promotion would need although nobody asks for one is shown with the rest.
+/// What must change for people to be shown the state again at once: answers and states, not ages and positions.
 ///
-/// It is compared with every event and made only when something is shown.
+/// It is compared with every event and made only when something is shown. All the words are compared now and then: what a
+/// promotion would need although nobody asks for one is among them.
 #[derive(Clone, Debug)]
 pub(super) struct Told {
     serial: Option<u64>,
@@ -23,10 +24,12 @@ pub(super) struct Told {
     generation: Option<(i64, Option<String>)>,
     invalid: Option<String>,
     trouble: Option<String>,
+    /// All the words, in short.
+    pub(super) words: Words,
 }
 
 impl Told {
-    /// What is told by showing this.
+    /// What is told by showing this, but for the words.
     pub(super) fn of(
         state: &State,
         record: Option<&Record>,
@@ -43,6 +46,7 @@ impl Told {
             generation: state.policy.as_ref().map(|p| (p.generation, p.revision.clone())),
             invalid: state.invalid.clone(),
             trouble: trouble.cloned(),
+            words: Words::default(),
         }
     }
 

@@ -27,6 +27,8 @@ pub(super) enum Call {
     Watch,
     /// The writing of this site's facts about one policy.
     Facts,
+    /// The heartbeat.
+    Beat,
 }
 
 impl Call {
@@ -38,6 +40,9 @@ impl Call {
             Self::List => "records and facts cannot be listed",
             Self::Watch => "the watch of records and facts breaks",
             Self::Facts => "what this site says of the policy cannot be written",
+            Self::Beat => {
+                "that this site's operator lives cannot be told (its heartbeat, a Lease in its own namespace)"
+            }
         }
     }
 }

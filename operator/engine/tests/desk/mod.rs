@@ -194,6 +194,7 @@ impl Desk {
                 Event::MarkRaised { policy: policy.clone(), kept: kept.clone(), outcome: Outcome::Done }
             }
             Command::Publish(shown) => Event::Published { policy: shown.key.clone(), outcome: Outcome::Done },
+            Command::Beat(_) => Event::Beaten { outcome: Outcome::Done },
             _ => return None,
         })
     }

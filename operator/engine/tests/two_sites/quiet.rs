@@ -3,15 +3,23 @@
 use std::time::Duration;
 
 use bascule_core::guard::wire::{Role, ServerState};
+use bascule_core::heartbeat::Unshown;
 use bascule_core::policy::{After, Policy};
+use bascule_core::time::read_human;
 use bascule_engine::brain::Event;
 use bascule_engine::ports::Intent;
+use jiff::Timestamp;
 
-use crate::world::{World, item, policy, site};
+use crate::world::{World, item, key, policy, site, switchover};
 
 /// Paris active, lyon following, everything quiet.
 pub fn quiet() -> World {
-    let mut w = World::new(&policy(After::Never));
+    quiet_by(&policy(After::Never))
+}
+
+/// The same by another policy.
+fn quiet_by(policy: &Policy) -> World {
+    let mut w = World::new(policy);
     w.until("paris opens", 10, |w| w.settled("paris", 1));
     w.until("lyon follows", 5, |w| {
         matches!(w.places[&site("lyon")].server.state, ServerState::Standby { .. })
@@ -69,16 +77,135 @@ fn count(w: &World, from: usize, what: &str) -> usize {
     w.log[from..].iter().filter(|(_, at, order)| *at == site("lyon") && *order == what).count()
 }
 
+/// What the last heartbeat of lyon does not vouch for.
+fn unshown(w: &World) -> &Unshown {
+    &w.beats[&site("lyon")].last().unwrap().1.unshown
+}
+
 #[test]
-fn a_quiet_fleet_writes_no_record_and_no_facts_and_shows_its_state_with_fresh_ages() {
+fn a_quiet_fleet_writes_nothing_but_a_heartbeat_that_vouches_for_what_was_shown() {
     let mut w = quiet();
     w.run(40_000);
-    let (from, record) = (w.log.len(), w.record.clone());
+    let (from, record, began) = (w.log.len(), w.record.clone(), w.now);
     w.run(300_000);
     assert_eq!(w.record, record);
-    assert_eq!(count(&w, from, "write facts"), 0);
-    let shown = count(&w, from, "publish");
-    assert!((9..=11).contains(&shown), "every thirty seconds in five minutes: {shown}");
+    for what in ["write facts", "write record", "publish"] {
+        let ordered = w.log[from..].iter().filter(|(_, _, order)| *order == what).count();
+        assert_eq!(ordered, 0, "{what}");
+    }
+    for (at, by) in [("paris", "paris-1"), ("lyon", "lyon-2")] {
+        let beats: Vec<_> = w.beats[&site(at)].iter().filter(|(sent, _)| *sent > began).collect();
+        assert!((29..=31).contains(&beats.len()), "every ten seconds in five minutes: {}", beats.len());
+        for (sent, beat) in beats {
+            assert_eq!((beat.by.as_str(), &beat.unshown), (by, &Unshown::default()));
+            assert_eq!(beat.at, Timestamp::UNIX_EPOCH + sent.since_boot());
+        }
+    }
+}
+
+#[test]
+fn what_could_not_be_shown_is_named_by_the_heartbeat_until_it_is_shown() {
+    let mut w = quiet();
+    w.run(12_000);
+    assert_eq!(unshown(&w), &Unshown::default());
+    let refused = Some("failoverpolicies/status: forbidden".to_owned());
+    w.places.get_mut(&site("lyon")).unwrap().faults.unpublished = refused;
+    let mut changed = policy(After::Never);
+    changed.generation += 1;
+    told(&mut w, &changed);
+    w.run(12_000);
+    assert_eq!(unshown(&w), &Unshown::These([key().to_string()].into()));
+    w.places.get_mut(&site("lyon")).unwrap().faults.unpublished = None;
+    w.run(12_000);
+    assert_eq!(unshown(&w), &Unshown::default());
+    let shown = w.shown[&site("lyon")].policy.as_ref().unwrap();
+    assert_eq!(shown.generation, changed.generation);
+}
+
+#[test]
+fn a_heartbeat_that_is_under_way_is_not_followed_by_another_one() {
+    let mut w = quiet();
+    w.places.get_mut(&site("lyon")).unwrap().faults.lost_beat = true;
+    w.run(12_000);
+    let from = w.log.len();
+    w.run(60_000);
+    assert_eq!(count(&w, from, "beat"), 0);
+}
+
+#[test]
+fn a_change_within_the_pause_after_a_state_was_shown_is_shown_when_the_pause_ends() {
+    let mut w = quiet();
+    let mut changed = policy(After::Never);
+    for cooldown in [7, 8] {
+        changed.failover.cooldown = Duration::from_mins(cooldown);
+        changed.generation += 1;
+        told(&mut w, &changed);
+    }
+    w.run(1_100);
+    let shown = w.shown[&site("lyon")].policy.as_ref().unwrap();
+    assert_eq!(shown.failover.cooldown, Duration::from_mins(8));
+}
+
+#[test]
+fn an_object_that_takes_anothers_place_is_shown_the_state() {
+    let mut w = quiet();
+    w.run(40_000);
+    let from = w.log.len();
+    w.later(&site("lyon"), 1, Event::Intent(Intent::ShowAgain(key())));
+    w.run(1_000);
+    assert_eq!(count(&w, from, "publish"), 1);
+    w.later(&site("lyon"), 1, Event::Intent(Intent::PolicyGone(key())));
+    w.later(&site("lyon"), 2, Event::Intent(Intent::Policy(Box::new(policy(After::Never)))));
+    w.run(2_000);
+    assert!(count(&w, from, "publish") >= 2);
+}
+
+/// After a switchover to lyon by a policy with this cooldown.
+fn after_a_switchover(cooldown: Duration) -> World {
+    let mut policy = policy(After::Never);
+    policy.failover.cooldown = cooldown;
+    let mut w = quiet_by(&policy);
+    w.moves(&[switchover("to-lyon", "paris", "lyon", 1)]);
+    w.until("lyon takes over", 30, |w| w.settled("lyon", 2));
+    w.run(40_000);
+    w
+}
+
+/// How much longer ago the last transition was than paris shows, and how long it shows.
+fn cooldown(w: &World) -> Option<(Duration, Duration)> {
+    let gates = &w.shown[&site("paris")].report.gates;
+    let found = &gates.iter().find(|g| g.name == "cooldown")?.found;
+    let shown = read_human(found.strip_suffix(" since the last transition")?)?;
+    let ended = w.record.as_ref()?.0.history.first()?.ended?;
+    let wall = Timestamp::UNIX_EPOCH + w.now.since_boot();
+    let true_age = Duration::try_from(wall.duration_since(ended)).ok()?;
+    Some((true_age.saturating_sub(shown), shown))
+}
+
+#[test]
+fn a_running_time_in_a_status_is_brought_up_to_date_less_and_less_often() {
+    let mut w = after_a_switchover(Duration::from_hours(1));
+    let from = w.log.len();
+    for _ in 0..600 {
+        w.run(1_000);
+        let (late, shown) = cooldown(&w).expect("paris shows how long ago the transition was");
+        // From two minutes on it is told in whole minutes.
+        let words = Duration::from_secs(if shown + late < Duration::from_mins(2) { 0 } else { 60 });
+        let most = Duration::from_secs(11) + Duration::from_secs(10).max(shown / 10) + words;
+        assert!(late <= most, "{late:?} more than {shown:?}");
+    }
+    let ordered = w.log[from..].iter();
+    let shown = ordered.filter(|(_, at, order)| *at == site("paris") && *order == "publish").count();
+    assert!((8..=35).contains(&shown), "in ten minutes: {shown}");
+}
+
+#[test]
+fn long_after_a_switchover_nothing_is_written_either() {
+    let mut w = after_a_switchover(Duration::from_secs(20));
+    let from = w.log.len();
+    w.run(300_000);
+    let shown = w.log[from..].iter().filter(|(_, _, order)| *order == "publish").count();
+    assert_eq!(shown, 0);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use bascule_core::guard::wire::{
     Behind, Cluster, ClusterState, Disk, Grant, Hello, HighWater, Instruction, Positions, Report, Role,
     ServerState, Stopped, Upstream, UpstreamView, slot_of,
 };
+use bascule_core::heartbeat::Heartbeat;
 use bascule_core::moves::{Move, MoveHash, Order};
 use bascule_core::name::{PolicyKey, SiteName};
 use bascule_core::observation::{
@@ -165,6 +166,10 @@ pub struct Faults {
     /// A flag is set, and no pod is told.
     pub untold: Option<String>,
     pub unreadable: Vec<String>,
+    /// People cannot be shown anything.
+    pub unpublished: Option<String>,
+    /// Nobody says whether a heartbeat was written.
+    pub lost_beat: bool,
     /// The watch of the arbiter breaks as soon as it is opened.
     pub watch: bool,
 }
@@ -183,6 +188,8 @@ pub struct World {
     pub log: Vec<(Boottime, SiteName, &'static str)>,
     pub journal: Vec<(SiteName, JournalEntry)>,
     pub shown: BTreeMap<SiteName, Shown>,
+    /// The heartbeats of each site, with the moments at which they were sent.
+    pub beats: BTreeMap<SiteName, Vec<(Boottime, Heartbeat)>>,
     /// The link between the databases; the arbiter is reached without it.
     pub link: bool,
     pub marks: BTreeMap<SiteName, BTreeMap<PolicyKey, bascule_core::observation::Kept>>,
@@ -226,6 +233,7 @@ impl World {
             log: Vec::new(),
             journal: Vec::new(),
             shown: BTreeMap::new(),
+            beats: BTreeMap::new(),
             link: true,
             marks: BTreeMap::new(),
         };
@@ -437,8 +445,20 @@ impl World {
             }
             Command::Publish(shown) => {
                 let policy = shown.key.clone();
-                self.shown.insert(me.clone(), *shown);
-                self.later(me, 1, Event::Published { policy, outcome: Outcome::Done });
+                if self.places[me].faults.unpublished.is_none() {
+                    self.shown.insert(me.clone(), *shown);
+                }
+                let outcome = match self.places[me].faults.unpublished.clone() {
+                    None => Outcome::Done,
+                    Some(reason) => Outcome::Refused { reason },
+                };
+                self.later(me, 1, Event::Published { policy, outcome });
+            }
+            Command::Beat(heartbeat) => {
+                self.beats.entry(me.clone()).or_default().push((sent, *heartbeat));
+                if !self.places[me].faults.lost_beat {
+                    self.later(me, 1, Event::Beaten { outcome: Outcome::Done });
+                }
             }
             Command::Journal(entry) => {
                 self.journal.push((me.clone(), entry.clone()));
@@ -750,6 +770,7 @@ fn kind(command: &Command) -> &'static str {
         Command::Look { .. } => "look",
         Command::Perform { .. } => "perform",
         Command::Publish(_) => "publish",
+        Command::Beat(_) => "beat",
         Command::Journal(_) => "journal",
         Command::Stop { .. } | Command::StandDown { .. } => "stop",
     }

@@ -1,17 +1,19 @@
 //! What operators show people, against what is true (L5, L6).
 //!
-//! Only an operator that lives, and whose API server takes what it shows, is judged: what a dead one left behind has an
-//! age, and whoever reads it is told so. What it cannot know must be shown as unknown within a bound, and what keeps a
-//! world from settling must be named.
+//! Only an operator that lives, and whose API server takes what it shows, is judged by what it shows: what it cannot know
+//! must be shown as unknown within a bound, and what keeps a world from settling must be named. What a dead one left behind
+//! must not be believed, and what one that lives has shown must be, by the same rule as whoever reads it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use bascule_core::heartbeat::YOUNG;
 use bascule_core::name::{PolicyKey, SiteName};
 use bascule_core::plan::Answer;
 use bascule_core::project::{Report, SiteRole};
 use bascule_core::record::Phase;
 use bascule_engine::ports::Shown;
+use jiff::Timestamp;
 
 use super::Invariant;
 use crate::time::Moment;
@@ -31,6 +33,10 @@ const LATE: Duration = Duration::from_secs(4);
 const SILENT_ABOUT: Duration = Duration::from_secs(6);
 /// How long the writing of a change takes at most, with its next try.
 const WRITING: Duration = Duration::from_secs(1);
+/// How much later than by the rule a dead operator's status may be found to be old: how often it is looked.
+const LOOKS: Duration = Duration::from_secs(1);
+/// How long an operator has, from when it can show what it wants, until it vouches for what it has shown: three beats.
+const VOUCHES: Duration = YOUNG;
 /// While nothing moves, name servers and workloads are looked at every fifteen seconds.
 const QUIET_LOOK: Duration = Duration::from_secs(15);
 
@@ -49,6 +55,12 @@ pub(crate) struct Statuses {
     said: BTreeMap<(PolicyKey, SiteName), Moment>,
     /// When an operator last listed what others had said.
     listed: BTreeMap<usize, Moment>,
+    /// When a site's operator could last write to its cluster, dead or alive since.
+    wrote: BTreeMap<usize, Moment>,
+    /// What each site's wall clock showed at the last look.
+    walls: BTreeMap<usize, (Moment, Timestamp)>,
+    /// Somebody has set the site's wall clock: no age there says anything.
+    stepped: BTreeSet<usize>,
 }
 
 /// What keeps a policy from being settled.
@@ -144,6 +156,7 @@ impl World {
     pub(crate) fn look_at_statuses(&mut self) {
         self.look_at_flags();
         let speakers = self.speakers();
+        self.judge_believed(&speakers);
         // While nobody looks, what was said may have become true and false again: a lie counts from its next look.
         self.judge.statuses.lies.retain(|(op, _, _), _| speakers.contains(op));
         for policy in self.judge.policies_named() {
@@ -151,6 +164,69 @@ impl World {
                 self.judge_status(*op, &policy);
             }
             self.judge_named(&speakers, &policy);
+        }
+    }
+
+    /// Whether whoever reads a policy's status in a site's cluster believes it, by that site's clock. `None`: there is none.
+    fn believes(&self, site: usize, policy: &PolicyKey) -> Option<bool> {
+        let (cluster, wall) = (&self.sites[site].cluster, self.sites[site].machine.wall(self.now));
+        let (by, written) = cluster.written.get(policy)?;
+        let age = Duration::try_from(wall.duration_since(*written)).unwrap_or_default();
+        let vouches = |policy: &str| {
+            cluster.heartbeat.as_ref().is_some_and(|beat| beat.vouches(policy, by, *written, wall).is_ok())
+        };
+        Some(age <= YOUNG || vouches(&policy.to_string()))
+    }
+
+    /// A status is believed while its writer lives and can say so, and not when it has long been dead or cut off.
+    fn judge_believed(&mut self, speakers: &[usize]) {
+        let now = self.now;
+        for site in 0..self.sites.len() {
+            let wall = self.sites[site].machine.wall(now);
+            if let Some((then, shown)) = self.judge.statuses.walls.insert(site, (now, wall)) {
+                let passed = Duration::try_from(wall.duration_since(shown)).unwrap_or_default();
+                if passed.abs_diff(now.since(then)) > LOOKS {
+                    self.judge.statuses.stepped.insert(site);
+                }
+            }
+            let it = &self.sites[site];
+            let here = |op: &crate::world::operator::Operator| op.site == site && op.up && !op.frozen;
+            let writes = it.up && it.cluster.read_fails().is_none() && self.operators.iter().any(here);
+            let last = if writes {
+                self.judge.statuses.wrote.insert(site, now);
+                now
+            } else {
+                *self.judge.statuses.wrote.entry(site).or_insert(now)
+            };
+            if self.judge.statuses.stepped.contains(&site) || now.since(last) <= YOUNG + LOOKS {
+                continue;
+            }
+            let believed = it.cluster.written.keys().find(|key| self.believes(site, key) == Some(true));
+            if let Some(key) = believed {
+                let name = &it.name;
+                let what =
+                    format!("the status of {key} in {name} is believed, and who wrote it is long dead");
+                self.judge.breaks(now, Invariant::L5, what);
+            }
+        }
+        for op in speakers {
+            let it = &self.operators[*op];
+            let site = it.site;
+            let alone = self.operators.iter().filter(|other| other.site == site && other.up).count() == 1;
+            let since = self.judge.statuses.shows.get(op).copied().unwrap_or(now).max(it.started);
+            let judged = alone && it.by_hand.is_none() && !self.judge.statuses.stepped.contains(&site);
+            if !judged || now.since(since) < VOUCHES {
+                continue;
+            }
+            let writer = it.brain.writer();
+            let own = self.sites[site].cluster.written.iter().filter(|(_, (by, _))| *by == writer);
+            let doubted = own.map(|(key, _)| key.clone()).find(|key| self.believes(site, key) == Some(false));
+            if let Some(key) = doubted {
+                let name = &self.sites[site].name;
+                let what =
+                    format!("the operator of {name} lives, and what it shows of {key} is not believed");
+                self.judge.breaks(now, Invariant::L6, what);
+            }
         }
     }
 

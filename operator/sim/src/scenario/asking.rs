@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bascule_core::heartbeat::Heartbeat;
 use bascule_core::name::{PolicyKey, SiteName};
 use bascule_core::time::human;
 use jiff::Timestamp;
@@ -38,6 +39,8 @@ pub struct Asked {
     pub wall: Timestamp,
     /// The generation of the policy's spec in that cluster, if its object can be read there; or why there is no answer.
     pub object: Result<Option<i64>, String>,
+    /// The heartbeat of that site's operator, as its cluster has it.
+    pub heartbeat: Option<Heartbeat>,
 }
 
 /// Looks on while a scenario is played. A function that takes a duration is one that hears only how far the world is.

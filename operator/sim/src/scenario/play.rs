@@ -281,6 +281,7 @@ impl Player<'_> {
                 site: self.world.sites[site].name.clone(),
                 wall: self.right.wall(self.world.now),
                 object: asking::object(&self.world, site, &self.policy.key),
+                heartbeat: self.world.sites[site].cluster.heartbeat.clone(),
             });
         }
     }

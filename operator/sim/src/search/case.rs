@@ -18,7 +18,7 @@ use crate::world::{Boundary, Plan, World};
 const SETTLE: Duration = Duration::from_secs(75);
 
 /// How long everything has to have been well before no status may say otherwise: a watch counts as good after ten seconds,
-/// and a status is shown again every half minute at the latest.
+/// and what was shown is compared with what is so every ten seconds.
 const REST: Duration = Duration::from_secs(45);
 
 /// How often a person raises the arbiter's generation: once for each time that it may lose its records, and once more.

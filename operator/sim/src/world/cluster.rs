@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bascule_core::blocker;
+use bascule_core::heartbeat::Heartbeat;
 use bascule_core::moves::Move;
 use bascule_core::name::{ItemName, PolicyKey};
 use bascule_core::observation::{Fact, FlagValue, Kept, PodsAsked, ReplicasSeen, WorkloadView};
 use bascule_core::plan::{Answer, Gate};
 use bascule_core::policy::Policy;
+use jiff::Timestamp;
 
 use super::routes::Routes;
 use crate::time::Moment;
@@ -154,6 +156,10 @@ pub struct Cluster {
     pub missing_secret: bool,
     /// How often a status was written.
     pub published: u64,
+    /// Who wrote each policy's status last, and when by that one's clock.
+    pub written: BTreeMap<PolicyKey, (String, Timestamp)>,
+    /// The heartbeat of the site's operator.
+    pub heartbeat: Option<Heartbeat>,
 }
 
 impl Cluster {
@@ -173,6 +179,8 @@ impl Cluster {
             watch_silent_until: Moment(0),
             missing_secret: false,
             published: 0,
+            written: BTreeMap::new(),
+            heartbeat: None,
         }
     }
 

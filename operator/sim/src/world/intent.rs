@@ -83,6 +83,7 @@ impl World {
         objects.resource_version = next;
         for key in before {
             if !self.sites[site].cluster.objects.policies.contains_key(&key) {
+                self.sites[site].cluster.written.remove(&key);
                 self.publishes(site, &key, None);
             }
         }

@@ -64,6 +64,8 @@ pub struct Publication {
     pub policy: PolicyKey,
     /// In which site's cluster.
     pub site: SiteName,
+    /// Which process of its operator shows it; empty when the object is gone.
+    pub by: String,
     /// The time of day, by the clock of that site.
     pub wall: Timestamp,
     /// What its operator shows; `None`: the object is gone, and with it its status.
@@ -313,10 +315,24 @@ impl World {
                 if outcome.is_done() {
                     self.judge_ages(op, &shown);
                     self.sites[site].cluster.published += 1;
+                    let written =
+                        (self.operators[op].brain.writer(), self.sites[site].machine.wall(self.now));
+                    self.sites[site].cluster.written.insert(policy.clone(), written);
                     self.publishes(site, &policy, Some(&shown));
                     self.operators[op].shown.insert(policy.clone(), *shown);
                 }
                 self.reply(op, API, Event::Published { policy, outcome });
+            }
+            Command::Beat(heartbeat) => {
+                let site = self.operators[op].site;
+                let outcome = match self.sites[site].cluster.read_fails() {
+                    Some(why) => Outcome::unknown(why),
+                    None => Outcome::Done,
+                };
+                if outcome.is_done() {
+                    self.sites[site].cluster.heartbeat = Some(*heartbeat);
+                }
+                self.reply(op, API, Event::Beaten { outcome });
             }
             Command::Journal(entry) => {
                 self.judge_journal(op, &entry);
@@ -349,6 +365,7 @@ impl World {
         publications.push(Publication {
             policy: policy.clone(),
             site: site.name.clone(),
+            by: site.cluster.written.get(policy).map(|(by, _)| by.clone()).unwrap_or_default(),
             wall: site.machine.wall(self.now),
             shown: shown.cloned().map(Box::new),
         });
