@@ -20,8 +20,13 @@ The guards beside the databases need no right at all: they never ask the API ser
 
 const TAIL: &str = "## To give less
 
-- `rbac.namespaces` binds the rights in the applications' namespaces to those that are listed. A policy elsewhere says in
-  its status which right is missing, and no transition of it begins.
+- `watchNamespaces` limits the operator to the namespaces that are listed. It gets a Role and a RoleBinding in each, with what
+  the two tables for Bascule's own kinds and for the applications have, and of the whole cluster no more than the first table.
+  Policies, Moves and PolicySources elsewhere are not seen: they get no status, as if no operator were there, and
+  `bascule check --operator bascule-system/bascule` says `NotWatched`. Name the same namespaces in every site. Take one out
+  only when no policy is left in it: for the operator that is as if its policies were deleted.
+- `rbac.namespaces` binds the rights in the applications' namespaces alone to those that are listed; policies are seen
+  everywhere. A policy elsewhere says in its status which right is missing, and no transition of it begins.
 - `rbac.secretNames` lists the only Secrets that may be read there: those that policies name (`secretRef`,
   `replicationSecretRef`, `tsigSecretRef`) and PolicySources (`secretRef`).
 - `rbac.create: false` leaves roles and bindings to you; this page and `helm template` say what they have to hold.
@@ -36,13 +41,18 @@ pub(crate) fn text() -> String {
         (
             Scope::Cluster,
             "In the whole cluster",
-            "Bascule's own kinds are watched in every namespace; Nodes and Namespaces have none.",
+            "Nodes and Namespaces are in no namespace.",
+        ),
+        (
+            Scope::Kinds,
+            "Bascule's own kinds",
+            "In all namespaces, or in those of `watchNamespaces`. A source writes into its own namespace alone.",
         ),
         (Scope::Own, "In the operator's own namespace", "What it must remember when the arbiter forgets."),
         (
             Scope::Applications,
             "In the namespaces of the applications",
-            "All of them, or those of `rbac.namespaces`.",
+            "All of them, or those of `watchNamespaces` or `rbac.namespaces`.",
         ),
     ] {
         text += &format!("## {title}\n\n{said}\n\n| Resource | Objects | Verb | Why |\n|---|---|---|---|\n");

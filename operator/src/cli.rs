@@ -153,6 +153,11 @@ pub struct OperatorArgs {
     #[arg(long, env = "BASCULE_OPERATOR_NAMESPACE", default_value = "bascule-system")]
     pub namespace: String,
 
+    /// The only namespaces whose policies, Moves and sources are seen; left out: all. A policy elsewhere is as if it were
+    /// not there.
+    #[arg(long, env = "BASCULE_WATCH_NAMESPACES", value_delimiter = ',', value_name = "NAMESPACE")]
+    pub watch_namespaces: Vec<String>,
+
     /// The arbiter's members, `https://host:port`, the nearest first.
     #[arg(long, env = "BASCULE_ARBITER_ENDPOINTS", value_delimiter = ',', required = true)]
     pub arbiter_endpoints: Vec<String>,

@@ -415,6 +415,19 @@ async fn a_cluster_is_checked_and_each_thing_that_is_wrong_has_its_code() {
         ["OperatorRightMissing ServiceAccount bascule-system/bascule patch deployments.apps web"],
         "{said:?}"
     );
+    // An operator of the namespace shop does not see a policy elsewhere: that is said, and not what follows from it.
+    let account = "--serviceaccount=bascule-system:limited";
+    set(&["create", "rolebinding", "limited", "-n", "shop", "--clusterrole=operator", account]);
+    cluster.make("blog");
+    let said = run(&["--operator", "bascule-system/limited"]);
+    let seen = |of: &str| -> Vec<String> { codes(&said).into_iter().filter(|c| c.starts_with(of)).collect() };
+    assert_eq!(seen("NotWatched"), ["NotWatched FailoverPolicy blog/shop metadata.namespace"], "{said:?}");
+    assert_eq!(
+        seen("OperatorRightMissing"),
+        ["OperatorRightMissing ServiceAccount bascule-system/limited patch deployments.apps web"],
+        "{said:?}"
+    );
+    set(&["delete", "fop", "shop", "-n", "blog"]);
     cluster
         .run(&["check", "--operator", "bascule"])
         .fails(&["--operator: found \"bascule\"", "NAMESPACE/NAME"]);

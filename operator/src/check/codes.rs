@@ -112,6 +112,11 @@ pub const RIGHT_MISSING: Code =
 /// The operator may not do something.
 pub const OPERATOR_RIGHT_MISSING: Code =
     error("OperatorRightMissing", "Give the operator's service account that verb in the policy's namespace.");
+/// The operator does not see the policy.
+pub const NOT_WATCHED: Code = error(
+    "NotWatched",
+    "Add the namespace to the chart's watchNamespaces in every site, or bring the policy into a namespace that is watched.",
+);
 /// A repository is not followed.
 pub const SOURCE_FAILING: Code =
     error("SourceFailing", "Correct what the source says; what was accepted last stays in force.");
@@ -121,7 +126,7 @@ pub const SOURCE_SUSPENDED: Code =
 /// No operator speaks.
 pub const OPERATOR_SILENT: Code = error(
     "OperatorSilent",
-    "See whether the operator runs and reaches this API server; its log says what it cannot do.",
+    "See whether the operator runs, reaches this API server and watches this namespace (watchNamespaces of the chart); its log says what it cannot do.",
 );
 /// The policy that the operator judged is refused by it.
 pub const POLICY_NOT_ACCEPTED: Code =
@@ -351,6 +356,7 @@ pub const ALL: &[Code] = &[
     CLOCK,
     RIGHT_MISSING,
     OPERATOR_RIGHT_MISSING,
+    NOT_WATCHED,
     SOURCE_FAILING,
     SOURCE_SUSPENDED,
     OPERATOR_SILENT,
