@@ -47,7 +47,7 @@ fn files_are_checked_without_a_cluster() {
     let empty = tempfile::NamedTempFile::new().unwrap();
     let name = empty.path().display().to_string();
     check(&[&name])
-        .fails(&[&format!("found no FailoverPolicy and no Move in {name}, expected at least one")]);
+        .fails(&[&format!("found no FailoverPolicy, no Move and no PolicySource in {name}, expected at least one")]);
 
     let directory = tempfile::tempdir().unwrap();
     let found = |changes: &[(&str, &str, &str)], more: &[&str]| {
@@ -120,6 +120,35 @@ fn files_are_checked_without_a_cluster() {
     let said = found(&[later], &["--profile", "metro"]);
     assert!(codes(&said).iter().all(|c| c.starts_with("TimingProfile")) && said.code == 2, "{said:?}");
     found(&[later], &["--profile", "metro", "--arbiter-election", "300ms"]).says(0, &[]);
+
+    // What says where git is, is read for itself; among the policies that are read from there it would be refused.
+    let source = fs::read_to_string(repository().join("examples/source.yaml")).unwrap();
+    let with_source = |text: &str| {
+        let all = files(directory.path(), &[later]);
+        fs::write(directory.path().join("source.yaml"), text).unwrap();
+        check(&[&all, "-o", "json"])
+    };
+    let said = with_source(&source);
+    assert_eq!((said.code, codes(&said)), (0, Vec::new()), "{said:?}");
+    assert!(said.out.contains("1 source of namespace shop"), "{said:?}");
+    check(&[&repository().join("examples/source.yaml").display().to_string()]).says(0, &["nothing is wrong."]);
+    let said = with_source(&source.replace("interval: 30s", "interval: 30"));
+    let found = codes(&said);
+    assert!(found.len() == 1 && found[0].ends_with("spec.interval"), "{found:?}");
+    assert!(found[0].starts_with("FileInvalid ") && found[0].contains("source.yaml:"), "{found:?}");
+    assert_eq!(said.code, 2);
+    let said = with_source(&format!("{source}---\n{}", source.replace("path: shop", "path: web")));
+    assert!(codes(&said)[0].ends_with(" metadata.name"), "one name is there twice: {said:?}");
+    let said = with_source(&source.replace("path: shop", "path: ."));
+    let found = codes(&said);
+    assert!(found.len() == 1 && found[0].starts_with("SourceInItsFolder PolicySource shop/policies"), "{found:?}");
+    assert_eq!(said.code, 0, "from here it is not known which repository it is: {said:?}");
+    let policy = fs::read_to_string(repository().join("examples/shop.yaml")).unwrap();
+    let said = with_source(&format!("{source}---\n{}", policy.replacen("name: shop", "name: another", 1)));
+    let found = codes(&said);
+    assert!(found.len() == 1 && found[0].starts_with("FileInvalid "), "beside a policy it is refused: {found:?}");
+    assert!(said.out.contains("keep other objects outside of spec.path"), "{said:?}");
+    fs::remove_file(directory.path().join("source.yaml")).unwrap();
 
     check(&["/nowhere.yaml"]).fails(&["/nowhere.yaml", "a YAML file, or a directory"]);
     check(&["examples", "--context", "lyon"]).fails(&["with FILE none is asked"]);

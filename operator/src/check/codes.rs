@@ -90,6 +90,12 @@ pub const MOVE_SITE: Code = error("MoveSite", "Name sites as spec.sites of the p
 pub const MOVE_EXPIRED: Code =
     warning("MoveExpired", "Remove the file, or write a new Move with another name: this one never acts.");
 
+/// A source of policies that lies in the folder that it reads.
+pub const SOURCE_IN_ITS_FOLDER: Code = warning(
+    "SourceInItsFolder",
+    "Put the file outside of spec.path, and apply it at every site by hand or by the tool that applies the rest.",
+);
+
 /// Bascule's kinds are not installed.
 pub const DEFINITIONS_MISSING: Code =
     error("DefinitionsMissing", "Install the definitions: kubectl apply --server-side -f crds/generated/.");
@@ -350,6 +356,7 @@ pub const ALL: &[Code] = &[
     MOVE_WITHOUT_POLICY,
     MOVE_SITE,
     MOVE_EXPIRED,
+    SOURCE_IN_ITS_FOLDER,
     DEFINITIONS_MISSING,
     DEFINITIONS_DIFFER,
     API_SERVER,
