@@ -299,6 +299,33 @@ async fn a_cluster_is_checked_and_each_thing_that_is_wrong_has_its_code() {
     patched("statefulset", "main", &spilo(json!("spilo")));
     expect("another operator", 2, &["AnotherOperator StatefulSet shop/main metadata"]);
     patched("statefulset", "main", &spilo(Value::Null));
+    // The Service that the policy's host names leads to pods of another operator, whoever has the StatefulSet.
+    let service = |selector: Value| {
+        let spec = json!({ "selector": selector, "ports": [{ "port": 5432 }] });
+        json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "main", "namespace": "shop" }, "spec": spec })
+    };
+    let create = |object: &Value| cluster.server.kubectl(&["create", "-f", "-"], &object.to_string());
+    create(&service(json!({ "app": "main" })));
+    expect("a Service of its own", 0, &[]);
+    set(&["delete", "service", "main", "-n", "shop"]);
+    create(&service(json!({ "cnpg.io/cluster": "main", "cnpg.io/instanceRole": "primary" })));
+    expect("another operator's Service", 2, &["AnotherOperator Service shop/main spec.selector"]);
+    set(&["delete", "service", "main", "-n", "shop"]);
+    // An operator that makes pods without a StatefulSet is known by them; any other pod of such a name is nobody's.
+    let lone = |name: &str, labels: Value| {
+        let containers = json!([{ "name": "postgres", "image": "postgres" }]);
+        let metadata = json!({ "name": name, "namespace": "shop", "labels": labels });
+        json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": { "containers": containers } })
+    };
+    set(&["delete", "statefulset", "main", "-n", "shop"]);
+    create(&lone("main-0", json!({ "app": "main" })));
+    create(&lone("mainframe-1", json!({ "cnpg.io/cluster": "mainframe" })));
+    expect("pods, and none of another operator", 2, &["StatefulSetMissing FailoverPolicy shop/shop"]);
+    create(&lone("main-1", json!({ "cnpg.io/cluster": "main" })));
+    expect("pods of another operator", 2, &["AnotherOperator Pod shop/main-1 metadata"]);
+    set(&["delete", "pods", "--all", "-n", "shop", "--now"]);
+    whole(&cluster);
+    expect("all is well again", 0, &[]);
     set(&["scale", "deployment", "web", "-n", "shop", "--replicas=3"]);
     expect("scaled by hand", 0, &[]);
     let replicas = json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "web", "namespace": "shop" }, "spec": { "replicas": 3 } });
