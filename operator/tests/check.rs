@@ -422,6 +422,10 @@ async fn a_cluster_is_checked_and_each_thing_that_is_wrong_has_its_code() {
     let mut blocked = steady(now);
     blocked["gates"][1] = gate("loss", "Block", "25165824 bytes known", "at most 16777216 bytes");
     says(&blocked, "Blocked FailoverPolicy shop/shop");
+    let mut deaf_people = steady(now);
+    let unknown = condition("ChannelsKnown", "False", "UnknownChannel", "this site has no channel pager", now);
+    deaf_people["conditions"].as_array_mut().unwrap().push(unknown);
+    says(&deaf_people, "ChannelUnknown FailoverPolicy shop/shop spec.notifications");
     let mut ahead = steady(now);
     ahead["writtenAt"] = json!((now + 10.minutes()).to_string());
     says(&ahead, "Clock FailoverPolicy shop/shop status.writtenAt");

@@ -158,6 +158,11 @@ pub const SPECS_DIFFER: Code = warning(
 /// Something stands in the way of a takeover.
 pub const BLOCKED: Code =
     warning("Blocked", "`bascule why` has every gate with its evidence and what would change it.");
+/// A channel that leads nowhere in this site.
+pub const CHANNEL_UNKNOWN: Code = warning(
+    "ChannelUnknown",
+    "Add the channel to notifications.channels of the chart in this site, or correct spec.notifications; until then nobody is told by it from this site.",
+);
 /// Which site this is cannot be known.
 pub const SITE_UNKNOWN: Code = info("SiteUnknown", "Say which site's cluster this is: --site NAME.");
 
@@ -373,6 +378,7 @@ pub const ALL: &[Code] = &[
     ARBITER_QUORUM,
     SPECS_DIFFER,
     BLOCKED,
+    CHANNEL_UNKNOWN,
     SITE_UNKNOWN,
     STATEFUL_SET_MISSING,
     GUARD_ABSENT,
