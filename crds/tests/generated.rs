@@ -74,6 +74,25 @@ fn every_text_and_list_of_a_spec_is_bounded_and_every_list_of_objects_is_keyed()
 }
 
 #[test]
+fn no_reference_of_a_spec_can_name_another_namespace() {
+    let mut references = 0;
+    each(|path, schema| {
+        if !path.contains(".spec.") {
+            return;
+        }
+        let name = path.rsplit('.').next().unwrap().trim_end_matches("[]");
+        assert!(!name.to_lowercase().contains("namespace"), "{path} would reach into another namespace");
+        if name.ends_with("Ref") {
+            references += 1;
+            let members = schema["properties"].as_object().unwrap();
+            let known = ["apiVersion", "kind", "name"];
+            assert!(members.keys().all(|key| known.contains(&key.as_str())), "{path}: {members:?}");
+        }
+    });
+    assert!(references >= 6, "references are read wrongly: {references}");
+}
+
+#[test]
 fn every_field_is_explained() {
     each(|path, schema| {
         let root = !path.contains('.') || path.ends_with(".metadata") || path.ends_with("[]");
