@@ -9,7 +9,7 @@ use bascule_core::name::Namespace;
 use bascule_crds::PolicySource;
 use bascule_engine::intake::{
     Problem,
-    read::{File, Limits, Revision, revision},
+    read::{File, Limits, Revision, revision, sources},
     source,
 };
 use serde_json::Value;
@@ -60,19 +60,35 @@ fn intake_judges_every_object_as_the_api_server_does() {
     assert!(judged > 90, "{judged}");
 }
 
+/// What is said of a source: as an object of the API, and as a file that a person checks.
+fn said_of_source(object: &Value) -> [Result<(), String>; 2] {
+    let as_object = serde_json::from_value::<PolicySource>(object.clone())
+        .map_err(|why| why.to_string())
+        .and_then(|object| source::convert(&object).map(drop).map_err(|invalid| invalid.to_string()));
+    let text = object.to_string();
+    let file = File { path: "case.json", bytes: text.as_bytes() };
+    let (others, read) =
+        sources(&[file], &Namespace::try_from("default").unwrap(), &Limits::default());
+    assert!(others.is_empty(), "it is taken for another file: {text}");
+    let as_file = read.map(drop).map_err(|problems| {
+        problems.iter().map(|p| format!("{p}\n  {}", p.reason)).collect::<Vec<_>>().join("\n")
+    });
+    [as_object, as_file]
+}
+
 #[test]
 fn sources_are_judged_as_the_api_server_does() {
     let mut wrong = Vec::new();
     for case in cases().into_iter().filter(|case| case.base == "source") {
-        let object: PolicySource = serde_json::from_value(case.object()).unwrap();
-        let said = source::convert(&object).map_err(|invalid| invalid.to_string());
-        let right = match (case.refused, &said) {
-            (None, Ok(_)) => true,
-            (Some(words), Err(said)) => said.contains(words),
-            _ => false,
-        };
-        if !right {
-            wrong.push(format!("{}: expected {:?}, found {said:?}", case.name, case.refused));
+        for said in said_of_source(&case.object()) {
+            let right = match (case.refused, &said) {
+                (None, Ok(())) => true,
+                (Some(words), Err(why)) => why.contains(words),
+                _ => false,
+            };
+            if !right {
+                wrong.push(format!("{}: expected {:?}, found {said:?}", case.name, case.refused));
+            }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
