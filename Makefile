@@ -205,7 +205,7 @@ deny: ## Licences, bans and sources of the dependencies
 	@command -v cargo-deny >/dev/null || CARGO_TARGET_DIR=$(CACHE)/cargo-deny $(CARGO) install --locked cargo-deny@0.20.2
 	$(CARGO) deny --locked --all-features check bans licenses sources
 
-crds: ## Write crds/generated/ from the Rust types
+crds: ## Write crds/generated/ and docs/reference/ from the Rust types
 	$(CARGO) run --locked -q -p bascule-crds --bin crdgen
 
 chart: crds ## Write the generated parts of the charts and docs/rbac.md

@@ -34,6 +34,29 @@ fn the_generated_files_are_up_to_date() {
 }
 
 #[test]
+fn every_field_has_a_line_in_the_page_of_its_kind_and_every_object_a_section() {
+    for definition in definitions().unwrap() {
+        let page = definition.page();
+        let mut fields = 0;
+        walk("", definition.schema(), &mut |path, schema| {
+            let path = path.trim_start_matches('.');
+            let (object, name) = path.rsplit_once('.').unwrap_or(("", path));
+            if object.is_empty() || name.ends_with("[]") {
+                return;
+            }
+            let section = page.split(&format!("\n## {object}\n")).nth(1).unwrap_or_else(|| panic!("no section {object}"));
+            let section = section.split("\n## ").next().unwrap();
+            assert!(section.contains(&format!("\n| `{name}`")), "{object} has no line for {name}");
+            if schema["properties"].is_object() {
+                assert!(page.contains(&format!("\n## {path}\n")), "no section {path}");
+            }
+            fields += 1;
+        });
+        assert!(fields > 10, "{}: {fields}", definition.file);
+    }
+}
+
+#[test]
 fn no_field_and_no_value_is_a_word_that_yaml_1_1_and_1_2_read_differently() {
     each(|path, schema| {
         let name = path.rsplit('.').next().unwrap().trim_end_matches("[]").to_lowercase();
