@@ -24,7 +24,9 @@ const TAIL: &str = "## To give less
   the two tables for Bascule's own kinds and for the applications have, and of the whole cluster no more than the first table.
   Policies, Moves and PolicySources elsewhere are not seen: they get no status, as if no operator were there, and
   `bascule check --operator bascule-system/bascule` says `NotWatched`. Name the same namespaces in every site. Take one out
-  only when no policy is left in it: for the operator that is as if its policies were deleted.
+  only when no policy is left in it: for the operator that is as if its policies were deleted. Each must be there before
+  the release; while one of them cannot be listed, because it was deleted say, the operator goes on for all others, its log
+  names it, and after a restart it does not say that it is ready.
 - `rbac.namespaces` binds the rights in the applications' namespaces alone to those that are listed; policies are seen
   everywhere. A policy elsewhere says in its status which right is missing, and no transition of it begins.
 - `rbac.secretNames` lists the only Secrets that may be read there: those that policies name (`secretRef`,

@@ -155,6 +155,20 @@ async fn an_operator_of_named_namespaces_needs_no_right_in_any_other() {
     let (kind, plural) = ("FailoverPolicy", "failoverpolicies");
     let refused = soon(watched_within::<FailoverPolicy>(&stand, &all, kind, plural, "shop")).await;
     assert!(refused.unwrap_err().contains("forbidden"));
+    // One that cannot be listed holds up none of the others, and what is in it is not taken for nothing.
+    let both = Within::new([OWN, SHOP].map(|name| Namespace::try_from(name).unwrap()));
+    let (mut seen, worker) = watch_within::<FailoverPolicy>(&stand.kube, &both, 16).unwrap();
+    let worker = tokio::spawn(worker);
+    let Some(Seen::Listed { of, .. }) = soon(seen.next()).await else { panic!() };
+    assert_eq!(of.as_deref(), Some(SHOP));
+    soon(async {
+        while !seen.health().now().trouble.is_some_and(|trouble| trouble.contains("forbidden")) {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    assert!(!seen.everything_listed() && !seen.health().now().listed);
+    worker.abort();
     let mut elsewhere = policy("shop");
     elsewhere.key.namespace = OWN.to_owned();
     let refused = compare(&stand.kube, &elsewhere, &origin("aaaa")).await.unwrap_err().to_string();
