@@ -162,7 +162,7 @@ async fn an_operator_of_named_namespaces_needs_no_right_in_any_other() {
     let Some(Seen::Listed { of, .. }) = soon(seen.next()).await else { panic!() };
     assert_eq!(of.as_deref(), Some(SHOP));
     soon(async {
-        while !seen.health().now().trouble.is_some_and(|trouble| trouble.contains("forbidden")) {
+        while seen.health().now().trouble.is_none_or(|trouble| !trouble.contains("forbidden")) {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     })
