@@ -68,7 +68,7 @@ async fn one_object_that_cannot_be_read_stops_nothing_and_is_not_a_deletion() {
     make(&client, "good", json!(1)).await;
     make(&client, "bad", json!("big")).await;
     let mut watch = started(&kube);
-    let Seen::Listed { objects, unreadable } = soon(watch.next()).await.unwrap() else { panic!() };
+    let Seen::Listed { objects, unreadable, .. } = soon(watch.next()).await.unwrap() else { panic!() };
     assert_eq!(objects.iter().map(ResourceExt::name_any).collect::<Vec<_>>(), ["good"]);
     assert_eq!(unreadable[0].key.to_string(), "default/bad");
     assert!(unreadable[0].reason.contains("size") || unreadable[0].reason.contains("u32"), "{unreadable:?}");
