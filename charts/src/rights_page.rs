@@ -40,11 +40,7 @@ application see its policies, and those who may change it write Moves. Who may w
 pub(crate) fn text() -> String {
     let mut text = HEAD.to_owned();
     for (scope, title, said) in [
-        (
-            Scope::Cluster,
-            "In the whole cluster",
-            "Nodes and Namespaces are in no namespace.",
-        ),
+        (Scope::Cluster, "In the whole cluster", "Nodes and Namespaces are in no namespace."),
         (
             Scope::Kinds,
             "Bascule's own kinds",

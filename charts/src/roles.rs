@@ -8,8 +8,7 @@ const HEAD: &str = "{{- /* Generated from operator/adapters/src/kube/rights.rs b
 ";
 
 pub(crate) fn template() -> String {
-    let (own, applications, watched) =
-        ("{{ $name }}", "{{ $name }}-applications", "{{ $name }}-watched");
+    let (own, applications, watched) = ("{{ $name }}", "{{ $name }}-applications", "{{ $name }}-watched");
     let mut text = HEAD.to_owned();
     text += "{{- if .Values.watchNamespaces }}\n# What has no namespace.\n{{- else }}\n";
     text += "# What has no namespace, and Bascule's own kinds.\n{{- end }}\n";

@@ -88,7 +88,8 @@ fn names<'a>(expression: &'a str, begin: &str) -> Vec<&'a str> {
         .match_indices(begin)
         .map(|(at, _)| {
             let rest = &expression[at..];
-            let end = begin.len() + rest[begin.len()..].find(|c| !is_name(c)).unwrap_or(rest.len() - begin.len());
+            let end =
+                begin.len() + rest[begin.len()..].find(|c| !is_name(c)).unwrap_or(rest.len() - begin.len());
             &rest[..end]
         })
         .collect()

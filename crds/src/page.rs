@@ -59,7 +59,8 @@ fn besides(kind: &str) -> &'static str {
 /// An object with its fields, and after it those within it. `needs`: people write it, and some of it must be there.
 fn section(text: &mut String, path: &str, schema: &Value, needs: bool) {
     *text += &format!("## {path}\n\n{}| Field | Value | What it is |\n|---|---|---|\n", described(schema));
-    let needed: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let needed: Vec<&str> =
+        schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let (mut within, mut rules_of_all) = (Vec::new(), rules(schema));
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {
         let path = format!("{path}.{name}");
@@ -215,12 +216,18 @@ mod tests {
     fn a_field_shows_the_values_that_it_takes() {
         let of = |schema: Value| value("spec.a", &schema);
         assert_eq!(of(json!({ "type": "integer", "minimum": 1.0, "maximum": 65535.0 })), "1 to 65535");
-        assert_eq!(of(json!({ "type": "integer", "minimum": 0.0, "maximum": 9_007_199_254_740_991.0 })), "a number, at least 0");
+        assert_eq!(
+            of(json!({ "type": "integer", "minimum": 0.0, "maximum": 9_007_199_254_740_991.0 })),
+            "a number, at least 0"
+        );
         assert_eq!(of(json!({ "type": "string", "enum": ["Guard", "Gate"] })), "`Guard`, `Gate`");
         let names = json!({ "type": "string", "maxLength": 63, "x-kubernetes-validations": [
             { "rule": "x", "messageExpression": "'found ' + self + ', expected a<b | `a<b`'" },
         ] });
-        assert_eq!(of(json!({ "type": "array", "maxItems": 5, "items": names })), "list, at most 5: a&lt;b \\| `a<b`");
+        assert_eq!(
+            of(json!({ "type": "array", "maxItems": 5, "items": names })),
+            "list, at most 5: a&lt;b \\| `a<b`"
+        );
         let objects = json!({ "type": "array", "items": { "type": "object", "properties": {} } });
         assert_eq!(of(objects), "list: [fields](#speca)");
         let none = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });

@@ -44,7 +44,10 @@ fn every_field_has_a_line_in_the_page_of_its_kind_and_every_object_a_section() {
             if object.is_empty() || name.ends_with("[]") {
                 return;
             }
-            let section = page.split(&format!("\n## {object}\n")).nth(1).unwrap_or_else(|| panic!("no section {object}"));
+            let section = page
+                .split(&format!("\n## {object}\n"))
+                .nth(1)
+                .unwrap_or_else(|| panic!("no section {object}"));
             let section = section.split("\n## ").next().unwrap();
             assert!(section.contains(&format!("\n| `{name}`")), "{object} has no line for {name}");
             if schema["properties"].is_object() {

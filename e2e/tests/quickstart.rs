@@ -4,7 +4,12 @@
 //! Two commands only build (`cargo build`, `make sandbox`); what they would build is there already, so programs of those names
 //! stand in for them, which take exactly what the page says. The shell begins in a folder with the repository's examples.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what is wrong by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test says what is wrong by panicking"
+)]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -200,7 +205,8 @@ fn every_command_of_the_quickstart_does_what_the_page_shows() {
     let page = fs::read_to_string(repository().join("docs/quickstart.md")).unwrap();
     let blocks = blocks(&page);
     let programs = std::env::var_os("BASCULE_BIN").map(PathBuf::from);
-    let programs = programs.expect("BASCULE_BIN names the static bascule: run this by `make test-quickstart`");
+    let programs =
+        programs.expect("BASCULE_BIN names the static bascule: run this by `make test-quickstart`");
     let programs = programs.canonicalize().unwrap().parent().unwrap().to_owned();
     for name in ["bascule", "bascule-sandbox", "demo-web"] {
         assert!(programs.join(name).is_file(), "{name} is not in {}", programs.display());

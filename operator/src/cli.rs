@@ -267,7 +267,10 @@ mod tests {
             }
         }
         paths.sort();
-        paths.into_iter().map(|path| (path.display().to_string(), fs::read_to_string(&path).unwrap())).collect()
+        paths
+            .into_iter()
+            .map(|path| (path.display().to_string(), fs::read_to_string(&path).unwrap()))
+            .collect()
     }
 
     /// The lines of a page's blocks of code, continued ones as one, and the text outside of them. Where a block shows what
@@ -296,9 +299,9 @@ mod tests {
                 .fold(command, |rest, end| rest.split(end).next().unwrap_or(rest));
             // What runs in a container is said after two dashes.
             let begins = std::iter::once(command).chain(command.split_once(" -- ").map(|(_, inside)| inside));
-            let own = begins.filter_map(|begin| begin.trim().split_once(' ')).find(|(program, _)| {
-                *program == "bascule" || program.ends_with("/bascule")
-            });
+            let own = begins
+                .filter_map(|begin| begin.trim().split_once(' '))
+                .find(|(program, _)| *program == "bascule" || program.ends_with("/bascule"));
             all.extend(own.map(|(_, words)| words.trim().to_owned()));
         }
         all

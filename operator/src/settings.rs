@@ -66,7 +66,8 @@ impl Settings {
 
 /// In which namespaces something is seen, from their names.
 fn within(names: &[String]) -> anyhow::Result<Within> {
-    let named: Result<Vec<Namespace>, _> = names.iter().map(|name| Namespace::try_from(name.as_str())).collect();
+    let named: Result<Vec<Namespace>, _> =
+        names.iter().map(|name| Namespace::try_from(name.as_str())).collect();
     Ok(Within::new(named.context("--watch-namespaces")?))
 }
 

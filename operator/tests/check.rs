@@ -46,8 +46,9 @@ fn codes(said: &Said) -> Vec<String> {
 fn files_are_checked_without_a_cluster() {
     let empty = tempfile::NamedTempFile::new().unwrap();
     let name = empty.path().display().to_string();
-    check(&[&name])
-        .fails(&[&format!("found no FailoverPolicy, no Move and no PolicySource in {name}, expected at least one")]);
+    check(&[&name]).fails(&[&format!(
+        "found no FailoverPolicy, no Move and no PolicySource in {name}, expected at least one"
+    )]);
 
     let directory = tempfile::tempdir().unwrap();
     let found = |changes: &[(&str, &str, &str)], more: &[&str]| {
@@ -131,7 +132,8 @@ fn files_are_checked_without_a_cluster() {
     let said = with_source(&source);
     assert_eq!((said.code, codes(&said)), (0, Vec::new()), "{said:?}");
     assert!(said.out.contains("1 source of namespace shop"), "{said:?}");
-    check(&[&repository().join("examples/source.yaml").display().to_string()]).says(0, &["nothing is wrong."]);
+    check(&[&repository().join("examples/source.yaml").display().to_string()])
+        .says(0, &["nothing is wrong."]);
     let said = with_source(&source.replace("interval: 30s", "interval: 30"));
     let found = codes(&said);
     assert!(found.len() == 1 && found[0].ends_with("spec.interval"), "{found:?}");
@@ -141,12 +143,18 @@ fn files_are_checked_without_a_cluster() {
     assert!(codes(&said)[0].ends_with(" metadata.name"), "one name is there twice: {said:?}");
     let said = with_source(&source.replace("path: shop", "path: ."));
     let found = codes(&said);
-    assert!(found.len() == 1 && found[0].starts_with("SourceInItsFolder PolicySource shop/policies"), "{found:?}");
+    assert!(
+        found.len() == 1 && found[0].starts_with("SourceInItsFolder PolicySource shop/policies"),
+        "{found:?}"
+    );
     assert_eq!(said.code, 0, "from here it is not known which repository it is: {said:?}");
     let policy = fs::read_to_string(repository().join("examples/shop.yaml")).unwrap();
     let said = with_source(&format!("{source}---\n{}", policy.replacen("name: shop", "name: another", 1)));
     let found = codes(&said);
-    assert!(found.len() == 1 && found[0].starts_with("FileInvalid "), "beside a policy it is refused: {found:?}");
+    assert!(
+        found.len() == 1 && found[0].starts_with("FileInvalid "),
+        "beside a policy it is refused: {found:?}"
+    );
     assert!(said.out.contains("keep other objects outside of spec.path"), "{said:?}");
     fs::remove_file(directory.path().join("source.yaml")).unwrap();
 
@@ -423,7 +431,8 @@ async fn a_cluster_is_checked_and_each_thing_that_is_wrong_has_its_code() {
     blocked["gates"][1] = gate("loss", "Block", "25165824 bytes known", "at most 16777216 bytes");
     says(&blocked, "Blocked FailoverPolicy shop/shop");
     let mut deaf_people = steady(now);
-    let unknown = condition("ChannelsKnown", "False", "UnknownChannel", "this site has no channel pager", now);
+    let unknown =
+        condition("ChannelsKnown", "False", "UnknownChannel", "this site has no channel pager", now);
     deaf_people["conditions"].as_array_mut().unwrap().push(unknown);
     says(&deaf_people, "ChannelUnknown FailoverPolicy shop/shop spec.notifications");
     let mut ahead = steady(now);

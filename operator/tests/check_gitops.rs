@@ -107,9 +107,11 @@ fn owned(cluster: &Cluster, namespace: &str) -> Vec<(String, String, String)> {
     let said: Said = cluster.run(&["check", "-n", namespace, "-o", "json"]);
     let report = said.json();
     let text = |f: &Value, key: &str| f[key].as_str().unwrap().to_owned();
-    let about = report["findings"].as_array().unwrap().iter().filter(|f| {
-        ["Contended", "RouteOwned", "RouteContended"].contains(&f["code"].as_str().unwrap())
-    });
+    let about = report["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|f| ["Contended", "RouteOwned", "RouteContended"].contains(&f["code"].as_str().unwrap()));
     about
         .map(|f| (format!("{} {}", text(f, "code"), text(f, "field")), text(f, "found"), text(f, "expected")))
         .collect()
@@ -146,7 +148,8 @@ const FLAG: &str = "Contended spec.workloads[web].readOnly";
 const ROUTE: &str = "RouteOwned spec.traffic[gateway].httpRoute";
 
 #[tokio::test]
-async fn an_applier_that_owns_replicas_environment_and_weights_is_told_to_let_go_in_an_order_that_changes_nothing() {
+async fn an_applier_that_owns_replicas_environment_and_weights_is_told_to_let_go_in_an_order_that_changes_nothing()
+ {
     let tools = [("flux", "kustomize-controller"), ("argo", "argocd-controller")];
     let cluster = start(&tools.map(|(namespace, _)| namespace)).await;
     let page = fs::read_to_string(repository().join("docs/gitops.md")).unwrap();

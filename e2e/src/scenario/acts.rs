@@ -380,7 +380,8 @@ impl Scene<'_> {
 
     /// The data of a site's database, which has no pod, is moved away: whoever runs there next makes a copy.
     pub fn empty_database(&self, site: Place) -> Result<()> {
-        let (data, kept) = (self.shop.volume(site).join("pgdata"), self.shop.volume(site).join("pgdata.kept"));
+        let (data, kept) =
+            (self.shop.volume(site).join("pgdata"), self.shop.volume(site).join("pgdata.kept"));
         if kept.exists() {
             std::fs::remove_dir_all(&kept)?;
         }

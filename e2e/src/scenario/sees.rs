@@ -226,7 +226,8 @@ impl Scene<'_> {
             ensure!(found == wanted, "Unlocked is {found:?}: {why}");
             Ok(())
         };
-        let view = self.shop.view_when(site, &format!("Unlocked of {site} to be {wanted}"), SOON, says).await?;
+        let view =
+            self.shop.view_when(site, &format!("Unlocked of {site} to be {wanted}"), SOON, says).await?;
         self.note(&format!("Unlocked of {site} is {wanted}: {}", view.condition_message("Unlocked")));
         Ok(())
     }

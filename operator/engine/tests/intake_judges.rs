@@ -67,8 +67,7 @@ fn said_of_source(object: &Value) -> [Result<(), String>; 2] {
         .and_then(|object| source::convert(&object).map(drop).map_err(|invalid| invalid.to_string()));
     let text = object.to_string();
     let file = File { path: "case.json", bytes: text.as_bytes() };
-    let (others, read) =
-        sources(&[file], &Namespace::try_from("default").unwrap(), &Limits::default());
+    let (others, read) = sources(&[file], &Namespace::try_from("default").unwrap(), &Limits::default());
     assert!(others.is_empty(), "it is taken for another file: {text}");
     let as_file = read.map(drop).map_err(|problems| {
         problems.iter().map(|p| format!("{p}\n  {}", p.reason)).collect::<Vec<_>>().join("\n")

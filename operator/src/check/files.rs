@@ -100,11 +100,8 @@ pub fn of(
 /// What the operator would not take.
 fn refused(problems: impl Iterator<Item = Problem>, report: &mut Report) {
     for problem in problems {
-        let place = [
-            Some(problem.file),
-            problem.line.map(|n| n.to_string()),
-            problem.column.map(|n| n.to_string()),
-        ];
+        let place =
+            [Some(problem.file), problem.line.map(|n| n.to_string()), problem.column.map(|n| n.to_string())];
         let place: Vec<String> = place.into_iter().flatten().collect();
         let expected = "objects that the operator takes";
         report.find(
@@ -119,12 +116,7 @@ fn refused(problems: impl Iterator<Item = Problem>, report: &mut Report) {
 
 /// What can be said of sources: they are valid already. `alone`: no policies and Moves were given with them, so a whole
 /// repository may well be another one.
-fn of_sources(
-    found: &[Sourced<PolicySource>],
-    namespace: &Namespace,
-    alone: bool,
-    report: &mut Report,
-) {
+fn of_sources(found: &[Sourced<PolicySource>], namespace: &Namespace, alone: bool, report: &mut Report) {
     for Sourced { object, file, line } in found {
         let whole = names(Path::new(&object.spec.path)).is_empty();
         if lies_in(Path::new(file), &object.spec.path) && !(alone && whole) {

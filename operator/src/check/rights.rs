@@ -243,7 +243,8 @@ pub async fn of_the_operator(asked: &Asked, account: &Account, policy: &Policy, 
                 if let Some(found) = denied(answer.status) {
                     if right.sees_policies() {
                         // What else it may not do there follows from that.
-                        let found = format!("{object} may not list policies in namespace {namespace}: {found}");
+                        let found =
+                            format!("{object} may not list policies in namespace {namespace}: {found}");
                         let expected = "a namespace that the operator watches";
                         report.find(NOT_WATCHED, &named(policy), "metadata.namespace", found, expected);
                         break;

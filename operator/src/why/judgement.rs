@@ -1,9 +1,9 @@
 //! What each condition should be, and what to do about one that is not, or about a status that is no help.
 
 use bascule_crds::conditions::{
-    ACCEPTED, ADVICE, ARBITER_AGREES, CHANNELS_KNOWN, CONTENDED, Condition, FAILOVER_POSSIBLE, READ_ONLY_EFFECTIVE, READY,
-    RECONCILING, REPLICATION_HEALTHY, SITES_REACHABLE, STALLED, SWITCHOVER_POSSIBLE, TRAFFIC_CONVERGED,
-    UNLOCKED,
+    ACCEPTED, ADVICE, ARBITER_AGREES, CHANNELS_KNOWN, CONTENDED, Condition, FAILOVER_POSSIBLE,
+    READ_ONLY_EFFECTIVE, READY, RECONCILING, REPLICATION_HEALTHY, SITES_REACHABLE, STALLED,
+    SWITCHOVER_POSSIBLE, TRAFFIC_CONVERGED, UNLOCKED,
 };
 
 /// The reason of `Ready` while the arbiter or something else that lasts keeps the operator from judging.

@@ -113,7 +113,10 @@ pub async fn run(settings: Settings, change: impl FnOnce(Parts) -> Parts) -> any
     tracing::info!(site = %settings.site, cluster = %uid, profile = %settings.installation.profile, "the operator starts");
     let watched: Vec<&str> = settings.within.names().map(Namespace::as_str).collect();
     if !watched.is_empty() {
-        tracing::info!(namespaces = watched.join(","), "policies of these namespaces are seen, and of no others");
+        tracing::info!(
+            namespaces = watched.join(","),
+            "policies of these namespaces are seen, and of no others"
+        );
     }
     let timing = settings.installation.timing;
     let question = Timestamp::now().as_nanosecond().unsigned_abs() as u64;

@@ -109,7 +109,12 @@ impl Notices {
     /// Why nobody would be told by channels that the policy names: a reason for each; none where somebody would by all.
     pub fn unknown(&self, policy: &Policy) -> Vec<String> {
         let of = &policy.key.namespace;
-        policy.notifications.named().into_iter().filter_map(|channel| self.post.refusal(channel, of)).collect()
+        policy
+            .notifications
+            .named()
+            .into_iter()
+            .filter_map(|channel| self.post.refusal(channel, of))
+            .collect()
     }
 
     /// Looks at what is shown of a policy. `before` is the status as it was written last, by this process or by the one
@@ -284,7 +289,10 @@ mod tests {
         let (notices, _work) = Notices::new(lyon, channels, Patience::default(), journal, metrics);
         let unknown = |channel: &str| notices.unknown(moved(channel).policy.as_deref().unwrap());
         let pager = unknown("pager");
-        assert!(pager.len() == 1 && pager[0].contains("no channel pager, expected one of: hook"), "{pager:?}");
+        assert!(
+            pager.len() == 1 && pager[0].contains("no channel pager, expected one of: hook"),
+            "{pager:?}"
+        );
         let other = unknown("hook");
         assert!(
             other.len() == 1 && other[0].contains("namespace shop may not use the channel hook"),

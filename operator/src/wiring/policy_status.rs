@@ -294,7 +294,11 @@ mod tests {
         let found = condition(&first, kinds::CHANNELS_KNOWN);
         assert_eq!((found.status.as_str(), found.reason.as_str()), ("False", "UnknownChannel"));
         assert_eq!(found.message, "no channel pager; no channel of-fr");
-        assert_eq!(condition(&first, kinds::ACCEPTED), condition(&none, kinds::ACCEPTED), "nothing else changes");
+        assert_eq!(
+            condition(&first, kinds::ACCEPTED),
+            condition(&none, kinds::ACCEPTED),
+            "nothing else changes"
+        );
         assert!(first.conditions.is_sorted_by(|a, b| a.type_ < b.type_), "one of each, in order");
         let later = Timestamp::from_second(2000).unwrap();
         let second = super::of(&site, &shown, &first, unknown, later);

@@ -201,7 +201,9 @@ fn at_the_manager(
     match (contention.manager.as_str(), contention.subresource.as_deref()) {
         ("kustomize-controller", _) => {
             let mut lines = vec![
-                format!("in git, leave {yaml_path} out of {kind} {name}: Flux owns what git has, also what spec.ignore of its Kustomization names"),
+                format!(
+                    "in git, leave {yaml_path} out of {kind} {name}: Flux owns what git has, also what spec.ignore of its Kustomization names"
+                ),
                 format!("{first} (flux suspend kustomization, flux resume kustomization)"),
             ];
             if ["ConfigMap", "Secret"].contains(&kind.as_str()) {
@@ -220,7 +222,9 @@ fn at_the_manager(
         ],
         (manager, _) if manager.starts_with("argocd") && applies => {
             let mut lines = vec![
-                format!("in git, leave {yaml_path} out of {kind} {name}: Argo CD with ServerSideApply=true owns what git has, also what it is told to ignore"),
+                format!(
+                    "in git, leave {yaml_path} out of {kind} {name}: Argo CD with ServerSideApply=true owns what git has, also what it is told to ignore"
+                ),
                 format!("{first} (argocd app set --sync-policy none, --sync-policy automated)"),
                 format!("or, where git must have it, under metadata of {kind} {name}:"),
                 "  annotations: {argocd.argoproj.io/sync-options: ServerSideApply=false}".to_owned(),
@@ -341,12 +345,16 @@ mod tests {
                 release: Vec::new(),
             };
             let ways = [false, true].into_iter();
-            let all: Vec<String> =
-                ways.flat_map(|applies| at_the_manager(&contention, applies, "apps", &subject, field)).collect();
+            let all: Vec<String> = ways
+                .flat_map(|applies| at_the_manager(&contention, applies, "apps", &subject, field))
+                .collect();
             all.join("\n")
         };
         assert!(lines("kustomize-controller", None).contains("leave spec.replicas out of Deployment web"));
-        assert!(!lines("kustomize-controller", None).contains("IfNotPresent"), "a Deployment is more than one number");
+        assert!(
+            !lines("kustomize-controller", None).contains("IfNotPresent"),
+            "a Deployment is more than one number"
+        );
         assert!(lines("helm-controller", None).contains("driftDetection"));
         assert!(lines("argocd-controller", None).contains("RespectIgnoreDifferences=true"));
         assert!(lines("argocd-application-controller", None).contains("group: \"apps\""));
@@ -359,7 +367,9 @@ mod tests {
             };
             at_the_manager(&contention, applies, "apps", &subject, field).join("\n")
         };
-        assert!(argo(false).starts_with("in the Argo CD Application") && !argo(false).contains("ServerSideApply"));
+        assert!(
+            argo(false).starts_with("in the Argo CD Application") && !argo(false).contains("ServerSideApply")
+        );
         assert!(argo(true).starts_with("in git, leave spec.replicas out of Deployment web"));
         assert!(argo(true).contains("ServerSideApply=false") && argo(true).contains("jsonPointers"));
         assert!(lines("helm", None).contains("chart"));

@@ -235,10 +235,7 @@ where
 /// Where something is, how its watch is doing, and how it is asked for.
 type Asked<K> = (Option<String>, Arc<Part>, Api<DeserializeGuard<K>>);
 
-fn gathered<K>(
-    parts: Vec<Asked<K>>,
-    capacity: usize,
-) -> (Watch<K>, impl Future<Output = ()> + Send + use<K>)
+fn gathered<K>(parts: Vec<Asked<K>>, capacity: usize) -> (Watch<K>, impl Future<Output = ()> + Send + use<K>)
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     K::DynamicType: Clone,
@@ -274,7 +271,11 @@ async fn run<K>(
             None => return,
             Some(Err(error)) => {
                 let trouble = chain(&error);
-                tracing::warn!(trouble, namespace = of.as_deref(), "a watch failed; it goes on after a pause");
+                tracing::warn!(
+                    trouble,
+                    namespace = of.as_deref(),
+                    "a watch failed; it goes on after a pause"
+                );
                 health.set(|state| state.trouble = Some(trouble));
                 continue;
             }
