@@ -68,7 +68,9 @@ async fn start(namespaces: &[&str]) -> Cluster {
 
 /// What git has: the workload, the flag in its environment, the route. `all`: with what belongs to Bascule, too.
 fn manifests(namespace: &str, all: bool) -> String {
-    let named = |name: &str| json!({ "name": name, "namespace": namespace });
+    // Every such tool marks what is its own.
+    let labels = json!({ "app.kubernetes.io/part-of": "shop" });
+    let named = |name: &str| json!({ "name": name, "namespace": namespace, "labels": labels });
     let mut deployment = json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": named("web"),
         "spec": {

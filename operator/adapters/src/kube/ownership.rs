@@ -252,11 +252,13 @@ fn at_the_manager(
 }
 
 /// What an entry must lose so that it owns this field no more: the field, and whatever would be left empty above it. An empty
-/// map in an entry is the map itself, with everything in it.
+/// map in an entry is the map itself, with everything in it. An entry that has nothing at all is gone, and where it was the only
+/// one, everything belongs to `before-first-apply`: so much is left of it.
 fn let_go<'a>(fields: Option<&Value>, field: Field<'a>) -> Field<'a> {
     let mut kept = field.0;
+    let only = fields.is_some_and(is_single);
     while let [above @ .., _] = kept
-        && !above.is_empty()
+        && above.len() > usize::from(only)
         && fields.and_then(|fields| fields.pointer(&Field(above).owned())).is_some_and(is_single)
     {
         kept = above;
@@ -325,7 +327,9 @@ mod tests {
     fn letting_go_of_the_only_key_of_a_map_lets_go_of_the_map() {
         let field = Field(&["data", "READ_ONLY"]);
         let gone = |fields: Value| let_go(Some(&fields), field).owned();
-        assert_eq!(gone(json!({ "f:data": { "f:READ_ONLY": {} } })), "/f:data");
+        let label = json!({ "f:labels": { "f:app": {} } });
+        assert_eq!(gone(json!({ "f:data": { "f:READ_ONLY": {} }, "f:metadata": label })), "/f:data");
+        assert_eq!(gone(json!({ "f:data": { "f:READ_ONLY": {} } })), "/f:data/f:READ_ONLY", "nothing would be left");
         assert_eq!(gone(json!({ "f:data": { "f:READ_ONLY": {}, "f:other": {} } })), "/f:data/f:READ_ONLY");
         assert_eq!(gone(json!({ "f:data": { ".": {}, "f:READ_ONLY": {} } })), "/f:data/f:READ_ONLY");
         assert_eq!(let_go(None, field).owned(), "/f:data/f:READ_ONLY");
