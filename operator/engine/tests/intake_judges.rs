@@ -5,6 +5,8 @@
 #[path = "../../../crds/tests/cases/mod.rs"]
 mod cases;
 
+use std::path::Path;
+
 use bascule_core::name::Namespace;
 use bascule_crds::PolicySource;
 use bascule_engine::intake::{
@@ -14,7 +16,7 @@ use bascule_engine::intake::{
 };
 use serde_json::Value;
 
-use self::cases::{base, cases};
+use self::cases::{Case, base, cases};
 
 fn read(files: &[(&str, &str)]) -> Result<Revision, Vec<Problem>> {
     let files: Vec<_> = files.iter().map(|(path, text)| File { path, bytes: text.as_bytes() }).collect();
@@ -58,6 +60,40 @@ fn intake_judges_every_object_as_the_api_server_does() {
     }
     assert!(wrong.is_empty(), "{} of {judged}:\n{}", wrong.len(), wrong.join("\n"));
     assert!(judged > 90, "{judged}");
+}
+
+/// What is said of an object in a file.
+fn problems_of(case: &Case) -> Vec<Problem> {
+    let text = case.object().to_string();
+    if case.base == "source" {
+        let file = File { path: "case.json", bytes: text.as_bytes() };
+        sources(&[file], &Namespace::try_from("default").unwrap(), &Limits::default()).1.unwrap_err()
+    } else {
+        read(&[("case.json", &text)]).unwrap_err()
+    }
+}
+
+#[test]
+fn what_is_said_of_what_is_wrong_is_what_was_looked_at() {
+    let (all, mut text) = (cases(), String::new());
+    for case in all.iter().filter(|case| case.refused.is_some()) {
+        text += &format!("{}\n", case.name);
+        for problem in problems_of(case) {
+            let field = problem.field.unwrap_or_default();
+            assert!(!field.is_empty(), "{}: no field is named: {}", case.name, problem.reason);
+            text += &format!("  {field}: {}\n", problem.reason);
+        }
+    }
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/wrong.txt");
+    if std::env::var_os("BASCULE_GOLDEN").is_some_and(|v| v == "write") {
+        std::fs::write(&file, &text).unwrap();
+    }
+    let kept = std::fs::read_to_string(&file).unwrap();
+    for (number, (kept, found)) in kept.lines().zip(text.lines()).enumerate() {
+        let place = format!("{}, line {}", file.display(), number + 1);
+        assert_eq!(kept, found, "{place}; if that is meant: BASCULE_GOLDEN=write");
+    }
+    assert_eq!(kept.lines().count(), text.lines().count(), "{}", file.display());
 }
 
 /// What is said of a source: as an object of the API, and as a file that a person checks.
