@@ -18,7 +18,7 @@ SERVERS = $(CACHE)/servers-$(shell cat e2e/servers/go.mod e2e/servers/go.sum | s
 HELM = $(CACHE)/helm-$(shell cat e2e/helm/go.mod e2e/helm/go.sum | sha256sum | cut -c1-12)/helm
 TEST_ENV = KUBEBUILDER_ASSETS="$(SERVERS)" BASCULE_ETCD="$(SERVERS)/etcd" BASCULE_HELM="$(HELM)"
 
-.PHONY: help demo sandbox binaries image test test-unit stories test-world test-client test-story e2e-nodes e2e-versions test-scenarios test-torture torture test-boundaries killable sim sim-all sim-explore mutants mutants-core sim-small bench-sim bench-scale fuzz fuzz-build fuzz-keep lint deny crds chart docs test-chart chart-golden bench bench-page prepare packages
+.PHONY: help demo sandbox binaries image test test-unit stories test-world test-client test-story test-quickstart e2e-nodes e2e-versions test-scenarios test-torture torture test-boundaries killable sim sim-all sim-explore mutants mutants-core sim-small bench-sim bench-scale fuzz fuzz-build fuzz-keep lint deny crds chart docs test-chart chart-golden bench bench-page prepare packages
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,7 +30,7 @@ sandbox: binaries ## The same world to play in: builds target/…/bascule-sandbo
 	@echo "Now: export $(BINARIES)"; echo "and: $(SUDO) $(STATIC_BIN)/bascule-sandbox up"
 
 test: prepare ## Every test, on real servers and real clusters (needs root; 50 minutes the first time)
-	@$(MAKE) --no-print-directory test-unit test-world test-client test-story test-scenarios
+	@$(MAKE) --no-print-directory test-unit test-world test-client test-story test-quickstart test-scenarios
 
 test-unit: ## The tests of each crate: rules, and adapters on real API servers, etcd, PostgreSQL, Knot, Exim and git
 	$(TEST_ENV) $(CARGO) test --locked --tests $(patsubst %,-p %,$(filter-out bascule-e2e,$(CRATES)))
@@ -58,6 +58,9 @@ test-client: prepare binaries ## The client that judges the scenarios, against t
 
 test-story: prepare binaries ## The demo's story as a test
 	$(BINARIES) $(CARGO) test --locked -p bascule-e2e --test story -- --nocapture
+
+test-quickstart: prepare binaries ## docs/quickstart.md, command by command, in the sandbox (needs root)
+	$(BINARIES) $(CARGO) test --locked -p bascule-e2e --test quickstart -- --nocapture
 
 e2e-nodes: prepare binaries ## Operators as pods: the real helm installs the chart, the story is told, then upgrade, rollback, uninstallation
 	$(BINARIES) $(CARGO) test --locked -p bascule-e2e --test nodes -- --nocapture
@@ -207,7 +210,7 @@ deny: ## Licences, bans and sources of the dependencies
 	@command -v cargo-deny >/dev/null || CARGO_TARGET_DIR=$(CACHE)/cargo-deny $(CARGO) install --locked cargo-deny@0.20.2
 	$(CARGO) deny --locked --all-features check bans licenses sources
 
-crds: ## Write crds/generated/ from the Rust types
+crds: ## Write crds/generated/ and docs/reference/ from the Rust types
 	$(CARGO) run --locked -q -p bascule-crds --bin crdgen
 
 chart: crds ## Write the generated parts of the charts and docs/rbac.md

@@ -20,8 +20,15 @@ The guards beside the databases need no right at all: they never ask the API ser
 
 const TAIL: &str = "## To give less
 
-- `rbac.namespaces` binds the rights in the applications' namespaces to those that are listed. A policy elsewhere says in
-  its status which right is missing, and no transition of it begins.
+- `watchNamespaces` limits the operator to the namespaces that are listed. It gets a Role and a RoleBinding in each, with what
+  the two tables for Bascule's own kinds and for the applications have, and of the whole cluster no more than the first table.
+  Policies, Moves and PolicySources elsewhere are not seen: they get no status, as if no operator were there, and
+  `bascule check --operator bascule-system/bascule` says `NotWatched`. Name the same namespaces in every site. Take one out
+  only when no policy is left in it: for the operator that is as if its policies were deleted. Each must be there before
+  the release; while one of them cannot be listed, because it was deleted say, the operator goes on for all others, its log
+  names it, and after a restart it does not say that it is ready.
+- `rbac.namespaces` binds the rights in the applications' namespaces alone to those that are listed; policies are seen
+  everywhere. A policy elsewhere says in its status which right is missing, and no transition of it begins.
 - `rbac.secretNames` lists the only Secrets that may be read there: those that policies name (`secretRef`,
   `replicationSecretRef`, `tsigSecretRef`) and PolicySources (`secretRef`).
 - `rbac.create: false` leaves roles and bindings to you; this page and `helm template` say what they have to hold.
@@ -37,10 +44,11 @@ seconds. It names the policies whose status could not be written, and nothing el
 pub(crate) fn text() -> String {
     let mut text = HEAD.to_owned();
     for (scope, title, said) in [
+        (Scope::Cluster, "In the whole cluster", "Nodes and Namespaces are in no namespace."),
         (
-            Scope::Cluster,
-            "In the whole cluster",
-            "Bascule's own kinds are watched in every namespace; Nodes and Namespaces have none.",
+            Scope::Kinds,
+            "Bascule's own kinds",
+            "In all namespaces, or in those of `watchNamespaces`. A source writes into its own namespace alone.",
         ),
         (
             Scope::Own,
@@ -50,7 +58,7 @@ pub(crate) fn text() -> String {
         (
             Scope::Applications,
             "In the namespaces of the applications",
-            "All of them, or those of `rbac.namespaces`.",
+            "All of them, or those of `watchNamespaces` or `rbac.namespaces`.",
         ),
     ] {
         text += &format!("## {title}\n\n{said}\n\n| Resource | Objects | Verb | Why |\n|---|---|---|---|\n");

@@ -8,23 +8,36 @@ const HEAD: &str = "{{- /* Generated from operator/adapters/src/kube/rights.rs b
 ";
 
 pub(crate) fn template() -> String {
+    let (own, applications, watched) = ("{{ $name }}", "{{ $name }}-applications", "{{ $name }}-watched");
     let mut text = HEAD.to_owned();
-    text += "# What has no namespace, and Bascule's own kinds.\n";
-    text += &role("ClusterRole", "{{ $name }}", Scope::Cluster);
+    text += "{{- if .Values.watchNamespaces }}\n# What has no namespace.\n{{- else }}\n";
+    text += "# What has no namespace, and Bascule's own kinds.\n{{- end }}\n";
+    text += &head("ClusterRole", "", own);
+    text += &format!("{{{{- if not .Values.watchNamespaces }}}}\n{}{{{{- end }}}}\n", rules(Scope::Kinds));
+    text += &rules(Scope::Cluster);
     text += "---\n";
-    text += &binding("ClusterRoleBinding", "", "{{ $name }}", "ClusterRole", "{{ $name }}");
+    text += &binding("ClusterRoleBinding", "", own, "ClusterRole", own);
     text += "---\n# The operator's own namespace.\n";
-    text += &role("Role", "{{ $name }}", Scope::Own);
+    text += &head("Role", "{{ .Release.Namespace }}", own);
+    text += &rules(Scope::Own);
     text += "---\n";
-    text += &binding("RoleBinding", "{{ .Release.Namespace }}", "{{ $name }}", "Role", "{{ $name }}");
+    text += &binding("RoleBinding", "{{ .Release.Namespace }}", own, "Role", own);
+    text += "{{- if .Values.watchNamespaces }}\n{{- range .Values.watchNamespaces }}\n";
+    text += "---\n# Bascule's own kinds and the applications of a namespace that is watched.\n";
+    text += &head("Role", "{{ . }}", watched);
+    text += &rules(Scope::Kinds);
+    text += &rules(Scope::Applications);
+    text += "---\n";
+    text += &binding("RoleBinding", "{{ . }}", watched, "Role", watched);
+    text += "{{- end }}\n{{- else }}\n";
     text += "---\n# The namespaces of the applications: all, or those of rbac.namespaces.\n";
-    text += &role("ClusterRole", "{{ $name }}-applications", Scope::Applications);
+    text += &head("ClusterRole", "", applications);
+    text += &rules(Scope::Applications);
     text += "{{- if .Values.rbac.namespaces }}\n{{- range .Values.rbac.namespaces }}\n---\n";
-    text += &binding("RoleBinding", "{{ . }}", "{{ $name }}", "ClusterRole", "{{ $name }}-applications");
+    text += &binding("RoleBinding", "{{ . }}", own, "ClusterRole", applications);
     text += "{{- end }}\n{{- else }}\n---\n";
-    let applications = "{{ $name }}-applications";
     text += &binding("ClusterRoleBinding", "", applications, "ClusterRole", applications);
-    text += "{{- end }}\n{{- end }}\n";
+    text += "{{- end }}\n{{- end }}\n{{- end }}\n";
     text
 }
 
@@ -35,10 +48,13 @@ fn metadata(kind: &str, namespace: &str, name: &str) -> String {
     )
 }
 
-fn role(kind: &str, name: &str, scope: Scope) -> String {
-    let namespace = if kind == "Role" { "{{ .Release.Namespace }}" } else { "" };
-    let rules: String = RIGHTS.iter().filter(|r| r.scope == scope).map(rule).collect();
-    format!("{}rules:\n{rules}", metadata(kind, namespace, name))
+/// The beginning of a role, up to its rules.
+fn head(kind: &str, namespace: &str, name: &str) -> String {
+    format!("{}rules:\n", metadata(kind, namespace, name))
+}
+
+fn rules(scope: Scope) -> String {
+    RIGHTS.iter().filter(|r| r.scope == scope).map(rule).collect()
 }
 
 fn rule(right: &Right) -> String {
@@ -47,7 +63,8 @@ fn rule(right: &Right) -> String {
         Names::Any => String::new(),
         Names::Only(names) => format!("    resourceNames: [{}]\n", names.join(", ")),
         Names::Listed => {
-            "    {{- with .Values.rbac.secretNames }}\n    resourceNames: {{ toJson . }}\n    {{- end }}\n"
+            // The dot is a namespace where there is a role for each.
+            "    {{- with $.Values.rbac.secretNames }}\n    resourceNames: {{ toJson . }}\n    {{- end }}\n"
                 .to_owned()
         }
     };
@@ -59,7 +76,7 @@ fn rule(right: &Right) -> String {
     );
     match right.only_for {
         None => rule,
-        Some(only) => format!("  {{{{- if .Values.{} }}}}\n{rule}  {{{{- end }}}}\n", only.setting),
+        Some(only) => format!("  {{{{- if $.Values.{} }}}}\n{rule}  {{{{- end }}}}\n", only.setting),
     }
 }
 

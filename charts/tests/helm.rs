@@ -59,7 +59,16 @@ fn what_is_rendered_is_what_was_looked_at() {
         "--set",
         "journal.persistence.enabled=false,rbac.people=false,networkPolicy.enabled=false,rbac.secretFlags=true,rbac.httpRoutes=true,runAsUser=null,priorityClassName=",
     ];
-    for (name, more) in [("as-it-comes", &[][..]), ("everything-on", &everything), ("least", &few)] {
+    let named = [
+        "--set",
+        "watchNamespaces={shop,bascule-system},rbac.secretNames={main-bascule,dns-key},rbac.secretFlags=true,rbac.httpRoutes=true",
+    ];
+    for (name, more) in [
+        ("as-it-comes", &[][..]),
+        ("everything-on", &everything),
+        ("least", &few),
+        ("named-namespaces", &named),
+    ] {
         let answer = render(&[&WITHOUT_KINDS[..], more].concat());
         assert!(answer.ok, "{name}: {}", answer.err);
         golden(&format!("rendered/{name}.yaml"), &answer.out);
@@ -103,6 +112,43 @@ fn secrets_are_read_only_where_and_by_the_names_that_are_listed() {
         (&bound[0]["kind"], &bound[0]["metadata"]["namespace"]),
         (&json!("RoleBinding"), &json!("shop"))
     );
+}
+
+#[test]
+fn with_named_namespaces_nothing_of_the_whole_cluster_is_given_but_what_has_no_namespace() {
+    let objects = rendered(&["--set", "watchNamespaces={shop,blog},rbac.people=false"]);
+    let roles = of_kind(&objects, "ClusterRole");
+    let resources: BTreeSet<&str> = roles
+        .iter()
+        .flat_map(|role| role["rules"].as_array().unwrap())
+        .flat_map(|rule| rule["resources"].as_array().unwrap())
+        .map(|resource| resource.as_str().unwrap())
+        .collect();
+    assert_eq!((roles.len(), resources), (1, BTreeSet::from(["namespaces", "nodes"])));
+    assert_eq!(of_kind(&objects, "ClusterRoleBinding").len(), 1);
+    // In each of them: everything that is there without names, but in a Role.
+    let everywhere = rendered(&["--set", "rbac.people=false"]);
+    let all: BTreeSet<String> = of_kind(&everywhere, "ClusterRole")
+        .iter()
+        .flat_map(|role| role["rules"].as_array().unwrap())
+        .filter(|rule| !["namespaces", "nodes"].contains(&rule["resources"][0].as_str().unwrap()))
+        .map(Value::to_string)
+        .collect();
+    for namespace in ["shop", "blog"] {
+        let here = |kind: &str| -> Vec<&Value> {
+            of_kind(&objects, kind).into_iter().filter(|o| o["metadata"]["namespace"] == namespace).collect()
+        };
+        let (roles, bindings) = (here("Role"), here("RoleBinding"));
+        assert_eq!((roles.len(), bindings.len()), (1, 1), "{namespace}");
+        let rules = roles[0]["rules"].as_array().unwrap().iter().map(Value::to_string);
+        assert_eq!(rules.collect::<BTreeSet<_>>(), all, "{namespace}");
+        assert_eq!(bindings[0]["roleRef"]["kind"], "Role");
+        assert_eq!(bindings[0]["roleRef"]["name"], roles[0]["metadata"]["name"]);
+        assert_eq!(bindings[0]["subjects"][0]["namespace"], "bascule-system");
+    }
+    let deployment = of_kind(&objects, "Deployment")[0];
+    let env = deployment["spec"]["template"]["spec"]["containers"][0]["env"].as_array().unwrap();
+    assert!(env.contains(&json!({ "name": "BASCULE_WATCH_NAMESPACES", "value": "shop,blog" })), "{env:?}");
 }
 
 #[test]
@@ -199,6 +245,13 @@ const WRONG: &[(&str, &[&str], &str)] = &[
     ("account-of-nobody", &["serviceAccount.create=false"], "serviceAccount.name"),
     ("namespaces-without-rbac", &["rbac.create=false", "rbac.namespaces={shop}"], "rbac.namespaces"),
     ("namespaces-as-pattern", &["rbac.namespaces={shop-*}"], "rbac.namespaces"),
+    ("watched-as-pattern", &["watchNamespaces={shop-*}"], "watchNamespaces"),
+    ("watched-twice", &["watchNamespaces={shop,shop}"], "watchNamespaces"),
+    (
+        "watched-and-given-elsewhere",
+        &["watchNamespaces={shop}", "rbac.namespaces={shop,blog}"],
+        "rbac.namespaces",
+    ),
     (
         "claim-without-persistence",
         &["journal.persistence.enabled=false", "journal.persistence.existingClaim=x"],

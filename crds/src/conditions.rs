@@ -34,6 +34,8 @@ pub const FAILOVER_POSSIBLE: &str = "FailoverPossible";
 pub const SWITCHOVER_POSSIBLE: &str = "SwitchoverPossible";
 /// Policy: the arbiter has a quorum and is not behind what this site has seen.
 pub const ARBITER_AGREES: &str = "ArbiterAgrees";
+/// Policy: this site has every channel that the policy names, and lets its namespace use it; only there where it names one.
+pub const CHANNELS_KNOWN: &str = "ChannelsKnown";
 /// Policy: the spec is valid for this version of Bascule.
 pub const ACCEPTED: &str = "Accepted";
 /// Source: the last fetch worked.

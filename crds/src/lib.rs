@@ -20,6 +20,7 @@
 pub mod conditions;
 mod definition;
 mod moves;
+mod page;
 mod policy;
 mod reference;
 mod source;

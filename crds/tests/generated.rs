@@ -34,6 +34,32 @@ fn the_generated_files_are_up_to_date() {
 }
 
 #[test]
+fn every_field_has_a_line_in_the_page_of_its_kind_and_every_object_a_section() {
+    for definition in definitions().unwrap() {
+        let page = definition.page();
+        let mut fields = 0;
+        walk("", definition.schema(), &mut |path, schema| {
+            let path = path.trim_start_matches('.');
+            let (object, name) = path.rsplit_once('.').unwrap_or(("", path));
+            if object.is_empty() || name.ends_with("[]") {
+                return;
+            }
+            let section = page
+                .split(&format!("\n## {object}\n"))
+                .nth(1)
+                .unwrap_or_else(|| panic!("no section {object}"));
+            let section = section.split("\n## ").next().unwrap();
+            assert!(section.contains(&format!("\n| `{name}`")), "{object} has no line for {name}");
+            if schema["properties"].is_object() {
+                assert!(page.contains(&format!("\n## {path}\n")), "no section {path}");
+            }
+            fields += 1;
+        });
+        assert!(fields > 10, "{}: {fields}", definition.file);
+    }
+}
+
+#[test]
 fn no_field_and_no_value_is_a_word_that_yaml_1_1_and_1_2_read_differently() {
     each(|path, schema| {
         let name = path.rsplit('.').next().unwrap().trim_end_matches("[]").to_lowercase();
@@ -71,6 +97,25 @@ fn every_text_and_list_of_a_spec_is_bounded_and_every_list_of_objects_is_keyed()
             _ => {}
         }
     });
+}
+
+#[test]
+fn no_reference_of_a_spec_can_name_another_namespace() {
+    let mut references = 0;
+    each(|path, schema| {
+        if !path.contains(".spec.") {
+            return;
+        }
+        let name = path.rsplit('.').next().unwrap().trim_end_matches("[]");
+        assert!(!name.to_lowercase().contains("namespace"), "{path} would reach into another namespace");
+        if name.ends_with("Ref") {
+            references += 1;
+            let members = schema["properties"].as_object().unwrap();
+            let known = ["apiVersion", "kind", "name"];
+            assert!(members.keys().all(|key| known.contains(&key.as_str())), "{path}: {members:?}");
+        }
+    });
+    assert!(references >= 6, "references are read wrongly: {references}");
 }
 
 #[test]

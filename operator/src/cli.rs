@@ -153,6 +153,11 @@ pub struct OperatorArgs {
     #[arg(long, env = "BASCULE_OPERATOR_NAMESPACE", default_value = "bascule-system")]
     pub namespace: String,
 
+    /// The only namespaces whose policies, Moves and sources are seen; left out: all. A policy elsewhere is as if it were
+    /// not there.
+    #[arg(long, env = "BASCULE_WATCH_NAMESPACES", value_delimiter = ',', value_name = "NAMESPACE")]
+    pub watch_namespaces: Vec<String>,
+
     /// The arbiter's members, `https://host:port`, the nearest first.
     #[arg(long, env = "BASCULE_ARBITER_ENDPOINTS", value_delimiter = ',', required = true)]
     pub arbiter_endpoints: Vec<String>,
@@ -231,12 +236,116 @@ pub struct OperatorArgs {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use clap::CommandFactory;
+    use clap::error::ErrorKind;
 
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// Every page that has commands: name and text.
+    fn pages() -> Vec<(String, String)> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut folders = vec![root.join("docs")];
+        let mut paths = ["README.md", "charts/bascule/README.md", "charts/bascule-arbiter/README.md"]
+            .map(|name| root.join(name))
+            .to_vec();
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|e| e == "md") {
+                    paths.push(path);
+                }
+            }
+        }
+        paths.sort();
+        paths
+            .into_iter()
+            .map(|path| (path.display().to_string(), fs::read_to_string(&path).unwrap()))
+            .collect()
+    }
+
+    /// The lines of a page's blocks of code, continued ones as one, and the text outside of them. Where a block shows what
+    /// a command says, too, its commands are those after a dollar.
+    fn blocks_and_prose(page: &str) -> (Vec<String>, String) {
+        let (mut lines, mut prose) = (Vec::new(), String::new());
+        for (number, part) in page.split("```").enumerate() {
+            if number % 2 == 0 {
+                prose.push_str(part);
+                continue;
+            }
+            let joined = part.replace("\\\n", " ");
+            let dollars: Vec<&str> = joined.lines().filter_map(|line| line.strip_prefix("$ ")).collect();
+            let all = if dollars.is_empty() { joined.lines().collect() } else { dollars };
+            lines.extend(all.into_iter().map(str::to_owned));
+        }
+        (lines, prose)
+    }
+
+    /// What this program is told in a line for a shell: up to a comment, a pipe or a file.
+    fn told(line: &str) -> Vec<String> {
+        let mut all = Vec::new();
+        for command in line.split("; ") {
+            let command = [" # ", " | ", " > "]
+                .into_iter()
+                .fold(command, |rest, end| rest.split(end).next().unwrap_or(rest));
+            // What runs in a container is said after two dashes.
+            let begins = std::iter::once(command).chain(command.split_once(" -- ").map(|(_, inside)| inside));
+            let own = begins
+                .filter_map(|begin| begin.trim().split_once(' '))
+                .find(|(program, _)| *program == "bascule" || program.ends_with("/bascule"));
+            all.extend(own.map(|(_, words)| words.trim().to_owned()));
+        }
+        all
+    }
+
+    /// As a shell splits it: by blanks, but not within quotes.
+    fn parsed(command: &str) -> Result<(), clap::Error> {
+        let parts = command.split('"').enumerate();
+        let words = parts.flat_map(|(i, part)| match i % 2 {
+            0 => part.split_whitespace().map(str::to_owned).collect(),
+            _ => vec![part.to_owned()],
+        });
+        Cli::try_parse_from(std::iter::once("bascule".to_owned()).chain(words)).map(drop)
+    }
+
+    #[test]
+    fn every_command_that_a_page_shows_is_one_that_this_program_takes() {
+        let (mut wrong, mut whole, mut named) = (Vec::new(), 0, 0);
+        for (page, text) in pages() {
+            let (lines, prose) = blocks_and_prose(&text);
+            for command in lines.iter().flat_map(|line| told(line.trim())) {
+                whole += 1;
+                if let Err(why) = parsed(&command) {
+                    wrong.push(format!("{page}: bascule {command}: {why}"));
+                }
+            }
+            // Within a sentence it may be the name alone of what is meant.
+            let short = [
+                ErrorKind::MissingRequiredArgument,
+                ErrorKind::MissingSubcommand,
+                ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
+                ErrorKind::DisplayHelp,
+            ];
+            let code = prose.split('`').skip(1).step_by(2).map(|code| code.replace('\n', " "));
+            for command in code.flat_map(|code| told(&code)) {
+                named += 1;
+                if let Err(why) = parsed(&command)
+                    && !short.contains(&why.kind())
+                {
+                    wrong.push(format!("{page}: `bascule {command}`: {why}"));
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        assert!(whole > 60 && named > 100, "pages are read wrongly: {whole}, {named}");
     }
 }

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use bascule_adapters::kube::watch::Within;
 use bascule_adapters::notify::{self, Channel};
 use bascule_core::decide::Installation;
-use bascule_core::name::SiteName;
+use bascule_core::name::{Namespace, SiteName};
 use bascule_core::timing::Profile;
 
 use crate::cli::OperatorArgs;
@@ -18,6 +19,8 @@ pub struct Settings {
     pub args: OperatorArgs,
     /// This site.
     pub site: SiteName,
+    /// In which namespaces policies, Moves and sources are seen.
+    pub within: Within,
     /// The settings that every policy shares.
     pub installation: Installation,
     /// Certificates for the arbiter.
@@ -40,6 +43,7 @@ impl Settings {
     /// Reads and checks everything; the first thing that is wrong is named with its way out.
     pub fn read(args: OperatorArgs) -> anyhow::Result<Self> {
         let site = SiteName::try_from(args.site.as_str()).context("--site")?;
+        let within = within(&args.watch_namespaces)?;
         let profile: Profile = args.profile.parse().context("--profile")?;
         let election = parse_duration(&args.arbiter_election).with_context(|| {
             format!("--arbiter-election {:?}: expected a duration like 300ms or 1s", args.arbiter_election)
@@ -56,8 +60,15 @@ impl Settings {
         let arbiter_tls = Pem::read("--arbiter", &args.arbiter_ca, &args.arbiter_cert, &args.arbiter_key)?;
         let installation = Installation { profile, timing, generation: args.arbiter_generation };
         let channels = channels(args.notifications.as_deref(), args.notification_secrets.as_deref())?;
-        Ok(Self { args, site, installation, arbiter_tls, channels })
+        Ok(Self { args, site, within, installation, arbiter_tls, channels })
     }
+}
+
+/// In which namespaces something is seen, from their names.
+fn within(names: &[String]) -> anyhow::Result<Within> {
+    let named: Result<Vec<Namespace>, _> =
+        names.iter().map(|name| Namespace::try_from(name.as_str())).collect();
+    Ok(Within::new(named.context("--watch-namespaces")?))
 }
 
 /// The channels in this file, none without one.
@@ -127,6 +138,17 @@ mod tests {
         assert!(refused(&["--site=paris", "--profile=galaxy"]).contains("--profile"));
         let why = refused(&["--site=paris", "--arbiter-election=soon"]);
         assert!(why.contains("--arbiter-election") && why.contains("300ms"), "{why}");
+    }
+
+    #[test]
+    fn the_namespaces_that_are_watched_are_names_and_none_means_all() {
+        let why = refused(&["--site=paris", "--watch-namespaces=shop,shop-*"]);
+        assert!(why.contains("--watch-namespaces") && why.contains("\"shop-*\""), "{why}");
+        let names = args(&["--site=paris", "--watch-namespaces=shop,blog,shop"]).watch_namespaces;
+        let found = within(&names).unwrap();
+        assert_eq!(found.names().map(Namespace::as_str).collect::<Vec<_>>(), ["blog", "shop"]);
+        assert_eq!(within(&[]).unwrap(), Within::default());
+        assert_eq!(Within::default().names().count(), 0);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Writes the generated definitions to `crds/generated/`, or with `--check` says whether they are
-//! up to date.
+//! Writes the generated definitions to `crds/generated/` and a page about each kind to `docs/reference/`, or with `--check`
+//! says whether they are up to date.
 
 use std::{fs, io, path::Path, process::ExitCode};
 
@@ -39,15 +39,16 @@ fn main() -> ExitCode {
 
 /// Path of each file and the text that it must have.
 fn files() -> Result<Vec<(String, String)>, Failure> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("generated");
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (generated, reference) = (own.join("generated"), own.join("../docs/reference"));
     let definitions = definitions().map_err(|cause| Failure::Generate(cause.to_string()))?;
-    definitions
-        .iter()
-        .map(|definition| {
-            let text = definition.yaml().map_err(|cause| Failure::Generate(cause.to_string()))?;
-            Ok((folder.join(&definition.file).display().to_string(), text))
-        })
-        .collect()
+    let mut files = Vec::new();
+    for definition in &definitions {
+        let text = definition.yaml().map_err(|cause| Failure::Generate(cause.to_string()))?;
+        files.push((generated.join(&definition.file).display().to_string(), text));
+        files.push((reference.join(definition.page_file()).display().to_string(), definition.page()));
+    }
+    Ok(files)
 }
 
 fn write() -> Result<String, Failure> {
@@ -58,7 +59,7 @@ fn write() -> Result<String, Failure> {
         }
         fs::write(path, text).map_err(|cause| Failure::File(path.clone(), cause))?;
     }
-    Ok(format!("wrote {} definitions", files.len()))
+    Ok(format!("wrote {} files", files.len()))
 }
 
 fn check() -> Result<String, Failure> {
@@ -81,7 +82,7 @@ fn check() -> Result<String, Failure> {
         }
     }
     if stale.is_empty() {
-        Ok("the generated definitions are up to date".to_owned())
+        Ok("the generated definitions and pages are up to date".to_owned())
     } else {
         Err(Failure::Stale(stale))
     }

@@ -75,7 +75,7 @@ pub struct FailoverPolicyStatus {
 
     /// Judgements by type. `Ready`: the active site serves. `FailoverPossible`, `SwitchoverPossible`: a
     /// standby could take over now, unplanned or planned. `ReplicationHealthy`, `SitesReachable`,
-    /// `ReadOnlyEffective`, `TrafficConverged`, `ArbiterAgrees`, `Accepted`: as they say. Only while
+    /// `ReadOnlyEffective`, `TrafficConverged`, `ChannelsKnown`, `ArbiterAgrees`, `Accepted`: as they say. Only while
     /// true: `Reconciling` (it ends by itself), `Stalled` (a person must act), `Contended` (a field
     /// belongs to somebody else) and `Advice`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -12,7 +12,7 @@ use tokio_postgres::NoTls;
 
 use super::Scene;
 use crate::client::Stamp;
-use crate::shop::{DATABASE_POD, MoveText, NAMESPACE, PolicyText, WEB};
+use crate::shop::{DATABASE, DATABASE_CONTAINER, DATABASE_POD, MoveText, NAMESPACE, PolicyText, WEB};
 use crate::waiting::until;
 use crate::world::place::POSTGRES_PORT;
 use crate::world::{Cut, OperatorOptions, Place, Scope};
@@ -309,6 +309,108 @@ impl Scene<'_> {
         self.writes_move_to(text.to).await?;
         self.shop.move_ended(text.to, name, MoveState::Done, super::sees::SOON).await?;
         Ok(text)
+    }
+}
+
+/// A database that leaves Bascule's care, by a person's word or for good.
+impl Scene<'_> {
+    /// A person takes a site's database out of Bascule's care, as the runbook says, and is refused until he has said what
+    /// nobody else knows.
+    pub async fn unlock(&self, site: Place, reason: &str) -> Result<()> {
+        // An operator has spoken to it within the last two minutes of any scenario.
+        let known = ["unlock", "--reason", reason, "--although", "operator"];
+        let refused = self.guard(site, &known).await;
+        let why = refused.err().map(|e| format!("{e:#}")).unwrap_or_default();
+        ensure!(why.contains("--i-know-no-other-site-writes"), "it was not refused: {why}");
+        let said = self.guard(site, &[&known[..], &["--i-know-no-other-site-writes"]].concat()).await?;
+        ensure!(said.contains("Unlocked. The guard has noted it"), "it says: {said}");
+        self.note(&format!("a person unlocks the database of {site}: {reason}"));
+        Ok(())
+    }
+
+    /// He gives it back.
+    pub async fn give_back(&self, site: Place) -> Result<()> {
+        let said = self.guard(site, &["lock"]).await?;
+        ensure!(said.contains("Given back. The guard has noted it"), "it says: {said}");
+        self.note(&format!("the database of {site} is given back"));
+        Ok(())
+    }
+
+    /// What the guard's program says in the database's own container.
+    async fn guard(&self, site: Place, words: &[&str]) -> Result<String> {
+        let pod = self.world().pod(site, NAMESPACE, DATABASE_POD).await?;
+        let head = ["/opt/bascule/bascule", "guard"];
+        self.world().exec(&pod, DATABASE_CONTAINER, &[&head[..], words].concat())
+    }
+
+    /// The guard is taken out of a site's StatefulSet; returns when its server runs by its own command.
+    pub async fn take_guard_out(&self, site: Place) -> Result<()> {
+        let old = self.world().pod(site, NAMESPACE, DATABASE_POD).await?;
+        self.shop.without_guard(site).await?;
+        self.note(&format!("the guard of {site} is taken out"));
+        self.other_pod_is_ready(site, &old.uid).await?;
+        let pod = self.world().pod(site, NAMESPACE, DATABASE_POD).await?;
+        let all = self.world().processes(&pod)?;
+        ensure!(all.iter().all(|p| !p.command.contains("bascule")), "a guard runs there: {all:?}");
+        ensure!(all.iter().any(|p| p.command.starts_with("postgres -c")), "no server runs there: {all:?}");
+        Ok(())
+    }
+
+    /// The guard is put before the server's own command again; returns when another pod has its place.
+    pub async fn put_guard_in(&self, site: Place) -> Result<()> {
+        let old = self.world().pod(site, NAMESPACE, DATABASE_POD).await?;
+        self.shop.install_application(site).await?;
+        self.note(&format!("the guard of {site} is put in"));
+        self.another_pod(site, &old.uid).await
+    }
+
+    /// The database's StatefulSet of a site gets so many pods; returns when there are none, or one.
+    pub async fn scale_database(&self, site: Place, replicas: u8) -> Result<()> {
+        let number = format!("--replicas={replicas}");
+        self.world().kubectl(site, &["scale", "statefulset", DATABASE, "-n", NAMESPACE, &number])?;
+        until(&format!("{replicas} database pods at {site}"), super::sees::SOON, || async {
+            let there = self.world().pods(site, NAMESPACE, &format!("app={DATABASE}")).await?.len();
+            ensure!(there == usize::from(replicas), "there are {there}");
+            Ok(())
+        })
+        .await?;
+        self.note(&format!("the database of {site} has {replicas} pods"));
+        Ok(())
+    }
+
+    /// The data of a site's database, which has no pod, is moved away: whoever runs there next makes a copy.
+    pub fn empty_database(&self, site: Place) -> Result<()> {
+        let (data, kept) =
+            (self.shop.volume(site).join("pgdata"), self.shop.volume(site).join("pgdata.kept"));
+        if kept.exists() {
+            std::fs::remove_dir_all(&kept)?;
+        }
+        std::fs::rename(&data, &kept).with_context(|| format!("cannot move {}", data.display()))?;
+        self.note(&format!("the data of {site} is moved away"));
+        Ok(())
+    }
+
+    /// What a server kept for replicas that nobody reads any more is dropped.
+    pub async fn drop_slots(&self, site: Place) -> Result<()> {
+        self.note(&format!("the slots of {site} are dropped"));
+        let sql = "select pg_drop_replication_slot(slot_name) from pg_replication_slots where not active";
+        self.as_superuser(site, sql).await
+    }
+
+    /// Another pod than this has the database's place at a site.
+    async fn another_pod(&self, site: Place, old: &str) -> Result<()> {
+        until(&format!("another pod {DATABASE_POD} of {site}"), super::sees::SOON, || async {
+            let pod = self.world().pod(site, NAMESPACE, DATABASE_POD).await?;
+            ensure!(pod.uid != old, "the old one is still there");
+            Ok(())
+        })
+        .await
+    }
+
+    /// It has, and is ready.
+    async fn other_pod_is_ready(&self, site: Place, old: &str) -> Result<()> {
+        self.another_pod(site, old).await?;
+        self.world().pod_ready(site, NAMESPACE, DATABASE_POD, super::sees::SOON).await.map(drop)
     }
 }
 

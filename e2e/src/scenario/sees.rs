@@ -218,6 +218,32 @@ impl Scene<'_> {
         Ok(others.next().filter(|_| !powered.contains(&holder)).unwrap_or(holder))
     }
 
+    /// A site's status comes to say that a person has unlocked a database there, or that it was given back.
+    pub async fn is_unlocked(&self, site: Place, so: bool) -> Result<()> {
+        let wanted = if so { "True" } else { "False" };
+        let says = |v: &View| {
+            let (found, why) = (v.condition("Unlocked"), v.condition_message("Unlocked"));
+            ensure!(found == wanted, "Unlocked is {found:?}: {why}");
+            Ok(())
+        };
+        let view =
+            self.shop.view_when(site, &format!("Unlocked of {site} to be {wanted}"), SOON, says).await?;
+        self.note(&format!("Unlocked of {site} is {wanted}: {}", view.condition_message("Unlocked")));
+        Ok(())
+    }
+
+    /// The record promises nothing of the active site: nobody takes its role by silence.
+    pub async fn nothing_is_promised(&self) -> Result<()> {
+        until("the record to promise nothing", SOON, || async {
+            let found = tokio::task::block_in_place(|| record(self.world()))?;
+            ensure!(found.promise.is_nothing(), "it promises {:?}", found.promise);
+            Ok(())
+        })
+        .await?;
+        self.note("the record promises nothing");
+        Ok(())
+    }
+
     /// A site's status comes to say `Contended`, with these words; answers what it says.
     pub async fn contended(&self, site: Place, words: &str) -> Result<String> {
         let says = |v: &View| {

@@ -138,6 +138,29 @@ pub(super) fn objects(shop: &Shop<'_>, site: Place, cluster: &str) -> Vec<Value>
     ]
 }
 
+/// The database as it runs without Bascule: no guard before the server's own command, and its own rules for clients.
+pub(super) fn plain(shop: &Shop<'_>, site: Place) -> Value {
+    let mut command = vec!["postgres".to_owned()];
+    for setting in SETTINGS.into_iter().chain(["unix_socket_directories=/tmp"]) {
+        command.extend(["-c".to_owned(), setting.to_owned()]);
+    }
+    let mut set = stateful_set(shop, site, "", false);
+    let spec = &mut set["spec"]["template"]["spec"];
+    spec["initContainers"] = json!([]);
+    // It waits for its clients when it is asked to end.
+    spec["terminationGracePeriodSeconds"] = json!(5);
+    spec["volumes"] = json!([
+        { "name": "tmp", "emptyDir": {} },
+        { "name": "data", "hostPath": { "path": shop.volume(site), "type": "Directory" } },
+    ]);
+    let container = &mut spec["containers"][0];
+    container["command"] = json!(command);
+    container["env"] = json!([{ "name": "PGDATA", "value": DATA }]);
+    container["volumeMounts"] =
+        json!([{ "name": "data", "mountPath": MOUNT }, { "name": "tmp", "mountPath": "/tmp" }]);
+    set
+}
+
 fn stateful_set(shop: &Shop<'_>, site: Place, cluster: &str, begins: bool) -> Value {
     let world = shop.world();
     let mut init = vec![json!({

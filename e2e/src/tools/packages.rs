@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::progress::{Note, Progress};
 
 /// Packages, each with a file that shows it is there.
-const NEEDED: [(&str, &str); 20] = [
+const NEEDED: [(&str, &str); 21] = [
     ("containerd", "/usr/bin/containerd"),
     ("runc", "/usr/sbin/runc"),
     ("containernetworking-plugins", "/usr/lib/cni/bridge"),
@@ -32,6 +32,8 @@ const NEEDED: [(&str, &str); 20] = [
     ("procps", "/usr/bin/ps"),
     ("protobuf-compiler", "/usr/bin/protoc"),
     ("strace", "/usr/bin/strace"),
+    // For promtool, which plays the alerts of the chart; its server is never started.
+    ("prometheus", "/usr/bin/promtool"),
 ];
 
 /// Says to Debian's maintainer scripts that nothing may be started.

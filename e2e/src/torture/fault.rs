@@ -158,6 +158,8 @@ pub enum Fault {
     StandbyPromoted,
     /// Somebody drops the standby's slot at the active server.
     SlotDropped,
+    /// A person takes the database that is active then out of Bascule's care, and gives it back.
+    Unlocked,
     /// A superuser at the active server opens a session that takes locks and writes, whatever its flags say.
     Superuser,
     /// A person merges a Move `Switchover`.
@@ -262,6 +264,7 @@ impl Fault {
             Self::StandbyPromoted,
             Self::SlotDropped,
             Self::Superuser,
+            Self::Unlocked,
             Self::Switchover,
             Self::TwoSwitchovers,
             Self::Failover,
@@ -295,7 +298,11 @@ impl Fault {
             Self::Cut(..) | Self::Alone(_) | Self::NoArbiter(_) => "cuts",
             Self::Flapping(..) => "flapping links",
             Self::NoReplication | Self::ThinLine | Self::ReplayPaused => "replication",
-            Self::StandbyPromoted | Self::SlotDropped | Self::LogRemoved | Self::Superuser => "hands",
+            Self::StandbyPromoted
+            | Self::SlotDropped
+            | Self::LogRemoved
+            | Self::Superuser
+            | Self::Unlocked => "hands",
             Self::LeadersFrozen
             | Self::MemberKilled(_)
             | Self::MemberFrozen(_)
@@ -464,6 +471,7 @@ impl fmt::Display for Fault {
             Self::StandbyPromoted => f.write_str("somebody promotes the standby by hand"),
             Self::SlotDropped => f.write_str("somebody drops the standby's slot"),
             Self::Superuser => f.write_str("a superuser locks and writes at the active server"),
+            Self::Unlocked => f.write_str("a person unlocks the active database, and gives it back"),
             Self::Switchover => f.write_str("a person merges a Switchover"),
             Self::TwoSwitchovers => f.write_str("a person merges two Switchovers at once"),
             Self::Failover => f.write_str("a person merges a Failover"),

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use tokio::time::timeout;
 
 use super::fault::Roles;
+use super::inflict::Word;
 use crate::client::{Attempt, Stamp};
 use crate::process::Recorded;
 use crate::scenario::Scene;
@@ -58,6 +59,8 @@ pub struct Told {
     pub log_removed: bool,
     /// Where the application's namespace was deleted.
     pub no_namespace: Vec<Place>,
+    /// What a person has unlocked and nobody is known to have given back.
+    pub unlocked: Vec<Word>,
 }
 
 impl<'s, 'a> Ground<'s, 'a> {
@@ -140,6 +143,26 @@ impl<'s, 'a> Ground<'s, 'a> {
         StandingStill { ground: self, site, from: Stamp::now() }
     }
 
+    /// The fence class has ended at a site from then on until so long after now.
+    pub fn admit(&self, site: Place, from: Stamp, longer: Duration) {
+        let to = Stamp(Stamp::now().0 + u64::try_from(longer.as_nanos()).unwrap_or_default());
+        self.told().admitted.push(Admitted { site, from, to });
+    }
+
+    /// The record says that a site's database was unlocked: from now on no other site takes its role.
+    pub fn said(&self, site: Place) {
+        let unsaid: Vec<Stamp> = self
+            .told()
+            .unlocked
+            .iter_mut()
+            .filter(|word| word.site == site)
+            .filter_map(|word| word.unsaid.take())
+            .collect();
+        for from in unsaid {
+            self.admit(site, from, Duration::ZERO);
+        }
+    }
+
     /// Commits something while nobody else does.
     pub fn commit<T>(&self, work: impl FnOnce(&Shop<'a>) -> Result<T>) -> Result<T> {
         let _held = self.git.lock().unwrap_or_else(PoisonError::into_inner);
@@ -180,11 +203,10 @@ pub struct StandingStill<'g, 's, 'a> {
 
 /// How long a guard that wakes up may take until its server is gone: the metro profile's `F` and `G`, and as much again
 /// and more for a machine on which both sites and every client share two cores.
-const WAKES: Duration = Duration::from_millis(1500);
+pub(super) const WAKES: Duration = Duration::from_millis(1500);
 
 impl Drop for StandingStill<'_, '_, '_> {
     fn drop(&mut self) {
-        let to = Stamp(Stamp::now().0 + u64::try_from(WAKES.as_nanos()).unwrap_or_default());
-        self.ground.told().admitted.push(Admitted { site: self.site, from: self.from, to });
+        self.ground.admit(self.site, self.from, WAKES);
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::fault::{Fault, Harm};
 use super::ground::Ground;
-use super::inflict::{as_at_first, inflict, installed_again, made_anew};
+use super::inflict::{as_at_first, given_back, inflict, installed_again, made_anew};
 use super::records::{Record, record, records_since};
 use super::schedule::Schedule;
 use super::verdict::{Case, Found, judge};
@@ -77,6 +77,7 @@ async fn play_on(ground: &Ground<'_, '_>, schedule: &Schedule, played: &mut Play
         (told.rotated, told.log_removed)
     };
     installed_again(ground).await?;
+    given_back(ground).await?;
     if rotated {
         as_at_first(ground).await.context("the passwords could not be taken back")?;
     }

@@ -40,6 +40,16 @@ pub struct Record {
 pub struct Promise {
     /// The timing profile that it keeps to.
     pub profile: String,
+    /// Within what it stops by itself.
+    #[serde(default)]
+    pub fences: serde_json::Value,
+}
+
+impl Promise {
+    /// Whether only a person can say that the site has stopped.
+    pub fn is_nothing(&self) -> bool {
+        self.fences == "never"
+    }
 }
 
 /// When a phase was entered.

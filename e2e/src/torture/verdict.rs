@@ -268,7 +268,10 @@ mod tests {
     fn record(serial: u64, epoch: u64, active: &str, phase: &str, entered: u64) -> Record {
         Record {
             generation: 0,
-            promise: crate::torture::records::Promise { profile: "metro".to_owned() },
+            promise: crate::torture::records::Promise {
+                profile: "metro".to_owned(),
+                fences: serde_json::Value::Null,
+            },
             epoch,
             serial,
             active: active.to_owned(),

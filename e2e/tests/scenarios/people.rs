@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use bascule_crds::MoveState;
 use bascule_e2e::scenario::{Scenario, Scene, scenarios};
 use bascule_e2e::shop::PolicyText;
-use bascule_e2e::world::Cut;
+use bascule_e2e::world::{Cut, Place};
 
 const A_WHILE: Duration = Duration::from_secs(6);
 const AN_HOUR: Duration = Duration::from_hours(1);
@@ -19,6 +19,9 @@ pub(crate) fn all() -> Vec<Scenario> {
         a_held_role_is_not_promoted_until_it_is_resumed,
         a_switchover_that_waits_for_its_target_is_given_up_by_an_abort,
         a_suspended_writer_is_replaced_only_on_a_persons_word_and_follows_when_it_returns,
+        while_a_database_is_unlocked_no_other_site_takes_its_role,
+        a_database_whose_arbiter_is_gone_writes_by_a_persons_word_until_it_is_given_back,
+        a_database_leaves_care_runs_by_itself_and_comes_back_into_care_with_its_rows,
     ];
     all.extend(scenarios![
         never_by_itself;
@@ -95,6 +98,70 @@ async fn a_suspended_writer_is_replaced_only_on_a_persons_word_and_follows_when_
     s.commit_failover_at_any_loss("it-is-off", "A. Martin, in the room: the rack is off").await?;
     s.writes_move_to(s.standby).await?;
     s.boot(s.active).await?;
+    s.writes_go_on_for(A_WHILE).await
+}
+
+/// Nobody stops what a person has unlocked, so nobody may take its role by silence.
+async fn while_a_database_is_unlocked_no_other_site_takes_its_role(s: &mut Scene<'_>) -> Result<()> {
+    let epoch = s.epoch().await?;
+    s.unlock(s.active, "somebody thinks that Bascule is gone").await?;
+    s.is_unlocked(s.active, true).await?;
+    s.nothing_is_promised().await?;
+    s.cut("the active site from the arbiter", &Cut::from_arbiter(s.active))?;
+    s.cut("the sites from each other", &Cut::between(s.active, s.standby))?;
+    s.reads_only_at(s.standby).await?;
+    s.writes_stop_for(A_WHILE).await?;
+    s.heal()?;
+    s.writes_return().await?;
+    s.give_back(s.active).await?;
+    s.is_unlocked(s.active, false).await?;
+    s.writes_return().await?;
+    s.nothing_moved(epoch).await
+}
+
+/// Case A of the runbook, word for word: the other site and the arbiter are gone, and come back in its order.
+async fn a_database_whose_arbiter_is_gone_writes_by_a_persons_word_until_it_is_given_back(
+    s: &mut Scene<'_>,
+) -> Result<()> {
+    let epoch = s.epoch().await?;
+    s.kill(s.standby)?;
+    s.kill_operator(s.active)?;
+    s.kill(Place::Third)?;
+    s.writes_stop_for(A_WHILE).await?;
+    s.unlock(s.active, "the arbiter is gone for good, Ada decides").await?;
+    s.writes_return().await?;
+    s.writes_go_on_for(A_WHILE).await?;
+    s.boot(Place::Third).await?;
+    s.start_operator(s.active)?;
+    s.is_unlocked(s.active, true).await?;
+    s.writes_go_on_for(A_WHILE).await?;
+    s.give_back(s.active).await?;
+    s.writes_return().await?;
+    s.is_unlocked(s.active, false).await?;
+    s.boot(s.standby).await?;
+    s.nothing_moved(epoch).await
+}
+
+/// The steps of the page on a database that is there already: out of care first, then into it.
+async fn a_database_leaves_care_runs_by_itself_and_comes_back_into_care_with_its_rows(
+    s: &mut Scene<'_>,
+) -> Result<()> {
+    s.commit_policy(&PolicyText { suspend: true, ..PolicyText::at_once() }).await?;
+    s.reaches(s.active, "Unmanaged").await?;
+    s.reaches(s.standby, "Unmanaged").await?;
+    s.scale_database(s.standby, 0).await?;
+    s.take_guard_out(s.active).await?;
+    s.writes_return().await?;
+    s.drop_slots(s.active).await?;
+    s.writes_go_on_for(A_WHILE).await?;
+
+    s.empty_database(s.standby)?;
+    s.scale_database(s.standby, 1).await?;
+    s.put_guard_in(s.active).await?;
+    s.commit_policy(&PolicyText::at_once()).await?;
+    s.writes_return().await?;
+    s.shop.steady(s.active, Duration::from_mins(2)).await?;
+    s.switch_over("after-it-came-back-into-care").await?;
     s.writes_go_on_for(A_WHILE).await
 }
 

@@ -317,6 +317,7 @@ pub const ALL: &[GateCode] = &[
     state("database/*/MaxWalSenders", SETTING),
     state("database/*/MaxReplicationSlots", SETTING),
     state("database/*/MaxSlotWalKeepSize", SETTING),
+    state("database/*/WalKeepSize", SETTING),
     state("database/*/WalReceiverTimeout", SETTING),
     state("database/*/WalSenderTimeout", SETTING),
     state("database/*/WalReceiverStatusInterval", SETTING),

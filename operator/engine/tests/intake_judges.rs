@@ -5,16 +5,18 @@
 #[path = "../../../crds/tests/cases/mod.rs"]
 mod cases;
 
+use std::path::Path;
+
 use bascule_core::name::Namespace;
 use bascule_crds::PolicySource;
 use bascule_engine::intake::{
     Problem,
-    read::{File, Limits, Revision, revision},
+    read::{File, Limits, Revision, revision, sources},
     source,
 };
 use serde_json::Value;
 
-use self::cases::{base, cases};
+use self::cases::{Case, base, cases};
 
 fn read(files: &[(&str, &str)]) -> Result<Revision, Vec<Problem>> {
     let files: Vec<_> = files.iter().map(|(path, text)| File { path, bytes: text.as_bytes() }).collect();
@@ -60,19 +62,68 @@ fn intake_judges_every_object_as_the_api_server_does() {
     assert!(judged > 90, "{judged}");
 }
 
+/// What is said of an object in a file.
+fn problems_of(case: &Case) -> Vec<Problem> {
+    let text = case.object().to_string();
+    if case.base == "source" {
+        let file = File { path: "case.json", bytes: text.as_bytes() };
+        sources(&[file], &Namespace::try_from("default").unwrap(), &Limits::default()).1.unwrap_err()
+    } else {
+        read(&[("case.json", &text)]).unwrap_err()
+    }
+}
+
+#[test]
+fn what_is_said_of_what_is_wrong_is_what_was_looked_at() {
+    let (all, mut text) = (cases(), String::new());
+    for case in all.iter().filter(|case| case.refused.is_some()) {
+        text += &format!("{}\n", case.name);
+        for problem in problems_of(case) {
+            let field = problem.field.unwrap_or_default();
+            assert!(!field.is_empty(), "{}: no field is named: {}", case.name, problem.reason);
+            text += &format!("  {field}: {}\n", problem.reason);
+        }
+    }
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/wrong.txt");
+    if std::env::var_os("BASCULE_GOLDEN").is_some_and(|v| v == "write") {
+        std::fs::write(&file, &text).unwrap();
+    }
+    let kept = std::fs::read_to_string(&file).unwrap();
+    for (number, (kept, found)) in kept.lines().zip(text.lines()).enumerate() {
+        let place = format!("{}, line {}", file.display(), number + 1);
+        assert_eq!(kept, found, "{place}; if that is meant: BASCULE_GOLDEN=write");
+    }
+    assert_eq!(kept.lines().count(), text.lines().count(), "{}", file.display());
+}
+
+/// What is said of a source: as an object of the API, and as a file that a person checks.
+fn said_of_source(object: &Value) -> [Result<(), String>; 2] {
+    let as_object = serde_json::from_value::<PolicySource>(object.clone())
+        .map_err(|why| why.to_string())
+        .and_then(|object| source::convert(&object).map(drop).map_err(|invalid| invalid.to_string()));
+    let text = object.to_string();
+    let file = File { path: "case.json", bytes: text.as_bytes() };
+    let (others, read) = sources(&[file], &Namespace::try_from("default").unwrap(), &Limits::default());
+    assert!(others.is_empty(), "it is taken for another file: {text}");
+    let as_file = read.map(drop).map_err(|problems| {
+        problems.iter().map(|p| format!("{p}\n  {}", p.reason)).collect::<Vec<_>>().join("\n")
+    });
+    [as_object, as_file]
+}
+
 #[test]
 fn sources_are_judged_as_the_api_server_does() {
     let mut wrong = Vec::new();
     for case in cases().into_iter().filter(|case| case.base == "source") {
-        let object: PolicySource = serde_json::from_value(case.object()).unwrap();
-        let said = source::convert(&object).map_err(|invalid| invalid.to_string());
-        let right = match (case.refused, &said) {
-            (None, Ok(_)) => true,
-            (Some(words), Err(said)) => said.contains(words),
-            _ => false,
-        };
-        if !right {
-            wrong.push(format!("{}: expected {:?}, found {said:?}", case.name, case.refused));
+        for said in said_of_source(&case.object()) {
+            let right = match (case.refused, &said) {
+                (None, Ok(())) => true,
+                (Some(words), Err(why)) => why.contains(words),
+                _ => false,
+            };
+            if !right {
+                wrong.push(format!("{}: expected {:?}, found {said:?}", case.name, case.refused));
+            }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -90,6 +90,12 @@ pub const MOVE_SITE: Code = error("MoveSite", "Name sites as spec.sites of the p
 pub const MOVE_EXPIRED: Code =
     warning("MoveExpired", "Remove the file, or write a new Move with another name: this one never acts.");
 
+/// A source of policies that lies in the folder that it reads.
+pub const SOURCE_IN_ITS_FOLDER: Code = warning(
+    "SourceInItsFolder",
+    "Put the file outside of spec.path, and apply it at every site by hand or by the tool that applies the rest.",
+);
+
 /// Bascule's kinds are not installed.
 pub const DEFINITIONS_MISSING: Code =
     error("DefinitionsMissing", "Install the definitions: kubectl apply --server-side -f crds/generated/.");
@@ -112,6 +118,11 @@ pub const RIGHT_MISSING: Code =
 /// The operator may not do something.
 pub const OPERATOR_RIGHT_MISSING: Code =
     error("OperatorRightMissing", "Give the operator's service account that verb in the policy's namespace.");
+/// The operator does not see the policy.
+pub const NOT_WATCHED: Code = error(
+    "NotWatched",
+    "Add the namespace to the chart's watchNamespaces in every site, or bring the policy into a namespace that is watched.",
+);
 /// A repository is not followed.
 pub const SOURCE_FAILING: Code =
     error("SourceFailing", "Correct what the source says; what was accepted last stays in force.");
@@ -121,7 +132,7 @@ pub const SOURCE_SUSPENDED: Code =
 /// No operator speaks.
 pub const OPERATOR_SILENT: Code = error(
     "OperatorSilent",
-    "See whether the operator runs and reaches this API server; its log says what it cannot do.",
+    "See whether the operator runs, reaches this API server and watches this namespace (watchNamespaces of the chart); its log says what it cannot do.",
 );
 /// The policy that the operator judged is refused by it.
 pub const POLICY_NOT_ACCEPTED: Code =
@@ -147,6 +158,11 @@ pub const SPECS_DIFFER: Code = warning(
 /// Something stands in the way of a takeover.
 pub const BLOCKED: Code =
     warning("Blocked", "`bascule why` has every gate with its evidence and what would change it.");
+/// A channel that leads nowhere in this site.
+pub const CHANNEL_UNKNOWN: Code = warning(
+    "ChannelUnknown",
+    "Add the channel to notifications.channels of the chart in this site, or correct spec.notifications; until then nobody is told by it from this site.",
+);
 /// Which site this is cannot be known.
 pub const SITE_UNKNOWN: Code = info("SiteUnknown", "Say which site's cluster this is: --site NAME.");
 
@@ -345,12 +361,14 @@ pub const ALL: &[Code] = &[
     MOVE_WITHOUT_POLICY,
     MOVE_SITE,
     MOVE_EXPIRED,
+    SOURCE_IN_ITS_FOLDER,
     DEFINITIONS_MISSING,
     DEFINITIONS_DIFFER,
     API_SERVER,
     CLOCK,
     RIGHT_MISSING,
     OPERATOR_RIGHT_MISSING,
+    NOT_WATCHED,
     SOURCE_FAILING,
     SOURCE_SUSPENDED,
     OPERATOR_SILENT,
@@ -360,6 +378,7 @@ pub const ALL: &[Code] = &[
     ARBITER_QUORUM,
     SPECS_DIFFER,
     BLOCKED,
+    CHANNEL_UNKNOWN,
     SITE_UNKNOWN,
     STATEFUL_SET_MISSING,
     GUARD_ABSENT,

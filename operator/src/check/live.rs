@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bascule_core::name::{Namespace, SiteName};
 use bascule_core::time::human;
-use bascule_crds::conditions::{ACCEPTED, ARBITER_AGREES, READY};
+use bascule_crds::conditions::{ACCEPTED, ARBITER_AGREES, CHANNELS_KNOWN, READY};
 use bascule_crds::{FailoverPolicy, FailoverPolicyStatus, Move, PolicySource, definitions};
 use bascule_engine::intake::{moves, policy};
 use jiff::Timestamp;
@@ -13,8 +13,9 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 
 use super::codes::{
-    API_SERVER, ARBITER_UNHEARD, BLOCKED, CLOCK, DEFINITIONS_DIFFER, DEFINITIONS_MISSING, OPERATOR_SILENT,
-    POLICY_INVALID, POLICY_NOT_ACCEPTED, SITE_UNKNOWN, SOURCE_FAILING, SOURCE_SUSPENDED, SPECS_DIFFER,
+    API_SERVER, ARBITER_UNHEARD, BLOCKED, CHANNEL_UNKNOWN, CLOCK, DEFINITIONS_DIFFER, DEFINITIONS_MISSING,
+    OPERATOR_SILENT, POLICY_INVALID, POLICY_NOT_ACCEPTED, SITE_UNKNOWN, SOURCE_FAILING, SOURCE_SUSPENDED,
+    SPECS_DIFFER,
 };
 use super::files::counted;
 use super::policies::{self, Labelled};
@@ -282,6 +283,7 @@ fn one(
     let status = seen.status.clone().ok().flatten().unwrap_or_default();
     judged(&named, &status, &e, report);
     operators_clock(&named, seen, report);
+    channels(&named, &status, report);
     let site = asked.site.clone().or_else(|| SiteName::try_from(status.site.as_deref()?).ok());
     if site.is_none() {
         let found = "no operator says which site this is".to_owned();
@@ -348,6 +350,15 @@ fn judged(
     let found = format!("{}: {}", first.code, first.found);
     report.find(code, named, "status", found, &first.needed);
     specs(named, status, report);
+}
+
+/// Whether the operator knows how to tell people.
+fn channels(named: &str, status: &FailoverPolicyStatus, report: &mut Report) {
+    let unknown = status.conditions.iter().find(|c| c.type_ == CHANNELS_KNOWN && c.status == "False");
+    if let Some(c) = unknown {
+        let expected = "channels that this site has, for this namespace";
+        report.find(CHANNEL_UNKNOWN, named, "spec.notifications", c.message.clone(), expected);
+    }
 }
 
 fn specs(named: &str, status: &FailoverPolicyStatus, report: &mut Report) {

@@ -13,9 +13,10 @@ use k8s_openapi::api::authorization::v1::{
 };
 use kube::api::{Api, PostParams};
 
-use super::codes::{OPERATOR_RIGHT_MISSING, RIGHT_MISSING};
+use super::codes::{NOT_WATCHED, OPERATOR_RIGHT_MISSING, RIGHT_MISSING};
 use super::files::counted;
 use super::live::Asked;
+use super::policies::named;
 use super::report::Report;
 use crate::why::trouble::Trouble;
 
@@ -71,6 +72,11 @@ impl Right {
         let sub = self.subresource.map(|s| format!("/{s}")).unwrap_or_default();
         let name = self.name.as_ref().map(|n| format!(" {n}")).unwrap_or_default();
         format!("{} {}{group}{sub}{name}", self.verb, self.resource)
+    }
+
+    /// Whether a policy is not seen at all without it.
+    fn sees_policies(&self) -> bool {
+        (self.verb, self.group, self.resource, self.subresource) == ("list", GROUP, "failoverpolicies", None)
     }
 
     /// What it is for.
@@ -170,8 +176,8 @@ fn of_operator(policy: &Policy) -> Vec<Right> {
 fn in_the_namespace(right: &Given) -> bool {
     match right.scope {
         Scope::Applications => true,
-        Scope::Cluster => ["failoverpolicies", "moves"].iter().any(|kind| right.resource.starts_with(kind)),
-        Scope::Own => false,
+        Scope::Kinds => ["failoverpolicies", "moves"].iter().any(|kind| right.resource.starts_with(kind)),
+        Scope::Cluster | Scope::Own => false,
     }
 }
 
@@ -235,6 +241,14 @@ pub async fn of_the_operator(asked: &Asked, account: &Account, policy: &Policy, 
             Err(why) => return report.unseen(&object, &right.words(), why.to_string()),
             Ok(answer) => {
                 if let Some(found) = denied(answer.status) {
+                    if right.sees_policies() {
+                        // What else it may not do there follows from that.
+                        let found =
+                            format!("{object} may not list policies in namespace {namespace}: {found}");
+                        let expected = "a namespace that the operator watches";
+                        report.find(NOT_WATCHED, &named(policy), "metadata.namespace", found, expected);
+                        break;
+                    }
                     let expected = format!("allowed in namespace {namespace}: {}", right.what);
                     report.find(OPERATOR_RIGHT_MISSING, &object, &right.words(), found, &expected);
                 }

@@ -1,9 +1,9 @@
 //! What each condition should be, and what to do about one that is not, or about a status that is no help.
 
 use bascule_crds::conditions::{
-    ACCEPTED, ADVICE, ARBITER_AGREES, CONTENDED, Condition, FAILOVER_POSSIBLE, READ_ONLY_EFFECTIVE, READY,
-    RECONCILING, REPLICATION_HEALTHY, SITES_REACHABLE, STALLED, SWITCHOVER_POSSIBLE, TRAFFIC_CONVERGED,
-    UNLOCKED,
+    ACCEPTED, ADVICE, ARBITER_AGREES, CHANNELS_KNOWN, CONTENDED, Condition, FAILOVER_POSSIBLE,
+    READ_ONLY_EFFECTIVE, READY, RECONCILING, REPLICATION_HEALTHY, SITES_REACHABLE, STALLED,
+    SWITCHOVER_POSSIBLE, TRAFFIC_CONVERGED, UNLOCKED,
 };
 
 /// The reason of `Ready` while the arbiter or something else that lasts keeps the operator from judging.
@@ -59,7 +59,7 @@ pub fn change_of(c: &Condition) -> Option<&'static str> {
 fn of_status(code: &str) -> &'static str {
     match code {
         "status/missing" => {
-            "Install the operator in this cluster, or see why it writes nothing: does it run, does it reach this API server, may it write failoverpolicies/status? Its log names each of them."
+            "Install the operator in this cluster, or see why it writes nothing: does it run, does it watch this namespace, does it reach this API server, may it write failoverpolicies/status? Its log names each of them."
         }
         "status/stale" => {
             "See whether that operator runs, and what its log says last; databases go on without it for as long as their guards reach the arbiter. Ask the same at another site: what it knows is newer."
@@ -90,6 +90,9 @@ fn of_condition(kind: &str) -> &'static str {
             "Give the database back when Bascule is to care for it again: bascule guard lock, in its container."
         }
         STALLED => "A person must act: what is found says on what.",
+        CHANNELS_KNOWN => {
+            "Add the channel to notifications.channels of this site's installation, let the namespace use it there, or correct spec.notifications: until then nobody is told by it from this site."
+        }
         FAILOVER_POSSIBLE => {
             "Bring back the site that is named when it is silent (power, its operator, its way to the arbiter); otherwise repair what it lacks: `bascule why` there lists each obstacle."
         }

@@ -7,7 +7,7 @@ use anyhow::Context;
 use bascule_adapters::kube::apply::REVISION_ANNOTATION;
 use bascule_adapters::kube::client::Kube;
 use bascule_adapters::kube::status::{StatusDesk, StatusKey};
-use bascule_adapters::kube::watch::{Key, Seen, Unreadable, watch as watch_all};
+use bascule_adapters::kube::watch::{Key, Seen, Unreadable, Within, speaks_of, watch_within};
 use bascule_core::name::PolicyKey;
 use bascule_crds::{FailoverPolicy, Move};
 use bascule_engine::intake::{moves, policy};
@@ -26,6 +26,8 @@ const WAITING: usize = 256;
 pub struct Followed {
     /// This site's cluster.
     pub kube: Kube,
+    /// In which namespaces objects are seen.
+    pub within: Within,
     /// The objects, for those who write their status.
     pub objects: Arc<Objects>,
     /// Where status is put down.
@@ -38,15 +40,15 @@ pub struct Followed {
 
 /// Watches policies and Moves and tells the engine, until the process ends.
 pub async fn follow(followed: Followed, into: mpsc::Sender<Intent>) -> anyhow::Result<()> {
-    let kube = &followed.kube;
-    let (mut policies, policies_worker) =
-        watch_all::<FailoverPolicy>(kube, &(), WAITING).context("FailoverPolicies cannot be watched")?;
+    let (kube, within) = (&followed.kube, &followed.within);
+    let (mut policies, policies_worker) = watch_within::<FailoverPolicy>(kube, within, WAITING)
+        .context("FailoverPolicies cannot be watched")?;
     let (mut moves, moves_worker) =
-        watch_all::<Move>(kube, &(), WAITING).context("Moves cannot be watched")?;
+        watch_within::<Move>(kube, within, WAITING).context("Moves cannot be watched")?;
     let mut workers = tokio::task::JoinSet::new();
     workers.spawn(policies_worker);
     workers.spawn(moves_worker);
-    let (mut policies_listed, mut moves_listed, mut said) = (false, false, false);
+    let mut said = false;
     let mut acting = followed.acting.clone();
     // What is to be said of unreadable Moves as soon as this replica acts.
     let mut unsaid: BTreeMap<String, Unreadable> = BTreeMap::new();
@@ -54,7 +56,7 @@ pub async fn follow(followed: Followed, into: mpsc::Sender<Intent>) -> anyhow::R
         let mut told = Vec::new();
         tokio::select! {
             seen = policies.next() => match seen {
-                Some(seen) => policies_listed |= followed.take_policies(seen, &mut told),
+                Some(seen) => followed.take_policies(seen, &mut told),
                 None => anyhow::bail!("the watch of FailoverPolicies has ended"),
             },
             seen = moves.next() => match seen {
@@ -67,13 +69,15 @@ pub async fn follow(followed: Followed, into: mpsc::Sender<Intent>) -> anyhow::R
                         Seen::Deleted(key) => {
                             unsaid.remove(&key.to_string());
                         }
-                        Seen::Listed { .. } => unsaid.clear(),
+                        Seen::Listed { of, .. } => {
+                            unsaid.retain(|_, bad| !speaks_of(of.as_deref(), &bad.key.namespace));
+                        }
                         Seen::Unreadable(_) => {}
                     }
                     for bad in unreadable_of(&seen) {
                         unsaid.insert(bad.key.to_string(), bad.clone());
                     }
-                    moves_listed |= followed.take_moves(seen, &mut told);
+                    followed.take_moves(seen, &mut told);
                 }
                 None => anyhow::bail!("the watch of Moves has ended"),
             },
@@ -85,7 +89,7 @@ pub async fn follow(followed: Followed, into: mpsc::Sender<Intent>) -> anyhow::R
                 unreadable::say::<Move>(kube, &followed.desk, &bad).await;
             }
         }
-        if policies_listed && moves_listed {
+        if policies.everything_listed() && moves.everything_listed() {
             // Not earlier: a policy that was not listed yet is not absent.
             if acts {
                 followed.say_unmet();
@@ -116,24 +120,16 @@ fn unreadable_of<K>(seen: &Seen<K>) -> &[Unreadable] {
 }
 
 impl Followed {
-    /// Returns whether everything has been listed.
-    fn take_policies(&self, seen: Seen<FailoverPolicy>, told: &mut Vec<Intent>) -> bool {
+    fn take_policies(&self, seen: Seen<FailoverPolicy>, told: &mut Vec<Intent>) {
         match seen {
-            Seen::Applied(object) => {
-                self.apply_policy(*object, told);
-                false
-            }
-            Seen::Unreadable(bad) => {
-                self.unreadable_policy(&bad.key, bad.reason, told);
-                false
-            }
+            Seen::Applied(object) => self.apply_policy(*object, told),
+            Seen::Unreadable(bad) => self.unreadable_policy(&bad.key, bad.reason, told),
             Seen::Deleted(key) => {
                 if let Some(key) = key_of(&key) {
                     self.policy_gone(key, told);
                 }
-                false
             }
-            Seen::Listed { objects: found, unreadable: bad } => {
+            Seen::Listed { of, objects: found, unreadable: bad } => {
                 let mut there: BTreeSet<PolicyKey> = found
                     .iter()
                     .filter_map(|o| {
@@ -142,8 +138,11 @@ impl Followed {
                     })
                     .collect();
                 there.extend(bad.iter().filter_map(|b| key_of(&b.key)));
-                let gone: Vec<PolicyKey> =
-                    self.objects.lock().policies.keys().filter(|k| !there.contains(k)).cloned().collect();
+                let meant = |key: &&PolicyKey| speaks_of(of.as_deref(), key.namespace.as_str());
+                let gone: Vec<PolicyKey> = {
+                    let known = self.objects.lock();
+                    known.policies.keys().filter(meant).filter(|k| !there.contains(k)).cloned().collect()
+                };
                 for key in gone {
                     self.policy_gone(key, told);
                 }
@@ -153,7 +152,6 @@ impl Followed {
                 for b in bad {
                     self.unreadable_policy(&b.key, b.reason, told);
                 }
-                true
             }
         }
     }
@@ -229,12 +227,11 @@ impl Followed {
         told.push(Intent::Moves { policy: key, moves });
     }
 
-    /// Returns whether everything has been listed.
-    fn take_moves(&self, seen: Seen<Move>, told: &mut Vec<Intent>) -> bool {
+    fn take_moves(&self, seen: Seen<Move>, told: &mut Vec<Intent>) {
         let mut known = self.objects.lock();
         // Whose Move was replaced by another one of its name, which has no status yet, whatever it says.
         let mut replaced = BTreeSet::new();
-        let (listed, keys) = match seen {
+        let keys = match seen {
             Seen::Applied(object) => {
                 let place = place_of(&object);
                 let before = known.moves.get(&place).map(|seen| &seen.object.metadata);
@@ -246,18 +243,20 @@ impl Followed {
                 if another {
                     replaced.clone_from(&meant);
                 }
-                (false, if news { meant } else { BTreeSet::new() })
+                if news { meant } else { BTreeSet::new() }
             }
-            Seen::Unreadable(_) => (false, BTreeSet::new()),
+            Seen::Unreadable(_) => BTreeSet::new(),
             Seen::Deleted(key) => {
                 let place = (key.namespace, key.name);
                 let meant = known.policies_meant_at(&place);
                 self.move_gone(&mut known, &place);
-                (false, meant)
+                meant
             }
-            Seen::Listed { objects: found, .. } => {
+            Seen::Listed { of, objects: found, .. } => {
                 let there: BTreeSet<(String, String)> = found.iter().map(place_of).collect();
-                let gone: Vec<_> = known.moves.keys().filter(|k| !there.contains(*k)).cloned().collect();
+                let meant = |place: &&(String, String)| speaks_of(of.as_deref(), &place.0);
+                let gone: Vec<_> =
+                    known.moves.keys().filter(meant).filter(|k| !there.contains(*k)).cloned().collect();
                 for place in gone {
                     self.move_gone(&mut known, &place);
                 }
@@ -269,7 +268,9 @@ impl Followed {
                         replaced.extend(known.policies_meant_at(&place));
                     }
                 }
-                (true, known.policies.keys().cloned().collect())
+                // A Move is for policies of its own namespace.
+                let of_it = |key: &&PolicyKey| speaks_of(of.as_deref(), key.namespace.as_str());
+                known.policies.keys().filter(of_it).cloned().collect()
             }
         };
         for policy in keys {
@@ -278,7 +279,6 @@ impl Followed {
             told.push(Intent::Moves { policy, moves });
             told.extend(again);
         }
-        listed
     }
 
     fn move_gone(&self, known: &mut Inner, place: &(String, String)) {

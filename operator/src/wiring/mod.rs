@@ -35,6 +35,7 @@ use bascule_adapters::notify::Patience;
 use bascule_adapters::site::LocalSite;
 use bascule_core::ballot::silence::Observer;
 use bascule_core::heartbeat::writer;
+use bascule_core::name::Namespace;
 use bascule_core::time::Boottime;
 use bascule_engine::brain::Identity;
 use bascule_engine::ports::{Clock, Intent, Journal, JournalEntry};
@@ -112,6 +113,13 @@ pub async fn run(settings: Settings, change: impl FnOnce(Parts) -> Parts) -> any
         .context("this site's own cluster")?;
     let uid = cluster_uid(&kube).await?;
     tracing::info!(site = %settings.site, cluster = %uid, profile = %settings.installation.profile, "the operator starts");
+    let watched: Vec<&str> = settings.within.names().map(Namespace::as_str).collect();
+    if !watched.is_empty() {
+        tracing::info!(
+            namespaces = watched.join(","),
+            "policies of these namespaces are seen, and of no others"
+        );
+    }
     let timing = settings.installation.timing;
     let question = Timestamp::now().as_nanosecond().unsigned_abs() as u64;
     let etcd = EtcdArbiter::new(arbiter_settings(&settings)).await.context("the arbiter")?;
@@ -137,6 +145,7 @@ pub async fn run(settings: Settings, change: impl FnOnce(Parts) -> Parts) -> any
     let (acting, acts) = watch::channel(election.is_none());
     let followed = intent::Followed {
         kube: kube.clone(),
+        within: settings.within.clone(),
         objects: Arc::clone(&objects),
         desk: desk.clone(),
         metrics: Arc::clone(&metrics),
@@ -270,6 +279,7 @@ impl Surroundings {
         .context("--guard-listen, --guard-certificates")?;
         let sources = sources::Sources {
             kube: kube.clone(),
+            within: settings.within.clone(),
             desk: desk.clone(),
             teller: teller.clone(),
             objects: Arc::clone(&objects),

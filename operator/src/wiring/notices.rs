@@ -8,6 +8,7 @@ use bascule_adapters::notify::{Channel, Heard, Patience, Post};
 use bascule_core::moves::MoveHash;
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
 use bascule_core::notice::{Case, Memory, Notice, due};
+use bascule_core::policy::Policy;
 use bascule_core::record::Phase;
 use bascule_crds::FailoverPolicyStatus;
 use bascule_crds::conditions as kinds;
@@ -105,6 +106,17 @@ impl Notices {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Why nobody would be told by channels that the policy names: a reason for each; none where somebody would by all.
+    pub fn unknown(&self, policy: &Policy) -> Vec<String> {
+        let of = &policy.key.namespace;
+        policy
+            .notifications
+            .named()
+            .into_iter()
+            .filter_map(|channel| self.post.refusal(channel, of))
+            .collect()
+    }
+
     /// Looks at what is shown of a policy. `before` is the status as it was written last, by this process or by the one
     /// before; `made` says when a Move's object was made. Never waits.
     pub fn shown(
@@ -176,7 +188,7 @@ mod tests {
     use std::time::Instant;
 
     use bascule_adapters::notify::{Entries, check};
-    use bascule_core::policy::{Notifications, Policy};
+    use bascule_core::policy::Notifications;
     use serde_json::json;
 
     use super::*;
@@ -260,6 +272,35 @@ mod tests {
         let text = metrics.text(&Now::default()).unwrap();
         let line = "bascule_notices_total{channel=\"unknown\",outcome=\"lost\"} 1";
         assert!(text.lines().any(|l| l == line), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_channel_that_is_not_there_is_known_before_anything_happens() {
+        let hook = json!({ "name": "hook", "namespaces": ["blog"], "webhook": {
+            "url": "http://127.0.0.1:9/", "secretKey": "hook",
+        } });
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("hook"), "0123456789abcdef").unwrap();
+        let entries: Entries = serde_json::from_value(json!({ "channels": [hook] })).unwrap();
+        let channels = check(&entries, Some(folder.path())).unwrap();
+        let metrics = Arc::new(Metrics::new(&"paris".try_into().unwrap()));
+        let lyon = "lyon".try_into().unwrap();
+        let journal = Arc::new(Kept::default());
+        let (notices, _work) = Notices::new(lyon, channels, Patience::default(), journal, metrics);
+        let unknown = |channel: &str| notices.unknown(moved(channel).policy.as_deref().unwrap());
+        let pager = unknown("pager");
+        assert!(
+            pager.len() == 1 && pager[0].contains("no channel pager, expected one of: hook"),
+            "{pager:?}"
+        );
+        let other = unknown("hook");
+        assert!(
+            other.len() == 1 && other[0].contains("namespace shop may not use the channel hook"),
+            "{other:?}"
+        );
+        let mut policy = moved("hook").policy.as_deref().unwrap().clone();
+        policy.key.namespace = "blog".try_into().unwrap();
+        assert_eq!(notices.unknown(&policy), [] as [String; 0]);
     }
 
     #[tokio::test]

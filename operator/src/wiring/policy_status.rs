@@ -24,6 +24,9 @@ pub struct Newest<'a> {
     pub generation: Option<i64>,
     /// Why it is not valid, if so.
     pub invalid: Option<&'a str>,
+    /// Why nobody would be told by channels that the policy names, a reason for each. `None`: it names none, or nobody knows
+    /// the site's channels, as in a simulation.
+    pub unknown_channels: Option<&'a [String]>,
 }
 
 /// What a policy's status says in the cluster of `site` after its operator has shown this at `now`; `before` is what it
@@ -36,7 +39,19 @@ pub fn of(
     now: Timestamp,
 ) -> api::FailoverPolicyStatus {
     let generation = generation(shown, before, newest);
-    api::FailoverPolicyStatus { site: Some(site.to_string()), ..status(shown, before, generation, now) }
+    let mut status = status(shown, before, generation, now);
+    if let Some(unknown) = newest.unknown_channels {
+        let mut set = Set::new(&before.conditions, generation, now);
+        if unknown.is_empty() {
+            let message = "this site has every channel that the policy names";
+            set.put(kinds::CHANNELS_KNOWN, Some(true), "Known", message);
+        } else {
+            set.put(kinds::CHANNELS_KNOWN, Some(false), "UnknownChannel", &unknown.join("; "));
+        }
+        status.conditions.extend(set.done());
+        status.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+    }
+    api::FailoverPolicyStatus { site: Some(site.to_string()), ..status }
 }
 
 /// The generation that the report judged: the newest object may be newer.
@@ -269,6 +284,33 @@ mod tests {
     }
 
     #[test]
+    fn a_channel_that_this_site_does_not_have_is_a_condition_that_keeps_its_time() {
+        let (shown, site) = (shown(), "lyon".try_into().unwrap());
+        let newest = Newest { generation: Some(2), invalid: None, unknown_channels: None };
+        let none = super::of(&site, &shown, &api::FailoverPolicyStatus::default(), newest, now());
+        assert!(none.conditions.iter().all(|c| c.type_ != kinds::CHANNELS_KNOWN), "nobody is to be told");
+        let reasons = ["no channel pager".to_owned(), "no channel of-fr".to_owned()];
+        let unknown = Newest { unknown_channels: Some(&reasons), ..newest };
+        let first = super::of(&site, &shown, &none, unknown, now());
+        let found = condition(&first, kinds::CHANNELS_KNOWN);
+        assert_eq!((found.status.as_str(), found.reason.as_str()), ("False", "UnknownChannel"));
+        assert_eq!(found.message, "no channel pager; no channel of-fr");
+        assert_eq!(
+            condition(&first, kinds::ACCEPTED),
+            condition(&none, kinds::ACCEPTED),
+            "nothing else changes"
+        );
+        assert!(first.conditions.is_sorted_by(|a, b| a.type_ < b.type_), "one of each, in order");
+        let later = Timestamp::from_second(2000).unwrap();
+        let second = super::of(&site, &shown, &first, unknown, later);
+        assert_eq!(condition(&second, kinds::CHANNELS_KNOWN).last_transition_time.0, now());
+        let known = Newest { unknown_channels: Some(&[]), ..newest };
+        let third = super::of(&site, &shown, &second, known, later);
+        let found = condition(&third, kinds::CHANNELS_KNOWN);
+        assert_eq!((found.status.as_str(), found.last_transition_time.0), ("True", later));
+    }
+
+    #[test]
     fn a_condition_keeps_its_time_while_its_judgement_stands() {
         let mut shown = shown();
         let first = of(&shown);
@@ -285,7 +327,7 @@ mod tests {
     fn the_generation_is_the_one_that_was_judged_and_not_the_newest() {
         let mut shown = shown();
         let before = api::FailoverPolicyStatus { observed_generation: Some(1), ..Default::default() };
-        let newest = Newest { generation: Some(9), invalid: None };
+        let newest = Newest { generation: Some(9), invalid: None, unknown_channels: None };
         assert_eq!(generation(&shown, &before, newest), Some(2), "the policy of the report");
         shown.invalid = Some("wrong".to_owned());
         assert_eq!(generation(&shown, &before, newest), Some(1), "the newest object was not judged yet");

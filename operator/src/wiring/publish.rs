@@ -64,7 +64,13 @@ impl StatusPublisher {
         // Within the lock: when the policy goes, its series go after these were written.
         self.metrics.show(&self.site, shown);
         let old = seen.status();
-        let newest = Newest { generation: seen.object.metadata.generation, invalid: seen.invalid.as_deref() };
+        let told = shown.policy.as_deref().filter(|policy| !policy.notifications.is_empty());
+        let unknown = told.map(|policy| self.notices.unknown(policy));
+        let newest = Newest {
+            generation: seen.object.metadata.generation,
+            invalid: seen.invalid.as_deref(),
+            unknown_channels: unknown.as_deref(),
+        };
         let now = Timestamp::now();
         let status = api::FailoverPolicyStatus {
             heartbeat: Some(self.heartbeat.clone()),

@@ -42,8 +42,9 @@ fn codes(said: &Said) -> Vec<String> {
 fn files_are_checked_without_a_cluster() {
     let empty = tempfile::NamedTempFile::new().unwrap();
     let name = empty.path().display().to_string();
-    check(&[&name])
-        .fails(&[&format!("found no FailoverPolicy and no Move in {name}, expected at least one")]);
+    check(&[&name]).fails(&[&format!(
+        "found no FailoverPolicy, no Move and no PolicySource in {name}, expected at least one"
+    )]);
 
     let directory = tempfile::tempdir().unwrap();
     let found = |changes: &[(&str, &str, &str)], more: &[&str]| {
@@ -116,6 +117,42 @@ fn files_are_checked_without_a_cluster() {
     let said = found(&[later], &["--profile", "metro"]);
     assert!(codes(&said).iter().all(|c| c.starts_with("TimingProfile")) && said.code == 2, "{said:?}");
     found(&[later], &["--profile", "metro", "--arbiter-election", "300ms"]).says(0, &[]);
+
+    // What says where git is, is read for itself; among the policies that are read from there it would be refused.
+    let source = fs::read_to_string(repository().join("examples/source.yaml")).unwrap();
+    let with_source = |text: &str| {
+        let all = files(directory.path(), &[later]);
+        fs::write(directory.path().join("source.yaml"), text).unwrap();
+        check(&[&all, "-o", "json"])
+    };
+    let said = with_source(&source);
+    assert_eq!((said.code, codes(&said)), (0, Vec::new()), "{said:?}");
+    assert!(said.out.contains("1 source of namespace shop"), "{said:?}");
+    check(&[&repository().join("examples/source.yaml").display().to_string()])
+        .says(0, &["nothing is wrong."]);
+    let said = with_source(&source.replace("interval: 30s", "interval: 30"));
+    let found = codes(&said);
+    assert!(found.len() == 1 && found[0].ends_with("spec.interval"), "{found:?}");
+    assert!(found[0].starts_with("FileInvalid ") && found[0].contains("source.yaml:"), "{found:?}");
+    assert_eq!(said.code, 2);
+    let said = with_source(&format!("{source}---\n{}", source.replace("path: shop", "path: web")));
+    assert!(codes(&said)[0].ends_with(" metadata.name"), "one name is there twice: {said:?}");
+    let said = with_source(&source.replace("path: shop", "path: ."));
+    let found = codes(&said);
+    assert!(
+        found.len() == 1 && found[0].starts_with("SourceInItsFolder PolicySource shop/policies"),
+        "{found:?}"
+    );
+    assert_eq!(said.code, 0, "from here it is not known which repository it is: {said:?}");
+    let policy = fs::read_to_string(repository().join("examples/shop.yaml")).unwrap();
+    let said = with_source(&format!("{source}---\n{}", policy.replacen("name: shop", "name: another", 1)));
+    let found = codes(&said);
+    assert!(
+        found.len() == 1 && found[0].starts_with("FileInvalid "),
+        "beside a policy it is refused: {found:?}"
+    );
+    assert!(said.out.contains("keep other objects outside of spec.path"), "{said:?}");
+    fs::remove_file(directory.path().join("source.yaml")).unwrap();
 
     check(&["/nowhere.yaml"]).fails(&["/nowhere.yaml", "a YAML file, or a directory"]);
     check(&["examples", "--context", "lyon"]).fails(&["with FILE none is asked"]);
@@ -266,6 +303,33 @@ async fn a_cluster_is_checked_and_each_thing_that_is_wrong_has_its_code() {
     patched("statefulset", "main", &spilo(json!("spilo")));
     expect("another operator", 2, &["AnotherOperator StatefulSet shop/main metadata"]);
     patched("statefulset", "main", &spilo(Value::Null));
+    // The Service that the policy's host names leads to pods of another operator, whoever has the StatefulSet.
+    let service = |selector: Value| {
+        let spec = json!({ "selector": selector, "ports": [{ "port": 5432 }] });
+        json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "main", "namespace": "shop" }, "spec": spec })
+    };
+    let create = |object: &Value| cluster.server.kubectl(&["create", "-f", "-"], &object.to_string());
+    create(&service(json!({ "app": "main" })));
+    expect("a Service of its own", 0, &[]);
+    set(&["delete", "service", "main", "-n", "shop"]);
+    create(&service(json!({ "cnpg.io/cluster": "main", "cnpg.io/instanceRole": "primary" })));
+    expect("another operator's Service", 2, &["AnotherOperator Service shop/main spec.selector"]);
+    set(&["delete", "service", "main", "-n", "shop"]);
+    // An operator that makes pods without a StatefulSet is known by them; any other pod of such a name is nobody's.
+    let lone = |name: &str, labels: Value| {
+        let containers = json!([{ "name": "postgres", "image": "postgres" }]);
+        let metadata = json!({ "name": name, "namespace": "shop", "labels": labels });
+        json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": { "containers": containers } })
+    };
+    set(&["delete", "statefulset", "main", "-n", "shop"]);
+    create(&lone("main-0", json!({ "app": "main" })));
+    create(&lone("mainframe-1", json!({ "cnpg.io/cluster": "mainframe" })));
+    expect("pods, and none of another operator", 2, &["StatefulSetMissing FailoverPolicy shop/shop"]);
+    create(&lone("main-1", json!({ "cnpg.io/cluster": "main" })));
+    expect("pods of another operator", 2, &["AnotherOperator Pod shop/main-1 metadata"]);
+    set(&["delete", "pods", "--all", "-n", "shop", "--now"]);
+    whole(&cluster);
+    expect("all is well again", 0, &[]);
     set(&["scale", "deployment", "web", "-n", "shop", "--replicas=3"]);
     expect("scaled by hand", 0, &[]);
     let replicas = json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "web", "namespace": "shop" }, "spec": { "replicas": 3 } });
@@ -362,6 +426,11 @@ async fn a_cluster_is_checked_and_each_thing_that_is_wrong_has_its_code() {
     let mut blocked = steady(now);
     blocked["gates"][1] = gate("loss", "Block", "25165824 bytes known", "at most 16777216 bytes");
     says(&blocked, "Blocked FailoverPolicy shop/shop");
+    let mut deaf_people = steady(now);
+    let unknown =
+        condition("ChannelsKnown", "False", "UnknownChannel", "this site has no channel pager", now);
+    deaf_people["conditions"].as_array_mut().unwrap().push(unknown);
+    says(&deaf_people, "ChannelUnknown FailoverPolicy shop/shop spec.notifications");
     let mut ahead = steady(now);
     ahead["writtenAt"] = json!((now + 10.minutes()).to_string());
     says(&ahead, "Clock FailoverPolicy shop/shop status.writtenAt");
@@ -411,6 +480,19 @@ async fn a_cluster_is_checked_and_each_thing_that_is_wrong_has_its_code() {
         ["OperatorRightMissing ServiceAccount bascule-system/bascule patch deployments.apps web"],
         "{said:?}"
     );
+    // An operator of the namespace shop does not see a policy elsewhere: that is said, and not what follows from it.
+    let account = "--serviceaccount=bascule-system:limited";
+    set(&["create", "rolebinding", "limited", "-n", "shop", "--clusterrole=operator", account]);
+    cluster.make("blog");
+    let said = run(&["--operator", "bascule-system/limited"]);
+    let seen = |of: &str| -> Vec<String> { codes(&said).into_iter().filter(|c| c.starts_with(of)).collect() };
+    assert_eq!(seen("NotWatched"), ["NotWatched FailoverPolicy blog/shop metadata.namespace"], "{said:?}");
+    assert_eq!(
+        seen("OperatorRightMissing"),
+        ["OperatorRightMissing ServiceAccount bascule-system/limited patch deployments.apps web"],
+        "{said:?}"
+    );
+    set(&["delete", "fop", "shop", "-n", "blog"]);
     cluster
         .run(&["check", "--operator", "bascule"])
         .fails(&["--operator: found \"bascule\"", "NAMESPACE/NAME"]);

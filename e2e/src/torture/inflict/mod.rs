@@ -12,10 +12,12 @@ mod namespace;
 mod passwords;
 mod people;
 mod places;
+mod unlocked;
 
 pub(super) use copy::made_anew;
 pub(super) use namespace::installed_again;
 pub(super) use passwords::as_at_first;
+pub(super) use unlocked::{Word, given_back};
 
 use std::time::Duration;
 
@@ -63,6 +65,7 @@ pub async fn inflict(fault: Fault, on: &Ground<'_, '_>, lasts: Duration) -> Resu
         Fault::StandbyPromoted => database::standby_promoted(on).await,
         Fault::SlotDropped => database::slot_dropped(on).await,
         Fault::Superuser => database::superuser(on, lasts).await,
+        Fault::Unlocked => unlocked::active_unlocked(on, lasts).await,
         Fault::PodsFrozen(at) => places::pods_frozen(on, place(at)?, lasts).await,
         Fault::PlaceFrozen(at) => places::place_frozen(on, place(at)?, lasts).await,
         Fault::PowerLoss(at) => places::power_loss(on, place(at)?, lasts).await,

@@ -504,12 +504,13 @@ async fn create_object(
     boundary::around((!dry_run).then_some(Effect::WriteFromGit), created).await.map(drop)
 }
 
-/// Everything of a kind that a source owns, in all namespaces.
+/// Everything of a kind that a source owns: its objects lie in its own namespace, and no other is asked.
 pub async fn owned(kube: &Kube, kind: Kind, origin: &Origin) -> Result<Vec<Owned>, Failure> {
-    let api = Api::<DynamicObject>::all_with(kube.client(), &kind.resource());
+    let api = kind.api(kube, &origin.namespace);
     let selector = format!("{SOURCE_LABEL}={}", origin.label());
     let params = ListParams::default().labels(&selector);
-    let found = kube.call(&Subject::cluster(kind.as_str(), "(all)"), api.list_metadata(&params)).await?;
+    let subject = Subject::all(kind.as_str(), &origin.namespace);
+    let found = kube.call(&subject, api.list_metadata(&params)).await?;
     Ok(found
         .into_iter()
         .map(|object| Owned {

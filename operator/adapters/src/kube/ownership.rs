@@ -169,21 +169,49 @@ pub(super) fn with_release(
         let owner = owners(entries, field)
             .into_iter()
             .find(|o| o.manager == contention.manager && o.subresource == contention.subresource);
-        contention.release = at_the_manager(contention, group, &subject, field);
-        contention.release.extend(owner.map(|owner| in_the_cluster(&subject, &owner, field)));
+        let applies = owner.as_ref().is_some_and(|owner| owner.operation == "Apply");
+        contention.release = at_the_manager(contention, applies, group, &subject, field);
+        contention.release.extend(owner.map(|owner| {
+            let fields = entries.get(owner.entry).and_then(|entry| entry.fields_v1.as_ref());
+            in_the_cluster(&subject, &owner, let_go(fields.map(|fields| &fields.0), field))
+        }));
     }
     Failure::Contended { subject, contentions }
 }
 
-/// What must change at the manager, so that it does not take the field again.
-fn at_the_manager(contention: &Contention, group: &str, subject: &Subject, field: Field<'_>) -> Vec<String> {
+/// What must change at the manager, so that it does not take the field again. `applies`: it does so on the server's side, and
+/// owns whatever it sends, changed or not.
+fn at_the_manager(
+    contention: &Contention,
+    applies: bool,
+    group: &str,
+    subject: &Subject,
+    field: Field<'_>,
+) -> Vec<String> {
     let (kind, name, pointer) = (&subject.kind, &subject.name, field.pointer());
     let yaml_path = field.0.join(".");
+    let ignored = [
+        format!(
+            "  ignoreDifferences: [{{group: \"{group}\", kind: {kind}, name: {name}, jsonPointers: [\"{pointer}\"]}}]"
+        ),
+        "  syncPolicy: {syncOptions: [RespectIgnoreDifferences=true]}".to_owned(),
+    ];
+    // Whoever lets go of what he alone owns takes its value with him.
+    let first = "before that is merged, stop its syncing; when the last line here has run, let it go on";
     match (contention.manager.as_str(), contention.subresource.as_deref()) {
-        ("kustomize-controller", _) => vec![
-            "in the Flux Kustomization that applies it (Flux 2.9 or later), under spec:".to_owned(),
-            format!("  ignore: [{{target: {{kind: {kind}, name: {name}}}, paths: [\"{pointer}\"]}}]"),
-        ],
+        ("kustomize-controller", _) => {
+            let mut lines = vec![
+                format!(
+                    "in git, leave {yaml_path} out of {kind} {name}: Flux owns what git has, also what spec.ignore of its Kustomization names"
+                ),
+                format!("{first} (flux suspend kustomization, flux resume kustomization)"),
+            ];
+            if ["ConfigMap", "Secret"].contains(&kind.as_str()) {
+                lines.insert(1, format!("or let Flux make {kind} {name} once and then leave all of it alone, under its metadata:"));
+                lines.insert(2, "  annotations: {kustomize.toolkit.fluxcd.io/ssa: IfNotPresent}".to_owned());
+            }
+            lines
+        }
         ("helm-controller", _) => vec![
             format!(
                 "leave {yaml_path} out of the chart's {kind} {name}, and in the Flux HelmRelease, under spec:"
@@ -192,13 +220,25 @@ fn at_the_manager(contention: &Contention, group: &str, subject: &Subject, field
                 "  driftDetection: {{ignore: [{{target: {{kind: {kind}, name: {name}}}, paths: [\"{pointer}\"]}}]}}"
             ),
         ],
-        (manager, _) if manager.starts_with("argocd") => vec![
-            "in the Argo CD Application that syncs it, under spec (both are needed):".to_owned(),
-            format!(
-                "  ignoreDifferences: [{{group: \"{group}\", kind: {kind}, name: {name}, jsonPointers: [\"{pointer}\"]}}]"
-            ),
-            "  syncPolicy: {syncOptions: [RespectIgnoreDifferences=true]}".to_owned(),
-        ],
+        (manager, _) if manager.starts_with("argocd") && applies => {
+            let mut lines = vec![
+                format!(
+                    "in git, leave {yaml_path} out of {kind} {name}: Argo CD with ServerSideApply=true owns what git has, also what it is told to ignore"
+                ),
+                format!("{first} (argocd app set --sync-policy none, --sync-policy automated)"),
+                format!("or, where git must have it, under metadata of {kind} {name}:"),
+                "  annotations: {argocd.argoproj.io/sync-options: ServerSideApply=false}".to_owned(),
+                "and in the Argo CD Application that syncs it, under spec (both are needed):".to_owned(),
+            ];
+            lines.extend(ignored);
+            lines
+        }
+        (manager, _) if manager.starts_with("argocd") => {
+            let mut lines =
+                vec!["in the Argo CD Application that syncs it, under spec (both are needed):".to_owned()];
+            lines.extend(ignored);
+            lines
+        }
         ("helm", _) => vec![format!("leave {yaml_path} out of the chart's {kind} {name}")],
         ("kube-controller-manager", Some("scale")) => {
             vec![format!("delete the HorizontalPodAutoscaler that targets {kind} {name}")]
@@ -209,6 +249,25 @@ fn at_the_manager(contention: &Contention, group: &str, subject: &Subject, field
         (manager, _) if manager.starts_with("kubectl") => Vec::new(),
         (manager, _) => vec![format!("leave {yaml_path} out of what {manager:?} writes to {kind} {name}")],
     }
+}
+
+/// What an entry must lose so that it owns this field no more: the field, and whatever would be left empty above it. An empty
+/// map in an entry is the map itself, with everything in it. An entry that has nothing at all is gone, and where it was the only
+/// one, everything belongs to `before-first-apply`: so much is left of it.
+fn let_go<'a>(fields: Option<&Value>, field: Field<'a>) -> Field<'a> {
+    let mut kept = field.0;
+    let only = fields.is_some_and(is_single);
+    while let [above @ .., _] = kept
+        && above.len() > usize::from(only)
+        && fields.and_then(|fields| fields.pointer(&Field(above).owned())).is_some_and(is_single)
+    {
+        kept = above;
+    }
+    Field(kept)
+}
+
+fn is_single(fields: &Value) -> bool {
+    fields.as_object().is_some_and(|map| map.len() == 1)
 }
 
 /// The command that makes the manager's entry let go of just this field, and leaves the value as it is.
@@ -265,6 +324,20 @@ mod tests {
     }
 
     #[test]
+    fn letting_go_of_the_only_key_of_a_map_lets_go_of_the_map() {
+        let field = Field(&["data", "READ_ONLY"]);
+        let gone = |fields: Value| let_go(Some(&fields), field).owned();
+        let label = json!({ "f:labels": { "f:app": {} } });
+        assert_eq!(gone(json!({ "f:data": { "f:READ_ONLY": {} }, "f:metadata": label })), "/f:data");
+        assert_eq!(gone(json!({ "f:data": { "f:READ_ONLY": {} } })), "/f:data/f:READ_ONLY", "nothing would be left");
+        assert_eq!(gone(json!({ "f:data": { "f:READ_ONLY": {}, "f:other": {} } })), "/f:data/f:READ_ONLY");
+        assert_eq!(gone(json!({ "f:data": { ".": {}, "f:READ_ONLY": {} } })), "/f:data/f:READ_ONLY");
+        assert_eq!(let_go(None, field).owned(), "/f:data/f:READ_ONLY");
+        let map = json!({ "f:data": {} });
+        assert_eq!(let_go(Some(&map), Field(&["data"])).owned(), "/f:data");
+    }
+
+    #[test]
     fn every_known_manager_is_told_its_own_lines() {
         let subject = Subject::new("Deployment", "shop", "web");
         let field = Field(&["spec", "replicas"]);
@@ -275,12 +348,34 @@ mod tests {
                 field: field.dotted(),
                 release: Vec::new(),
             };
-            at_the_manager(&contention, "apps", &subject, field).join("\n")
+            let ways = [false, true].into_iter();
+            let all: Vec<String> = ways
+                .flat_map(|applies| at_the_manager(&contention, applies, "apps", &subject, field))
+                .collect();
+            all.join("\n")
         };
-        assert!(lines("kustomize-controller", None).contains("paths: [\"/spec/replicas\"]"));
+        assert!(lines("kustomize-controller", None).contains("leave spec.replicas out of Deployment web"));
+        assert!(
+            !lines("kustomize-controller", None).contains("IfNotPresent"),
+            "a Deployment is more than one number"
+        );
         assert!(lines("helm-controller", None).contains("driftDetection"));
         assert!(lines("argocd-controller", None).contains("RespectIgnoreDifferences=true"));
         assert!(lines("argocd-application-controller", None).contains("group: \"apps\""));
+        let argo = |applies| {
+            let contention = Contention {
+                manager: "argocd-controller".to_owned(),
+                subresource: None,
+                field: field.dotted(),
+                release: Vec::new(),
+            };
+            at_the_manager(&contention, applies, "apps", &subject, field).join("\n")
+        };
+        assert!(
+            argo(false).starts_with("in the Argo CD Application") && !argo(false).contains("ServerSideApply")
+        );
+        assert!(argo(true).starts_with("in git, leave spec.replicas out of Deployment web"));
+        assert!(argo(true).contains("ServerSideApply=false") && argo(true).contains("jsonPointers"));
         assert!(lines("helm", None).contains("chart"));
         assert!(lines("kube-controller-manager", Some("scale")).contains("HorizontalPodAutoscaler"));
         assert!(lines("kubectl-client-side-apply", None).contains("manifest"));

@@ -6,8 +6,10 @@
 /// Where a right is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
-    /// In the whole cluster: for what has no namespace, and for Bascule's own kinds, which are watched everywhere.
+    /// In the whole cluster: for what has no namespace.
     Cluster,
+    /// Bascule's own kinds: in all namespaces, or in those that the operator is told to watch.
+    Kinds,
     /// In the operator's own namespace.
     Own,
     /// In the namespaces of the applications.
@@ -54,7 +56,7 @@ pub struct Right {
 /// The list.
 pub const RIGHTS: [Right; 21] = [
     Right {
-        scope: Scope::Cluster,
+        scope: Scope::Kinds,
         group: "bascule.dev",
         resource: "failoverpolicies",
         names: Names::Any,
@@ -69,7 +71,7 @@ pub const RIGHTS: [Right; 21] = [
         only_for: None,
     },
     Right {
-        scope: Scope::Cluster,
+        scope: Scope::Kinds,
         group: "bascule.dev",
         resource: "failoverpolicies/status",
         names: Names::Any,
@@ -77,7 +79,7 @@ pub const RIGHTS: [Right; 21] = [
         only_for: None,
     },
     Right {
-        scope: Scope::Cluster,
+        scope: Scope::Kinds,
         group: "bascule.dev",
         resource: "moves",
         names: Names::Any,
@@ -91,7 +93,7 @@ pub const RIGHTS: [Right; 21] = [
         only_for: None,
     },
     Right {
-        scope: Scope::Cluster,
+        scope: Scope::Kinds,
         group: "bascule.dev",
         resource: "moves/status",
         names: Names::Any,
@@ -99,7 +101,7 @@ pub const RIGHTS: [Right; 21] = [
         only_for: None,
     },
     Right {
-        scope: Scope::Cluster,
+        scope: Scope::Kinds,
         group: "bascule.dev",
         resource: "policysources",
         names: Names::Any,
@@ -111,7 +113,7 @@ pub const RIGHTS: [Right; 21] = [
         only_for: None,
     },
     Right {
-        scope: Scope::Cluster,
+        scope: Scope::Kinds,
         group: "bascule.dev",
         resource: "policysources/status",
         names: Names::Any,

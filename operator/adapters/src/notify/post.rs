@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bascule_core::name::ItemName;
+use bascule_core::name::{ItemName, Namespace};
 use bascule_core::notice::Notice;
 use futures::future::join_all;
 use tokio::sync::Notify;
@@ -114,25 +114,34 @@ impl Post {
         (Self { boxes: Arc::new(boxes), heard }, work)
     }
 
-    /// Hands over a notice. Never waits; what becomes of it is heard.
-    pub fn put(&self, notice: Notice) {
-        let Some(to) = self.boxes.get(&notice.channel) else {
+    /// Why nobody would be told by this channel of what happens to policies of this namespace; `None`: somebody would.
+    pub fn refusal(&self, channel: &ItemName, namespace: &Namespace) -> Option<String> {
+        self.letterbox(channel, namespace).err()
+    }
+
+    fn letterbox(&self, channel: &ItemName, namespace: &Namespace) -> Result<&Letterbox, String> {
+        let Some(to) = self.boxes.get(channel) else {
             let there: Vec<&str> = self.boxes.keys().map(ItemName::as_str).collect();
             let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
-            let why = format!(
-                "this site has no channel {}, expected one of: {there}; correct spec.notifications of the policy, or add the channel to this site's notifications.channels",
-                notice.channel
-            );
-            return self.heard.lost(&notice, &why);
+            return Err(format!(
+                "this site has no channel {channel}, expected one of: {there}; correct spec.notifications of the policy, or add the channel to this site's notifications.channels"
+            ));
         };
         let allowed = &to.channel.namespaces;
-        if !allowed.is_empty() && !allowed.contains(&notice.policy.namespace) {
-            let why = format!(
-                "policies of the namespace {} may not use the channel {}; name another one in spec.notifications, or add the namespace to that channel's namespaces in this site's notifications.channels",
-                notice.policy.namespace, notice.channel
-            );
-            return self.heard.lost(&notice, &why);
+        if !allowed.is_empty() && !allowed.contains(namespace) {
+            return Err(format!(
+                "policies of the namespace {namespace} may not use the channel {channel}; name another one in spec.notifications, or add the namespace to that channel's namespaces in this site's notifications.channels"
+            ));
         }
+        Ok(to)
+    }
+
+    /// Hands over a notice. Never waits; what becomes of it is heard.
+    pub fn put(&self, notice: Notice) {
+        let to = match self.letterbox(&notice.channel, &notice.policy.namespace) {
+            Ok(to) => to,
+            Err(why) => return self.heard.lost(&notice, &why),
+        };
         if let Some(dropped) = to.put(notice) {
             let why = format!("{} others wait in the channel already, and the oldest gives way", to.room);
             self.heard.lost(&dropped, &why);

@@ -33,6 +33,7 @@ pub async fn asked(
         retry_at_most: Duration::from_secs(1),
         wal_senders_at_least: 2,
         slots_at_least: 2,
+        replicas_change_primary: true,
     };
     let (findings, facts) = tokio::join!(
         timeout_at(until, preflight::examine(&session, ExpectedRole::Either, &limits)),

@@ -34,6 +34,9 @@ pub struct Thresholds {
     pub wal_senders_at_least: u32,
     /// How many replication slots it must be able to hold.
     pub slots_at_least: u32,
+    /// Whether the replicas are several: one of them is then promoted, and the others must find the log that they lack at a
+    /// server that has held no slot for them.
+    pub replicas_change_primary: bool,
 }
 
 const SERVER: &str = "SELECT current_setting('server_version_num')::int4, current_setting('server_version'), pg_is_in_recovery()";

@@ -155,6 +155,10 @@ impl Settings {
                 ));
             }
         }
+        if limits.replicas_change_primary && self.number("wal_keep_size").is_none_or(|n| n <= 0) {
+            let expected = "as much log as a replica may be behind: a promoted server has held no slot for the replicas of the other sites, and one that lacks log must be copied anew";
+            found.push(self.finding("WalKeepSize", Warn, "wal_keep_size", expected, Some("1GB")));
+        }
     }
 
     /// How soon a dead link is seen, and how soon it is used again.

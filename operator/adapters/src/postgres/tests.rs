@@ -25,6 +25,7 @@ fn limits() -> Thresholds {
         retry_at_most: Duration::from_millis(100),
         wal_senders_at_least: 3,
         slots_at_least: 2,
+        replicas_change_primary: false,
     }
 }
 
@@ -505,6 +506,27 @@ async fn what_only_costs_time_or_margin_is_told_and_blocks_nothing() {
         let gate = gates.iter().find(|g| g.name == name).unwrap_or_else(|| panic!("no {name} in {gates:?}"));
         assert!(gate.found.starts_with(words), "{gate:?}");
     }
+}
+
+#[tokio::test]
+async fn with_more_than_two_sites_log_must_be_kept_for_replicas_that_change_their_primary() {
+    let server = Server::primary(GOOD);
+    let postgres = Postgres::new(server.target());
+    let three = Thresholds { replicas_change_primary: true, ..limits() };
+    let found = postgres.preflight(ExpectedRole::Primary, &three, WAIT).await;
+    let finding = find(&found, "WalKeepSize");
+    assert_eq!((finding.severity, finding.found.as_str()), (Severity::Warn, "0"));
+    assert!(finding.expected.contains("copied anew"), "{finding:?}");
+    let pair = postgres.preflight(ExpectedRole::Primary, &limits(), WAIT).await;
+    assert!(pair.iter().all(|f| f.code != "WalKeepSize"), "a pair has nobody to keep it for: {pair:?}");
+
+    let admin = server.superuser().await;
+    for statement in finding.hint.split("; then ") {
+        admin.batch_execute(statement).await.unwrap();
+    }
+    server.await_log("reloading configuration");
+    let found = postgres.preflight(ExpectedRole::Primary, &three, WAIT).await;
+    assert!(found.iter().all(|f| f.code != "WalKeepSize"), "the advised statement repairs it: {found:?}");
 }
 
 #[tokio::test]

@@ -171,6 +171,7 @@ pub(super) fn limits(timing: &Timing, policy: &Policy, name: &ItemName) -> Thres
         // One more than the replicas: a base backup needs a sender of its own.
         wal_senders_at_least: sites,
         slots_at_least: sites.saturating_sub(1),
+        replicas_change_primary: sites > 2,
     }
 }
 

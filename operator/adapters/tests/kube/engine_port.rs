@@ -96,7 +96,8 @@ async fn what_others_own_is_a_blocker_with_the_lines_that_release_it() {
     let names: Vec<&str> = blockers.iter().map(|g| g.name.as_str()).collect();
     assert_eq!(names, ["contended/web/readOnlyFlag", "contended/web/replicas"], "{blockers:#?}");
     assert!(
-        blockers[0].found.contains("kustomize-controller") && blockers[0].needed.contains("/data/READ_ONLY")
+        blockers[0].found.contains("kustomize-controller")
+            && blockers[0].needed.contains("data.READ_ONLY out")
     );
     assert!(blockers[1].found.contains("argocd-controller") && blockers[1].needed.contains("/spec/replicas"));
     for blocker in blockers {

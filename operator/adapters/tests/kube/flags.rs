@@ -94,7 +94,9 @@ async fn a_key_that_git_owns_is_contended_until_its_line_has_run() {
         panic!()
     };
     assert_eq!(contentions[0].manager, "kustomize-controller");
-    assert!(contentions[0].release.join("\n").contains("paths: [\"/data/READ_ONLY\"]"));
+    let lines = contentions[0].release.join("\n");
+    assert!(lines.contains("leave data.READ_ONLY out of ConfigMap web-flags"), "{lines}");
+    assert!(lines.contains("kustomize.toolkit.fluxcd.io/ssa: IfNotPresent"), "{lines}");
     assert!(matches!(set(&kube, flag, Position::ReadOnly).await, Outcome::Refused { .. }));
     assert_eq!(observe(&kube, flag).await.unwrap().value, FlagValue::At(Position::ReadWrite));
     server.shell(contentions[0].release.last().unwrap());

@@ -13,11 +13,11 @@ use bascule_adapters::kube::flag::{self, Flag, Position};
 use bascule_adapters::kube::pods::{self, NodeState};
 use bascule_adapters::kube::rights::{Names, RIGHTS, Scope};
 use bascule_adapters::kube::status::{StatusKey, write};
-use bascule_adapters::kube::watch::{Key, Seen, watch};
+use bascule_adapters::kube::watch::{Key, Seen, Within, watch_within};
 use bascule_adapters::kube::workload::{self, Autoscaler, WorkloadRef};
 use bascule_adapters::kube::{Credentials, Kube, cluster, heartbeat, marks, secret};
 use bascule_core::heartbeat::{Heartbeat, Unshown};
-use bascule_core::name::PolicyKey;
+use bascule_core::name::{Namespace, PolicyKey};
 use bascule_core::observation::Marks;
 use bascule_core::outcome::Outcome;
 use bascule_core::policy::{FlagStore, ReadOnlyFlag, WorkloadKind};
@@ -41,8 +41,12 @@ const SHOP: &str = "shop";
 type Verb = (usize, &'static str);
 type Call<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + 'a>>;
 type Use = for<'a> fn(&'a Stand) -> Call<'a>;
+/// Scope, group, resource and verb of a right.
+type Needed = (Scope, &'static str, &'static str, &'static str);
 
 struct Stand {
+    /// Where Bascule's own kinds may be used: in this namespace alone, or everywhere.
+    kinds: Option<&'static str>,
     server: ApiServer,
     /// With all rights, for setting up.
     admin: Client,
@@ -60,27 +64,26 @@ macro_rules! calls {
     };
 }
 
-#[tokio::test]
-async fn every_listed_right_is_enough_and_without_any_one_of_them_the_call_that_needs_it_is_refused() {
-    let stand = stand().await;
-    let uses = calls![
-        Cluster "bascule.dev" "failoverpolicies" "get" => policy_compared;
-        Cluster "bascule.dev" "failoverpolicies" "list" => policies_owned;
-        Cluster "bascule.dev" "failoverpolicies" "watch" => policies_watched;
-        Cluster "bascule.dev" "failoverpolicies" "create" => policy_compared;
-        Cluster "bascule.dev" "failoverpolicies" "patch" => policy_applied;
-        Cluster "bascule.dev" "failoverpolicies" "delete" => policy_deleted;
-        Cluster "bascule.dev" "failoverpolicies/status" "patch" => policy_status;
-        Cluster "bascule.dev" "moves" "get" => move_created;
-        Cluster "bascule.dev" "moves" "list" => moves_owned;
-        Cluster "bascule.dev" "moves" "watch" => moves_watched;
-        Cluster "bascule.dev" "moves" "create" => move_created;
-        Cluster "bascule.dev" "moves" "delete" => move_deleted;
-        Cluster "bascule.dev" "moves/status" "patch" => move_status;
-        Cluster "bascule.dev" "policysources" "get" => source_looked_at;
-        Cluster "bascule.dev" "policysources" "list" => sources_watched;
-        Cluster "bascule.dev" "policysources" "watch" => sources_watched;
-        Cluster "bascule.dev" "policysources/status" "patch" => source_status;
+/// Every right that is listed, with a call that needs it.
+fn uses() -> Vec<(Needed, Use)> {
+    calls![
+        Kinds "bascule.dev" "failoverpolicies" "get" => policy_compared;
+        Kinds "bascule.dev" "failoverpolicies" "list" => policies_owned;
+        Kinds "bascule.dev" "failoverpolicies" "watch" => policies_watched;
+        Kinds "bascule.dev" "failoverpolicies" "create" => policy_compared;
+        Kinds "bascule.dev" "failoverpolicies" "patch" => policy_applied;
+        Kinds "bascule.dev" "failoverpolicies" "delete" => policy_deleted;
+        Kinds "bascule.dev" "failoverpolicies/status" "patch" => policy_status;
+        Kinds "bascule.dev" "moves" "get" => move_created;
+        Kinds "bascule.dev" "moves" "list" => moves_owned;
+        Kinds "bascule.dev" "moves" "watch" => moves_watched;
+        Kinds "bascule.dev" "moves" "create" => move_created;
+        Kinds "bascule.dev" "moves" "delete" => move_deleted;
+        Kinds "bascule.dev" "moves/status" "patch" => move_status;
+        Kinds "bascule.dev" "policysources" "get" => source_looked_at;
+        Kinds "bascule.dev" "policysources" "list" => sources_watched;
+        Kinds "bascule.dev" "policysources" "watch" => sources_watched;
+        Kinds "bascule.dev" "policysources/status" "patch" => source_status;
         Cluster "" "namespaces" "get" => cluster_named;
         Cluster "" "nodes" "get" => node_looked_at;
         Own "" "configmaps" "get" => marks_read;
@@ -106,7 +109,13 @@ async fn every_listed_right_is_enough_and_without_any_one_of_them_the_call_that_
         Applications "gateway.networking.k8s.io" "httproutes" "patch" => route_pointed;
         Applications "events.k8s.io" "events" "create" => told_twice;
         Applications "events.k8s.io" "events" "patch" => told_twice;
-    ];
+    ]
+}
+
+#[tokio::test]
+async fn every_listed_right_is_enough_and_without_any_one_of_them_the_call_that_needs_it_is_refused() {
+    let stand = stand(None).await;
+    let uses = uses();
     let used: BTreeSet<_> = uses.iter().map(|(what, _)| *what).collect();
     let listed: BTreeSet<_> = RIGHTS
         .iter()
@@ -137,7 +146,39 @@ async fn every_listed_right_is_enough_and_without_any_one_of_them_the_call_that_
     }
 }
 
-async fn stand() -> Stand {
+#[tokio::test]
+async fn an_operator_of_named_namespaces_needs_no_right_in_any_other() {
+    let stand = stand(Some(SHOP)).await;
+    for ((scope, group, resource, verb), call) in uses() {
+        if let Err(why) = soon(call(&stand)).await {
+            panic!("{verb} {group}/{resource} in {scope:?}, with rights in {SHOP} alone: {why}");
+        }
+    }
+    let all = Within::default();
+    let (kind, plural) = ("FailoverPolicy", "failoverpolicies");
+    let refused = soon(watched_within::<FailoverPolicy>(&stand, &all, kind, plural, "shop")).await;
+    assert!(refused.unwrap_err().contains("forbidden"));
+    // One that cannot be listed holds up none of the others, and what is in it is not taken for nothing.
+    let both = Within::new([OWN, SHOP].map(|name| Namespace::try_from(name).unwrap()));
+    let (mut seen, worker) = watch_within::<FailoverPolicy>(&stand.kube, &both, 16).unwrap();
+    let worker = tokio::spawn(worker);
+    let Some(Seen::Listed { of, .. }) = soon(seen.next()).await else { panic!() };
+    assert_eq!(of.as_deref(), Some(SHOP));
+    soon(async {
+        while seen.health().now().trouble.is_none_or(|trouble| !trouble.contains("forbidden")) {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    assert!(!seen.everything_listed() && !seen.health().now().listed);
+    worker.abort();
+    let mut elsewhere = policy("shop");
+    elsewhere.key.namespace = OWN.to_owned();
+    let refused = compare(&stand.kube, &elsewhere, &origin("aaaa")).await.unwrap_err().to_string();
+    assert!(refused.contains("forbidden"), "{refused}");
+}
+
+async fn stand(kinds: Option<&'static str>) -> Stand {
     let server = ApiServer::start().await;
     let admin = server.client().await;
     for namespace in [OWN, SHOP, "kube-system"] {
@@ -158,7 +199,7 @@ async fn stand() -> Stand {
     gateway_api(&server).await;
     let path = server.plain_kubeconfig(server.address().port());
     let kube = Kube::connect(&Credentials::Kubeconfig { path, context: None }, Some(OWN)).await.unwrap();
-    let stand = Stand { server, admin, kube };
+    let stand = Stand { kinds, server, admin, kube };
     stand.objects().await;
     stand.grant(None).await;
     for (index, right) in RIGHTS.iter().enumerate() {
@@ -177,9 +218,12 @@ fn resource(group: &str, kind: &str, plural: &str) -> ApiResource {
 impl Stand {
     /// Gives the operator's user all rights, but for one verb of one of them.
     async fn grant(&self, without: Option<Verb>) {
-        for (scope, name) in
-            [(Scope::Cluster, "cluster"), (Scope::Own, "own"), (Scope::Applications, "applications")]
-        {
+        for (scope, name) in [
+            (Scope::Cluster, "cluster"),
+            (Scope::Kinds, "kinds"),
+            (Scope::Own, "own"),
+            (Scope::Applications, "applications"),
+        ] {
             let rules: Vec<Value> = RIGHTS
                 .iter()
                 .enumerate()
@@ -196,11 +240,7 @@ impl Stand {
                 })
                 .filter(|rule| rule["verbs"] != json!([]))
                 .collect();
-            let namespace = match scope {
-                Scope::Cluster => None,
-                Scope::Own => Some(OWN),
-                Scope::Applications => Some(SHOP),
-            };
+            let namespace = self.namespace(scope);
             let role =
                 json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name });
             let user =
@@ -211,6 +251,16 @@ impl Stand {
                 None => self.rbac("ClusterRoleBinding", "clusterrolebindings", None, name, binding).await,
                 some => self.rbac("RoleBinding", "rolebindings", some, name, binding).await,
             }
+        }
+    }
+
+    /// Where rights of a scope are given; `None`: everywhere.
+    fn namespace(&self, scope: Scope) -> Option<&'static str> {
+        match scope {
+            Scope::Cluster => None,
+            Scope::Kinds => self.kinds,
+            Scope::Own => Some(OWN),
+            Scope::Applications => Some(SHOP),
         }
     }
 
@@ -229,11 +279,7 @@ impl Stand {
     /// The authorizer reads roles through a watch: a change is not there at once.
     async fn until_authorized(&self, index: usize, verb: &str, expected: bool) {
         let right = RIGHTS[index];
-        let namespace = match right.scope {
-            Scope::Cluster => None,
-            Scope::Own => Some(OWN),
-            Scope::Applications => Some(SHOP),
-        };
+        let namespace = self.namespace(right.scope);
         let (resource, subresource) = match right.resource.split_once('/') {
             Some((resource, sub)) => (resource, Some(sub)),
             None => (right.resource, None),
@@ -465,7 +511,7 @@ async fn source_status(s: &Stand) -> Result<(), String> {
 /// Everything is listed and a change made since is seen, or the watch says what is wrong.
 async fn watched<K>(s: &Stand, kind: &str, plural: &str, name: &str) -> Result<(), String>
 where
-    K: kube::Resource<DynamicType = ()>
+    K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
         + Clone
         + std::fmt::Debug
         + serde::de::DeserializeOwned
@@ -473,7 +519,27 @@ where
         + Sync
         + 'static,
 {
-    let (mut seen, worker) = watch::<K>(&s.kube, &(), 16).map_err(|e| e.to_string())?;
+    let within = Within::new(s.kinds.map(|namespace| Namespace::try_from(namespace).unwrap()));
+    watched_within::<K>(s, &within, kind, plural, name).await
+}
+
+async fn watched_within<K>(
+    s: &Stand,
+    within: &Within,
+    kind: &str,
+    plural: &str,
+    name: &str,
+) -> Result<(), String>
+where
+    K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
+{
+    let (mut seen, worker) = watch_within::<K>(&s.kube, within, 16).map_err(|e| e.to_string())?;
     let health = seen.health();
     let worker = tokio::spawn(worker);
     let trouble = async {

@@ -1,7 +1,9 @@
 //! Watches.
 
+use std::collections::BTreeMap;
+
 use bascule_adapters::kube::Kube;
-use bascule_adapters::kube::watch::{Seen, Watch, watch};
+use bascule_adapters::kube::watch::{Seen, Watch, Within, watch, watch_within};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams};
@@ -42,8 +44,12 @@ async fn install(client: &Client) {
 }
 
 async fn make(client: &Client, name: &str, size: serde_json::Value) {
+    make_in(client, "default", name, size).await;
+}
+
+async fn make_in(client: &Client, namespace: &str, name: &str, size: serde_json::Value) {
     let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("test.bascule.dev", "v1", "Thing"));
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), "default", &kind);
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &kind);
     let object = DynamicObject::new(name, &kind).data(json!({ "spec": { "size": size } }));
     api.create(&PostParams::default(), &object).await.unwrap();
 }
@@ -62,7 +68,7 @@ async fn one_object_that_cannot_be_read_stops_nothing_and_is_not_a_deletion() {
     make(&client, "good", json!(1)).await;
     make(&client, "bad", json!("big")).await;
     let mut watch = started(&kube);
-    let Seen::Listed { objects, unreadable } = soon(watch.next()).await.unwrap() else { panic!() };
+    let Seen::Listed { objects, unreadable, .. } = soon(watch.next()).await.unwrap() else { panic!() };
     assert_eq!(objects.iter().map(ResourceExt::name_any).collect::<Vec<_>>(), ["good"]);
     assert_eq!(unreadable[0].key.to_string(), "default/bad");
     assert!(unreadable[0].reason.contains("size") || unreadable[0].reason.contains("u32"), "{unreadable:?}");
@@ -156,6 +162,51 @@ async fn a_quiet_watch_is_heard_all_the_same_and_its_worker_ends_with_its_consum
     drop(watch);
     soon(worker).await.unwrap();
     assert!(health.now().heard.unwrap() < crate::LONG);
+}
+
+#[tokio::test]
+async fn only_named_namespaces_are_seen_and_what_is_said_of_one_is_said_of_no_other() {
+    let mut server = ApiServer::start().await;
+    let (kube, client) = (connect(&server, "default").await, server.client().await);
+    install(&client).await;
+    for namespace in ["one", "two", "other"] {
+        server.namespace(namespace).await;
+        make_in(&client, namespace, "early", json!(1)).await;
+    }
+    let name = |text: &str| bascule_core::name::Namespace::try_from(text).unwrap();
+    let within = Within::new(["two", "one"].map(name));
+    let (mut watch, worker) = watch_within::<Thing>(&kube, &within, 8).unwrap();
+    tokio::spawn(worker);
+    let mut listed = BTreeMap::new();
+    while !watch.everything_listed() {
+        let Seen::Listed { of, objects, .. } = soon(watch.next()).await.unwrap() else { panic!() };
+        let keys: Vec<String> =
+            objects.iter().map(|o| format!("{}/{}", o.namespace().unwrap(), o.name_any())).collect();
+        assert!(listed.insert(of.unwrap(), keys).is_none(), "listed twice: {listed:?}");
+    }
+    let expected = [("one", "one/early"), ("two", "two/early")];
+    let expected = expected.map(|(of, key)| (of.to_owned(), vec![key.to_owned()]));
+    assert_eq!(listed, BTreeMap::from(expected));
+    assert!(watch.health().now().heard.is_some());
+
+    make_in(&client, "other", "late", json!(2)).await;
+    make_in(&client, "two", "late", json!(2)).await;
+    let Seen::Applied(late) = soon(watch.next()).await.unwrap() else { panic!() };
+    assert_eq!((late.namespace().unwrap().as_str(), late.name_any().as_str()), ("two", "late"));
+    let api: Api<Thing> = Api::namespaced(client, "one");
+    api.delete("early", &DeleteParams::default()).await.unwrap();
+    let Seen::Deleted(key) = soon(watch.next()).await.unwrap() else { panic!() };
+    assert_eq!(key.to_string(), "one/early");
+
+    // Whatever fails in one of them is told for the whole.
+    server.stop();
+    let health = watch.health();
+    soon(async {
+        while health.now().trouble.is_none() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    })
+    .await;
 }
 
 type NamespaceLike = DynamicObject;

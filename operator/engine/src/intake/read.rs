@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 use bascule_core::legible::excerpt;
 use bascule_core::name::Namespace;
-use bascule_crds::{API_VERSION, FailoverPolicy, Move, definitions, text};
+use bascule_crds::{API_VERSION, FailoverPolicy, Move, PolicySource, definitions, text};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{
-    Findings, Invalid, Problem, moves, policy, shape,
+    Findings, Invalid, Problem, moves, policy, shape, source,
     yaml::{self, Document, field},
 };
 
@@ -114,6 +114,44 @@ pub fn revision(
     Err(problems)
 }
 
+/// Takes the files that hold nothing but `PolicySources` from the others, and reads them. A revision with one is refused, so
+/// these are read for people, before they are applied by hand.
+///
+/// Returns the other files, and the sources or everything that is wrong with them.
+pub fn sources<'a>(
+    files: &[File<'a>],
+    namespace: &Namespace,
+    limits: &Limits,
+) -> (Vec<File<'a>>, Result<Vec<Sourced<PolicySource>>, Vec<Problem>>) {
+    let mut kept: BTreeMap<String, Sourced<PolicySource>> = BTreeMap::new();
+    let (mut others, mut problems) = (Vec::new(), Vec::new());
+    let is_source = |d: &Document| d.value["apiVersion"] == API_VERSION && d.value["kind"] == SOURCE;
+    for file in files {
+        // A file that cannot be read is one of the others: whoever reads them says why.
+        let found = documents(file, limits).unwrap_or_default();
+        if found.is_empty() || !found.iter().all(is_source) {
+            others.push(*file);
+            continue;
+        }
+        for mut document in found {
+            let mut findings = Findings::default();
+            check_object(SOURCE, namespace, &document.value, &mut findings);
+            if findings.0.is_empty()
+                && let Some(metadata) = document.value["metadata"].as_object_mut()
+            {
+                metadata.insert("namespace".to_owned(), namespace.as_str().into());
+                let judge = |object: &PolicySource| source::convert(object).map(drop);
+                keep(&mut kept, file.path, &document, &mut findings, judge);
+            }
+            problems.extend(findings.0.into_iter().map(|finding| {
+                let place = document.place_of(&finding.field);
+                Problem::new(file.path, Some((place.line, place.column)), &finding.field, &finding.reason)
+            }));
+        }
+    }
+    (others, if problems.is_empty() { Ok(kept.into_values().collect()) } else { Err(problems) })
+}
+
 struct Reader<'a> {
     namespace: &'a Namespace,
     limits: &'a Limits,
@@ -215,11 +253,17 @@ fn keep<T: DeserializeOwned>(
     kept.insert(name, Sourced { object, file: file.to_owned(), line });
 }
 
-/// The schemas of the kinds that a repository may hold, by kind.
+/// The kinds that a repository may hold.
+const FROM_GIT: [&str; 2] = ["FailoverPolicy", "Move"];
+
+/// The kind that says where a repository is, and is never in its own folder.
+const SOURCE: &str = "PolicySource";
+
+/// The schemas of all kinds, by kind.
 static SCHEMAS: LazyLock<BTreeMap<&'static str, Value>> = LazyLock::new(|| {
     let mut schemas = BTreeMap::new();
     for definition in definitions().unwrap_or_default() {
-        for kind in ["FailoverPolicy", "Move"] {
+        for kind in FROM_GIT.into_iter().chain([SOURCE]) {
             if definition.json["spec"]["names"]["kind"] == kind {
                 schemas.insert(kind, object_schema(&definition.schema()["properties"]["spec"]));
             }
@@ -260,7 +304,7 @@ fn kind_of(object: &Value, findings: &mut Findings) -> Option<&'static str> {
         return None;
     }
     let found = |key: &str| object[key].as_str().unwrap_or("nothing").to_owned();
-    let kind = SCHEMAS.keys().find(|kind| object["kind"] == **kind).copied();
+    let kind = FROM_GIT.into_iter().find(|kind| object["kind"] == *kind);
     if object["apiVersion"] != API_VERSION {
         let reason = format!("found {}, expected {API_VERSION}", found("apiVersion"));
         findings.add("apiVersion", reason);

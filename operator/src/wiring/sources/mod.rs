@@ -24,7 +24,7 @@ use bascule_adapters::kube::client::Kube;
 use bascule_adapters::kube::event::{Teller, Telling, Weight};
 use bascule_adapters::kube::secret::{self, SecretError};
 use bascule_adapters::kube::status::{StatusDesk, StatusKey};
-use bascule_adapters::kube::watch::{Key, Seen, watch};
+use bascule_adapters::kube::watch::{Key, Seen, Within, speaks_of, watch_within};
 use bascule_core::name::PolicyKey;
 use bascule_crds::conditions::READY;
 use bascule_crds::{PolicySource, PolicySourceStatus, SourceError};
@@ -57,6 +57,8 @@ const ACCEPT_REWRITE: &str = "bascule.dev/accept-rewrite";
 pub struct Sources {
     /// This site's cluster.
     pub kube: Kube,
+    /// In which namespaces sources are seen.
+    pub within: Within,
     /// Where status goes.
     pub desk: StatusDesk,
     /// Where Events are told.
@@ -74,17 +76,19 @@ pub struct Sources {
 impl Sources {
     /// Follows all PolicySources until the process ends.
     pub async fn follow(self) -> anyhow::Result<()> {
-        let (mut sources, worker) =
-            watch::<PolicySource>(&self.kube, &(), WAITING).context("PolicySources cannot be watched")?;
+        let (mut sources, worker) = watch_within::<PolicySource>(&self.kube, &self.within, WAITING)
+            .context("PolicySources cannot be watched")?;
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(worker);
         let mut running: BTreeMap<Key, latest::Sender<PolicySource>> = BTreeMap::new();
         while let Some(seen) = sources.next().await {
             match seen {
                 Seen::Applied(object) => self.update(&mut running, &mut tasks, *object),
-                Seen::Listed { objects, unreadable } => {
+                Seen::Listed { of, objects, unreadable } => {
                     let there: BTreeSet<Key> = objects.iter().map(key_of).collect();
-                    let gone: Vec<Key> = running.keys().filter(|k| !there.contains(*k)).cloned().collect();
+                    let meant = |key: &&Key| speaks_of(of.as_deref(), &key.namespace);
+                    let gone: Vec<Key> =
+                        running.keys().filter(meant).filter(|k| !there.contains(*k)).cloned().collect();
                     for key in gone {
                         self.end(&mut running, &key);
                     }
