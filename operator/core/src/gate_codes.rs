@@ -391,6 +391,9 @@ pub const ALL: &[GateCode] = &[
         "See the Gateway, its listeners and the Services of the route: what is found has the controller's own words.",
     ),
     state("traffic/*/RouteUnreported", ADVICE),
+    state("traffic/*/RouteGatewayNotReady", ADVICE),
+    state("traffic/*/RouteGatewayUnknown", ADVICE),
+    state("traffic/*/RouteUnwatched", ADVICE),
 ];
 
 /// The code of the gate `name`; `None` for a name that this version does not give.

@@ -278,6 +278,17 @@ pub const ROUTE_NOT_SERVED: Code =
     error("RouteNotServed", "See the Gateway, its listeners and the Services of the route.");
 /// A gateway says nothing of the route.
 pub const ROUTE_UNREPORTED: Code = warning("RouteUnreported", "See whether the Gateway's controller runs.");
+/// A Gateway says that it is not ready.
+pub const ROUTE_GATEWAY_NOT_READY: Code =
+    warning("RouteGatewayNotReady", "See the Gateway's conditions and addresses, and whether its proxies run.");
+/// A Gateway says nothing of itself.
+pub const ROUTE_GATEWAY_UNKNOWN: Code = warning(
+    "RouteGatewayUnknown",
+    "See whether the Gateway's controller runs, and whether the Gateway may be read.",
+);
+/// Changes of the route are not seen at once.
+pub const ROUTE_UNWATCHED: Code =
+    warning("RouteUnwatched", "Let the operator list and watch httproutes: rbac.httpRoutes=true.");
 /// A server by which a change is verified does not answer here.
 pub const DNS_VERIFY_SERVER: Code = warning(
     "DnsVerifyServer",

@@ -52,7 +52,7 @@ pub struct Right {
 }
 
 /// The list.
-pub const RIGHTS: [Right; 19] = [
+pub const RIGHTS: [Right; 20] = [
     Right {
         scope: Scope::Cluster,
         group: "bascule.dev",
@@ -236,11 +236,21 @@ pub const RIGHTS: [Right; 19] = [
         names: Names::Any,
         verbs: &[
             ("get", "where its weights lead, and what its gateways say of it"),
+            ("list", "each route that a policy names, before it is watched"),
+            ("watch", "weights that somebody sets back, and gateways that obey, are seen at once"),
             (
                 "patch",
                 "the weights of its backends and one annotation, by a JSON patch for the version that was read",
             ),
         ],
+        only_for: Some(OnlyFor { field: "traffic[].httpRoute", setting: "rbac.httpRoutes" }),
+    },
+    Right {
+        scope: Scope::Applications,
+        group: "gateway.networking.k8s.io",
+        resource: "gateways",
+        names: Names::Any,
+        verbs: &[("get", "whether the data plane behind a route is programmed")],
         only_for: Some(OnlyFor { field: "traffic[].httpRoute", setting: "rbac.httpRoutes" }),
     },
     Right {

@@ -17,7 +17,7 @@ use bascule_core::outcome::Outcome;
 use bascule_core::plan::{Answer, Gate, Step};
 use bascule_core::policy::Policy;
 use bascule_core::timing::Timing;
-use bascule_engine::ports::{NoUpstream, Shown, Site};
+use bascule_engine::ports::{NoUpstream, Shown, Site, TargetChanged};
 
 use crate::guards::Disks;
 use crate::kube::client::Kube;
@@ -112,6 +112,10 @@ impl Site for LocalSite {
                 blockers: Fact::now(vec![why.gate(&item, "a target that can be moved")]),
             },
         }
+    }
+
+    async fn traffic_changed(&self) -> TargetChanged {
+        self.targets.changed().await
     }
 
     async fn database(&self, policy: &Policy, name: &ItemName, active: bool) -> Fact<Vec<Gate>> {

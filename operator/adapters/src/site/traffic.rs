@@ -7,7 +7,9 @@ use bascule_core::name::{ItemName, SiteName};
 use bascule_core::observation::TrafficView;
 use bascule_core::outcome::Outcome;
 use bascule_core::policy::{Dns, HttpRoute, Policy, Traffic};
+use bascule_engine::ports::TargetChanged;
 use secrecy::ExposeSecret;
+use tokio::sync::{Mutex, mpsc};
 
 use super::kept::Kept;
 use super::{LOOK, Unusable};
@@ -16,11 +18,22 @@ use crate::kube::client::Kube;
 use crate::kube::route::RouteTraffic;
 use crate::kube::secret;
 
+/// How many changes of routes may wait to be looked at; then their watches wait too.
+const CHANGES: usize = 256;
+
 /// The targets used so far, each made from the policy's entry and, for a name, the version of its Secret.
-#[derive(Default)]
 pub(super) struct Targets {
     names: Kept<(Dns, String), DnsTraffic>,
     routes: Kept<HttpRoute, RouteTraffic>,
+    told: mpsc::Sender<TargetChanged>,
+    changes: Mutex<mpsc::Receiver<TargetChanged>>,
+}
+
+impl Default for Targets {
+    fn default() -> Self {
+        let (told, changes) = mpsc::channel(CHANGES);
+        Self { names: Kept::default(), routes: Kept::default(), told, changes: Mutex::new(changes) }
+    }
 }
 
 /// One target.
@@ -68,7 +81,9 @@ impl Targets {
     fn route(&self, kube: &Kube, policy: &Policy, name: &ItemName, route: &HttpRoute) -> Arc<RouteTraffic> {
         let key = (policy.key.clone(), name.clone());
         self.routes.get(&key, route).unwrap_or_else(|| {
-            let made = RouteTraffic::new(kube.clone(), policy.key.clone(), route.clone());
+            let changed = TargetChanged { policy: policy.key.clone(), traffic: name.clone() };
+            let made = RouteTraffic::new(kube.clone(), policy.key.clone(), route.clone())
+                .followed(changed, self.told.clone());
             self.routes.keep(key, route.clone(), made)
         })
     }
@@ -97,6 +112,16 @@ impl Targets {
                 .map_err(|e| format!("{field}: {e}"))?;
         let target = DnsTraffic::new(dns, tsig).map_err(|e| format!("spec.traffic[{name}].dns: {e}"))?;
         Ok(self.names.keep(key, from, target))
+    }
+
+    /// Waits for the next change of a route that was looked at before.
+    pub(super) async fn changed(&self) -> TargetChanged {
+        let changed = self.changes.lock().await.recv().await;
+        match changed {
+            Some(changed) => changed,
+            // This keeps a sender itself, so that the channel does not end.
+            None => std::future::pending().await,
+        }
     }
 
     /// Lets those go that belong to policies that are gone.

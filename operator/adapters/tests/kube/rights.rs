@@ -101,6 +101,9 @@ async fn every_listed_right_is_enough_and_without_any_one_of_them_the_call_that_
         Applications "autoscaling" "horizontalpodautoscalers" "list" => deployment_looked_at;
         Applications "gateway.networking.k8s.io" "httproutes" "get" => route_pointed;
         Applications "gateway.networking.k8s.io" "httproutes" "patch" => route_pointed;
+        Applications "gateway.networking.k8s.io" "httproutes" "list" => route_watched;
+        Applications "gateway.networking.k8s.io" "httproutes" "watch" => route_watched;
+        Applications "gateway.networking.k8s.io" "gateways" "get" => gateway_looked_at;
         Applications "events.k8s.io" "events" "create" => told_twice;
         Applications "events.k8s.io" "events" "patch" => told_twice;
     ];
@@ -660,4 +663,39 @@ async fn route_pointed(s: &Stand) -> Result<(), String> {
     // Applied anew each time, so that there is something to change.
     shop.applied("test", 1, 0).await;
     said(shop.point("lyon", 1, 1).await)
+}
+
+/// A change of the route is told, or the look says why none can be.
+async fn route_watched(s: &Stand) -> Result<(), String> {
+    let mut shop = Shop::of(&s.kube, s.admin.clone(), SHOP);
+    shop.applied("test", 1, 0).await;
+    let mut changes = shop.follow();
+    let unwatched = async {
+        loop {
+            if let Some(found) = shop.found("RouteUnwatched").await {
+                return found;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    // What is there when the watch begins is told once; a watch that works tells what is changed later too.
+    let told = async {
+        changes.recv().await;
+        shop.applied("test", 0, 1).await;
+        changes.recv().await;
+    };
+    tokio::select! {
+        () = told => Ok(()),
+        why = unwatched => Err(why),
+    }
+}
+
+async fn gateway_looked_at(s: &Stand) -> Result<(), String> {
+    let shop = Shop::of(&s.kube, s.admin.clone(), SHOP);
+    shop.applied("test", 1, 0).await;
+    // There is none: that is known only to whoever may ask.
+    match shop.found("RouteGatewayUnknown").await {
+        None => Ok(()),
+        Some(why) => Err(why),
+    }
 }

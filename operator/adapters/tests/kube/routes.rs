@@ -12,18 +12,20 @@ use bascule_core::observation::{Fact, TrafficAt, TrafficView};
 use bascule_core::outcome::Outcome;
 use bascule_core::plan::{Answer, Gate};
 use bascule_core::policy::{Backend, HttpRoute};
+use bascule_engine::ports::TargetChanged;
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use crate::apiserver::ApiServer;
 use crate::{connect, place, soon};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// The definitions of HTTPRoutes as the Go module of the Gateway API has them.
-fn definition() -> String {
+/// The definitions of HTTPRoutes and what belongs to them as the Go module of the Gateway API has them.
+fn definitions() -> String {
     let modules = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../e2e/gateway");
     let asked = Command::new("go")
         .args(["mod", "download", "-json", "sigs.k8s.io/gateway-api"])
@@ -34,17 +36,23 @@ fn definition() -> String {
     assert!(asked.status.success(), "go mod download in {}: {said}", modules.display());
     let told: Value = serde_json::from_slice(&asked.stdout).unwrap();
     let folder = PathBuf::from(told["Dir"].as_str().unwrap()).join("config/crd/standard");
-    std::fs::read_to_string(folder.join("gateway.networking.k8s.io_httproutes.yaml")).unwrap()
+    let read = |kind: &str| {
+        std::fs::read_to_string(folder.join(format!("gateway.networking.k8s.io_{kind}.yaml"))).unwrap()
+    };
+    KINDS.map(read).join("\n---\n")
 }
+
+/// What is installed of it.
+const KINDS: [&str; 3] = ["httproutes", "gateways", "referencegrants"];
 
 /// Installs HTTPRoutes in a cluster that has none.
 pub(crate) async fn gateway_api(server: &ApiServer) {
     // Another test of this binary may do the same at the same moment.
-    server.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &definition());
-    server.kubectl(
-        &["wait", "--for=condition=Established", "--timeout=30s", "crd/httproutes.gateway.networking.k8s.io"],
-        "",
-    );
+    server.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &definitions());
+    for kind in KINDS {
+        let definition = format!("crd/{kind}.gateway.networking.k8s.io");
+        server.kubectl(&["wait", "--for=condition=Established", "--timeout=30s", &definition], "");
+    }
 }
 
 fn site(name: &str) -> SiteName {
@@ -53,6 +61,8 @@ fn site(name: &str) -> SiteName {
 
 /// The route of a shop, and whoever writes it.
 pub(crate) struct Shop {
+    kube: Kube,
+    route: HttpRoute,
     api: Api<DynamicObject>,
     pub(crate) target: RouteTraffic,
 }
@@ -72,7 +82,8 @@ impl Shop {
         let api =
             Api::namespaced_with(admin, namespace, &ApiResource::from_gvk_with_plural(&kind, "httproutes"));
         let key = PolicyKey::new(namespace, "shop").unwrap();
-        Self { api, target: RouteTraffic::new(kube.clone(), key, route) }
+        let target = RouteTraffic::new(kube.clone(), key, route.clone());
+        Self { kube: kube.clone(), route, api, target }
     }
 
     /// Applies the route as `manager` has it, with these weights.
@@ -108,6 +119,23 @@ impl Shop {
         let route = self.now().await;
         let weight = |i: usize| route.data["spec"]["rules"][0]["backendRefs"][i]["weight"].as_u64().unwrap();
         (weight(0), weight(1))
+    }
+
+    /// Where changes of the route are told from now on.
+    pub(crate) fn follow(&mut self) -> mpsc::Receiver<TargetChanged> {
+        let (told, changes) = mpsc::channel(8);
+        let traffic = "gateway".try_into().unwrap();
+        let changed = TargetChanged { policy: self.target.policy().clone(), traffic };
+        let fresh = RouteTraffic::new(self.kube.clone(), self.target.policy().clone(), self.route.clone());
+        self.target = fresh.followed(changed, told);
+        changes
+    }
+
+    /// What the finding of this code says, if there is one.
+    pub(crate) async fn found(&self, code: &str) -> Option<String> {
+        let found = soon(self.target.findings(&self.kube, &site("paris"))).await;
+        let found = found.unwrap_or_else(|why| panic!("{why:?}"));
+        found.findings.iter().find(|f| f.code == code).map(ToString::to_string)
     }
 
     pub(crate) async fn point(&self, to: &str, epoch: u64, serial: u64) -> Outcome {
@@ -410,4 +438,64 @@ async fn a_silent_api_server_makes_the_route_unknown_and_a_sent_change_too() {
     let ended = soon(shop.target.point(&site("lyon"), 5, 12, short)).await;
     assert!(matches!(ended, Outcome::Refused { .. }), "nothing was sent but a question: {ended:?}");
     server.thaw();
+}
+
+#[tokio::test]
+async fn a_change_of_a_route_is_told_at_once_and_many_that_follow_closely_are_told_as_few() {
+    let mut shop = shop("routes-followed").await;
+    let mut changes = shop.follow();
+    soon(changes.recv()).await.expect("what is there when the watch begins is told");
+    shop.applied("test", 1, 0).await;
+    let told = soon(changes.recv()).await.expect("the change");
+    assert_eq!((told.policy.to_string().as_str(), told.traffic.as_ref()), ("routes-followed/shop", "gateway"));
+    for weight in 2..42 {
+        shop.applied("test", weight, 0).await;
+    }
+    soon(changes.recv()).await.expect("the last change");
+    // Whatever is still told is told at a pace: forty changes took far less than that many pauses.
+    let mut more = 0;
+    while let Ok(Some(_)) = tokio::time::timeout(Duration::from_secs(2), changes.recv()).await {
+        more += 1;
+    }
+    assert!(more < 20, "{more} of 40 changes were told one by one");
+    assert_eq!(shop.found("RouteUnwatched").await, None);
+}
+
+#[tokio::test]
+async fn what_a_gateway_says_of_itself_is_told_and_stands_in_nobodys_way() {
+    let (kube, admin, server) = place("routes-gateway").await;
+    gateway_api(server).await;
+    let shop = Shop::of(&kube, admin.clone(), "routes-gateway");
+    shop.applied("test", 1, 0).await;
+    assert_eq!(shop.point("lyon", 5, 12).await, Outcome::Done);
+    shop.says(0, &[("Accepted", "True"), ("ResolvedRefs", "True")]).await;
+    let gate = shop.gate("RouteGatewayNotReady").await;
+    assert!(gate.answer == Answer::Yes && gate.found.contains("Gateway routes-gateway/public does not exist"), "{gate:?}");
+
+    let kind = GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "Gateway");
+    let gateways: Api<DynamicObject> =
+        Api::namespaced_with(admin, "routes-gateway", &ApiResource::from_gvk_with_plural(&kind, "gateways"));
+    let gateway = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": { "name": "public" },
+        "spec": { "gatewayClassName": "none", "listeners": [{ "name": "web", "port": 80, "protocol": "HTTP" }] },
+    });
+    gateways.patch("public", &PatchParams::apply("test"), &Patch::Apply(&gateway)).await.unwrap();
+    let programmed = |status: &str| {
+        json!({ "status": { "conditions": [{ "type": "Programmed", "status": status, "observedGeneration": 1,
+            "reason": "Said", "message": "as it is", "lastTransitionTime": "2026-01-01T00:00:00Z" }] } })
+    };
+    for (status, code) in [
+        ("False", Some("RouteGatewayNotReady")),
+        ("Unknown", Some("RouteGatewayUnknown")),
+        ("True", None),
+    ] {
+        let patch = Patch::Merge(programmed(status));
+        gateways.patch_status("public", &PatchParams::default(), &patch).await.unwrap();
+        let at = shop.at().await;
+        assert!(at.leads(&site("lyon")), "a Gateway's own word moves nothing: {at:?}");
+        assert_eq!(at.is_proven(), status != "False", "{at:?}");
+        for each in ["RouteGatewayNotReady", "RouteGatewayUnknown"] {
+            assert_eq!(shop.found(each).await.is_some(), code == Some(each), "{status}: {each}");
+        }
+    }
 }

@@ -9,6 +9,7 @@ use bascule_core::observation::{Fact, TrafficAt, TrafficView};
 use bascule_core::plan::{Answer, Gate};
 use bascule_core::time::human;
 
+use super::gateway::Gateways;
 use super::seen::{Marked, Misfit, Route, Weighed};
 use super::served::{Served, served};
 use super::{GROUP, MARK, ROUTE_MANAGER, RULES, RouteTraffic, Undone, is_kind_missing};
@@ -34,7 +35,8 @@ impl fmt::Display for Misfit {
 
 impl RouteTraffic {
     /// Looks at the route as the operator of `me`: where it leads, and what prevents this site from changing it. Its
-    /// gates are named `item/…`. Each of the two calls that it makes at most has half of `deadline`.
+    /// gates are named `item/…`. It asks twice at most, for the route and then for all else at once; each has half of
+    /// `deadline`.
     pub async fn look(&self, item: &str, me: &SiteName, deadline: Duration) -> TrafficView {
         let kube = self.kube.within(deadline / 2);
         match self.findings(&kube, me).await {
@@ -62,13 +64,21 @@ impl RouteTraffic {
         let route = self.read(kube).await.map_err(|failure| self.unseen(&failure))?;
         let served = served(&route.parents, &route.statuses, &route.namespace, route.generation);
         let weighed = route.weighed(&self.route);
-        let at = self.at(&route, weighed.as_deref().unwrap_or_default(), &served);
+        let mut at = self.at(&route, weighed.as_deref().unwrap_or_default(), &served);
         let mut findings = self.foreign_mark(&route);
         let mut unknown = None;
+        let rehearsal = async {
+            match &weighed {
+                Ok(weighed) => self.refused(kube, &route, weighed, me).await,
+                Err(_) => Ok(None),
+            }
+        };
+        let (refused, gateways) = tokio::join!(rehearsal, self.gateways(kube, &route));
+        at.silent.extend(gateways.unready.iter().cloned());
         match weighed {
             Ok(weighed) => {
                 self.note_undone(&route, &weighed);
-                match self.refused(kube, &route, &weighed, me).await {
+                match refused {
                     Ok(found) => findings.extend(found),
                     Err(why) => unknown = Some(why),
                 }
@@ -77,6 +87,8 @@ impl RouteTraffic {
         }
         findings.extend(self.contended(&route));
         findings.extend(self.unserved(&served));
+        findings.extend(self.unready(&gateways));
+        findings.extend(self.unwatched());
         Ok(Found { at, findings, unknown })
     }
 
@@ -140,7 +152,7 @@ impl RouteTraffic {
         Finding {
             code,
             severity,
-            field: format!("{} {field}", self.subject()),
+            field: format!("{} {field}", self.subject()).trim_end().to_owned(),
             found,
             expected: String::new(),
             hint: String::new(),
@@ -281,6 +293,35 @@ impl RouteTraffic {
             ..self.finding("RouteUnreported", Severity::Warn, "status.parents", found.clone())
         });
         refused.chain(silent).collect()
+    }
+}
+
+impl RouteTraffic {
+    fn unready(&self, gateways: &Gateways) -> Vec<Finding> {
+        let unready = gateways.unready.iter().map(|found| Finding {
+            expected: "every Gateway of the route is Programmed: its data plane has what it is to serve".to_owned(),
+            hint: "see the Gateway's conditions and addresses, and whether its proxies run".to_owned(),
+            ..self.finding("RouteGatewayNotReady", Severity::Warn, "spec.parentRefs", found.clone())
+        });
+        let unknown = gateways.unknown.iter().map(|found| Finding {
+            expected: "a word of every Gateway of the route on whether it is Programmed".to_owned(),
+            hint: "see whether its controller runs, and whether the operator may get gateways in its namespace"
+                .to_owned(),
+            ..self.finding("RouteGatewayUnknown", Severity::Warn, "spec.parentRefs", found.clone())
+        });
+        unready.chain(unknown).collect()
+    }
+
+    fn unwatched(&self) -> Option<Finding> {
+        let why = match self.following.as_ref()? {
+            Ok(following) => following.trouble()?,
+            Err(why) => why.clone(),
+        };
+        Some(Finding {
+            expected: "the route is watched: a change is seen at once, and not only with the next look".to_owned(),
+            hint: RIGHTS.to_owned(),
+            ..self.finding("RouteUnwatched", Severity::Warn, "", why)
+        })
     }
 }
 

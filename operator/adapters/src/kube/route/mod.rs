@@ -7,26 +7,32 @@
 //!
 //! The annotation [`MARK`] says which transition wrote the weights. Weights and mark change together.
 
+mod gateway;
 mod look;
 mod point;
 mod seen;
 mod served;
+mod watch;
 
 pub use self::look::{Found, Unseen};
 pub use self::point::Begun;
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use bascule_core::name::PolicyKey;
 use bascule_core::policy::HttpRoute;
+use bascule_engine::ports::TargetChanged;
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject};
 use kube::core::GroupVersionKind;
+use tokio::sync::mpsc;
 
 use self::seen::Route;
+use self::watch::Following;
 use super::client::Kube;
-use super::failure::{Failure, Subject};
+use super::failure::{Failure, Subject, chain};
+use super::heard::Heard;
 use super::ownership::{Field, Owner};
 
 /// The API group of routes and gateways.
@@ -62,12 +68,36 @@ pub struct RouteTraffic {
     route: HttpRoute,
     undone: Mutex<Option<Undone>>,
     rehearsed: Mutex<Option<Instant>>,
+    /// The watch of it, or why there is none; `None`: nobody wants one.
+    following: Option<Result<Following, String>>,
 }
 
 impl RouteTraffic {
     /// The route that a policy describes, in the policy's own namespace.
     pub fn new(kube: Kube, policy: PolicyKey, route: HttpRoute) -> Self {
-        Self { kube, policy, route, undone: Mutex::default(), rehearsed: Mutex::default() }
+        Self {
+            kube,
+            policy,
+            route,
+            undone: Mutex::default(),
+            rehearsed: Mutex::default(),
+            following: None,
+        }
+    }
+
+    /// The same, which tells `told` of every change to the route as `changed`, for as long as it is kept. It must be
+    /// called where tasks can be spawned.
+    #[must_use]
+    pub fn followed(mut self, changed: TargetChanged, told: mpsc::Sender<TargetChanged>) -> Self {
+        let heard = Arc::new(Heard::default());
+        self.following = Some(match self.kube.watch_client(Arc::clone(&heard)) {
+            Ok(client) => {
+                let api = Api::namespaced_with(client, self.policy.namespace.as_str(), &resource());
+                Ok(Following::begin(api, self.route.name.as_str(), heard, changed, told))
+            }
+            Err(why) => Err(chain(&why)),
+        });
+        self
     }
 
     fn subject(&self) -> Subject {
@@ -75,9 +105,7 @@ impl RouteTraffic {
     }
 
     fn api(&self, kube: &Kube) -> Api<DynamicObject> {
-        let kind = GroupVersionKind::gvk(GROUP, "v1", "HTTPRoute");
-        let resource = ApiResource::from_gvk_with_plural(&kind, "httproutes");
-        kube.dynamic(self.policy.namespace.as_str(), &resource)
+        kube.dynamic(self.policy.namespace.as_str(), &resource())
     }
 
     async fn read(&self, kube: &Kube) -> Result<Route, Failure> {
@@ -85,6 +113,10 @@ impl RouteTraffic {
         let object = kube.call(&subject, self.api(kube).get(self.route.name.as_str())).await?;
         Route::read(object).map_err(|why| Failure::own(&subject, why))
     }
+}
+
+fn resource() -> ApiResource {
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, "v1", "HTTPRoute"), "httproutes")
 }
 
 /// Whether the API server does not know the kind at all: the Gateway API's definitions are not installed.
