@@ -164,6 +164,10 @@ pub const ALL: &[GateCode] = &[
         "readOnly",
         "See the pods that have not answered read-only: do they run, do they read the flag, and does verify ask the right path? The switchover is rolled back at spec.failover.switchoverDeadline.",
     ),
+    state(
+        "writesRefused",
+        "Wait: it goes on after five seconds, and the application answers writes by itself then. See the gateway's controller when it has not taken up the route, and the advice in the status when writes cannot be refused.",
+    ),
     state("checkpoint", "Wait: it takes as long as the disk needs for what is not written yet."),
     state("stopped", IN_ORDER),
     state(
