@@ -17,6 +17,7 @@ pub fn excuse(effect: Effect) -> Option<&'static str> {
         Effect::InstructServe => "an operator always says `open` with it; the guard starts closed by itself",
         Effect::RefuseGuard => "only a guard of another policy or version is refused",
         Effect::Scale => "the suite's policy runs the same number of pods in every role",
+        Effect::RefuseWrites | Effect::PassWrites => "the suite's policy has no HTTPRoute",
         Effect::Kill => {
             "only a step that failed half way, or a grant that has run out, orders it: torture's cuts"
         }

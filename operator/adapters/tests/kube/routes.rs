@@ -77,6 +77,7 @@ impl Shop {
             name: "web".try_into().unwrap(),
             rules: std::collections::BTreeSet::new(),
             backends: [backend("paris"), backend("lyon")].into(),
+            refuse_writes: None,
         };
         let kind = GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "HTTPRoute");
         let api =

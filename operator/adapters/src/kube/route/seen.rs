@@ -287,6 +287,7 @@ mod tests {
             name: "web".try_into().unwrap(),
             rules: std::collections::BTreeSet::new(),
             backends: [backend("paris"), backend("lyon")].into(),
+            refuse_writes: None,
         }
     }
 
