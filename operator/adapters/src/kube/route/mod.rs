@@ -6,16 +6,24 @@
 //! route but the weights and one annotation is ever written.
 //!
 //! The annotation [`MARK`] says which transition wrote the weights. Weights and mark change together.
+//!
+//! Where the policy asks for it, writes are answered by the responder while nobody accepts them: rules of Bascule's own,
+//! known by their names and by the annotation [`WRITES_MARK`], are put in front of the others and taken away again, in the
+//! same way. See [`refusal`].
 
 mod gateway;
 mod look;
 mod point;
+mod refusal;
+mod refuse;
+mod responder;
 mod seen;
 mod served;
 mod watch;
 
 pub use self::look::{Found, Unseen};
 pub use self::point::Begun;
+pub use self::refusal::{POLICY_HEADER, RETRY_HEADER, RULE as REFUSING_RULE, Responder, WRITING, is_own};
 
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -41,6 +49,10 @@ pub const GROUP: &str = "gateway.networking.k8s.io";
 /// The annotation that says which transition wrote the weights: `v=1 epoch=5 serial=12 site=lyon policy=shop`.
 pub const MARK: &str = "bascule.dev/points-at";
 
+/// The annotation that says which transition had the writes refused, or let them pass again: `v=1 epoch=5 serial=12
+/// site=paris policy=shop writes=refused`. The site is the one that wrote it.
+pub const WRITES_MARK: &str = "bascule.dev/writes";
+
 /// The field manager of weights.
 pub const ROUTE_MANAGER: &str = "bascule-route";
 
@@ -60,14 +72,27 @@ struct Undone {
     found: String,
 }
 
+/// Who answers writes that are refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Answers {
+    /// Nobody has said: whoever looks is not the operator.
+    NotKnown,
+    /// The installation has no responder.
+    Nowhere,
+    /// This one.
+    By(Responder),
+}
+
 /// One HTTPRoute of a policy, in this cluster.
 #[derive(Debug)]
 pub struct RouteTraffic {
     kube: Kube,
     policy: PolicyKey,
     route: HttpRoute,
+    answers: Answers,
     undone: Mutex<Option<Undone>>,
     rehearsed: Mutex<Option<Instant>>,
+    rehearsed_writes: Mutex<Option<Instant>>,
     /// The watch of it, or why there is none; `None`: nobody wants one.
     following: Option<Result<Following, String>>,
 }
@@ -79,10 +104,19 @@ impl RouteTraffic {
             kube,
             policy,
             route,
+            answers: Answers::NotKnown,
             undone: Mutex::default(),
             rehearsed: Mutex::default(),
+            rehearsed_writes: Mutex::default(),
             following: None,
         }
+    }
+
+    /// The same, whose refused writes this responder answers; `None`: the installation has none.
+    #[must_use]
+    pub fn answered_by(mut self, responder: Option<Responder>) -> Self {
+        self.answers = responder.map_or(Answers::Nowhere, Answers::By);
+        self
     }
 
     /// The same, which tells `told` of every change to the route as `changed`, for as long as it is kept. It must be

@@ -1,0 +1,255 @@
+//! Writes answered by the responder, or let through: what is found, and the one change.
+
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use bascule_core::name::SiteName;
+use bascule_core::observation::Writes;
+use bascule_core::outcome::Outcome;
+use bascule_core::policy::RefuseWrites;
+use serde_json::{Value, json};
+
+use super::refusal::{RULE, Responder, rules};
+use super::responder::Way;
+use super::seen::{Marked, Misfit, Route, Weighed, writes_text};
+use super::{Answers, RouteTraffic, WRITES_MARK};
+use crate::kube::client::Kube;
+use crate::kube::failure::outcome;
+use crate::mark::Mark;
+
+/// How long a rehearsal that went well is believed.
+const REHEARSED_FOR: Duration = Duration::from_secs(30);
+
+/// Why the gateway of a route cannot be told to refuse writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Cannot {
+    /// The route, in words.
+    Route(String),
+    /// The responder, in words.
+    Responder(String),
+    /// The grant, in words.
+    Grant(String),
+    /// The API server would not take it, in words.
+    Refused(String),
+    /// It is not known, in words.
+    Unknown(String),
+}
+
+impl Cannot {
+    pub(super) fn words(&self) -> &str {
+        match self {
+            Self::Route(why)
+            | Self::Responder(why)
+            | Self::Grant(why)
+            | Self::Refused(why)
+            | Self::Unknown(why) => why,
+        }
+    }
+}
+
+/// What becomes of writes on a route, and why they could not be refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct OfWrites {
+    pub found: Option<Writes>,
+    pub cannot: Option<Cannot>,
+}
+
+impl RouteTraffic {
+    /// What becomes of writes now. The responder is asked for, and a change tried without doing it, only where the policy
+    /// asks for it.
+    pub(super) async fn of_writes(&self, kube: &Kube, route: &Route, weighed: Option<&[Weighed]>) -> OfWrites {
+        let own = !route.own().is_empty();
+        let Some(refuse) = &self.route.refuse_writes else {
+            // What is left of another policy of the same name is taken back.
+            let found = (own && self.is_ours(route)).then_some(Writes::Refused);
+            return OfWrites { found, cannot: None };
+        };
+        let wanted = self.possible(kube, route, refuse, weighed).await;
+        if !own {
+            return match wanted {
+                Ok(_) => OfWrites { found: Some(Writes::Pass), cannot: None },
+                Err(why) => OfWrites {
+                    found: Some(Writes::CannotRefuse(why.words().to_owned())),
+                    cannot: Some(why),
+                },
+            };
+        }
+        let responder = match &self.answers {
+            Answers::By(responder) => Some(responder),
+            Answers::Nowhere | Answers::NotKnown => None,
+        };
+        match wanted {
+            Ok(wanted) if !route.refuses_exactly(&wanted, responder) => OfWrites {
+                found: Some(Writes::Mixed(format!(
+                    "the rules {RULE} are not what the route's own rules ask for"
+                ))),
+                cannot: None,
+            },
+            Ok(_) => OfWrites { found: Some(Writes::Refused), cannot: None },
+            // They stay refused as they are, and can be let through.
+            Err(why) => OfWrites { found: Some(Writes::Refused), cannot: Some(why) },
+        }
+    }
+
+    /// Whether rules of Bascule's were put there for this policy.
+    fn is_ours(&self, route: &Route) -> bool {
+        matches!(&route.writes.0, Marked::By(_, policy) if policy == self.policy.name.as_str())
+    }
+
+    /// What has to match for every write to be refused, or why they cannot be.
+    async fn possible(
+        &self,
+        kube: &Kube,
+        route: &Route,
+        refuse: &RefuseWrites,
+        weighed: Option<&[Weighed]>,
+    ) -> Result<Vec<Value>, Cannot> {
+        let weighed = weighed.ok_or_else(|| Cannot::Route("the route does not fit the policy".to_owned()))?;
+        let own = !route.own().is_empty();
+        if own && !self.is_ours(route) {
+            let why = format!("a rule is called {RULE}, and annotation {WRITES_MARK} is no mark of this policy");
+            return Err(Cannot::Route(why));
+        }
+        let wanted = route.refusable(refuse, weighed).map_err(Cannot::Route)?;
+        let responder = match &self.answers {
+            // Whoever only looks at the route has nothing more to ask.
+            Answers::NotKnown => return Ok(wanted),
+            Answers::Nowhere => {
+                let why = "this installation has no responder: its operator runs without --responder-listen";
+                return Err(Cannot::Responder(why.to_owned()));
+            }
+            Answers::By(responder) => responder,
+        };
+        let (way, tried) = tokio::join!(
+            responder.way_from(kube, self.policy.namespace.as_str()),
+            self.rehearse_writes(kube, route, refuse, &wanted, responder)
+        );
+        match way {
+            Way::Open => tried.map(|()| wanted),
+            Way::NoService(why) => Err(Cannot::Responder(why)),
+            Way::NoGrant(why) => Err(Cannot::Grant(why)),
+            Way::Unknown(why) => Err(Cannot::Unknown(why)),
+        }
+    }
+
+    /// Tries to have writes refused, without doing it, unless they are, or it went well a moment ago.
+    async fn rehearse_writes(
+        &self,
+        kube: &Kube,
+        route: &Route,
+        refuse: &RefuseWrites,
+        wanted: &[Value],
+        responder: &Responder,
+    ) -> Result<(), Cannot> {
+        let rehearsed = *self.rehearsed_writes.lock().unwrap_or_else(PoisonError::into_inner);
+        if !route.own().is_empty() || rehearsed.is_some_and(|at| at.elapsed() < REHEARSED_FOR) {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        let made = rules(wanted, refuse, responder, &self.policy);
+        // The site is nobody's: nothing is stored.
+        let text = format!("rehearsal of policy {}", self.policy);
+        match self.patch(kube, Self::with_rules(route, made, &text), true).await {
+            Ok(()) => {
+                *self.rehearsed_writes.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun);
+                Ok(())
+            }
+            // Somebody changed it at the same moment: the next look sees more.
+            Err(failure) if failure.is_conflict() => Ok(()),
+            Err(failure) if failure.is_unknown() => Err(Cannot::Unknown(format!("a dry run: {failure}"))),
+            Err(failure) => Err(Cannot::Refused(failure.to_string())),
+        }
+    }
+
+    /// Has writes refused, or lets them through, once; `me` writes it. Done means that the API server has stored it;
+    /// whether the gateways obey is for [`RouteTraffic::look`] to say. It asks three times at most, each with a third of
+    /// `deadline`: for the route, for the responder, and the change.
+    pub async fn refuse(
+        &self,
+        on: bool,
+        me: &SiteName,
+        epoch: u64,
+        serial: u64,
+        deadline: Duration,
+    ) -> Outcome {
+        let kube = self.kube.within(deadline / 3);
+        // Nothing was written yet, whatever became of the question.
+        let route = match self.read(&kube).await {
+            Ok(route) => route,
+            Err(failure) => return Outcome::refused(failure.to_string()),
+        };
+        let mark = Mark { epoch, serial, site: me.clone() };
+        match self.change_of_writes(&kube, &route, on, &mark).await {
+            Ok(None) => Outcome::Done,
+            Ok(Some(operations)) => outcome(self.patch(&kube, operations, false).await),
+            Err(why) => Outcome::refused(format!("{}: {why}", self.subject())),
+        }
+    }
+
+    /// What is to be written; nothing: it stands; an error: it may not be written.
+    async fn change_of_writes(
+        &self,
+        kube: &Kube,
+        route: &Route,
+        on: bool,
+        mark: &Mark,
+    ) -> Result<Option<Value>, String> {
+        match &route.writes.0 {
+            Marked::Foreign(text) => {
+                return Err(format!("annotation {WRITES_MARK} is {text:?}, which is no mark; remove it"));
+            }
+            Marked::By(_, policy) if policy != self.policy.name.as_str() => {
+                return Err(format!("its writes are marked by FailoverPolicy {policy}, which acts on it too"));
+            }
+            Marked::By(found, _) if found.newer_than(mark) => {
+                return Err(format!("what becomes of its writes was said by a newer state already: {found}"));
+            }
+            Marked::By(..) | Marked::No => {}
+        }
+        let own = !route.own().is_empty();
+        if own && route.writes.0 == Marked::No {
+            return Err(format!("a rule is called {RULE}, and there is no annotation {WRITES_MARK}: give the rule another name"));
+        }
+        let policy = self.policy.name.as_str();
+        if !on {
+            let text = writes_text(mark, policy, false);
+            return Ok(own.then(|| Self::with_rules(route, Vec::new(), &text)));
+        }
+        let Some(refuse) = &self.route.refuse_writes else {
+            return Err("the policy does not ask for it: traffic[].httpRoute.refuseWrites".to_owned());
+        };
+        let Answers::By(responder) = &self.answers else {
+            return Err("this installation has no responder".to_owned());
+        };
+        let weighed = route.weighed(&self.route).map_err(|misfits| {
+            let all: Vec<String> = misfits.iter().map(Misfit::to_string).collect();
+            all.join("; ")
+        })?;
+        let wanted = route.refusable(refuse, &weighed)?;
+        if route.refuses_exactly(&wanted, Some(responder)) && route.writes.1 {
+            return Ok(None);
+        }
+        // A rule that leads nowhere would answer with an error that nobody can make sense of.
+        match responder.way_from(kube, self.policy.namespace.as_str()).await {
+            Way::Open => {}
+            Way::NoService(why) | Way::NoGrant(why) | Way::Unknown(why) => return Err(why),
+        }
+        let made = rules(&wanted, refuse, responder, &self.policy);
+        Ok(Some(Self::with_rules(route, made, &writes_text(mark, policy, true))))
+    }
+
+    /// The patch that puts these rules in the place of those that are Bascule's: it holds for this version of the object
+    /// only.
+    fn with_rules(route: &Route, made: Vec<Value>, mark: &str) -> Value {
+        let mut all = route.pinned();
+        let key = WRITES_MARK.replace('~', "~0").replace('/', "~1");
+        all.push(json!({ "op": "add", "path": format!("/metadata/annotations/{key}"), "value": mark }));
+        all.extend(route.replace_own(made));
+        Value::Array(all)
+    }
+
+    /// Whether somebody has taken Bascule's rules out of a route whose mark says that writes are refused.
+    pub(super) fn lost_rules(&self, route: &Route) -> bool {
+        self.is_ours(route) && route.writes.1 && route.own().is_empty()
+    }
+}
