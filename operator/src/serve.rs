@@ -86,16 +86,21 @@ async fn accept(listener: TcpListener, shared: Shared) {
         .route("/primary/{namespace}/{policy}", get(primary).options(primary))
         .route("/acting/{namespace}/{policy}", get(primary_here))
         .with_state(shared);
-    let room = Strangers::room_for(CONNECTIONS);
+    accept_all(listener, app, CONNECTIONS, "the HTTP port").await;
+}
+
+/// Answers whoever comes, `most` of them at a time: one beyond them closes the oldest. `port` is what people call it.
+pub async fn accept_all(listener: TcpListener, app: Router, most: usize, port: &'static str) {
+    let room = Strangers::room_for(most);
     loop {
         match listener.accept().await {
             Ok((tcp, _)) => {
-                tokio::spawn(converse(tcp, app.clone(), room.enter()));
+                tokio::spawn(converse(tcp, app.clone(), room.enter(), port));
                 // Whoever has asked already is answered before a crowd that came with him needs his place.
                 tokio::task::yield_now().await;
             }
             Err(error) => {
-                tracing::warn!(%error, "accepting a connection to the HTTP port");
+                tracing::warn!(%error, port, "accepting a connection");
                 tokio::time::sleep(ACCEPT_AGAIN).await;
             }
         }
@@ -103,7 +108,7 @@ async fn accept(listener: TcpListener, shared: Shared) {
 }
 
 /// Answers one connection's requests until it ends, for long enough, or until its place is needed.
-async fn converse(tcp: TcpStream, app: Router, stranger: Stranger) {
+async fn converse(tcp: TcpStream, app: Router, stranger: Stranger, port: &'static str) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
@@ -113,7 +118,7 @@ async fn converse(tcp: TcpStream, app: Router, stranger: Stranger) {
     tokio::select! {
         ended = tokio::time::timeout(CONNECTION, connection) => {
             if let Ok(Err(error)) = ended {
-                tracing::debug!(%error, "a connection to the HTTP port");
+                tracing::debug!(%error, port, "a connection");
             }
         }
         () = stranger.sent_away() => {}

@@ -398,6 +398,10 @@ pub const ALL: &[GateCode] = &[
     state("traffic/*/RouteGatewayNotReady", ADVICE),
     state("traffic/*/RouteGatewayUnknown", ADVICE),
     state("traffic/*/RouteUnwatched", ADVICE),
+    state("traffic/*/RouteWritesPass", ADVICE),
+    state("traffic/*/RouteResponderMissing", ADVICE),
+    state("traffic/*/RouteResponderGrant", ADVICE),
+    state("traffic/*/RouteResponderUnknown", ADVICE),
 ];
 
 /// The code of the gate `name`; `None` for a name that this version does not give.

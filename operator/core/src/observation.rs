@@ -295,6 +295,8 @@ pub enum Writes {
     Mixed(String),
     /// They reach the application, and the gateway cannot be told to refuse them, in words.
     CannotRefuse(String),
+    /// They do not reach the application, and who should answer them is not there, in words.
+    Lost(String),
 }
 
 impl Writes {
@@ -305,6 +307,7 @@ impl Writes {
             Self::Refused => "writes are refused".to_owned(),
             Self::Mixed(why) => format!("writes are refused in part: {why}"),
             Self::CannotRefuse(why) => format!("writes cannot be refused: {why}"),
+            Self::Lost(why) => format!("writes are refused, and nobody answers them: {why}"),
         }
     }
 }

@@ -289,6 +289,20 @@ pub const ROUTE_GATEWAY_UNKNOWN: Code = warning(
 /// Changes of the route are not seen at once.
 pub const ROUTE_UNWATCHED: Code =
     warning("RouteUnwatched", "Let the operator list and watch httproutes: rbac.httpRoutes=true.");
+/// Writes reach the application during a hold although they shall not.
+pub const ROUTE_WRITES_PASS: Code =
+    warning("RouteWritesPass", "Name the rules that stand in the way, or except them; docs/httproute.md has the limits.");
+/// There is no responder.
+pub const ROUTE_RESPONDER_MISSING: Code =
+    warning("RouteResponderMissing", "Install the chart with responder.enabled=true in every site.");
+/// The responder's namespace does not let the route lead there.
+pub const ROUTE_RESPONDER_GRANT: Code =
+    warning("RouteResponderGrant", "Add the policy's namespace to responder.namespaces of the chart.");
+/// Whether the responder can be reached is not known.
+pub const ROUTE_RESPONDER_UNKNOWN: Code = warning(
+    "RouteResponderUnknown",
+    "See the API server, and whether Services and ReferenceGrants of the operator's namespace may be read.",
+);
 /// A server by which a change is verified does not answer here.
 pub const DNS_VERIFY_SERVER: Code = warning(
     "DnsVerifyServer",
@@ -409,6 +423,13 @@ pub const ALL: &[Code] = &[
     ROUTE_OWNED,
     ROUTE_NOT_SERVED,
     ROUTE_UNREPORTED,
+    ROUTE_GATEWAY_NOT_READY,
+    ROUTE_GATEWAY_UNKNOWN,
+    ROUTE_UNWATCHED,
+    ROUTE_WRITES_PASS,
+    ROUTE_RESPONDER_MISSING,
+    ROUTE_RESPONDER_GRANT,
+    ROUTE_RESPONDER_UNKNOWN,
     API_SERVER_UNREACHABLE,
     KUBERNETES_VERSION,
     SAME_CLUSTER,

@@ -52,7 +52,7 @@ pub struct Right {
 }
 
 /// The list.
-pub const RIGHTS: [Right; 20] = [
+pub const RIGHTS: [Right; 22] = [
     Right {
         scope: Scope::Cluster,
         group: "bascule.dev",
@@ -152,6 +152,22 @@ pub const RIGHTS: [Right; 20] = [
         names: Names::Any,
         verbs: &[("create", "bascule-marks, the first time; a create cannot be limited to a name")],
         only_for: None,
+    },
+    Right {
+        scope: Scope::Own,
+        group: "",
+        resource: "services",
+        names: Names::Any,
+        verbs: &[("get", "whether the responder's Service is there before a route leads to it")],
+        only_for: Some(OnlyFor { field: "traffic[].httpRoute.refuseWrites", setting: "responder.enabled" }),
+    },
+    Right {
+        scope: Scope::Own,
+        group: "gateway.networking.k8s.io",
+        resource: "referencegrants",
+        names: Names::Any,
+        verbs: &[("list", "whether routes of a policy's namespace may lead to the responder")],
+        only_for: Some(OnlyFor { field: "traffic[].httpRoute.refuseWrites", setting: "responder.enabled" }),
     },
     Right {
         scope: Scope::Applications,

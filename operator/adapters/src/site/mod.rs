@@ -23,6 +23,7 @@ use crate::guards::Disks;
 use crate::kube::client::Kube;
 use crate::kube::failure::chain;
 use crate::kube::port::Workloads;
+use crate::kube::route::Responder;
 use crate::kube::secret::SecretError;
 
 /// How long one call of a look at the cluster or a database may take.
@@ -95,6 +96,13 @@ impl LocalSite {
             publisher,
         }
     }
+
+    /// The same, where this responder answers the writes that gateways refuse.
+    #[must_use]
+    pub fn with_responder(mut self, responder: Option<Responder>) -> Self {
+        self.targets.responder = responder;
+        self
+    }
 }
 
 #[async_trait]
@@ -154,6 +162,12 @@ impl Site for LocalSite {
             Step::PointTraffic { traffic, site, epoch, serial } => {
                 match self.targets.of(&self.kube, policy, traffic).await {
                     Ok(target) => target.point(site, *epoch, *serial, TRAFFIC).await,
+                    Err(why) => Outcome::Refused { reason: why.reason },
+                }
+            }
+            Step::RefuseWrites { traffic, on, epoch, serial } => {
+                match self.targets.of(&self.kube, policy, traffic).await {
+                    Ok(target) => target.refuse(*on, &self.me, (*epoch, *serial), TRAFFIC).await,
                     Err(why) => Outcome::Refused { reason: why.reason },
                 }
             }

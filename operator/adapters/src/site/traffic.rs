@@ -15,7 +15,7 @@ use super::kept::Kept;
 use super::{LOOK, Unusable};
 use crate::dns::{DnsTraffic, TsigKey};
 use crate::kube::client::Kube;
-use crate::kube::route::RouteTraffic;
+use crate::kube::route::{Responder, RouteTraffic};
 use crate::kube::secret;
 
 /// How many changes of routes may wait to be looked at; then their watches wait too.
@@ -23,6 +23,8 @@ const CHANGES: usize = 256;
 
 /// The targets used so far, each made from the policy's entry and, for a name, the version of its Secret.
 pub(super) struct Targets {
+    /// Who answers writes that are refused.
+    pub(super) responder: Option<Responder>,
     names: Kept<(Dns, String), DnsTraffic>,
     routes: Kept<HttpRoute, RouteTraffic>,
     told: mpsc::Sender<TargetChanged>,
@@ -32,7 +34,13 @@ pub(super) struct Targets {
 impl Default for Targets {
     fn default() -> Self {
         let (told, changes) = mpsc::channel(CHANGES);
-        Self { names: Kept::default(), routes: Kept::default(), told, changes: Mutex::new(changes) }
+        Self {
+            responder: None,
+            names: Kept::default(),
+            routes: Kept::default(),
+            told,
+            changes: Mutex::new(changes),
+        }
     }
 }
 
@@ -66,6 +74,20 @@ impl Target {
             Self::Route(target) => target.point(site, epoch, serial, deadline).await,
         }
     }
+
+    /// Has its writes refused, or lets them through, once; `me` does it.
+    pub(super) async fn refuse(
+        &self,
+        on: bool,
+        me: &SiteName,
+        (epoch, serial): (u64, u64),
+        deadline: Duration,
+    ) -> Outcome {
+        match self {
+            Self::Name(_) => Outcome::refused("a name answers no requests: only an httpRoute refuses writes"),
+            Self::Route(target) => target.refuse(on, me, epoch, serial, deadline).await,
+        }
+    }
 }
 
 impl Targets {
@@ -83,6 +105,7 @@ impl Targets {
         self.routes.get(&key, route).unwrap_or_else(|| {
             let changed = TargetChanged { policy: policy.key.clone(), traffic: name.clone() };
             let made = RouteTraffic::new(kube.clone(), policy.key.clone(), route.clone())
+                .answered_by(self.responder.clone())
                 .followed(changed, self.told.clone());
             self.routes.keep(key, route.clone(), made)
         })

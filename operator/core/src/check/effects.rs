@@ -3,6 +3,7 @@
 use super::{Case, Found, Rule, understood};
 use crate::memory::Stamp;
 use crate::name::{ItemName, SiteName};
+use crate::observation::Writes;
 use crate::plan::{DatabaseRole, Plan, Step};
 use crate::policy::{Policy, Traffic};
 use crate::record::{Phase, Record};
@@ -101,7 +102,7 @@ fn one(case: &Case<'_>, record: &Record, step: &Step, found: &mut Found) {
             let right = if *on {
                 asked && !accepts_writes(case, record, traffic)
             } else {
-                !asked || reaches_a_writer(case, policy, record, traffic)
+                !asked || nobody_answers(case, traffic) || reaches_a_writer(case, policy, record, traffic)
             };
             found.want(right, Rule::Flags, || {
                 format!("{} is active in {}: {}", record.active, record.phase, step.words())
@@ -129,6 +130,12 @@ fn serves_writes(case: &Case<'_>, policy: &Policy, record: &Record) -> bool {
 /// Where the requests of a target are sent, as far as it is known.
 fn leads_to<'a>(case: &'a Case<'_>, traffic: &ItemName) -> Option<&'a SiteName> {
     case.s.seen.traffic.get(traffic)?.at.value()?.site.as_ref()
+}
+
+/// Whether writes that the target does not let pass have nobody to answer them.
+fn nobody_answers(case: &Case<'_>, traffic: &ItemName) -> bool {
+    let at = case.s.seen.traffic.get(traffic).and_then(|t| t.at.value());
+    matches!(at.and_then(|at| at.writes.as_ref()), Some(Writes::Lost(_)))
 }
 
 /// Whether writes that the target lets pass would be accepted, as far as this site can know.

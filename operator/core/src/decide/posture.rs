@@ -330,12 +330,13 @@ fn gateways(s: &Situation<'_>, policy: &Policy, record: &Record, may_act: bool, 
         let Some(found) = &at.writes else { continue };
         // A policy that does not ask for it any more takes back what it has left.
         let wanted = if target.refuses_writes() { refuses(s, policy, record, at) } else { Some(false) };
-        let Some(on) = wanted else { continue };
-        let due = match found {
-            Writes::Pass => on,
-            Writes::Refused => !on,
-            Writes::Mixed(_) => true,
-            Writes::CannotRefuse(_) => false,
+        let (on, due) = match (found, wanted) {
+            // An error that nobody can make sense of is worse than the application's own answer.
+            (Writes::Lost(_), _) => (false, true),
+            (Writes::CannotRefuse(_), _) | (_, None) => continue,
+            (Writes::Pass, Some(on)) => (on, on),
+            (Writes::Refused, Some(on)) => (on, !on),
+            (Writes::Mixed(_), Some(on)) => (on, true),
         };
         let allowed = may_act || (on && record.active == *s.me);
         // Where it leads comes first: one change of an object at a time.

@@ -101,6 +101,7 @@ fn where_a_gateway_leads_is_changed_before_what_it_does_with_writes() {
 #[case::refused_as_they_shall_be(Some(Writes::Refused), None)]
 #[case::put_right(Some(Writes::Mixed("a rule is missing".to_owned())), Some(true))]
 #[case::not_possible(Some(Writes::CannotRefuse("no responder".to_owned())), None)]
+#[case::answered_by_nobody(Some(Writes::Lost("no grant".to_owned())), Some(false))]
 #[case::not_known(None, None)]
 fn what_is_found_decides_whether_anything_is_done(#[case] found: Option<Writes>, #[case] on: Option<bool>) {
     assert_eq!(refuses(&gateway(ready(), "paris", found).plan()), on);

@@ -28,7 +28,13 @@ fn a_site() -> impl Strategy<Value = &'static str> {
 
 fn a_word_about_writes() -> impl Strategy<Value = Writes> {
     let words = || "in words".to_owned();
-    select(vec![Writes::Pass, Writes::Refused, Writes::Mixed(words()), Writes::CannotRefuse(words())])
+    select(vec![
+        Writes::Pass,
+        Writes::Refused,
+        Writes::Mixed(words()),
+        Writes::CannotRefuse(words()),
+        Writes::Lost(words()),
+    ])
 }
 
 fn a_phase() -> impl Strategy<Value = Phase> {

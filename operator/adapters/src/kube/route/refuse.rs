@@ -60,10 +60,15 @@ impl RouteTraffic {
     pub(super) async fn of_writes(&self, kube: &Kube, route: &Route, weighed: Option<&[Weighed]>) -> OfWrites {
         let own = !route.own().is_empty();
         let Some(refuse) = &self.route.refuse_writes else {
-            // What is left of another policy of the same name is taken back.
+            // What the same policy has left is taken back.
             let found = (own && self.is_ours(route)).then_some(Writes::Refused);
             return OfWrites { found, cannot: None };
         };
+        if own && !self.is_ours(route) {
+            let why = format!("a rule is called {RULE}, and annotation {WRITES_MARK} is no mark of this policy");
+            let found = Some(Writes::CannotRefuse(why.clone()));
+            return OfWrites { found, cannot: Some(Cannot::Route(why)) };
+        }
         let wanted = self.possible(kube, route, refuse, weighed).await;
         if !own {
             return match wanted {
@@ -86,6 +91,10 @@ impl RouteTraffic {
                 cannot: None,
             },
             Ok(_) => OfWrites { found: Some(Writes::Refused), cannot: None },
+            Err(why @ (Cannot::Responder(_) | Cannot::Grant(_))) => OfWrites {
+                found: Some(Writes::Lost(why.words().to_owned())),
+                cannot: Some(why),
+            },
             // They stay refused as they are, and can be let through.
             Err(why) => OfWrites { found: Some(Writes::Refused), cannot: Some(why) },
         }
@@ -105,11 +114,6 @@ impl RouteTraffic {
         weighed: Option<&[Weighed]>,
     ) -> Result<Vec<Value>, Cannot> {
         let weighed = weighed.ok_or_else(|| Cannot::Route("the route does not fit the policy".to_owned()))?;
-        let own = !route.own().is_empty();
-        if own && !self.is_ours(route) {
-            let why = format!("a rule is called {RULE}, and annotation {WRITES_MARK} is no mark of this policy");
-            return Err(Cannot::Route(why));
-        }
         let wanted = route.refusable(refuse, weighed).map_err(Cannot::Route)?;
         let responder = match &self.answers {
             // Whoever only looks at the route has nothing more to ask.
