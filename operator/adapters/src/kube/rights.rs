@@ -256,7 +256,7 @@ pub const RIGHTS: [Right; 22] = [
             ("watch", "weights that somebody sets back, and gateways that obey, are seen at once"),
             (
                 "patch",
-                "the weights of its backends and one annotation, by a JSON patch for the version that was read",
+                "the weights of its backends, rules of its own in front of the others and two annotations, by a JSON patch for the version that was read",
             ),
         ],
         only_for: Some(OnlyFor { field: "traffic[].httpRoute", setting: "rbac.httpRoutes" }),
