@@ -85,6 +85,8 @@ async fn every_listed_right_is_enough_and_without_any_one_of_them_the_call_that_
         Own "" "configmaps" "get" => marks_read;
         Own "" "configmaps" "patch" => mark_raised;
         Own "" "configmaps" "create" => first_mark_raised;
+        Own "" "services" "get" => writes_refused;
+        Own "gateway.networking.k8s.io" "referencegrants" "list" => writes_refused;
         Applications "" "secrets" "get" => secret_read;
         Applications "" "secrets" "create" => secret_flag_created;
         Applications "" "secrets" "patch" => secret_flag_created;
@@ -698,4 +700,12 @@ async fn gateway_looked_at(s: &Stand) -> Result<(), String> {
         None => Ok(()),
         Some(why) => Err(why),
     }
+}
+
+async fn writes_refused(s: &Stand) -> Result<(), String> {
+    let shop = Shop::of(&s.kube, s.admin.clone(), SHOP).refusing(OWN);
+    shop.applied("test", 1, 0).await;
+    shop.responder(OWN).await;
+    shop.granted(OWN).await;
+    said(shop.refuse(true, 1, 1).await)
 }
