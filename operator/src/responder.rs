@@ -64,10 +64,7 @@ async fn refuse(State(objects): State<Arc<Objects>>, request: Request) -> Respon
     // However it ends: the answer is the same.
     let _ = tokio::time::timeout(BODY, axum::body::to_bytes(body, BODY_BYTES)).await;
     let users = policy(&head.headers).map(|policy| users(&objects, &policy)).unwrap_or_default();
-    let (language, words) = match said(&users, &head.headers) {
-        Some((language, words)) => (language, words),
-        None => ("en", WORDS),
-    };
+    let (language, words) = said(&users, &head.headers).unwrap_or(("en", WORDS));
     answer(language, words, retry(&head.headers))
 }
 
@@ -186,7 +183,7 @@ mod tests {
     }
 
     async fn asked(objects: &Arc<Objects>, headers: &[(&str, &str)]) -> (StatusCode, HeaderMap, String) {
-        let mut request = Request::builder().method("POST").uri("/cart?item=1");
+        let mut request = axum::http::Request::builder().method("POST").uri("/cart?item=1");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

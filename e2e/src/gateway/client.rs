@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
@@ -18,6 +18,9 @@ use super::plane::LISTENER;
 
 /// How long one answer may take.
 const ANSWER: Duration = Duration::from_secs(5);
+
+/// The methods of requests that may change something.
+pub(super) const WRITING: [&str; 4] = ["POST", "PUT", "PATCH", "DELETE"];
 
 /// How many requests a count consists of.
 pub(super) const MANY: usize = 1000;
@@ -47,8 +50,10 @@ pub(super) struct Connection(Option<SendRequest<Full<Bytes>>>);
 
 impl Connection {
     pub(super) async fn ask(&mut self, method: &str) -> Result<Answer> {
-        let asked = tokio::time::timeout(ANSWER, self.once(method)).await;
-        let answer = asked.with_context(|| format!("{method}: no answer within {ANSWER:?}")).flatten();
+        let answer = match tokio::time::timeout(ANSWER, self.once(method)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(anyhow!("{method}: no answer within {ANSWER:?}")),
+        };
         if answer.is_err() {
             self.0 = None;
         }
@@ -72,7 +77,7 @@ impl Connection {
             .header(header::ACCEPT_LANGUAGE, "fr-CH, fr;q=0.9, en;q=0.5")
             // Who comes from outside cannot say whose words he wants to read.
             .header("x-bascule-policy", "shop/another")
-            .body(Full::new(Bytes::from_static(if method == "GET" { b"" } else { b"item=1" })))?;
+            .body(Full::new(Bytes::from_static(if WRITING.contains(&method) { b"item=1" } else { b"" })))?;
         let response = sender.send_request(request).await?;
         let text = |name| {
             let value = response.headers().get(name)?;

@@ -11,7 +11,7 @@ use kube::core::GroupVersionKind;
 use kube::{Client, ResourceExt};
 
 use super::backend::{Backend, LYON, PARIS, RESPONDER, RESPONDER_PORT};
-use super::client::{Asked, Connection, Visitor, split};
+use super::client::{Asked, Connection, Visitor, WRITING, split};
 use super::objects::{self, RETRY, WORDS};
 use super::plane::{Controller, Proxy};
 use crate::command::finish;
@@ -30,9 +30,6 @@ const HOLD: Duration = Duration::from_secs(90);
 
 /// How many answers in a row must agree before the data plane counts as having obeyed.
 const AGREE: usize = 20;
-
-/// The requests that may change something.
-const WRITING: [&str; 4] = ["POST", "PUT", "PATCH", "DELETE"];
 
 /// Everything of it.
 pub(super) async fn play(gateway: &Gateway, programs: &Path, folder: &Path) -> Result<()> {
@@ -71,8 +68,8 @@ pub(super) async fn play(gateway: &Gateway, programs: &Path, folder: &Path) -> R
         format!("--responder-listen={RESPONDER}:{RESPONDER_PORT}"),
         "--responder-service=responder:80".to_owned(),
     ];
-    let _lyon = operator(lyon, &answers)?;
-    let first = operator(paris, &[])?;
+    let _lyon = operator(lyon, answers.as_slice())?;
+    let first = operator(paris, [].as_slice())?;
     for site in [paris, lyon] {
         kubectl(site).apply(&objects::policy())?;
     }
@@ -89,7 +86,7 @@ pub(super) async fn play(gateway: &Gateway, programs: &Path, folder: &Path) -> R
 
     // The active site comes back: once it is stable its users follow, and writes are accepted again.
     let again = Instant::now();
-    let _first = operator(paris, &[])?;
+    let _first = operator(paris, [].as_slice())?;
     route.until_marked("bascule.dev/writes", "writes=passed").await?;
     served_by("paris").await?;
     println!("writes pass again {:.1} s after the operator of paris was started", again.elapsed().as_secs_f64());

@@ -116,7 +116,10 @@ fn effect(
                 || format!("{traffic} in {}", base.site),
                 |r| format!("HTTPRoute {}/{} in {}", policy.key.namespace, r.name, base.site),
             );
-            let words = |refused: bool| if refused { "writes are refused" } else { "writes pass" }.to_owned();
+            let words = |refused: bool| {
+                let words = if refused { "writes are refused" } else { "writes pass" };
+                words.to_owned()
+            };
             let old = match before {
                 Before::Refuses(refused) if refused != on => Some(words(*refused)),
                 _ => None,

@@ -94,7 +94,7 @@ impl RouteTraffic {
         findings.extend(self.contended(&route));
         findings.extend(self.unserved(&served));
         findings.extend(self.unready(&gateways));
-        findings.extend(writes.cannot.map(|why| self.not_refusable(why)));
+        findings.extend(writes.cannot.as_ref().map(|why| self.not_refusable(why)));
         findings.extend(self.unwatched());
         Ok(Found { at, findings, unknown })
     }
@@ -331,8 +331,8 @@ impl RouteTraffic {
 
     /// What a person can do about writes that reach the application during a hold. It stands in nobody's way: the
     /// application's own flag refuses them.
-    fn not_refusable(&self, why: Cannot) -> Finding {
-        let (code, expected, hint) = match &why {
+    fn not_refusable(&self, why: &Cannot) -> Finding {
+        let (code, expected, hint) = match why {
             Cannot::Route(_) => (
                 "RouteWritesPass",
                 "a route whose writes can be refused",

@@ -9,7 +9,7 @@
 //!
 //! Where the policy asks for it, writes are answered by the responder while nobody accepts them: rules of Bascule's own,
 //! known by their names and by the annotation [`WRITES_MARK`], are put in front of the others and taken away again, in the
-//! same way. See [`refusal`].
+//! same way.
 
 mod gateway;
 mod look;
@@ -23,7 +23,7 @@ mod watch;
 
 pub use self::look::{Found, Unseen};
 pub use self::point::Begun;
-pub use self::refusal::{POLICY_HEADER, RETRY_HEADER, RULE as REFUSING_RULE, Responder, WRITING, is_own};
+pub use self::refusal::{POLICY_HEADER, RETRY_HEADER, RULE as REFUSING_RULE, Responder, WRITING};
 
 use std::sync::{Arc, Mutex};
 use std::time::Instant;

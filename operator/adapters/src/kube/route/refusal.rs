@@ -63,7 +63,7 @@ impl Rule {
 }
 
 /// Whether a rule of this name is one of those that only Bascule makes.
-pub fn is_own(name: &str) -> bool {
+fn is_own(name: &str) -> bool {
     let rest = name.strip_prefix(RULE);
     rest.is_some_and(|rest| {
         rest.is_empty()

@@ -161,7 +161,7 @@ impl Route {
         let status: Status =
             serde_json::from_value(part("status")).map_err(|e| format!("its status: {e}"))?;
         let version = object.resource_version().ok_or("it has no resourceVersion")?;
-        let note = |key| object.annotations().get(key).map(String::as_str);
+        let note = |key: &str| object.annotations().get(key).map(String::as_str);
         let mark = note(MARK).map_or(Marked::No, marked);
         let refused = note(WRITES_MARK).is_some_and(|text| text.split(' ').any(|w| w == "writes=refused"));
         let writes = (note(WRITES_MARK).map_or(Marked::No, marked), refused);
