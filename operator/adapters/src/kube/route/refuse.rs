@@ -124,19 +124,28 @@ impl RouteTraffic {
             }
             Answers::By(responder) => responder,
         };
-        let (way, tried) = tokio::join!(
-            responder.way_from(kube, self.policy.namespace.as_str()),
-            self.rehearse_writes(kube, route, refuse, &wanted, responder)
-        );
-        match way {
-            Way::Open => tried.map(|()| wanted),
+        let refused = !route.own().is_empty();
+        let rehearsed = *self.rehearsed_writes.lock().unwrap_or_else(PoisonError::into_inner);
+        // Rules that lead there are looked after each time.
+        if !refused && rehearsed.is_some_and(|at| at.elapsed() < REHEARSED_FOR) {
+            return Ok(wanted);
+        }
+        let begun = Instant::now();
+        let (way, tried) = tokio::join!(responder.way_from(kube, self.policy.namespace.as_str()), async {
+            if refused { Ok(()) } else { self.rehearse_writes(kube, route, refuse, &wanted, responder).await }
+        });
+        let found = match way {
+            Way::Open => tried,
             Way::NoService(why) => Err(Cannot::Responder(why)),
             Way::NoGrant(why) => Err(Cannot::Grant(why)),
             Way::Unknown(why) => Err(Cannot::Unknown(why)),
-        }
+        };
+        *self.rehearsed_writes.lock().unwrap_or_else(PoisonError::into_inner) =
+            found.is_ok().then_some(begun);
+        found.map(|()| wanted)
     }
 
-    /// Tries to have writes refused, without doing it, unless they are, or it went well a moment ago.
+    /// Tries to have writes refused, without doing it.
     async fn rehearse_writes(
         &self,
         kube: &Kube,
@@ -145,19 +154,11 @@ impl RouteTraffic {
         wanted: &[Value],
         responder: &Responder,
     ) -> Result<(), Cannot> {
-        let rehearsed = *self.rehearsed_writes.lock().unwrap_or_else(PoisonError::into_inner);
-        if !route.own().is_empty() || rehearsed.is_some_and(|at| at.elapsed() < REHEARSED_FOR) {
-            return Ok(());
-        }
-        let begun = Instant::now();
         let made = rules(wanted, refuse, responder, &self.policy);
-        // The site is nobody's: nothing is stored.
+        // Nothing of it is stored.
         let text = format!("rehearsal of policy {}", self.policy);
         match self.patch(kube, Self::with_rules(route, made, &text), true).await {
-            Ok(()) => {
-                *self.rehearsed_writes.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun);
-                Ok(())
-            }
+            Ok(()) => Ok(()),
             // Somebody changed it at the same moment: the next look sees more.
             Err(failure) if failure.is_conflict() => Ok(()),
             Err(failure) if failure.is_unknown() => Err(Cannot::Unknown(format!("a dry run: {failure}"))),
