@@ -311,9 +311,7 @@ impl RouteTraffic {
         });
         refused.chain(silent).collect()
     }
-}
 
-impl RouteTraffic {
     fn unready(&self, gateways: &Gateways) -> Vec<Finding> {
         let unready = gateways.unready.iter().map(|found| Finding {
             expected: "every Gateway of the route is Programmed: its data plane has what it is to serve".to_owned(),
