@@ -52,7 +52,7 @@ fn every_flow_ends_where_it_should_with_gateways_that_refuse_writes_while_nobody
     for flow in Flow::ALL.into_iter().filter(|f| !matches!(f, Flow::ArbiterRestored | Flow::Fleet)) {
         let (text, active, _) = run_of(&policy, flow, 1);
         assert_eq!(active, flow.ends_at(), "{}\n{text}", flow.name());
-        if matches!(flow, Flow::Switchover | Flow::SiteLost) {
+        if matches!(flow, Flow::Switchover | Flow::SiteLostHold) {
             for told in ["refuse writes", "let writes pass"] {
                 assert!(text.contains(&format!("have the gateway of gateway {told}")), "{}: {told}\n{text}", flow.name());
             }
