@@ -79,7 +79,7 @@ impl Connection {
             .header("x-bascule-policy", "shop/another")
             .body(Full::new(Bytes::from_static(if WRITING.contains(&method) { b"item=1" } else { b"" })))?;
         let response = sender.send_request(request).await?;
-        let text = |name| {
+        let text = |name: header::HeaderName| {
             let value = response.headers().get(name)?;
             value.to_str().ok().map(ToOwned::to_owned)
         };
