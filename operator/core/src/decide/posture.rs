@@ -51,8 +51,8 @@ pub(super) fn take_up(s: &Situation<'_>, policy: &Policy, record: &Record, plan:
         return;
     }
     flags(s, policy, record, plan);
-    // A site that has lost its lease touches nothing but its own read-only flags; nor does one that is back and has not
-    // read since what it may have missed.
+    // A site that has lost its lease touches nothing but its own read-only flags, of its workloads and of its gateways; nor
+    // does one that is back and has not read since what it may have missed.
     let may_act = s.lease_alive() && !s.claim.must_read(s.holder);
     if may_act {
         sizes(s, policy, record, plan);
