@@ -338,6 +338,9 @@ fn gateways(s: &Situation<'_>, policy: &Policy, record: &Record, may_act: bool, 
             (Writes::Refused, Some(on)) => (on, !on),
             (Writes::Mixed(_), Some(on)) => (on, true),
         };
+        if !on && forgets("a gateway lets writes pass again") {
+            continue;
+        }
         let allowed = may_act || (on && record.active == *s.me);
         // Where it leads comes first: one change of an object at a time.
         let lane = Lane::Traffic(name.clone());
