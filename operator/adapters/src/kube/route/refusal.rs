@@ -218,13 +218,13 @@ fn writing(matched: &Value) -> Vec<Value> {
 
 /// The kind of path that is matched, and the path.
 fn path(matched: &Value) -> (&str, &str) {
-    let of = |field| matched.get("path").and_then(|path| path.get(field)).and_then(Value::as_str);
+    let of = |field: &str| matched.get("path").and_then(|path| path.get(field)).and_then(Value::as_str);
     (of("type").unwrap_or("PathPrefix"), of("value").unwrap_or("/"))
 }
 
 /// How specific a match is beside its path: more is more.
 fn weight(matched: &Value) -> (bool, usize, usize) {
-    let many = |field| matched.get(field).and_then(Value::as_array).map_or(0, Vec::len);
+    let many = |field: &str| matched.get(field).and_then(Value::as_array).map_or(0, Vec::len);
     (matched.get("method").is_some(), many("headers"), many("queryParams"))
 }
 
