@@ -679,10 +679,25 @@ async fn a_rule_that_somebody_else_has_called_so_is_left_alone() {
     shop.merged(json!({ "spec": { "rules": rules } })).await;
     let before = shop.now().await.metadata.resource_version;
     assert!(matches!(shop.writes().await, Some(Writes::CannotRefuse(_))));
+    assert!(shop.gate("RouteWritesPass").await.found.contains("is none of Bascule's"));
+    let why = reason(shop.refuse(true, 5, 12).await);
+    assert!(why.contains("give it another name"), "{why}");
+    assert_eq!(shop.refuse(false, 5, 12).await, Outcome::Done, "nothing of Bascule's is there");
+    assert_eq!(shop.now().await.metadata.resource_version, before);
+}
+
+#[tokio::test]
+async fn rules_that_were_copied_from_another_route_are_left_alone_without_their_mark() {
+    let shop = refusing("routes-copied").await;
+    shop.applied("test", 1, 0).await;
+    assert_eq!(shop.refuse(true, 5, 12).await, Outcome::Done);
+    shop.merged(json!({ "metadata": { "annotations": { WRITES_MARK: null } } })).await;
+    let before = shop.now().await.metadata.resource_version;
+    assert!(matches!(shop.writes().await, Some(Writes::CannotRefuse(_))));
     assert!(shop.gate("RouteWritesPass").await.found.contains("is no mark of this policy"));
     for on in [true, false] {
         let why = reason(shop.refuse(on, 5, 12).await);
-        assert!(why.contains("give the rule another name"), "{why}");
+        assert!(why.contains("take the rule out"), "{why}");
     }
     assert_eq!(shop.now().await.metadata.resource_version, before);
 }

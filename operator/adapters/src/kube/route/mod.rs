@@ -2,13 +2,13 @@
 //!
 //! The lists `rules` and `backendRefs` of an HTTPRoute are atomic: who applies one weight by server-side apply owns
 //! every rule with it. So the weights are written by a JSON patch that names each of them, and that holds only for the
-//! version of the object that was read: whatever else changed it meanwhile makes the patch fail, and nothing of the
-//! route but the weights and one annotation is ever written.
+//! version of the object that was read: whatever else changed it meanwhile makes the patch fail, and nothing that
+//! somebody else has written there but the weights is ever changed.
 //!
 //! The annotation [`MARK`] says which transition wrote the weights. Weights and mark change together.
 //!
 //! Where the policy asks for it, writes are answered by the responder while nobody accepts them: rules of Bascule's own,
-//! known by their names and by the annotation [`WRITES_MARK`], are put in front of the others and taken away again, in the
+//! known by a header that they set and by the annotation [`WRITES_MARK`], are put in front of the others and taken away again, in the
 //! same way.
 
 mod gateway;

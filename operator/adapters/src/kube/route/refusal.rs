@@ -20,7 +20,8 @@ pub const POLICY_HEADER: &str = "x-bascule-policy";
 /// The header by which the responder is told when the client shall try again, in seconds.
 pub const RETRY_HEADER: &str = "x-bascule-retry-after";
 
-/// How the rules are called that are Bascule's; a second one has a number behind it.
+/// How the rules are called that are Bascule's; a second one has a number behind it. It is for people: older definitions of
+/// routes have no names for rules and drop them, so that the header tells whose a rule is.
 pub const RULE: &str = "bascule-refuses-writes";
 
 /// How many rules a route may have, by the definition of its kind.
@@ -50,9 +51,11 @@ impl std::fmt::Display for Responder {
 }
 
 impl Rule {
-    /// Whether it is one of those that only Bascule makes.
+    /// Whether it is one of those that only Bascule makes: it tells the responder of a policy.
     pub(super) fn is_own(&self) -> bool {
-        self.name.as_deref().is_some_and(is_own)
+        let set = self.filters.iter().filter_map(|f| f.pointer("/requestHeaderModifier/set")?.as_array());
+        let name = |header: &Value| header.get("name").and_then(Value::as_str).map(str::to_lowercase);
+        set.flatten().any(|header| name(header).as_deref() == Some(POLICY_HEADER))
     }
 
     /// What it matches, as the API server fills it in.
@@ -62,8 +65,8 @@ impl Rule {
     }
 }
 
-/// Whether a rule of this name is one of those that only Bascule makes.
-fn is_own(name: &str) -> bool {
+/// Whether Bascule calls rules of its own so.
+fn is_reserved(name: &str) -> bool {
     let rest = name.strip_prefix(RULE);
     rest.is_some_and(|rest| {
         rest.is_empty()
@@ -79,6 +82,11 @@ impl Route {
 
     /// What has to match for every write to be refused, or why they cannot be.
     pub(super) fn refusable(&self, refuse: &RefuseWrites, weighed: &[Weighed]) -> Result<Vec<Value>, String> {
+        let taken = |rule: &&Rule| !rule.is_own() && rule.name.as_deref().is_some_and(is_reserved);
+        if let Some(rule) = self.rules.iter().find(taken) {
+            let name = rule.name.as_deref().unwrap_or_default();
+            return Err(format!("a rule is called {name} and is none of Bascule's: give it another name"));
+        }
         let named = |name: &String| self.rules.iter().any(|rule| rule.name.as_ref() == Some(name));
         if let Some(missing) = refuse.except_rules.iter().find(|name| !named(name)) {
             return Err(format!("exceptRules names {missing}, and no rule of the route is called so"));
@@ -413,12 +421,24 @@ mod tests {
     }
 
     #[test]
-    fn only_rules_of_that_very_name_are_bascules() {
-        for own in [RULE, "bascule-refuses-writes-2", "bascule-refuses-writes-14"] {
-            assert!(is_own(own), "{own}");
+    fn a_rule_is_bascules_by_what_it_tells_the_responder_and_not_by_its_name() {
+        let pages = ours("pages", &[prefix("/")]);
+        let wanted = refusable(std::slice::from_ref(&pages), &[]).unwrap();
+        // Older definitions drop the name.
+        let mut nameless = made(&wanted).remove(0);
+        nameless.as_object_mut().unwrap().remove("name");
+        let there = route(&[nameless, pages.clone()]);
+        assert_eq!(there.own(), [0]);
+        assert!(there.refuses_exactly(&wanted, Some(&responder())));
+
+        for taken in [RULE, "bascule-refuses-writes-2", "bascule-refuses-writes-14"] {
+            let all = [pages.clone(), theirs(taken, &[prefix("/pictures")])];
+            assert!(route(&all).own().is_empty());
+            let why = refusable(&all, &[]).unwrap_err();
+            assert!(why.contains(taken) && why.contains("give it another name"), "{why}");
         }
-        for other in ["", "pages", "bascule-refuses-writes-", "bascule-refuses-writes-x", "my-bascule-refuses-writes"] {
-            assert!(!is_own(other), "{other}");
+        for other in ["bascule-refuses-writes-x", "my-bascule-refuses-writes"] {
+            assert!(refusable(&[pages.clone(), theirs(other, &[prefix("/pictures")])], &[]).is_ok(), "{other}");
         }
     }
 }

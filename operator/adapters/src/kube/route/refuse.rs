@@ -65,7 +65,7 @@ impl RouteTraffic {
             return OfWrites { found, cannot: None };
         };
         if own && !self.is_ours(route) {
-            let why = format!("a rule is called {RULE}, and annotation {WRITES_MARK} is no mark of this policy");
+            let why = format!("it has a rule {RULE}, and annotation {WRITES_MARK} is no mark of this policy");
             let found = Some(Writes::CannotRefuse(why.clone()));
             return OfWrites { found, cannot: Some(Cannot::Route(why)) };
         }
@@ -213,7 +213,7 @@ impl RouteTraffic {
         }
         let own = !route.own().is_empty();
         if own && route.writes.0 == Marked::No {
-            return Err(format!("a rule is called {RULE}, and there is no annotation {WRITES_MARK}: give the rule another name"));
+            return Err(format!("it has a rule {RULE}, and no annotation {WRITES_MARK}: take the rule out"));
         }
         let policy = self.policy.name.as_str();
         if !on {

@@ -54,6 +54,8 @@ pub(super) struct Rule {
     /// As they stand there: they are repeated word by word.
     #[serde(default)]
     pub matches: Option<Vec<Value>>,
+    #[serde(default)]
+    pub filters: Vec<Value>,
 }
 
 /// One backend of a rule.
