@@ -746,3 +746,22 @@ async fn a_policy_that_asks_for_it_no_more_finds_what_it_left_and_takes_it_away(
     assert_eq!(shop.writes().await, None);
     assert_eq!(shop.now().await.data["spec"]["rules"].as_array().unwrap().len(), 2);
 }
+
+#[tokio::test]
+async fn rules_that_a_gateway_turns_the_route_down_for_are_taken_out_and_not_tried_again_at_once() {
+    let shop = refusing("routes-refused-turned-down").await;
+    shop.applied("test", 1, 0).await;
+    shop.says(0, &[("Accepted", "True"), ("ResolvedRefs", "False")]).await;
+    assert!(matches!(shop.writes().await, Some(Writes::CannotRefuse(_))), "it is not served as it is");
+    shop.says(0, &[("Accepted", "True"), ("ResolvedRefs", "True")]).await;
+    assert_eq!(shop.writes().await, Some(Writes::Pass));
+    assert_eq!(shop.refuse(true, 5, 12).await, Outcome::Done);
+    // It knows no matches by method.
+    shop.says(0, &[("Accepted", "False"), ("ResolvedRefs", "True")]).await;
+    let found = shop.writes().await;
+    assert!(matches!(&found, Some(Writes::Lost(why)) if why.contains("Accepted is False")), "{found:?}");
+    assert_eq!(shop.refuse(false, 5, 12).await, Outcome::Done);
+    shop.says(0, &[("Accepted", "True"), ("ResolvedRefs", "True")]).await;
+    let found = shop.writes().await;
+    assert!(matches!(&found, Some(Writes::CannotRefuse(why)) if why.contains("did not serve it")), "{found:?}");
+}

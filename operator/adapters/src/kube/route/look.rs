@@ -77,7 +77,7 @@ impl RouteTraffic {
         let (refused, gateways, writes) = tokio::join!(
             rehearsal,
             self.gateways(kube, &route),
-            self.of_writes(kube, &route, weighed.as_deref().ok())
+            self.of_writes(kube, &route, weighed.as_deref().ok(), &served)
         );
         at.silent.extend(gateways.unready.iter().cloned());
         at.writes = writes.found;

@@ -93,6 +93,8 @@ pub struct RouteTraffic {
     undone: Mutex<Option<Undone>>,
     rehearsed: Mutex<Option<Instant>>,
     rehearsed_writes: Mutex<Option<Instant>>,
+    /// When gateways last said that they do not serve it with the rules that refuse writes, and what they said.
+    turned_down: Mutex<Option<(Instant, String)>>,
     /// The watch of it, or why there is none; `None`: nobody wants one.
     following: Option<Result<Following, String>>,
 }
@@ -108,6 +110,7 @@ impl RouteTraffic {
             undone: Mutex::default(),
             rehearsed: Mutex::default(),
             rehearsed_writes: Mutex::default(),
+            turned_down: Mutex::default(),
             following: None,
         }
     }

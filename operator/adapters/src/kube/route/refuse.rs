@@ -7,11 +7,13 @@ use bascule_core::name::SiteName;
 use bascule_core::observation::Writes;
 use bascule_core::outcome::Outcome;
 use bascule_core::policy::RefuseWrites;
+use bascule_core::time::human;
 use serde_json::{Value, json};
 
 use super::refusal::{RULE, Responder, rules};
 use super::responder::Way;
 use super::seen::{Marked, Misfit, Route, Weighed, writes_text};
+use super::served::Served;
 use super::{Answers, RouteTraffic, WRITES_MARK};
 use crate::kube::client::Kube;
 use crate::kube::failure::outcome;
@@ -19,6 +21,9 @@ use crate::mark::Mark;
 
 /// How long a rehearsal that went well is believed.
 const REHEARSED_FOR: Duration = Duration::from_secs(30);
+
+/// How long nothing is put into a route whose gateways did not serve it with that.
+const TURNED_DOWN_FOR: Duration = Duration::from_mins(10);
 
 /// Why the gateway of a route cannot be told to refuse writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +62,13 @@ pub(super) struct OfWrites {
 impl RouteTraffic {
     /// What becomes of writes now. The responder is asked for, and a change tried without doing it, only where the policy
     /// asks for it.
-    pub(super) async fn of_writes(&self, kube: &Kube, route: &Route, weighed: Option<&[Weighed]>) -> OfWrites {
+    pub(super) async fn of_writes(
+        &self,
+        kube: &Kube,
+        route: &Route,
+        weighed: Option<&[Weighed]>,
+        served: &Served,
+    ) -> OfWrites {
         let own = !route.own().is_empty();
         let Some(refuse) = &self.route.refuse_writes else {
             // What the same policy has left is taken back.
@@ -68,6 +79,10 @@ impl RouteTraffic {
             let why = format!("it has a rule {RULE}, and annotation {WRITES_MARK} is no mark of this policy");
             let found = Some(Writes::CannotRefuse(why.clone()));
             return OfWrites { found, cannot: Some(Cannot::Route(why)) };
+        }
+        if let Some(why) = self.turned_down(own, served) {
+            let found = if own { Writes::Lost(why.clone()) } else { Writes::CannotRefuse(why.clone()) };
+            return OfWrites { found: Some(found), cannot: Some(Cannot::Route(why)) };
         }
         let wanted = self.possible(kube, route, refuse, weighed).await;
         if !own {
@@ -98,6 +113,23 @@ impl RouteTraffic {
             // They stay refused as they are, and can be let through.
             Err(why) => OfWrites { found: Some(Writes::Refused), cannot: Some(why) },
         }
+    }
+
+    /// Why nothing is put into the route, or is taken out again: a gateway does not serve it as it is, or did not with what
+    /// was put there. One that knows no matches by method turns the whole route down.
+    fn turned_down(&self, own: bool, served: &Served) -> Option<String> {
+        let mut last = self.turned_down.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = served.refused.join("; ");
+        if !now.is_empty() {
+            if own {
+                *last = Some((Instant::now(), now.clone()));
+            }
+            let with = if own { "with the rules that refuse writes" } else { "as it is" };
+            return Some(format!("its gateways do not serve it {with}: {now}"));
+        }
+        let (at, said) = last.as_ref().filter(|(at, _)| !own && at.elapsed() < TURNED_DOWN_FOR)?;
+        let ago = human(at.elapsed());
+        Some(format!("its gateways did not serve it with the rules that refuse writes {ago} ago: {said}"))
     }
 
     /// Whether rules of Bascule's were put there for this policy.
