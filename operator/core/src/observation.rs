@@ -295,7 +295,7 @@ pub enum Writes {
     Mixed(String),
     /// They reach the application, and the gateway cannot be told to refuse them, in words.
     CannotRefuse(String),
-    /// They do not reach the application, and who should answer them is not there, in words.
+    /// They do not reach the application, and who should answer them does not either, in words.
     Lost(String),
 }
 

@@ -199,8 +199,8 @@ impl RouteTraffic {
     }
 
     /// Has writes refused, or lets them through, once; `me` writes it. Done means that the API server has stored it;
-    /// whether the gateways obey is for [`RouteTraffic::look`] to say. It asks three times at most, each with a third of
-    /// `deadline`: for the route, for the responder, and the change.
+    /// whether the gateways obey is for [`RouteTraffic::look`] to say. Each of the two rounds of calls that it makes has half
+    /// of `deadline`: the route and the responder at once, then the change.
     pub async fn refuse(
         &self,
         on: bool,
@@ -209,14 +209,24 @@ impl RouteTraffic {
         serial: u64,
         deadline: Duration,
     ) -> Outcome {
-        let kube = self.kube.within(deadline / 3);
+        let kube = self.kube.within(deadline / 2);
+        let way = async {
+            match &self.answers {
+                Answers::By(responder) if on => {
+                    responder.way_from(&kube, self.policy.namespace.as_str()).await
+                }
+                Answers::By(_) | Answers::Nowhere | Answers::NotKnown => Way::Open,
+            }
+        };
+        // Nothing lies between the read of the route and the change: whatever is written meanwhile makes it fail.
+        let (route, way) = tokio::join!(self.read(&kube), way);
         // Nothing was written yet, whatever became of the question.
-        let route = match self.read(&kube).await {
+        let route = match route {
             Ok(route) => route,
             Err(failure) => return Outcome::refused(failure.to_string()),
         };
         let mark = Mark { epoch, serial, site: me.clone() };
-        match self.change_of_writes(&kube, &route, on, &mark).await {
+        match self.change_of_writes(&route, on, &mark, way) {
             Ok(None) => Outcome::Done,
             Ok(Some(operations)) => outcome(self.patch(&kube, operations, false).await),
             Err(why) => Outcome::refused(format!("{}: {why}", self.subject())),
@@ -224,12 +234,12 @@ impl RouteTraffic {
     }
 
     /// What is to be written; nothing: it stands; an error: it may not be written.
-    async fn change_of_writes(
+    fn change_of_writes(
         &self,
-        kube: &Kube,
         route: &Route,
         on: bool,
         mark: &Mark,
+        way: Way,
     ) -> Result<Option<Value>, String> {
         match &route.writes.0 {
             Marked::Foreign(text) => {
@@ -267,7 +277,7 @@ impl RouteTraffic {
             return Ok(None);
         }
         // A rule that leads nowhere would answer with an error that nobody can make sense of.
-        match responder.way_from(kube, self.policy.namespace.as_str()).await {
+        match way {
             Way::Open => {}
             Way::NoService(why) | Way::NoGrant(why) | Way::Unknown(why) => return Err(why),
         }
