@@ -22,11 +22,11 @@ use bascule_core::name::PolicyKey;
 use bascule_crds::UserNotices;
 use tokio::net::TcpListener;
 
-use crate::serve;
+use crate::serve::{self, Port};
 use crate::wiring::objects::Objects;
 
-/// How many connections may be open: one beyond them closes the oldest. A gateway makes one for each refused write.
-pub const CONNECTIONS: usize = 256;
+/// A gateway makes a connection for each refused write, and passes on whatever cookies its client has.
+const PORT: Port = Port { name: "the responder's port", connections: 256, head: 64 << 10, headers: 128 };
 
 /// How much of a request's body is taken before it is answered, and for how long it is waited for. A connection that is
 /// closed while its peer still sends may lose the answer; whoever sends more than this waits in vain for somebody to read
@@ -51,7 +51,7 @@ pub async fn serve(listen: SocketAddr, objects: Arc<Objects>) -> anyhow::Result<
     let listener = TcpListener::bind(listen)
         .await
         .with_context(|| format!("--responder-listen {listen} cannot be used"))?;
-    serve::accept_all(listener, app(objects), CONNECTIONS, "the responder's port").await;
+    serve::accept_all(listener, app(objects), PORT).await;
     Ok(())
 }
 
@@ -240,12 +240,7 @@ mod tests {
     async fn over_the_wire_every_method_gets_the_same_answer_and_the_connection_ends() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server = tokio::spawn(serve::accept_all(
-            listener,
-            app(Arc::new(Objects::default())),
-            CONNECTIONS,
-            "a test",
-        ));
+        let server = tokio::spawn(serve::accept_all(listener, app(Arc::new(Objects::default())), PORT));
         let long = "x".repeat(200_000);
         for (method, body) in [("GET", ""), ("POST", "x=1"), ("PUT", long.as_str()), ("DELETE", ""), ("PROPFIND", "")] {
             let mut tcp = TcpStream::connect(address).await.unwrap();
