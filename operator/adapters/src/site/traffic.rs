@@ -21,6 +21,10 @@ use crate::kube::secret;
 /// How many changes of routes may wait to be looked at; then their watches wait too.
 const CHANGES: usize = 256;
 
+/// How many routes are watched, each by a connection of its own: what the lease of this site needs is not used up for them.
+/// Those beyond are looked at as often as names.
+const WATCHES: usize = 256;
+
 /// The targets used so far, each made from the policy's entry and, for a name, the version of its Secret.
 pub(super) struct Targets {
     /// Who answers writes that are refused.
@@ -105,8 +109,14 @@ impl Targets {
         self.routes.get(&key, route).unwrap_or_else(|| {
             let changed = TargetChanged { policy: policy.key.clone(), traffic: name.clone() };
             let made = RouteTraffic::new(kube.clone(), policy.key.clone(), route.clone())
-                .answered_by(self.responder.clone())
-                .followed(changed, self.told.clone());
+                .answered_by(self.responder.clone());
+            // One that is made anew takes the place of the one before.
+            let others = self.routes.count_others(&key);
+            let made = if others < WATCHES {
+                made.followed(changed, self.told.clone())
+            } else {
+                made.unfollowed(format!("{WATCHES} routes are watched already"))
+            };
             self.routes.keep(key, route.clone(), made)
         })
     }

@@ -137,6 +137,13 @@ impl RouteTraffic {
         self
     }
 
+    /// The same, which is not followed although it should be, for this reason.
+    #[must_use]
+    pub fn unfollowed(mut self, why: String) -> Self {
+        self.following = Some(Err(why));
+        self
+    }
+
     fn subject(&self) -> Subject {
         Subject::new("HTTPRoute", self.policy.namespace.as_str(), self.route.name.as_str())
     }
