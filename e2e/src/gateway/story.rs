@@ -89,6 +89,12 @@ pub(super) async fn play(gateway: &Gateway, programs: &Path, folder: &Path) -> R
     let _first = operator(paris, [].as_slice())?;
     route.until_marked("bascule.dev/writes", "writes=passed").await?;
     served_by("paris").await?;
+    until("writes to be taken", SOON, || async {
+        let answer = Connection::default().ask("POST").await?;
+        ensure!(answer.who() == "paris", "{answer:?}");
+        Ok(())
+    })
+    .await?;
     println!("writes pass again {:.1} s after the operator of paris was started", again.elapsed().as_secs_f64());
     split("paris is back", &[("paris", 1.0), ("lyon", 0.0)]).await?;
     for method in WRITING {
