@@ -112,7 +112,10 @@ fn a_responder_has_a_port_a_service_rights_and_a_grant_for_each_namespace_and_is
     let services = of_kind(&objects, "Service");
     let responder = services.iter().find(|s| s["metadata"]["name"] == "bascule-responder").unwrap();
     assert_eq!(responder["metadata"]["labels"]["bascule.dev/responder"], "true");
-    assert_eq!(responder["spec"]["ports"], json!([{ "name": "responder", "port": 80, "targetPort": "responder" }]));
+    assert_eq!(
+        responder["spec"]["ports"],
+        json!([{ "name": "responder", "port": 80, "targetPort": "responder" }])
+    );
     let pod = &of_kind(&objects, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0];
     let ports = pod["ports"].as_array().unwrap();
     assert!(ports.contains(&json!({ "name": "responder", "containerPort": 8081 })), "{ports:?}");
@@ -123,17 +126,26 @@ fn a_responder_has_a_port_a_service_rights_and_a_grant_for_each_namespace_and_is
         assert!(env.contains(&json!({ "name": name, "value": value })), "{name}: {env:?}");
     }
     let ingress = &of_kind(&objects, "NetworkPolicy")[0]["spec"]["ingress"];
-    assert!(ingress.as_array().unwrap().contains(&json!({ "ports": [{ "port": "responder" }] })), "{ingress}");
+    assert!(
+        ingress.as_array().unwrap().contains(&json!({ "ports": [{ "port": "responder" }] })),
+        "{ingress}"
+    );
     let grants = of_kind(&objects, "ReferenceGrant");
     let from: Vec<&Value> = grants.iter().map(|g| &g["spec"]["from"][0]["namespace"]).collect();
     assert_eq!(from, ["shop", "blog"]);
     for grant in grants {
         assert_eq!(grant["metadata"]["namespace"], "bascule-system");
-        assert_eq!(grant["spec"]["to"], json!([{ "group": "", "kind": "Service", "name": "bascule-responder" }]));
+        assert_eq!(
+            grant["spec"]["to"],
+            json!([{ "group": "", "kind": "Service", "name": "bascule-responder" }])
+        );
     }
     let role = &of_kind(&objects, "Role")[0]["rules"];
     let given = |resource: &str, verb: &str| {
-        role.as_array().unwrap().iter().any(|r| r["resources"] == json!([resource]) && r["verbs"] == json!([verb]))
+        role.as_array()
+            .unwrap()
+            .iter()
+            .any(|r| r["resources"] == json!([resource]) && r["verbs"] == json!([verb]))
     };
     assert!(given("services", "get") && given("referencegrants", "list"), "{role}");
 

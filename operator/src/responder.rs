@@ -220,7 +220,11 @@ mod tests {
             ("garbage;;q=,,;q=9", "fr", "Lecture seule."),
         ] {
             let (_, headers, body) = asked(&shop, &[named, ("accept-language", liked)]).await;
-            assert_eq!((body.trim(), headers[CONTENT_LANGUAGE].to_str().unwrap()), (words, language), "{liked}");
+            assert_eq!(
+                (body.trim(), headers[CONTENT_LANGUAGE].to_str().unwrap()),
+                (words, language),
+                "{liked}"
+            );
         }
         for other in ["shop/other", "shop", "/", "Shop/Orders!", ""] {
             let (_, _, body) = asked(&shop, &[(POLICY_HEADER, other)]).await;
@@ -242,7 +246,9 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let server = tokio::spawn(serve::accept_all(listener, app(Arc::new(Objects::default())), PORT));
         let long = "x".repeat(200_000);
-        for (method, body) in [("GET", ""), ("POST", "x=1"), ("PUT", long.as_str()), ("DELETE", ""), ("PROPFIND", "")] {
+        for (method, body) in
+            [("GET", ""), ("POST", "x=1"), ("PUT", long.as_str()), ("DELETE", ""), ("PROPFIND", "")]
+        {
             let mut tcp = TcpStream::connect(address).await.unwrap();
             let head = format!(
                 "{method} /any/where HTTP/1.1\r\nHost: x\r\n{RETRY_HEADER}: 7\r\nContent-Length: {}\r\n\r\n",
@@ -258,7 +264,10 @@ mod tests {
                 .expect("the connection ends");
             let said = String::from_utf8_lossy(&said).to_lowercase();
             assert!(said.starts_with("http/1.1 503"), "{method}: {said:?}");
-            assert!(said.contains("retry-after: 7") && said.contains("connection: close"), "{method}: {said:?}");
+            assert!(
+                said.contains("retry-after: 7") && said.contains("connection: close"),
+                "{method}: {said:?}"
+            );
         }
         server.abort();
     }

@@ -67,7 +67,8 @@ impl Settings {
 
 /// The Service `NAME:PORT` in the operator's own namespace.
 fn responder(namespace: &str, text: &str) -> anyhow::Result<Responder> {
-    let wrong = || format!("--responder-service {text:?}: expected a Service of namespace {namespace} as NAME:PORT");
+    let wrong =
+        || format!("--responder-service {text:?}: expected a Service of namespace {namespace} as NAME:PORT");
     let (name, port) = text.split_once(':').with_context(wrong)?;
     let service = ObjectName::try_from(name).with_context(wrong)?;
     let port: u16 = port.parse().with_context(wrong)?;
@@ -154,7 +155,16 @@ mod tests {
     fn the_responders_service_is_one_of_the_operators_own_namespace_with_its_port() {
         let found = responder("bascule", "bascule-responder:80").unwrap();
         assert_eq!(found.to_string(), "Service bascule/bascule-responder:80");
-        for wrong in ["", "responder", "responder:", "responder:0", "responder:65536", ":80", "Responder!:80", "a/b:80"] {
+        for wrong in [
+            "",
+            "responder",
+            "responder:",
+            "responder:0",
+            "responder:65536",
+            ":80",
+            "Responder!:80",
+            "a/b:80",
+        ] {
             let why = responder("bascule", wrong).map(drop).map_err(|e| format!("{e:#}")).unwrap_err();
             assert!(why.contains("--responder-service") && why.contains("NAME:PORT"), "{wrong}: {why}");
         }

@@ -63,7 +63,8 @@ impl Controller {
         let config = folder.join("envoy-gateway.yaml");
         fs::write(&config, CONFIG)?;
         let config = config.to_str().context("the folder's name is no text")?.to_owned();
-        let process = Tied::start(&with(&["server", "--config-path", &config]), &folder.join("envoy-gateway.log"))?;
+        let process =
+            Tied::start(&with(&["server", "--config-path", &config]), &folder.join("envoy-gateway.log"))?;
         Ok(Self { _process: process })
     }
 }
@@ -71,7 +72,8 @@ impl Controller {
 /// A certificate with its key and who has signed it, as files.
 async fn certificates(client: &Client, secret: &str, folder: &Path) -> Result<()> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), NAMESPACE);
-    let found = until("the certificates of Envoy Gateway", MADE, || async { Ok(secrets.get(secret).await?) }).await?;
+    let found =
+        until("the certificates of Envoy Gateway", MADE, || async { Ok(secrets.get(secret).await?) }).await?;
     fs::create_dir_all(folder)?;
     for (name, bytes) in found.data.unwrap_or_default() {
         fs::write(folder.join(name), bytes.0)?;
@@ -160,7 +162,8 @@ mod tests {
     fn the_proxys_configuration_is_brought_to_where_it_runs() {
         let yaml = "admin: {port_value: 19000}\naddress: envoy-gateway.envoy-gateway-system.svc.cluster.local.\n\
                     type: STRICT_DNS\npath: /sds/xds-certificate.json\nzone: $(ENVOY_SERVICE_ZONE)\n";
-        for args in [vec![format!("--config-yaml {yaml}")], vec!["--config-yaml".to_owned(), yaml.to_owned()]] {
+        for args in [vec![format!("--config-yaml {yaml}")], vec!["--config-yaml".to_owned(), yaml.to_owned()]]
+        {
             let deployment: Deployment = serde_json::from_value(serde_json::json!({
                 "metadata": { "name": "envoy" },
                 "spec": { "selector": {}, "template": { "spec": { "containers": [{ "name": "envoy", "args": args }] } } },

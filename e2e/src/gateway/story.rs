@@ -95,7 +95,10 @@ pub(super) async fn play(gateway: &Gateway, programs: &Path, folder: &Path) -> R
         Ok(())
     })
     .await?;
-    println!("writes pass again {:.1} s after the operator of paris was started", again.elapsed().as_secs_f64());
+    println!(
+        "writes pass again {:.1} s after the operator of paris was started",
+        again.elapsed().as_secs_f64()
+    );
     split("paris is back", &[("paris", 1.0), ("lyon", 0.0)]).await?;
     for method in WRITING {
         let answer = Connection::default().ask(method).await?;
@@ -120,7 +123,10 @@ async fn hold(route: &Route, first: Tied) -> Result<()> {
     .await?;
     route.until_marked("bascule.dev/points-at", "site=lyon").await?;
     served_by("lyon").await?;
-    println!("lyon serves reads and refuses writes {:.1} s after paris fell silent", silent.elapsed().as_secs_f64());
+    println!(
+        "lyon serves reads and refuses writes {:.1} s after paris fell silent",
+        silent.elapsed().as_secs_f64()
+    );
     split("during the hold", &[("paris", 0.0), ("lyon", 1.0)]).await?;
     let mut connection = Connection::default();
     let mut refused = 0;

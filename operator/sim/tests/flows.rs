@@ -54,7 +54,11 @@ fn every_flow_ends_where_it_should_with_gateways_that_refuse_writes_while_nobody
         assert_eq!(active, flow.ends_at(), "{}\n{text}", flow.name());
         if matches!(flow, Flow::Switchover | Flow::SiteLostHold) {
             for told in ["refuse writes", "let writes pass"] {
-                assert!(text.contains(&format!("have the gateway of gateway {told}")), "{}: {told}\n{text}", flow.name());
+                assert!(
+                    text.contains(&format!("have the gateway of gateway {told}")),
+                    "{}: {told}\n{text}",
+                    flow.name()
+                );
             }
         }
     }

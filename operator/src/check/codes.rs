@@ -279,8 +279,10 @@ pub const ROUTE_NOT_SERVED: Code =
 /// A gateway says nothing of the route.
 pub const ROUTE_UNREPORTED: Code = warning("RouteUnreported", "See whether the Gateway's controller runs.");
 /// A Gateway says that it is not ready.
-pub const ROUTE_GATEWAY_NOT_READY: Code =
-    warning("RouteGatewayNotReady", "See the Gateway's conditions and addresses, and whether its proxies run.");
+pub const ROUTE_GATEWAY_NOT_READY: Code = warning(
+    "RouteGatewayNotReady",
+    "See the Gateway's conditions and addresses, and whether its proxies run.",
+);
 /// A Gateway says nothing of itself.
 pub const ROUTE_GATEWAY_UNKNOWN: Code = warning(
     "RouteGatewayUnknown",
@@ -290,8 +292,10 @@ pub const ROUTE_GATEWAY_UNKNOWN: Code = warning(
 pub const ROUTE_UNWATCHED: Code =
     warning("RouteUnwatched", "Let the operator list and watch httproutes: rbac.httpRoutes=true.");
 /// Writes reach the application during a hold although they shall not.
-pub const ROUTE_WRITES_PASS: Code =
-    warning("RouteWritesPass", "Name the rules that stand in the way, or except them; docs/httproute.md has the limits.");
+pub const ROUTE_WRITES_PASS: Code = warning(
+    "RouteWritesPass",
+    "Name the rules that stand in the way, or except them; docs/httproute.md has the limits.",
+);
 /// There is no responder.
 pub const ROUTE_RESPONDER_MISSING: Code =
     warning("RouteResponderMissing", "Install the chart with responder.enabled=true in every site.");

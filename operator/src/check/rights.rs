@@ -201,7 +201,9 @@ fn objects(policy: &Policy, right: &Given, verb: &str) -> BTreeSet<Option<String
         }
         // A list and a watch cannot be limited to a name; which Gateway a route is attached to, it says itself.
         ("gateway.networking.k8s.io", "httproutes", "list" | "watch")
-        | ("gateway.networking.k8s.io", "gateways", _) => any_if(policy.traffic.values().any(Traffic::is_in_every_site)),
+        | ("gateway.networking.k8s.io", "gateways", _) => {
+            any_if(policy.traffic.values().any(Traffic::is_in_every_site))
+        }
         ("gateway.networking.k8s.io", _, _) => {
             policy.traffic.values().filter_map(|t| named(&t.http_route()?.name).into()).collect()
         }

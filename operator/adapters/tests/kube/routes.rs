@@ -87,8 +87,11 @@ impl Shop {
             refuse_writes: None,
         };
         let kind = GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "HTTPRoute");
-        let api =
-            Api::namespaced_with(admin.clone(), namespace, &ApiResource::from_gvk_with_plural(&kind, "httproutes"));
+        let api = Api::namespaced_with(
+            admin.clone(),
+            namespace,
+            &ApiResource::from_gvk_with_plural(&kind, "httproutes"),
+        );
         let key = PolicyKey::new(namespace, "shop").unwrap();
         let target = RouteTraffic::new(kube.clone(), key.clone(), route.clone());
         Self { kube: kube.clone(), admin, key, route, api, target }
@@ -520,7 +523,10 @@ async fn a_change_of_a_route_is_told_at_once_and_many_that_follow_closely_are_to
     soon(changes.recv()).await.expect("what is there when the watch begins is told");
     shop.applied("test", 1, 0).await;
     let told = soon(changes.recv()).await.expect("the change");
-    assert_eq!((told.policy.to_string().as_str(), told.traffic.as_ref()), ("routes-followed/shop", "gateway"));
+    assert_eq!(
+        (told.policy.to_string().as_str(), told.traffic.as_ref()),
+        ("routes-followed/shop", "gateway")
+    );
     for weight in 2..42 {
         shop.applied("test", weight, 0).await;
     }
@@ -543,13 +549,14 @@ async fn what_a_gateway_says_of_itself_is_told_and_stands_in_nobodys_way() {
     assert_eq!(shop.point("lyon", 5, 12).await, Outcome::Done);
     shop.says(0, &[("Accepted", "True"), ("ResolvedRefs", "True")]).await;
     let gate = shop.gate("RouteGatewayNotReady").await;
-    assert!(gate.answer == Answer::Yes && gate.found.contains("Gateway routes-gateway/public does not exist"), "{gate:?}");
+    assert!(
+        gate.answer == Answer::Yes && gate.found.contains("Gateway routes-gateway/public does not exist"),
+        "{gate:?}"
+    );
 
-    for (status, code) in [
-        ("False", Some("RouteGatewayNotReady")),
-        ("Unknown", Some("RouteGatewayUnknown")),
-        ("True", None),
-    ] {
+    for (status, code) in
+        [("False", Some("RouteGatewayNotReady")), ("Unknown", Some("RouteGatewayUnknown")), ("True", None)]
+    {
         shop.gateway(status).await;
         let at = shop.at().await;
         assert!(at.leads(&site("lyon")), "a Gateway's own word moves nothing: {at:?}");
@@ -583,12 +590,14 @@ async fn writes_are_refused_by_rules_in_front_of_the_others_and_pass_when_they_a
     let during = shop.now().await;
     let rules = during.data["spec"]["rules"].as_array().unwrap();
     assert_eq!(rules[0]["name"], REFUSING_RULE);
-    let methods: Vec<&Value> =
-        rules[0]["matches"].as_array().unwrap().iter().map(|m| &m["method"]).collect();
+    let methods: Vec<&Value> = rules[0]["matches"].as_array().unwrap().iter().map(|m| &m["method"]).collect();
     assert_eq!(methods, ["POST", "PUT", "PATCH", "DELETE"]);
     assert!(rules[0]["matches"].as_array().unwrap().iter().all(|m| m["path"]["value"] == "/"), "{rules:?}");
     let backend = &rules[0]["backendRefs"][0];
-    assert_eq!((&backend["name"], &backend["namespace"]), (&json!(RESPONDER), &json!("routes-refused-responder")));
+    assert_eq!(
+        (&backend["name"], &backend["namespace"]),
+        (&json!(RESPONDER), &json!("routes-refused-responder"))
+    );
     let headers = &rules[0]["filters"][0]["requestHeaderModifier"]["set"];
     assert_eq!(headers[0], json!({ "name": "x-bascule-policy", "value": "routes-refused/shop" }));
     assert_eq!(headers[1], json!({ "name": "x-bascule-retry-after", "value": "45" }));
@@ -667,7 +676,10 @@ async fn nothing_leads_to_a_responder_that_is_not_there_or_that_the_route_may_no
 
     let none = RouteTraffic::new(shop.kube.clone(), shop.key.clone(), shop.route.clone()).answered_by(None);
     let found = soon(none.findings(&shop.kube, &site("paris"))).await.unwrap();
-    assert!(found.findings.iter().any(|f| f.found.contains("this installation has no responder")), "{found:?}");
+    assert!(
+        found.findings.iter().any(|f| f.found.contains("this installation has no responder")),
+        "{found:?}"
+    );
 }
 
 #[tokio::test]
@@ -763,5 +775,8 @@ async fn rules_that_a_gateway_turns_the_route_down_for_are_taken_out_and_not_tri
     assert_eq!(shop.refuse(false, 5, 12).await, Outcome::Done);
     shop.says(0, &[("Accepted", "True"), ("ResolvedRefs", "True")]).await;
     let found = shop.writes().await;
-    assert!(matches!(&found, Some(Writes::CannotRefuse(why)) if why.contains("did not serve it")), "{found:?}");
+    assert!(
+        matches!(&found, Some(Writes::CannotRefuse(why)) if why.contains("did not serve it")),
+        "{found:?}"
+    );
 }

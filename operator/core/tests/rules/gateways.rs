@@ -157,7 +157,9 @@ fn the_stop_waits_for_gateways_that_do_not_refuse_writes_yet_and_not_for_long() 
     assert!(about_to_stop(Writes::CannotRefuse("no responder".to_owned()), 1_000).plan().lock);
 
     let mut behind = about_to_stop(Writes::Refused, 1_000);
-    if let Some(TrafficView { at: Fact::Known { value, .. }, .. }) = behind.seen.traffic.get_mut(&item("gateway")) {
+    if let Some(TrafficView { at: Fact::Known { value, .. }, .. }) =
+        behind.seen.traffic.get_mut(&item("gateway"))
+    {
         value.differing = vec!["Gateway public: Accepted is of generation 3, the route's is 4".to_owned()];
     }
     assert!(!behind.plan().lock, "a gateway that has not taken it over lets them pass");
@@ -194,8 +196,16 @@ fn the_second_opinion_knows_when_a_gateway_may_be_told_what() {
     let steady_at = |me, to| gateway(Given::at(me).record(steady()), to, Some(Writes::Pass));
     assert_eq!(opinion(&steady_at("paris", "paris"), false, 1, 10), []);
     assert_eq!(opinion(&steady_at("paris", "paris"), true, 1, 10), [Rule::Flags], "it writes");
-    assert_eq!(opinion(&steady_at("lyon", "paris"), true, 1, 10), [Rule::Flags], "it passes on to who writes");
-    assert_eq!(opinion(&steady_at("lyon", "lyon"), false, 1, 10), [Rule::Flags], "nobody writes where it leads");
+    assert_eq!(
+        opinion(&steady_at("lyon", "paris"), true, 1, 10),
+        [Rule::Flags],
+        "it passes on to who writes"
+    );
+    assert_eq!(
+        opinion(&steady_at("lyon", "lyon"), false, 1, 10),
+        [Rule::Flags],
+        "nobody writes where it leads"
+    );
     assert_eq!(opinion(&steady_at("paris", "paris"), false, 1, 9), [Rule::Traffic]);
     let hold = gateway(Given::at("lyon").record(in_phase(Phase::ReadOnly)), "lyon", Some(Writes::Refused));
     assert_eq!(opinion(&hold, false, 1, 10), [Rule::Flags]);

@@ -30,7 +30,8 @@ const USAGE: &str = "bascule-sim singles [FLOW…] | pairs [everywhere [SHARE/OF
             every call as a step of its own, states=N and depth=N where to stop, without=RULE (reclaim, count-from-sending, whole-silence, fresh-answer, stop-in-time)";
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).filter(|word| word != ROUTES && word != REFUSALS).collect();
+    let args: Vec<String> =
+        std::env::args().skip(1).filter(|word| word != ROUTES && word != REFUSALS).collect();
     let rest = args.get(1..).unwrap_or_default();
     let done = match args.first().map(String::as_str) {
         Some("singles") => enumerate(rest, None),

@@ -39,7 +39,9 @@ impl RouteTraffic {
             route.parents.iter().filter_map(|parent| parent.gateway(&route.namespace)).collect();
         let mut found = Gateways::default();
         if all.len() > MOST {
-            found.unknown.push(format!("{} Gateways of the route were not asked: only {MOST} are", all.len() - MOST));
+            found
+                .unknown
+                .push(format!("{} Gateways of the route were not asked: only {MOST} are", all.len() - MOST));
         }
         let asked = all.iter().take(MOST).map(|(namespace, name)| gateway(kube, namespace, name));
         for answer in join_all(asked).await {
@@ -83,8 +85,7 @@ fn read(gateway: &str, object: &DynamicObject) -> Says {
         return Says::Nothing(format!("{gateway} says nothing of Programmed"));
     };
     let generation = object.metadata.generation.unwrap_or_default();
-    let (seen, reason, message) =
-        (programmed.observed_generation, &programmed.reason, &programmed.message);
+    let (seen, reason, message) = (programmed.observed_generation, &programmed.reason, &programmed.message);
     if seen < generation {
         return Says::Nothing(format!(
             "{gateway}: Programmed is of generation {seen}, the Gateway's is {generation}"
@@ -122,9 +123,12 @@ mod tests {
         assert_eq!(programmed("True", 4), Says::Ready);
         let unready = "Gateway infra/public: Programmed is False: NoResources: no proxy runs";
         assert_eq!(programmed("False", 4), Says::Unready(unready.to_owned()));
-        for silent in
-            [programmed("True", 3), programmed("Unknown", 4), said(&serde_json::json!({})), said(&serde_json::json!(null))]
-        {
+        for silent in [
+            programmed("True", 3),
+            programmed("Unknown", 4),
+            said(&serde_json::json!({})),
+            said(&serde_json::json!(null)),
+        ] {
             assert!(matches!(silent, Says::Nothing(_)), "{silent:?}");
         }
     }

@@ -282,7 +282,11 @@ impl RouteTraffic {
     fn release(&self, by: &Owner) -> String {
         let (name, namespace) = (&self.route.name, &self.policy.namespace);
         // Rules that come and go move the weights of the others.
-        let ours = if self.route.refuse_writes.is_some() { ".spec.rules" } else { ".spec.rules[].backendRefs[].weight" };
+        let ours = if self.route.refuse_writes.is_some() {
+            ".spec.rules"
+        } else {
+            ".spec.rules[].backendRefs[].weight"
+        };
         match by.manager.as_str() {
             "kustomize-controller" => {
                 "in git, under metadata.annotations of the route: kustomize.toolkit.fluxcd.io/ssa: IfNotPresent".to_owned()
@@ -314,14 +318,16 @@ impl RouteTraffic {
 
     fn unready(&self, gateways: &Gateways) -> Vec<Finding> {
         let unready = gateways.unready.iter().map(|found| Finding {
-            expected: "every Gateway of the route is Programmed: its data plane has what it is to serve".to_owned(),
+            expected: "every Gateway of the route is Programmed: its data plane has what it is to serve"
+                .to_owned(),
             hint: "see the Gateway's conditions and addresses, and whether its proxies run".to_owned(),
             ..self.finding("RouteGatewayNotReady", Severity::Warn, "spec.parentRefs", found.clone())
         });
         let unknown = gateways.unknown.iter().map(|found| Finding {
             expected: "a word of every Gateway of the route on whether it is Programmed".to_owned(),
-            hint: "see whether its controller runs, and whether the operator may get gateways in its namespace"
-                .to_owned(),
+            hint:
+                "see whether its controller runs, and whether the operator may get gateways in its namespace"
+                    .to_owned(),
             ..self.finding("RouteGatewayUnknown", Severity::Warn, "spec.parentRefs", found.clone())
         });
         unready.chain(unknown).collect()
@@ -370,7 +376,8 @@ impl RouteTraffic {
             Err(why) => why.clone(),
         };
         Some(Finding {
-            expected: "the route is watched: a change is seen at once, and not only with the next look".to_owned(),
+            expected: "the route is watched: a change is seen at once, and not only with the next look"
+                .to_owned(),
             hint: RIGHTS.to_owned(),
             ..self.finding("RouteUnwatched", Severity::Warn, "", why)
         })

@@ -91,7 +91,8 @@ impl Route {
         if let Some(missing) = refuse.except_rules.iter().find(|name| !named(name)) {
             return Err(format!("exceptRules names {missing}, and no rule of the route is called so"));
         }
-        let excepted = |rule: &Rule| rule.name.as_ref().is_some_and(|name| refuse.except_rules.contains(name));
+        let excepted =
+            |rule: &Rule| rule.name.as_ref().is_some_and(|name| refuse.except_rules.contains(name));
         let refused: Vec<usize> = weighed
             .iter()
             .map(|w| w.rule)
@@ -135,7 +136,13 @@ impl Route {
 
     /// Which other rule's writes the match `written`, made of `matched` of the rule at `place`, would take: one that is
     /// not to be refused, that gets a request which both match now, and that would not get it then.
-    fn taken_from(&self, matched: &Value, place: usize, written: &Value, refused: &[usize]) -> Option<String> {
+    fn taken_from(
+        &self,
+        matched: &Value,
+        place: usize,
+        written: &Value,
+        refused: &[usize],
+    ) -> Option<String> {
         for (other, rule) in self.rules.iter().enumerate() {
             if rule.is_own() || refused.contains(&other) {
                 continue;
@@ -178,7 +185,9 @@ impl Route {
         let mut all: Vec<Value> =
             gone.map(|place| json!({ "op": "remove", "path": format!("/spec/rules/{place}") })).collect();
         let made = rules.into_iter().enumerate();
-        all.extend(made.map(|(i, rule)| json!({ "op": "add", "path": format!("/spec/rules/{i}"), "value": rule })));
+        all.extend(
+            made.map(|(i, rule)| json!({ "op": "add", "path": format!("/spec/rules/{i}"), "value": rule })),
+        );
         all
     }
 }
@@ -389,10 +398,13 @@ mod tests {
 
     #[test]
     fn more_matches_than_a_rule_may_have_make_a_second_rule() {
-        let all: Vec<Value> = (0..70).map(|i| with(prefix(&format!("/{i}")), "method", json!("PUT"))).collect();
+        let all: Vec<Value> =
+            (0..70).map(|i| with(prefix(&format!("/{i}")), "method", json!("PUT"))).collect();
         let made = made(&all);
-        let sizes: Vec<(&str, usize)> =
-            made.iter().map(|r| (r["name"].as_str().unwrap(), r["matches"].as_array().unwrap().len())).collect();
+        let sizes: Vec<(&str, usize)> = made
+            .iter()
+            .map(|r| (r["name"].as_str().unwrap(), r["matches"].as_array().unwrap().len()))
+            .collect();
         assert_eq!(sizes, [("bascule-refuses-writes", 64), ("bascule-refuses-writes-2", 6)]);
     }
 
@@ -438,7 +450,10 @@ mod tests {
             assert!(why.contains(taken) && why.contains("give it another name"), "{why}");
         }
         for other in ["bascule-refuses-writes-x", "my-bascule-refuses-writes"] {
-            assert!(refusable(&[pages.clone(), theirs(other, &[prefix("/pictures")])], &[]).is_ok(), "{other}");
+            assert!(
+                refusable(&[pages.clone(), theirs(other, &[prefix("/pictures")])], &[]).is_ok(),
+                "{other}"
+            );
         }
     }
 }

@@ -88,10 +88,9 @@ impl RouteTraffic {
         if !own {
             return match wanted {
                 Ok(_) => OfWrites { found: Some(Writes::Pass), cannot: None },
-                Err(why) => OfWrites {
-                    found: Some(Writes::CannotRefuse(why.words().to_owned())),
-                    cannot: Some(why),
-                },
+                Err(why) => {
+                    OfWrites { found: Some(Writes::CannotRefuse(why.words().to_owned())), cannot: Some(why) }
+                }
             };
         }
         let responder = match &self.answers {
@@ -106,10 +105,9 @@ impl RouteTraffic {
                 cannot: None,
             },
             Ok(_) => OfWrites { found: Some(Writes::Refused), cannot: None },
-            Err(why @ (Cannot::Responder(_) | Cannot::Grant(_))) => OfWrites {
-                found: Some(Writes::Lost(why.words().to_owned())),
-                cannot: Some(why),
-            },
+            Err(why @ (Cannot::Responder(_) | Cannot::Grant(_))) => {
+                OfWrites { found: Some(Writes::Lost(why.words().to_owned())), cannot: Some(why) }
+            }
             // They stay refused as they are, and can be let through.
             Err(why) => OfWrites { found: Some(Writes::Refused), cannot: Some(why) },
         }
@@ -246,7 +244,9 @@ impl RouteTraffic {
                 return Err(format!("annotation {WRITES_MARK} is {text:?}, which is no mark; remove it"));
             }
             Marked::By(_, policy) if policy != self.policy.name.as_str() => {
-                return Err(format!("its writes are marked by FailoverPolicy {policy}, which acts on it too"));
+                return Err(format!(
+                    "its writes are marked by FailoverPolicy {policy}, which acts on it too"
+                ));
             }
             Marked::By(found, _) if found.newer_than(mark) => {
                 return Err(format!("what becomes of its writes was said by a newer state already: {found}"));

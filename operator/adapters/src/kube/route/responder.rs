@@ -162,8 +162,10 @@ mod tests {
 
     #[test]
     fn a_grant_names_the_kind_and_the_namespace_and_all_services_or_this_one() {
-        for to in [json!({ "group": "", "kind": "Service" }), json!({ "group": "", "kind": "Service", "name": "responder" })]
-        {
+        for to in [
+            json!({ "group": "", "kind": "Service" }),
+            json!({ "group": "", "kind": "Service", "name": "responder" }),
+        ] {
             assert!(grant("shop", "HTTPRoute", &to).lets("shop", "responder"), "{to}");
             assert!(!grant("other", "HTTPRoute", &to).lets("shop", "responder"), "{to}");
             assert!(!grant("shop", "GRPCRoute", &to).lets("shop", "responder"), "{to}");

@@ -183,7 +183,8 @@ impl Route {
 
     /// How a change of it begins that annotates it and that holds for this version only.
     pub(super) fn pinned(&self) -> Vec<Value> {
-        let mut all = vec![json!({ "op": "replace", "path": "/metadata/resourceVersion", "value": self.version })];
+        let mut all =
+            vec![json!({ "op": "replace", "path": "/metadata/resourceVersion", "value": self.version })];
         if !self.annotated {
             all.push(json!({ "op": "add", "path": "/metadata/annotations", "value": {} }));
         }

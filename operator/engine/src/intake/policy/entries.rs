@@ -368,9 +368,8 @@ impl Convert<'_> {
             None => Vec::new(),
             Some(names) => {
                 let field = format!("{at}.exceptRules");
-                let checked = self.set(&field, names, |name| {
-                    text::object_name::check(name).map(|()| name.to_owned())
-                });
+                let checked =
+                    self.set(&field, names, |name| text::object_name::check(name).map(|()| name.to_owned()));
                 if names.is_empty() {
                     let reason = "found none, expected the name of at least one rule; leave exceptRules out to except none";
                     self.findings.add(field, reason);
