@@ -364,7 +364,7 @@ impl State {
             // One of the two things that are done to a target says nothing about the other.
             let (pointed, refusing) = (lane.pointed.take(), lane.refusing);
             let unseen = !matches!(step, Step::VerifyWrite { .. });
-            *lane = LaneState { unseen, pointed, refusing, ..LaneState::default() };
+            *lane = LaneState { pointed, refusing, unseen, ..LaneState::default() };
             // A name server that died with its site differs for as long as it is dead: no reason to hurry.
             if let Step::PointTraffic { site, .. } = step {
                 lane.pointed = Some((site.clone(), now + POINT_AGAIN));

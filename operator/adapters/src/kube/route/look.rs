@@ -75,9 +75,9 @@ impl RouteTraffic {
             }
         };
         let (refused, gateways, writes) = tokio::join!(
-            rehearsal,
-            self.gateways(kube, &route),
-            self.of_writes(kube, &route, weighed.as_deref().ok(), &served)
+            Box::pin(rehearsal),
+            Box::pin(self.gateways(kube, &route)),
+            Box::pin(self.of_writes(kube, &route, weighed.as_deref().ok(), &served))
         );
         at.silent.extend(gateways.unready.iter().cloned());
         at.writes = writes.found;

@@ -217,7 +217,7 @@ impl RouteTraffic {
             }
         };
         // Nothing lies between the read of the route and the change: whatever is written meanwhile makes it fail.
-        let (route, way) = tokio::join!(self.read(&kube), way);
+        let (route, way) = tokio::join!(Box::pin(self.read(&kube)), Box::pin(way));
         // Nothing was written yet, whatever became of the question.
         let route = match route {
             Ok(route) => route,
@@ -226,7 +226,7 @@ impl RouteTraffic {
         let mark = Mark { epoch, serial, site: me.clone() };
         match self.change_of_writes(&route, on, &mark, way) {
             Ok(None) => Outcome::Done,
-            Ok(Some(operations)) => outcome(self.patch(&kube, operations, false).await),
+            Ok(Some(operations)) => outcome(Box::pin(self.patch(&kube, operations, false)).await),
             Err(why) => Outcome::refused(format!("{}: {why}", self.subject())),
         }
     }
