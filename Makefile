@@ -18,7 +18,7 @@ SERVERS = $(CACHE)/servers-$(shell cat e2e/servers/go.mod e2e/servers/go.sum | s
 HELM = $(CACHE)/helm-$(shell cat e2e/helm/go.mod e2e/helm/go.sum | sha256sum | cut -c1-12)/helm
 TEST_ENV = KUBEBUILDER_ASSETS="$(SERVERS)" BASCULE_ETCD="$(SERVERS)/etcd" BASCULE_HELM="$(HELM)"
 
-.PHONY: help demo sandbox binaries image test test-unit stories test-world test-client test-story test-quickstart e2e-nodes e2e-versions test-scenarios test-torture torture test-boundaries killable sim sim-all sim-explore mutants mutants-core sim-small bench-sim bench-scale fuzz fuzz-build fuzz-keep lint deny crds chart docs test-chart chart-golden bench bench-page prepare packages
+.PHONY: help demo sandbox binaries image test test-unit stories test-world test-client test-story test-quickstart test-gateway e2e-nodes e2e-versions test-scenarios test-torture torture test-boundaries killable sim sim-all sim-explore mutants mutants-core sim-small bench-sim bench-scale fuzz fuzz-build fuzz-keep lint deny crds chart docs test-chart chart-golden bench bench-page prepare packages
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ e2e-versions: prepare binaries ## An older version's operator and guard at one s
 	cd $(OLDER_FOLDER)/source && CARGO_TARGET_DIR=$(OLDER_FOLDER)/build $(STATIC) --profile demo -p bascule
 	for at in paris lyon; do $(BINARIES) BASCULE_OLDER_BIN=$(OLDER_BIN) BASCULE_OLDER_AT=$$at \
 	  $(CARGO) test --locked -p bascule-e2e --test scenarios -- $(OLDER_SCENARIOS); done
+
+test-gateway: packages ## Requests through Envoy Gateway and Envoy while two operators change its routes: the split, and writes in a hold (needs root)
+	$(TEST_ENV) $(CARGO) test --locked -p bascule-e2e --test gateway
 
 test-scenarios: prepare binaries ## Faults on real parts, judged by a client's record; SCENARIOS="words" chooses by name
 	$(BINARIES) $(CARGO) test --locked -p bascule-e2e --test scenarios -- $(SCENARIOS)

@@ -152,6 +152,54 @@ fn with_named_namespaces_nothing_of_the_whole_cluster_is_given_but_what_has_no_n
 }
 
 #[test]
+fn a_responder_has_a_port_a_service_rights_and_a_grant_for_each_namespace_and_is_nowhere_unless_asked_for() {
+    let on = "responder.enabled=true,rbac.httpRoutes=true,responder.namespaces={shop,blog}";
+    let objects = rendered(&["--api-versions", "gateway.networking.k8s.io/v1beta1", "--set", on]);
+    let services = of_kind(&objects, "Service");
+    let responder = services.iter().find(|s| s["metadata"]["name"] == "bascule-responder").unwrap();
+    assert_eq!(responder["metadata"]["labels"]["bascule.dev/responder"], "true");
+    assert_eq!(
+        responder["spec"]["ports"],
+        json!([{ "name": "responder", "port": 80, "targetPort": "responder" }])
+    );
+    let pod = &of_kind(&objects, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0];
+    let ports = pod["ports"].as_array().unwrap();
+    assert!(ports.contains(&json!({ "name": "responder", "containerPort": 8081 })), "{ports:?}");
+    let env = pod["env"].as_array().unwrap();
+    for (name, value) in
+        [("BASCULE_RESPONDER_LISTEN", "0.0.0.0:8081"), ("BASCULE_RESPONDER_SERVICE", "bascule-responder:80")]
+    {
+        assert!(env.contains(&json!({ "name": name, "value": value })), "{name}: {env:?}");
+    }
+    let ingress = &of_kind(&objects, "NetworkPolicy")[0]["spec"]["ingress"];
+    assert!(
+        ingress.as_array().unwrap().contains(&json!({ "ports": [{ "port": "responder" }] })),
+        "{ingress}"
+    );
+    let grants = of_kind(&objects, "ReferenceGrant");
+    let from: Vec<&Value> = grants.iter().map(|g| &g["spec"]["from"][0]["namespace"]).collect();
+    assert_eq!(from, ["shop", "blog"]);
+    for grant in grants {
+        assert_eq!(grant["metadata"]["namespace"], "bascule-system");
+        assert_eq!(
+            grant["spec"]["to"],
+            json!([{ "group": "", "kind": "Service", "name": "bascule-responder" }])
+        );
+    }
+    let role = &of_kind(&objects, "Role")[0]["rules"];
+    let given = |resource: &str, verb: &str| {
+        role.as_array()
+            .unwrap()
+            .iter()
+            .any(|r| r["resources"] == json!([resource]) && r["verbs"] == json!([verb]))
+    };
+    assert!(given("services", "get") && given("referencegrants", "list"), "{role}");
+
+    let plain = render(&WITHOUT_KINDS);
+    assert!(plain.ok && !plain.out.to_lowercase().contains("responder"), "{}", plain.out);
+}
+
+#[test]
 fn every_alert_is_explained_and_no_other() {
     let on = "prometheusRule.enabled=true,prometheusRule.allSites=true";
     let objects = rendered(&["--api-versions", "monitoring.coreos.com/v1", "--set", on]);
@@ -238,6 +286,18 @@ const WRONG: &[(&str, &[&str], &str)] = &[
     ("replicas-none", &["replicas=0"], "replicas"),
     ("port-below-1024", &["guards.port=443"], "/guards/port"),
     ("ports-the-same", &["http.port=7443"], "http.port"),
+    (
+        "responder-at-a-port-of-another",
+        &["responder.enabled=true", "rbac.httpRoutes=true", "responder.port=8080"],
+        "responder.port",
+    ),
+    ("responder-that-no-route-leads-to", &["responder.enabled=true"], "rbac.httpRoutes"),
+    ("responder-for-namespaces-and-none", &["responder.namespaces={shop}"], "responder.namespaces"),
+    (
+        "responder-without-the-gateway-api",
+        &["responder.enabled=true", "rbac.httpRoutes=true", "responder.namespaces={shop}"],
+        "responder.namespaces",
+    ),
     ("listen-address-of-one-interface", &["listenAddress=127.0.0.1"], "/listenAddress"),
     ("digest-not-a-digest", &["image.digest=v1.2.3"], "image.digest"),
     ("pull-policy-unknown", &["image.pullPolicy=Sometimes"], "/image/pullPolicy"),

@@ -37,8 +37,8 @@ pub use policy::status::{
 pub use policy::{
     Addresses, Backend, ConfigMapKey, Database, DatabaseLost, Dns, Failover, FailoverPolicy,
     FailoverPolicySpec, Fence, HttpGet, HttpRoute, MaxDataLoss, Notifications, PostgreSql,
-    PostgreSqlInstance, Promote, ReadOnly, ReplicaCounts, SecretKey, ServeReads, Site, TargetKind, TargetRef,
-    Traffic, UserNotices, Verify, Workload,
+    PostgreSqlInstance, Promote, ReadOnly, RefuseWrites, ReplicaCounts, SecretKey, ServeReads, Site,
+    TargetKind, TargetRef, Traffic, UserNotices, Verify, Workload,
 };
 pub use reference::{Reference, Reserved};
 pub use source::{GitRef, PolicySource, PolicySourceSpec, PolicySourceStatus, SourceError};

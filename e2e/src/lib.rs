@@ -5,6 +5,7 @@
 //! - [`shop`] is the application that the demo runs: its objects, its policy, and what its status says.
 //! - [`scale`] measures operators with thousands of policies, whose databases are simulated.
 //! - [`torture`] draws schedules of faults and judges what becomes of them.
+//! - [`gateway`] sends requests through a real gateway whose routes two operators change.
 //! - [`boundaries`] kills operators and guards at every boundary of everything they do.
 //! - [`client`] writes and reads all the time through the published name and judges what it was told.
 //!
@@ -21,6 +22,7 @@ pub mod bench;
 pub mod boundaries;
 pub mod client;
 pub mod command;
+pub mod gateway;
 pub mod image;
 pub mod init;
 pub mod kept;

@@ -198,6 +198,15 @@ pub struct OperatorArgs {
     #[arg(long, env = "BASCULE_HTTP_LISTEN", default_value = "0.0.0.0:8080")]
     pub http_listen: SocketAddr,
 
+    /// Where writes are answered that gateways refuse (`traffic[].httpRoute.refuseWrites`): 503 with `Retry-After`, to
+    /// whoever comes. Left out: no gateway is told to refuse any.
+    #[arg(long, env = "BASCULE_RESPONDER_LISTEN", value_name = "ADDRESS", requires = "responder_service")]
+    pub responder_listen: Option<SocketAddr>,
+
+    /// The Service in the operator's own namespace by which gateways reach that address, as NAME:PORT.
+    #[arg(long, env = "BASCULE_RESPONDER_SERVICE", value_name = "NAME:PORT", requires = "responder_listen")]
+    pub responder_service: Option<String>,
+
     /// This replica's IP address, where the site has several replicas of the operator: they reach each other's health port
     /// there. One of them acts at a time, and another takes over. Left out: this operator is the only one of its site.
     ///

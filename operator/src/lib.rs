@@ -17,6 +17,7 @@ mod logbook;
 mod metrics;
 mod moves;
 mod plan;
+mod responder;
 mod serve;
 mod settings;
 mod simulate;

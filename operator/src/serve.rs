@@ -86,16 +86,35 @@ async fn accept(listener: TcpListener, shared: Shared) {
         .route("/primary/{namespace}/{policy}", get(primary).options(primary))
         .route("/acting/{namespace}/{policy}", get(primary_here))
         .with_state(shared);
-    let room = Strangers::room_for(CONNECTIONS);
+    let port = Port { name: "the HTTP port", connections: CONNECTIONS, head: HEAD_BYTES, headers: HEADERS };
+    accept_all(listener, app, port).await;
+}
+
+/// A port that is open to anybody, and what he may take of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Port {
+    /// What people call it.
+    pub name: &'static str,
+    /// How many connections may be open: one beyond them closes the oldest.
+    pub connections: usize,
+    /// The largest head of a request, in bytes.
+    pub head: usize,
+    /// How many headers a request may have.
+    pub headers: usize,
+}
+
+/// Answers whoever comes to this port, until the process ends.
+pub async fn accept_all(listener: TcpListener, app: Router, port: Port) {
+    let room = Strangers::room_for(port.connections);
     loop {
         match listener.accept().await {
             Ok((tcp, _)) => {
-                tokio::spawn(converse(tcp, app.clone(), room.enter()));
+                tokio::spawn(converse(tcp, app.clone(), room.enter(), port));
                 // Whoever has asked already is answered before a crowd that came with him needs his place.
                 tokio::task::yield_now().await;
             }
             Err(error) => {
-                tracing::warn!(%error, "accepting a connection to the HTTP port");
+                tracing::warn!(%error, port = port.name, "accepting a connection");
                 tokio::time::sleep(ACCEPT_AGAIN).await;
             }
         }
@@ -103,17 +122,17 @@ async fn accept(listener: TcpListener, shared: Shared) {
 }
 
 /// Answers one connection's requests until it ends, for long enough, or until its place is needed.
-async fn converse(tcp: TcpStream, app: Router, stranger: Stranger) {
+async fn converse(tcp: TcpStream, app: Router, stranger: Stranger, port: Port) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
-        .max_buf_size(HEAD_BYTES)
-        .max_headers(HEADERS)
+        .max_buf_size(port.head)
+        .max_headers(port.headers)
         .serve_connection(TokioIo::new(tcp), TowerToHyperService::new(app));
     tokio::select! {
         ended = tokio::time::timeout(CONNECTION, connection) => {
             if let Ok(Err(error)) = ended {
-                tracing::debug!(%error, "a connection to the HTTP port");
+                tracing::debug!(%error, port = port.name, "a connection");
             }
         }
         () = stranger.sent_away() => {}

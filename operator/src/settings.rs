@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use bascule_adapters::kube::route::Responder;
 use bascule_adapters::kube::watch::Within;
 use bascule_adapters::notify::{self, Channel};
 use bascule_core::decide::Installation;
-use bascule_core::name::{Namespace, SiteName};
+use bascule_core::name::{Namespace, ObjectName, SiteName};
 use bascule_core::timing::Profile;
 
 use crate::cli::OperatorArgs;
@@ -27,6 +28,8 @@ pub struct Settings {
     pub arbiter_tls: Pem,
     /// Where notices to people lead.
     pub channels: Vec<Channel>,
+    /// Who answers writes that gateways refuse, if anybody does.
+    pub responder: Option<Responder>,
 }
 
 /// A trust anchor, a certificate and its key, as PEM.
@@ -60,7 +63,9 @@ impl Settings {
         let arbiter_tls = Pem::read("--arbiter", &args.arbiter_ca, &args.arbiter_cert, &args.arbiter_key)?;
         let installation = Installation { profile, timing, generation: args.arbiter_generation };
         let channels = channels(args.notifications.as_deref(), args.notification_secrets.as_deref())?;
-        Ok(Self { args, site, within, installation, arbiter_tls, channels })
+        let responder = args.responder_service.as_deref().map(|text| responder(&args.namespace, text));
+        let responder = responder.transpose()?;
+        Ok(Self { args, site, within, installation, arbiter_tls, channels, responder })
     }
 }
 
@@ -69,6 +74,17 @@ fn within(names: &[String]) -> anyhow::Result<Within> {
     let named: Result<Vec<Namespace>, _> =
         names.iter().map(|name| Namespace::try_from(name.as_str())).collect();
     Ok(Within::new(named.context("--watch-namespaces")?))
+}
+
+/// The Service `NAME:PORT` in the operator's own namespace.
+fn responder(namespace: &str, text: &str) -> anyhow::Result<Responder> {
+    let wrong =
+        || format!("--responder-service {text:?}: expected a Service of namespace {namespace} as NAME:PORT");
+    let (name, port) = text.split_once(':').with_context(wrong)?;
+    let service = ObjectName::try_from(name).with_context(wrong)?;
+    let port: u16 = port.parse().with_context(wrong)?;
+    anyhow::ensure!(port != 0, wrong());
+    Ok(Responder { namespace: namespace.to_owned(), service: service.to_string(), port })
 }
 
 /// The channels in this file, none without one.
@@ -155,6 +171,25 @@ mod tests {
     fn a_certificate_that_cannot_be_read_is_named_by_its_option_and_path() {
         let why = refused(&["--site=paris"]);
         assert!(why.contains("--arbiter-ca /nonexistent/ca.crt"), "{why}");
+    }
+
+    #[test]
+    fn the_responders_service_is_one_of_the_operators_own_namespace_with_its_port() {
+        let found = responder("bascule", "bascule-responder:80").unwrap();
+        assert_eq!(found.to_string(), "Service bascule/bascule-responder:80");
+        for wrong in [
+            "",
+            "responder",
+            "responder:",
+            "responder:0",
+            "responder:65536",
+            ":80",
+            "Responder!:80",
+            "a/b:80",
+        ] {
+            let why = responder("bascule", wrong).map(drop).map_err(|e| format!("{e:#}")).unwrap_err();
+            assert!(why.contains("--responder-service") && why.contains("NAME:PORT"), "{wrong}: {why}");
+        }
     }
 
     /// What is said of this file of channels, with a Secret that holds `password` and `hook`.

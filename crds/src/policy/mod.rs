@@ -17,7 +17,7 @@ pub use self::{
     database::{Database, Fence, PostgreSql, PostgreSqlInstance},
     failover::{DatabaseLost, Failover, MaxDataLoss, Promote, ServeReads},
     notifications::{Notifications, UserNotices},
-    traffic::{Addresses, Backend, Dns, HttpRoute, Traffic},
+    traffic::{Addresses, Backend, Dns, HttpRoute, RefuseWrites, Traffic},
     workload::{
         ConfigMapKey, HttpGet, ReadOnly, ReplicaCounts, SecretKey, TargetKind, TargetRef, Verify, Workload,
     },

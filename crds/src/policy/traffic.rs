@@ -101,9 +101,9 @@ pub struct Addresses {
 ///
 /// The weights carry the epoch and the serial of the record in the annotation
 /// `bascule.dev/points-at` of the route: an operator that is behind cannot move them back. Nothing
-/// else of the route is changed. During a hold (`failover.serveReads`) all requests, reads and writes
-/// alike, go to the site that serves reads; that its application refuses writes is the work of
-/// `workloads[].readOnly`.
+/// else of the route is changed, unless `refuseWrites` asks for it. During a hold
+/// (`failover.serveReads`) all requests, reads and writes alike, go to the site that serves reads;
+/// without `refuseWrites` it is the work of `workloads[].readOnly` that its application refuses writes.
 ///
 /// A GitOps tool that applies the route must leave its weights alone; the guide has the lines for
 /// Flux and Argo CD. Weights that somebody else sets back are written again, and reported.
@@ -130,6 +130,42 @@ pub struct HttpRoute {
         .message("traffic[].httpRoute.backends: two sites have the same service and port; moving between them would change nothing for users"))]
     #[schemars(length(min = 1, max = 5))]
     pub backends: Vec<Backend>,
+
+    /// Gateways answer writes themselves while nobody accepts any: during a hold, and during a switchover
+    /// from the moment the target is ready. Left out: all requests reach the application.
+    ///
+    /// Each request of the methods POST, PUT, PATCH and DELETE gets 503 with `Retry-After` from Bascule's
+    /// responder, with the text that `notifications.users[].readOnly` has in the client's language; reads
+    /// are served. The operator puts rules of its own, called `bascule-refuses-writes`, in front of the
+    /// route's and takes them away afterwards; they repeat what the rules with the backends match, with
+    /// each of those methods, and carry the epoch and the serial of the record in the annotation
+    /// `bascule.dev/writes`.
+    ///
+    /// It needs the chart's `responder.enabled` in every site, and this namespace in its
+    /// `responder.namespaces`. It is a better answer than most applications give, and no fence: where it
+    /// cannot be done nothing waits for it, and `bascule check` says why. Example: `{retryAfter: 30s}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "RefuseWrites")]
+    pub refuse_writes: Option<RefuseWrites>,
+}
+
+/// How gateways answer writes while nobody accepts any.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RefuseWrites {
+    /// When clients are asked to try again (`Retry-After`). Whole seconds from `1s` to `1h`.
+    /// Default: `30s`.
+    #[serde(default = "thirty_seconds")]
+    #[schemars(schema_with = "text::duration_schema")]
+    #[x_kube(validation = bounds::RETRY_AFTER.rule())]
+    #[x_kube(validation = Rule::new("!self.endsWith('ms')").message("traffic[].httpRoute.refuseWrites.retryAfter: expected whole seconds: HTTP knows no less"))]
+    pub retry_after: String,
+
+    /// Names of rules of the route whose requests reach the application all the same: those that read
+    /// by POST, such as a search or GraphQL queries. Default: none. Example: `[search]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules")]
+    pub except_rules: Option<Vec<String>>,
 }
 
 /// The backend of an HTTPRoute that leads to one site.

@@ -138,6 +138,8 @@ pub mod bounds {
     pub const SWITCHOVER_DEADLINE: DurationBounds = DurationBounds::between("5s", "1h");
     /// `traffic[].dns.ttl`.
     pub const TTL: DurationBounds = DurationBounds::between("1s", "1h");
+    /// `traffic[].httpRoute.refuseWrites.retryAfter`.
+    pub const RETRY_AFTER: DurationBounds = DurationBounds::between("1s", "1h");
     /// `PolicySource` `interval`.
     pub const INTERVAL: DurationBounds = DurationBounds::between("1s", "24h");
     /// `PolicySource` `timeout`.

@@ -20,6 +20,7 @@ pub fn excuse(effect: Effect) -> Option<&'static str> {
             "it comes every ten seconds, whether or not a flow is under way, and nothing is decided by it"
         }
         Effect::Scale => "the suite's policy runs the same number of pods in every role",
+        Effect::RefuseWrites | Effect::PassWrites => "the suite's policy has no HTTPRoute",
         Effect::Kill => {
             "only a step that failed half way, or a grant that has run out, orders it: torture's cuts"
         }

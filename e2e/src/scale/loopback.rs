@@ -238,7 +238,8 @@ impl ApiServer {
         Ok(started)
     }
 
-    fn kubeconfig(&self) -> PathBuf {
+    /// The kubeconfig of somebody with all rights.
+    pub fn kubeconfig(&self) -> PathBuf {
         self.folder.join("kubeconfig")
     }
 

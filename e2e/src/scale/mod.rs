@@ -7,7 +7,7 @@
 mod figures;
 mod fleet;
 pub mod inside;
-mod loopback;
+pub(crate) mod loopback;
 mod measure;
 mod operator;
 mod page;

@@ -1,6 +1,7 @@
 //! What the machine must have: Debian packages, Kubernetes' own servers and etcd as Go modules, our own static
 //! binaries. What is missing is installed or built, once per version, into a cache outside of the checkout.
 
+mod gateway;
 mod held_programs;
 mod packages;
 mod servers;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
+pub use gateway::Gateway;
 pub use held_programs::HeldPrograms;
 #[cfg(test)]
 pub(crate) use held_programs::library as clock_library;

@@ -62,6 +62,11 @@ pub(super) fn ensure_peer(progress: &Progress) -> Result<()> {
     install(progress, &PEER)
 }
 
+/// What fetches a package of the Python package index: only a test of gateways asks for one.
+pub(super) fn ensure_pip(progress: &Progress) -> Result<()> {
+    install(progress, &[("python3-pip", "/usr/bin/pip3")])
+}
+
 fn install(progress: &Progress, needed: &[(&str, &str)]) -> Result<()> {
     let missing: Vec<_> =
         needed.iter().filter(|(_, file)| !Path::new(file).exists()).map(|(package, _)| *package).collect();

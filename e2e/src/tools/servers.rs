@@ -1,4 +1,4 @@
-//! Kubernetes' own servers, etcd, CoreDNS and helm, built from Go modules whose checksums are committed.
+//! Kubernetes' own servers, etcd, CoreDNS, helm and Envoy Gateway, built from Go modules whose checksums are committed.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -15,6 +15,8 @@ const GO_MOD: &str = include_str!("../../servers/go.mod");
 const GO_SUM: &str = include_str!("../../servers/go.sum");
 const HELM_MOD: &str = include_str!("../../helm/go.mod");
 const HELM_SUM: &str = include_str!("../../helm/go.sum");
+const GATEWAY_MOD: &str = include_str!("../../gateway/go.mod");
+const GATEWAY_SUM: &str = include_str!("../../gateway/go.sum");
 const COREDNS_MOD: &str = include_str!("../../coredns/go.mod");
 const COREDNS_SUM: &str = include_str!("../../coredns/go.sum");
 const COREDNS_MAIN: &str = include_str!("../../coredns/main.go");
@@ -60,6 +62,15 @@ pub(super) fn ensure_helm(progress: &Progress) -> Result<PathBuf> {
     Ok(folder.join("helm"))
 }
 
+/// Envoy Gateway, and the folder with its module file.
+pub(super) fn ensure_gateway(progress: &Progress) -> Result<(PathBuf, PathBuf)> {
+    let folder = cache_folder()?.join(format!("gateway-{}", key(&[GATEWAY_MOD, GATEWAY_SUM])));
+    let module = Module { folder: &folder, files: &[("go.mod", GATEWAY_MOD), ("go.sum", GATEWAY_SUM)] };
+    module.write()?;
+    module.ensure(progress, "envoy-gateway", "github.com/envoyproxy/gateway/cmd/envoy-gateway")?;
+    Ok((folder.join("envoy-gateway"), folder.join("module")))
+}
+
 /// Names a cache folder by what its content is made of.
 fn key(texts: &[&str]) -> String {
     let mut hash = Sha256::new();
@@ -83,12 +94,18 @@ impl Module<'_> {
         progress.step(&format!("building {name} (once)"), |note| self.build(name, package, note))
     }
 
-    fn build(&self, name: &str, package: &str, note: &Note) -> Result<()> {
+    /// Writes its files and answers their folder.
+    fn write(&self) -> Result<PathBuf> {
         let source = self.folder.join("module");
         fs::create_dir_all(&source)?;
         for (file, text) in self.files {
             fs::write(source.join(file), text)?;
         }
+        Ok(source)
+    }
+
+    fn build(&self, name: &str, package: &str, note: &Note) -> Result<()> {
+        let source = self.write()?;
         // Renamed when complete: a build that was broken off leaves nothing that looks like a program.
         let partial = self.folder.join(format!(".{name}.{}", std::process::id()));
         let mut child = Command::new("go")

@@ -92,6 +92,10 @@ effects! {
         Scale = "scale",
         /// A traffic target is pointed at a site.
         PointTraffic = "point-traffic",
+        /// A gateway is told to refuse writes.
+        RefuseWrites = "refuse-writes",
+        /// A gateway is told to let writes pass.
+        PassWrites = "pass-writes",
         /// A write is committed through the operator's own role.
         VerifyWrite = "verify-write",
         /// The state of a policy is handed to those who show it.

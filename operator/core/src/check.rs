@@ -40,7 +40,7 @@ pub enum Rule {
     Proof,
     /// S6: traffic carries the record's serial and is pointed only by the site that it is to reach.
     Traffic,
-    /// S7: a read-only flag is cleared only by a site that grants.
+    /// S7: a read-only flag is cleared only by a site that grants, and a gateway lets writes pass only on their way to one.
     Flags,
     /// S8: only a policy in force and a Move without a verdict start anything.
     Intent,

@@ -164,6 +164,10 @@ pub const ALL: &[GateCode] = &[
         "readOnly",
         "See the pods that have not answered read-only: do they run, do they read the flag, and does verify ask the right path? The switchover is rolled back at spec.failover.switchoverDeadline.",
     ),
+    state(
+        "writesRefused",
+        "Wait: it goes on after five seconds, and the application answers writes by itself then. See the gateway's controller when it has not taken up the route, and the advice in the status when writes cannot be refused.",
+    ),
     state("checkpoint", "Wait: it takes as long as the disk needs for what is not written yet."),
     state("stopped", IN_ORDER),
     state(
@@ -392,6 +396,13 @@ pub const ALL: &[GateCode] = &[
         "See the Gateway, its listeners and the Services of the route: what is found has the controller's own words.",
     ),
     state("traffic/*/RouteUnreported", ADVICE),
+    state("traffic/*/RouteGatewayNotReady", ADVICE),
+    state("traffic/*/RouteGatewayUnknown", ADVICE),
+    state("traffic/*/RouteUnwatched", ADVICE),
+    state("traffic/*/RouteWritesPass", ADVICE),
+    state("traffic/*/RouteResponderMissing", ADVICE),
+    state("traffic/*/RouteResponderGrant", ADVICE),
+    state("traffic/*/RouteResponderUnknown", ADVICE),
 ];
 
 /// The code of the gate `name`; `None` for a name that this version does not give.

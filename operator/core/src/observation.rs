@@ -280,6 +280,36 @@ pub struct TrafficAt {
     /// Which servers or gateways do not answer, in words. A dead site's own server is often among them, and resolvers
     /// ask another: nothing waits for it, but nobody calls the target converged either.
     pub silent: Vec<String>,
+    /// What becomes of writes on their way to the application; `None`: nobody but the application refuses any.
+    pub writes: Option<Writes>,
+}
+
+/// What a gateway does with writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Writes {
+    /// They reach the application, and the gateway could be told to refuse them.
+    Pass,
+    /// The gateway answers them: later.
+    Refused,
+    /// Neither of both as it was written, in words: somebody else has changed it, or the route has other rules since.
+    Mixed(String),
+    /// They reach the application, and the gateway cannot be told to refuse them, in words.
+    CannotRefuse(String),
+    /// They do not reach the application, and who should answer them does not either, in words.
+    Lost(String),
+}
+
+impl Writes {
+    /// What becomes of them, in words.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Pass => "writes reach the application".to_owned(),
+            Self::Refused => "writes are refused".to_owned(),
+            Self::Mixed(why) => format!("writes are refused in part: {why}"),
+            Self::CannotRefuse(why) => format!("writes cannot be refused: {why}"),
+            Self::Lost(why) => format!("writes are refused, and nobody answers them: {why}"),
+        }
+    }
 }
 
 impl TrafficAt {

@@ -130,6 +130,17 @@ pub enum Step {
         /// The record's serial that the record set will carry.
         serial: u64,
     },
+    /// Have this site's own gateway refuse writes, or let them reach the application.
+    RefuseWrites {
+        /// The target.
+        traffic: ItemName,
+        /// Whether they are refused.
+        on: bool,
+        /// The record's epoch that the target will carry.
+        epoch: u64,
+        /// The record's serial that the target will carry.
+        serial: u64,
+    },
     /// Commit a write through the operator's own role.
     VerifyWrite {
         /// The database.
@@ -159,7 +170,9 @@ impl Step {
         match self {
             Self::SetReadOnly { workload, .. } => Lane::Flag(workload.clone()),
             Self::Scale { workload, .. } => Lane::Scale(workload.clone()),
-            Self::PointTraffic { traffic, .. } => Lane::Traffic(traffic.clone()),
+            Self::PointTraffic { traffic, .. } | Self::RefuseWrites { traffic, .. } => {
+                Lane::Traffic(traffic.clone())
+            }
             Self::VerifyWrite { database, .. } => Lane::Verify(database.clone()),
         }
     }
@@ -172,6 +185,12 @@ impl Step {
             Self::Scale { workload, replicas } => format!("scale {workload} to {replicas}"),
             Self::PointTraffic { traffic, site, epoch, serial } => {
                 format!("point {traffic} at {site} (epoch {epoch}, serial {serial})")
+            }
+            Self::RefuseWrites { traffic, on: true, epoch, serial } => {
+                format!("have the gateway of {traffic} refuse writes (epoch {epoch}, serial {serial})")
+            }
+            Self::RefuseWrites { traffic, on: false, epoch, serial } => {
+                format!("have the gateway of {traffic} let writes pass (epoch {epoch}, serial {serial})")
             }
             Self::VerifyWrite { database, epoch } => format!("verify a write in {database} (epoch {epoch})"),
         }

@@ -323,6 +323,14 @@ impl Traffic {
         }
     }
 
+    /// Whether its gateway is to refuse writes while nobody accepts them.
+    pub const fn refuses_writes(&self) -> bool {
+        match self {
+            Self::Dns(_) => false,
+            Self::HttpRoute(route) => route.refuse_writes.is_some(),
+        }
+    }
+
     /// The HTTPRoute, if it is one.
     pub const fn http_route(&self) -> Option<&HttpRoute> {
         match self {
@@ -342,6 +350,20 @@ pub struct HttpRoute {
     pub rules: BTreeSet<String>,
     /// The backend that leads to each site, the same in every site's route.
     pub backends: BTreeMap<SiteName, Backend>,
+    /// How gateways answer writes while nobody accepts them; `None`: they reach the application.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refuse_writes: Option<RefuseWrites>,
+}
+
+/// How a gateway answers writes while nobody accepts them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RefuseWrites {
+    /// When clients are asked to try again: `Retry-After`, in whole seconds.
+    pub retry_after: Duration,
+    /// The rules whose requests reach the application all the same, by name.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub except_rules: BTreeSet<String>,
 }
 
 /// A Service that an HTTPRoute sends requests to.

@@ -67,6 +67,8 @@ const fn performed(step: &Step) -> Effect {
         Step::SetReadOnly { on: false, .. } => Effect::ClearReadOnly,
         Step::Scale { .. } => Effect::Scale,
         Step::PointTraffic { .. } => Effect::PointTraffic,
+        Step::RefuseWrites { on: true, .. } => Effect::RefuseWrites,
+        Step::RefuseWrites { on: false, .. } => Effect::PassWrites,
         Step::VerifyWrite { .. } => Effect::VerifyWrite,
     }
 }

@@ -233,6 +233,15 @@ pub enum NoUpstream {
     },
 }
 
+/// A traffic target of this site's own cluster that was changed: a reason to look, never a fact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetChanged {
+    /// Whose.
+    pub policy: PolicyKey,
+    /// Which.
+    pub traffic: ItemName,
+}
+
 /// This site's own cluster, and the traffic.
 #[async_trait]
 pub trait Site: Send + Sync + 'static {
@@ -240,6 +249,11 @@ pub trait Site: Send + Sync + 'static {
     async fn workload(&self, policy: &Policy, name: &ItemName) -> WorkloadView;
     /// Looks at one traffic target.
     async fn traffic(&self, policy: &Policy, name: &ItemName) -> TrafficView;
+    /// Waits, without an end, for a change of a traffic target that was looked at before. Whoever stops waiting misses
+    /// nothing; changes that follow closely on each other may be told as one. Without a watch nothing is ever told.
+    async fn traffic_changed(&self) -> TargetChanged {
+        std::future::pending().await
+    }
     /// Looks at one database through the operator's own role: settings, grants, Secrets.
     async fn database(&self, policy: &Policy, name: &ItemName, active: bool) -> Fact<Vec<Gate>>;
     /// How a replica here reaches the database of `site`.

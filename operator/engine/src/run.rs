@@ -169,6 +169,7 @@ pub async fn run(
                 Err(e) => return Ended::Died(e.to_string()),
             },
             () = tokio::time::sleep(wait) => Some(Event::Tick),
+            changed = runner.ports.site.traffic_changed() => Some(Event::TrafficChanged(changed)),
             Some(asked) = incoming.proxies.recv() => {
                 let now = runner.ports.clock.now();
                 // Who has gone meanwhile needs no answer.

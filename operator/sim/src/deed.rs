@@ -71,6 +71,8 @@ pub enum Before {
     Replicas(Option<u32>),
     /// What a traffic target says; `None`: nothing.
     Published(Option<(SiteName, Published)>),
+    /// Whether a gateway refuses writes.
+    Refuses(bool),
 }
 
 /// What a traffic target says when it points at a site.

@@ -9,7 +9,8 @@ use std::time::Duration;
 use bascule_core::name::{PolicyKey, SiteName};
 use bascule_core::policy::{
     After, Backend, Database, Dns, Failover, FenceClass, FlagStore, HttpRoute, Instance, MaxDataLoss,
-    Notifications, Policy, ReadOnlyFlag, Replicas, Traffic, VerifyProbe, Workload, WorkloadKind,
+    Notifications, Policy, ReadOnlyFlag, RefuseWrites, Replicas, Traffic, VerifyProbe, Workload,
+    WorkloadKind,
 };
 
 #[expect(clippy::expect_used, reason = "every text below is a constant that is a name")]
@@ -17,14 +18,17 @@ fn name<T: TryFrom<&'static str, Error: Debug>>(text: &'static str) -> T {
     T::try_from(text).expect("a constant that is a name")
 }
 
-/// The policy, with an HTTPRoute of each site's own besides when `routes` says so.
-pub fn with(routes: bool) -> Policy {
+/// The policy, with an HTTPRoute of each site's own besides when `routes` says so, whose gateways refuse writes while nobody
+/// accepts them when `refusals` does.
+pub fn with(routes: bool, refusals: bool) -> Policy {
     let mut policy = policy();
-    if routes {
+    if routes || refusals {
         let backend = |service| Backend { service: name(service), port: 80 };
         let backends =
             BTreeMap::from([(name("paris"), backend("web-paris")), (name("lyon"), backend("web-lyon"))]);
-        let route = HttpRoute { name: name("web"), rules: BTreeSet::new(), backends };
+        let refuse_writes = refusals
+            .then(|| RefuseWrites { retry_after: Duration::from_secs(30), except_rules: BTreeSet::new() });
+        let route = HttpRoute { name: name("web"), rules: BTreeSet::new(), backends, refuse_writes };
         policy.traffic.insert(name("gateway"), Traffic::HttpRoute(route));
     }
     policy

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use bascule_core::policy::Policy;
 use bascule_sim::fault::{Fault, When};
 use bascule_sim::flow::{Flow, steady};
 use bascule_sim::sample;
@@ -12,7 +13,11 @@ use bascule_sim::search::{Base, Injected};
 use bascule_sim::world::Plan;
 
 fn run(flow: Flow, seed: u64) -> (String, usize, u64) {
-    let mut plan = Plan::of(flow.policies(&sample::policy()), seed);
+    run_of(&sample::policy(), flow, seed)
+}
+
+fn run_of(policy: &Policy, flow: Flow, seed: u64) -> (String, usize, u64) {
+    let mut plan = Plan::of(flow.policies(policy), seed);
     plan.tell = true;
     let mut world = match steady(&plan) {
         Ok(world) => world,
@@ -38,6 +43,24 @@ fn every_flow_ends_where_it_should_without_a_violation() {
         let (text, active, happened) = run(flow, 1);
         println!("==== {} ({happened} events)\n{text}", flow.name());
         assert_eq!(active, flow.ends_at(), "{}\n{text}", flow.name());
+    }
+}
+
+#[test]
+fn every_flow_ends_where_it_should_with_gateways_that_refuse_writes_while_nobody_accepts_them() {
+    let policy = sample::with(true, true);
+    for flow in Flow::ALL.into_iter().filter(|f| !matches!(f, Flow::ArbiterRestored | Flow::Fleet)) {
+        let (text, active, _) = run_of(&policy, flow, 1);
+        assert_eq!(active, flow.ends_at(), "{}\n{text}", flow.name());
+        if matches!(flow, Flow::Switchover | Flow::SiteLostHold) {
+            for told in ["refuse writes", "let writes pass"] {
+                assert!(
+                    text.contains(&format!("have the gateway of gateway {told}")),
+                    "{}: {told}\n{text}",
+                    flow.name()
+                );
+            }
+        }
     }
 }
 

@@ -294,6 +294,35 @@ pub const ROUTE_NOT_SERVED: Code =
     error("RouteNotServed", "See the Gateway, its listeners and the Services of the route.");
 /// A gateway says nothing of the route.
 pub const ROUTE_UNREPORTED: Code = warning("RouteUnreported", "See whether the Gateway's controller runs.");
+/// A Gateway says that it is not ready.
+pub const ROUTE_GATEWAY_NOT_READY: Code = warning(
+    "RouteGatewayNotReady",
+    "See the Gateway's conditions and addresses, and whether its proxies run.",
+);
+/// A Gateway says nothing of itself.
+pub const ROUTE_GATEWAY_UNKNOWN: Code = warning(
+    "RouteGatewayUnknown",
+    "See whether the Gateway's controller runs, and whether the Gateway may be read.",
+);
+/// Changes of the route are not seen at once.
+pub const ROUTE_UNWATCHED: Code =
+    warning("RouteUnwatched", "Let the operator list and watch httproutes: rbac.httpRoutes=true.");
+/// Writes reach the application during a hold although they shall not.
+pub const ROUTE_WRITES_PASS: Code = warning(
+    "RouteWritesPass",
+    "Name the rules that stand in the way, or except them; docs/httproute.md has the limits.",
+);
+/// There is no responder.
+pub const ROUTE_RESPONDER_MISSING: Code =
+    warning("RouteResponderMissing", "Install the chart with responder.enabled=true in every site.");
+/// The responder's namespace does not let the route lead there.
+pub const ROUTE_RESPONDER_GRANT: Code =
+    warning("RouteResponderGrant", "Add the policy's namespace to responder.namespaces of the chart.");
+/// Whether the responder can be reached is not known.
+pub const ROUTE_RESPONDER_UNKNOWN: Code = warning(
+    "RouteResponderUnknown",
+    "See the API server, and whether Services and ReferenceGrants of the operator's namespace may be read.",
+);
 /// A server by which a change is verified does not answer here.
 pub const DNS_VERIFY_SERVER: Code = warning(
     "DnsVerifyServer",
@@ -417,6 +446,13 @@ pub const ALL: &[Code] = &[
     ROUTE_OWNED,
     ROUTE_NOT_SERVED,
     ROUTE_UNREPORTED,
+    ROUTE_GATEWAY_NOT_READY,
+    ROUTE_GATEWAY_UNKNOWN,
+    ROUTE_UNWATCHED,
+    ROUTE_WRITES_PASS,
+    ROUTE_RESPONDER_MISSING,
+    ROUTE_RESPONDER_GRANT,
+    ROUTE_RESPONDER_UNKNOWN,
     API_SERVER_UNREACHABLE,
     KUBERNETES_VERSION,
     SAME_CLUSTER,

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use anyhow::bail;
 use bascule_adapters::kube::rights::{RIGHTS, Right as Given, Scope};
 use bascule_core::name::{Namespace, ObjectName};
-use bascule_core::policy::{FlagStore, Policy, WorkloadKind};
+use bascule_core::policy::{FlagStore, Policy, Traffic, WorkloadKind};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReview,
     SubjectAccessReviewSpec, SubjectAccessReviewStatus,
@@ -204,6 +204,11 @@ fn objects(policy: &Policy, right: &Given, verb: &str) -> BTreeSet<Option<String
             let of_databases = instances.flat_map(|i| [&i.secret, &i.replication_secret]);
             let keys = policy.traffic.values().filter_map(|t| Some(&t.dns()?.tsig_secret));
             of_databases.chain(keys).chain(flags_in(FlagStore::Secret)).map(named).collect()
+        }
+        // A list and a watch cannot be limited to a name; which Gateway a route is attached to, it says itself.
+        ("gateway.networking.k8s.io", "httproutes", "list" | "watch")
+        | ("gateway.networking.k8s.io", "gateways", _) => {
+            any_if(policy.traffic.values().any(Traffic::is_in_every_site))
         }
         ("gateway.networking.k8s.io", _, _) => {
             policy.traffic.values().filter_map(|t| named(&t.http_route()?.name).into()).collect()

@@ -2,7 +2,7 @@
 //! changed: the weights are patched by a dry run.
 
 use bascule_adapters::finding::{Finding, Severity as Matters};
-use bascule_adapters::kube::route::{RouteTraffic, Unseen};
+use bascule_adapters::kube::route::{Responder, RouteTraffic, Unseen};
 use bascule_core::name::SiteName;
 use bascule_core::policy::Policy;
 
@@ -17,7 +17,16 @@ pub async fn check(asked: &Asked, policy: &Policy, site: &SiteName, report: &mut
         let Some(route) = traffic.http_route() else { continue };
         let field = format!("spec.traffic[{name}].httpRoute");
         let kube = asked.cluster.kube();
-        let target = RouteTraffic::new(kube.clone(), policy.key.clone(), route.clone());
+        let mut target = RouteTraffic::new(kube.clone(), policy.key.clone(), route.clone());
+        if route.refuse_writes.is_some() {
+            // The operator knows its own by its settings; from here it is found by its label.
+            match Responder::find(kube).await {
+                Ok(found) => target = target.answered_by(found),
+                Err(why) => {
+                    report.unseen(&named(policy), &format!("{field}.refuseWrites"), why.to_string());
+                }
+            }
+        }
         match target.findings(kube, site).await {
             Ok(found) => {
                 for finding in found.findings {

@@ -110,6 +110,22 @@ fn effect(
             }
             Step { kind: Kind::Traffic, object, old: words(old), new: words(new), what, ..base }
         }
+        CoreStep::RefuseWrites { traffic, on, .. } => {
+            let route = policy.traffic.get(traffic).and_then(Traffic::http_route);
+            let object = route.map_or_else(
+                || format!("{traffic} in {}", base.site),
+                |r| format!("HTTPRoute {}/{} in {}", policy.key.namespace, r.name, base.site),
+            );
+            let words = |refused: bool| {
+                let words = if refused { "writes are refused" } else { "writes pass" };
+                words.to_owned()
+            };
+            let old = match before {
+                Before::Refuses(refused) if refused != on => Some(words(*refused)),
+                _ => None,
+            };
+            Step { kind: Kind::Traffic, object, old, new: Some(words(*on)), what, ..base }
+        }
         CoreStep::VerifyWrite { database, .. } => {
             let object = policy_database(policy, database, &base.site);
             Step { kind: Kind::Verify, object, what, ..base }

@@ -4,7 +4,7 @@ mod conditions;
 mod intent;
 mod move_status;
 mod notices;
-mod objects;
+pub(crate) mod objects;
 pub mod policy_status;
 mod publish;
 #[cfg(test)]
@@ -162,6 +162,9 @@ pub async fn run(settings: Settings, change: impl FnOnce(Parts) -> Parts) -> any
         journal_lost: journal.losses(),
     };
     tasks.spawn(crate::serve::serve(settings.args.http_listen, asked));
+    if let Some(listen) = settings.args.responder_listen {
+        tasks.spawn(crate::responder::serve(listen, Arc::clone(&objects)));
+    }
 
     let mut observer = Observer::new(timing.tq());
     if let Some(election) = &election {
@@ -310,11 +313,12 @@ impl Surroundings {
         let site = settings.site.clone();
         let publisher = publish::StatusPublisher { site, heartbeat, objects, desk, teller, metrics, notices };
         let disks = guards.disks();
+        let site = LocalSite::new(settings.site.clone(), kube, timing, disks, Box::new(publisher));
         let ports = Ports {
             clock: Arc::new(SystemClock),
             arbiter: Arc::new(arbiter),
             guards: Arc::new(guards),
-            site: Arc::new(LocalSite::new(settings.site.clone(), kube, timing, disks, Box::new(publisher))),
+            site: Arc::new(site.with_responder(settings.responder.clone())),
             journal,
         };
         let id = Identity { site: settings.site, question, installation: settings.installation };

@@ -92,7 +92,7 @@ impl Site for Simulated {
             Step::PointTraffic { site, epoch, serial, .. } => {
                 s.points = Some((site.clone(), *epoch, *serial));
             }
-            Step::Scale { .. } | Step::VerifyWrite { .. } => {}
+            Step::Scale { .. } | Step::RefuseWrites { .. } | Step::VerifyWrite { .. } => {}
         });
         self.tally.ended("step", true);
         Outcome::Done

@@ -110,7 +110,7 @@ impl DnsTraffic {
         let differing = self.differing(answers, newest);
         let site = newest.filter(|_| differing.is_empty()).map(|mark| mark.site.clone());
         let (epoch, serial) = newest.map_or((0, 0), |mark| (mark.epoch, mark.serial));
-        Ok(TrafficAt { site, serial, epoch, differing, silent })
+        Ok(TrafficAt { site, serial, epoch, differing, silent, writes: None })
     }
 
     fn differing(&self, answers: &[Asked], newest: Option<&Mark>) -> Vec<String> {

@@ -181,7 +181,7 @@ impl Workloads {
             Step::SetReadOnly { workload, .. } | Step::Scale { workload, .. } => {
                 (workload, policy.workloads.get(workload))
             }
-            Step::PointTraffic { .. } | Step::VerifyWrite { .. } => return None,
+            Step::PointTraffic { .. } | Step::RefuseWrites { .. } | Step::VerifyWrite { .. } => return None,
         };
         let Some(spec) = wanted else {
             return Some(Outcome::refused(format!("the policy has no workload {name}")));
@@ -193,7 +193,7 @@ impl Workloads {
             Step::Scale { replicas, .. } => {
                 workload::set_replicas(&self.kube, &target(policy, spec), *replicas).await
             }
-            Step::PointTraffic { .. } | Step::VerifyWrite { .. } => return None,
+            Step::PointTraffic { .. } | Step::RefuseWrites { .. } | Step::VerifyWrite { .. } => return None,
         })
     }
 

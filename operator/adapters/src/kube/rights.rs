@@ -54,7 +54,7 @@ pub struct Right {
 }
 
 /// The list.
-pub const RIGHTS: [Right; 21] = [
+pub const RIGHTS: [Right; 24] = [
     Right {
         scope: Scope::Kinds,
         group: "bascule.dev",
@@ -175,6 +175,22 @@ pub const RIGHTS: [Right; 21] = [
         only_for: None,
     },
     Right {
+        scope: Scope::Own,
+        group: "",
+        resource: "services",
+        names: Names::Any,
+        verbs: &[("get", "whether the responder's Service is there before a route leads to it")],
+        only_for: Some(OnlyFor { field: "traffic[].httpRoute.refuseWrites", setting: "responder.enabled" }),
+    },
+    Right {
+        scope: Scope::Own,
+        group: "gateway.networking.k8s.io",
+        resource: "referencegrants",
+        names: Names::Any,
+        verbs: &[("list", "whether routes of a policy's namespace may lead to the responder")],
+        only_for: Some(OnlyFor { field: "traffic[].httpRoute.refuseWrites", setting: "responder.enabled" }),
+    },
+    Right {
         scope: Scope::Applications,
         group: "",
         resource: "secrets",
@@ -257,11 +273,21 @@ pub const RIGHTS: [Right; 21] = [
         names: Names::Any,
         verbs: &[
             ("get", "where its weights lead, and what its gateways say of it"),
+            ("list", "each route that a policy names, before it is watched"),
+            ("watch", "weights that somebody sets back, and gateways that obey, are seen at once"),
             (
                 "patch",
-                "the weights of its backends and one annotation, by a JSON patch for the version that was read",
+                "the weights of its backends, rules of its own in front of the others and two annotations, by a JSON patch for the version that was read",
             ),
         ],
+        only_for: Some(OnlyFor { field: "traffic[].httpRoute", setting: "rbac.httpRoutes" }),
+    },
+    Right {
+        scope: Scope::Applications,
+        group: "gateway.networking.k8s.io",
+        resource: "gateways",
+        names: Names::Any,
+        verbs: &[("get", "whether the data plane behind a route is programmed")],
         only_for: Some(OnlyFor { field: "traffic[].httpRoute", setting: "rbac.httpRoutes" }),
     },
     Right {

@@ -48,6 +48,11 @@ impl<F: PartialEq, A> Kept<F, A> {
         adapter
     }
 
+    /// How many there are beside the one of `key`.
+    pub(super) fn count_others(&self, key: &Key) -> usize {
+        self.with(|all| all.keys().filter(|other| *other != key).count())
+    }
+
     /// Lets those go that have not been used for long.
     pub(super) fn forget_unused(&self, now: Instant) {
         self.with(|all| all.retain(|_, made| now.saturating_duration_since(made.used) < UNUSED_FOR));
@@ -71,6 +76,7 @@ mod tests {
         assert_eq!(kept.get(&key("main"), &1).as_deref(), Some(&"first"));
         assert_eq!(kept.get(&key("main"), &2), None, "it was made from something else");
         assert_eq!(*kept.keep(key("main"), 2, "second"), "second");
+        assert_eq!((kept.count_others(&key("main")), kept.count_others(&key("new"))), (1, 2));
         let begun = Instant::now();
         kept.forget_unused(begun + UNUSED_FOR / 2);
         assert!(kept.get(&key("gone"), &1).is_some());

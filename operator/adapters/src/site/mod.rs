@@ -18,13 +18,14 @@ use bascule_core::outcome::Outcome;
 use bascule_core::plan::{Answer, Gate, Step};
 use bascule_core::policy::Policy;
 use bascule_core::timing::Timing;
-use bascule_engine::ports::{NoUpstream, Shown, Site};
+use bascule_engine::ports::{NoUpstream, Shown, Site, TargetChanged};
 
 use crate::guards::Disks;
 use crate::kube::client::Kube;
 use crate::kube::failure::chain;
 use crate::kube::heartbeat;
 use crate::kube::port::Workloads;
+use crate::kube::route::Responder;
 use crate::kube::secret::SecretError;
 
 /// How long one call of a look at the cluster or a database may take.
@@ -99,6 +100,13 @@ impl LocalSite {
             publisher,
         }
     }
+
+    /// The same, where this responder answers the writes that gateways refuse.
+    #[must_use]
+    pub fn with_responder(mut self, responder: Option<Responder>) -> Self {
+        self.targets.responder = responder;
+        self
+    }
 }
 
 #[async_trait]
@@ -116,6 +124,10 @@ impl Site for LocalSite {
                 blockers: Fact::now(vec![why.gate(&item, "a target that can be moved")]),
             },
         }
+    }
+
+    async fn traffic_changed(&self) -> TargetChanged {
+        self.targets.changed().await
     }
 
     async fn database(&self, policy: &Policy, name: &ItemName, active: bool) -> Fact<Vec<Gate>> {
@@ -154,6 +166,12 @@ impl Site for LocalSite {
             Step::PointTraffic { traffic, site, epoch, serial } => {
                 match self.targets.of(&self.kube, policy, traffic).await {
                     Ok(target) => target.point(site, *epoch, *serial, TRAFFIC).await,
+                    Err(why) => Outcome::Refused { reason: why.reason },
+                }
+            }
+            Step::RefuseWrites { traffic, on, epoch, serial } => {
+                match self.targets.of(&self.kube, policy, traffic).await {
+                    Ok(target) => target.refuse(*on, &self.me, (*epoch, *serial), TRAFFIC).await,
                     Err(why) => Outcome::Refused { reason: why.reason },
                 }
             }

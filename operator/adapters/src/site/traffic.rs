@@ -7,20 +7,45 @@ use bascule_core::name::{ItemName, SiteName};
 use bascule_core::observation::TrafficView;
 use bascule_core::outcome::Outcome;
 use bascule_core::policy::{Dns, HttpRoute, Policy, Traffic};
+use bascule_engine::ports::TargetChanged;
 use secrecy::ExposeSecret;
+use tokio::sync::{Mutex, mpsc};
 
 use super::kept::Kept;
 use super::{LOOK, Unusable};
 use crate::dns::{DnsTraffic, TsigKey};
 use crate::kube::client::Kube;
-use crate::kube::route::RouteTraffic;
+use crate::kube::route::{Responder, RouteTraffic};
 use crate::kube::secret;
 
+/// How many changes of routes may wait to be looked at; then their watches wait too.
+const CHANGES: usize = 256;
+
+/// How many routes are watched, each by a connection of its own: what the lease of this site needs is not used up for them.
+/// Those beyond are looked at as often as names.
+const WATCHES: usize = 256;
+
 /// The targets used so far, each made from the policy's entry and, for a name, the version of its Secret.
-#[derive(Default)]
 pub(super) struct Targets {
+    /// Who answers writes that are refused.
+    pub(super) responder: Option<Responder>,
     names: Kept<(Dns, String), DnsTraffic>,
     routes: Kept<HttpRoute, RouteTraffic>,
+    told: mpsc::Sender<TargetChanged>,
+    changes: Mutex<mpsc::Receiver<TargetChanged>>,
+}
+
+impl Default for Targets {
+    fn default() -> Self {
+        let (told, changes) = mpsc::channel(CHANGES);
+        Self {
+            responder: None,
+            names: Kept::default(),
+            routes: Kept::default(),
+            told,
+            changes: Mutex::new(changes),
+        }
+    }
 }
 
 /// One target.
@@ -53,6 +78,20 @@ impl Target {
             Self::Route(target) => target.point(site, epoch, serial, deadline).await,
         }
     }
+
+    /// Has its writes refused, or lets them through, once; `me` does it.
+    pub(super) async fn refuse(
+        &self,
+        on: bool,
+        me: &SiteName,
+        (epoch, serial): (u64, u64),
+        deadline: Duration,
+    ) -> Outcome {
+        match self {
+            Self::Name(_) => Outcome::refused("a name answers no requests: only an httpRoute refuses writes"),
+            Self::Route(target) => target.refuse(on, me, epoch, serial, deadline).await,
+        }
+    }
 }
 
 impl Targets {
@@ -68,7 +107,16 @@ impl Targets {
     fn route(&self, kube: &Kube, policy: &Policy, name: &ItemName, route: &HttpRoute) -> Arc<RouteTraffic> {
         let key = (policy.key.clone(), name.clone());
         self.routes.get(&key, route).unwrap_or_else(|| {
-            let made = RouteTraffic::new(kube.clone(), policy.key.clone(), route.clone());
+            let changed = TargetChanged { policy: policy.key.clone(), traffic: name.clone() };
+            let made = RouteTraffic::new(kube.clone(), policy.key.clone(), route.clone())
+                .answered_by(self.responder.clone());
+            // One that is made anew takes the place of the one before.
+            let others = self.routes.count_others(&key);
+            let made = if others < WATCHES {
+                made.followed(changed, self.told.clone())
+            } else {
+                made.unfollowed(format!("{WATCHES} routes are watched already"))
+            };
             self.routes.keep(key, route.clone(), made)
         })
     }
@@ -97,6 +145,16 @@ impl Targets {
                 .map_err(|e| format!("{field}: {e}"))?;
         let target = DnsTraffic::new(dns, tsig).map_err(|e| format!("spec.traffic[{name}].dns: {e}"))?;
         Ok(self.names.keep(key, from, target))
+    }
+
+    /// Waits for the next change of a route that was looked at before.
+    pub(super) async fn changed(&self) -> TargetChanged {
+        let changed = self.changes.lock().await.recv().await;
+        match changed {
+            Some(changed) => changed,
+            // This keeps a sender itself, so that the channel does not end.
+            None => std::future::pending().await,
+        }
     }
 
     /// Lets those go that belong to policies that are gone.

@@ -91,6 +91,8 @@ fn uses() -> Vec<(Needed, Use)> {
         Own "" "configmaps" "create" => first_mark_raised;
         Own "coordination.k8s.io" "leases" "patch" => heart_beaten;
         Own "coordination.k8s.io" "leases" "create" => first_heart_beaten;
+        Own "" "services" "get" => writes_refused;
+        Own "gateway.networking.k8s.io" "referencegrants" "list" => writes_refused;
         Applications "" "secrets" "get" => secret_read;
         Applications "" "secrets" "create" => secret_flag_created;
         Applications "" "secrets" "patch" => secret_flag_created;
@@ -107,6 +109,9 @@ fn uses() -> Vec<(Needed, Use)> {
         Applications "autoscaling" "horizontalpodautoscalers" "list" => deployment_looked_at;
         Applications "gateway.networking.k8s.io" "httproutes" "get" => route_pointed;
         Applications "gateway.networking.k8s.io" "httproutes" "patch" => route_pointed;
+        Applications "gateway.networking.k8s.io" "httproutes" "list" => route_watched;
+        Applications "gateway.networking.k8s.io" "httproutes" "watch" => route_watched;
+        Applications "gateway.networking.k8s.io" "gateways" "get" => gateway_looked_at;
         Applications "events.k8s.io" "events" "create" => told_twice;
         Applications "events.k8s.io" "events" "patch" => told_twice;
     ]
@@ -743,4 +748,47 @@ async fn route_pointed(s: &Stand) -> Result<(), String> {
     // Applied anew each time, so that there is something to change.
     shop.applied("test", 1, 0).await;
     said(shop.point("lyon", 1, 1).await)
+}
+
+/// A change of the route is told, or the look says why none can be.
+async fn route_watched(s: &Stand) -> Result<(), String> {
+    let mut shop = Shop::of(&s.kube, s.admin.clone(), SHOP);
+    shop.applied("test", 1, 0).await;
+    let mut changes = shop.follow();
+    let unwatched = async {
+        loop {
+            if let Some(found) = shop.found("RouteUnwatched").await {
+                return found;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    // What is there when the watch begins is told once; a watch that works tells what is changed later too.
+    let told = async {
+        changes.recv().await;
+        shop.applied("test", 0, 1).await;
+        changes.recv().await;
+    };
+    tokio::select! {
+        () = told => Ok(()),
+        why = unwatched => Err(why),
+    }
+}
+
+async fn gateway_looked_at(s: &Stand) -> Result<(), String> {
+    let shop = Shop::of(&s.kube, s.admin.clone(), SHOP);
+    shop.applied("test", 1, 0).await;
+    // There is none: that is known only to whoever may ask.
+    match shop.found("RouteGatewayUnknown").await {
+        None => Ok(()),
+        Some(why) => Err(why),
+    }
+}
+
+async fn writes_refused(s: &Stand) -> Result<(), String> {
+    let shop = Shop::of(&s.kube, s.admin.clone(), SHOP).refusing(OWN);
+    shop.applied("test", 1, 0).await;
+    shop.responder(OWN).await;
+    shop.granted(OWN).await;
+    said(shop.refuse(true, 1, 1).await)
 }

@@ -1,29 +1,33 @@
 //! HTTPRoutes on a real API server with the Gateway API's own definitions. No gateway runs: what one would say is
 //! written into the route's status.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use bascule_adapters::kube::Kube;
-use bascule_adapters::kube::route::{MARK, RouteTraffic};
+use bascule_adapters::kube::route::{MARK, REFUSING_RULE, Responder, RouteTraffic, WRITES_MARK};
 use bascule_core::name::{PolicyKey, SiteName};
-use bascule_core::observation::{Fact, TrafficAt, TrafficView};
+use bascule_core::observation::{Fact, TrafficAt, TrafficView, Writes};
 use bascule_core::outcome::Outcome;
 use bascule_core::plan::{Answer, Gate};
-use bascule_core::policy::{Backend, HttpRoute};
+use bascule_core::policy::{Backend, HttpRoute, RefuseWrites};
+use bascule_engine::ports::TargetChanged;
+use k8s_openapi::api::core::v1::Service;
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use crate::apiserver::ApiServer;
 use crate::{connect, place, soon};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// The definitions of HTTPRoutes as the Go module of the Gateway API has them.
-fn definition() -> String {
+/// The definitions of HTTPRoutes and what belongs to them as the Go module of the Gateway API has them.
+fn definitions() -> String {
     let modules = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../e2e/gateway");
     let asked = Command::new("go")
         .args(["mod", "download", "-json", "sigs.k8s.io/gateway-api"])
@@ -34,17 +38,23 @@ fn definition() -> String {
     assert!(asked.status.success(), "go mod download in {}: {said}", modules.display());
     let told: Value = serde_json::from_slice(&asked.stdout).unwrap();
     let folder = PathBuf::from(told["Dir"].as_str().unwrap()).join("config/crd/standard");
-    std::fs::read_to_string(folder.join("gateway.networking.k8s.io_httproutes.yaml")).unwrap()
+    let read = |kind: &str| {
+        std::fs::read_to_string(folder.join(format!("gateway.networking.k8s.io_{kind}.yaml"))).unwrap()
+    };
+    KINDS.map(read).join("\n---\n")
 }
+
+/// What is installed of it.
+const KINDS: [&str; 3] = ["httproutes", "gateways", "referencegrants"];
 
 /// Installs HTTPRoutes in a cluster that has none.
 pub(crate) async fn gateway_api(server: &ApiServer) {
     // Another test of this binary may do the same at the same moment.
-    server.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &definition());
-    server.kubectl(
-        &["wait", "--for=condition=Established", "--timeout=30s", "crd/httproutes.gateway.networking.k8s.io"],
-        "",
-    );
+    server.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &definitions());
+    for kind in KINDS {
+        let definition = format!("crd/{kind}.gateway.networking.k8s.io");
+        server.kubectl(&["wait", "--for=condition=Established", "--timeout=30s", &definition], "");
+    }
 }
 
 fn site(name: &str) -> SiteName {
@@ -53,9 +63,16 @@ fn site(name: &str) -> SiteName {
 
 /// The route of a shop, and whoever writes it.
 pub(crate) struct Shop {
+    kube: Kube,
+    admin: Client,
+    key: PolicyKey,
+    route: HttpRoute,
     api: Api<DynamicObject>,
     pub(crate) target: RouteTraffic,
 }
+
+/// The Service of a responder.
+const RESPONDER: &str = "responder";
 
 impl Shop {
     pub(crate) fn of(kube: &Kube, admin: Client, namespace: &str) -> Self {
@@ -67,12 +84,82 @@ impl Shop {
             name: "web".try_into().unwrap(),
             rules: std::collections::BTreeSet::new(),
             backends: [backend("paris"), backend("lyon")].into(),
+            refuse_writes: None,
         };
         let kind = GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "HTTPRoute");
-        let api =
-            Api::namespaced_with(admin, namespace, &ApiResource::from_gvk_with_plural(&kind, "httproutes"));
+        let api = Api::namespaced_with(
+            admin.clone(),
+            namespace,
+            &ApiResource::from_gvk_with_plural(&kind, "httproutes"),
+        );
         let key = PolicyKey::new(namespace, "shop").unwrap();
-        Self { api, target: RouteTraffic::new(kube.clone(), key, route) }
+        let target = RouteTraffic::new(kube.clone(), key.clone(), route.clone());
+        Self { kube: kube.clone(), admin, key, route, api, target }
+    }
+
+    fn fresh(&self) -> RouteTraffic {
+        RouteTraffic::new(self.kube.clone(), self.key.clone(), self.route.clone())
+    }
+
+    /// The same, whose policy asks for writes to be refused, with the responder of this namespace.
+    pub(crate) fn refusing(mut self, namespace: &str) -> Self {
+        self.route.refuse_writes =
+            Some(RefuseWrites { retry_after: Duration::from_secs(45), except_rules: BTreeSet::new() });
+        let responder =
+            Responder { namespace: namespace.to_owned(), service: RESPONDER.to_owned(), port: 80 };
+        self.target = self.fresh().answered_by(Some(responder));
+        self
+    }
+
+    /// Makes the responder's Service in this namespace.
+    pub(crate) async fn responder(&self, namespace: &str) {
+        let api: Api<Service> = Api::namespaced(self.admin.clone(), namespace);
+        let service = json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": { "name": RESPONDER },
+            "spec": { "selector": { "app": "bascule" }, "ports": [{ "name": "responder", "port": 80 }] },
+        });
+        api.patch(RESPONDER, &PatchParams::apply("test").force(), &Patch::Apply(&service)).await.unwrap();
+    }
+
+    /// Lets routes of the shop's namespace lead to it.
+    pub(crate) async fn granted(&self, namespace: &str) {
+        let kind = GroupVersionKind::gvk("gateway.networking.k8s.io", "v1beta1", "ReferenceGrant");
+        let resource = ApiResource::from_gvk_with_plural(&kind, "referencegrants");
+        let api: Api<DynamicObject> = Api::namespaced_with(self.admin.clone(), namespace, &resource);
+        let name = format!("from-{}", self.key.namespace);
+        let grant = json!({
+            "apiVersion": "gateway.networking.k8s.io/v1beta1", "kind": "ReferenceGrant", "metadata": { "name": name },
+            "spec": {
+                "from": [{ "group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "namespace": self.key.namespace.as_str() }],
+                "to": [{ "group": "", "kind": "Service", "name": RESPONDER }],
+            },
+        });
+        api.patch(&name, &PatchParams::apply("test").force(), &Patch::Apply(&grant)).await.unwrap();
+    }
+
+    pub(crate) async fn refuse(&self, on: bool, epoch: u64, serial: u64) -> Outcome {
+        soon(self.target.refuse(on, &site("paris"), epoch, serial, DEADLINE)).await
+    }
+
+    async fn writes(&self) -> Option<Writes> {
+        self.at().await.writes
+    }
+
+    /// A Gateway that says this of whether it is programmed.
+    async fn gateway(&self, programmed: &str) {
+        let kind = GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "Gateway");
+        let resource = ApiResource::from_gvk_with_plural(&kind, "gateways");
+        let namespace = self.key.namespace.as_str();
+        let api: Api<DynamicObject> = Api::namespaced_with(self.admin.clone(), namespace, &resource);
+        let gateway = json!({
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": { "name": "public" },
+            "spec": { "gatewayClassName": "none", "listeners": [{ "name": "web", "port": 80, "protocol": "HTTP" }] },
+        });
+        api.patch("public", &PatchParams::apply("test"), &Patch::Apply(&gateway)).await.unwrap();
+        let said = json!({ "status": { "conditions": [{ "type": "Programmed", "status": programmed,
+            "observedGeneration": 1, "reason": "Said", "message": "as it is",
+            "lastTransitionTime": "2026-01-01T00:00:00Z" }] } });
+        api.patch_status("public", &PatchParams::default(), &Patch::Merge(said)).await.unwrap();
     }
 
     /// Applies the route as `manager` has it, with these weights.
@@ -108,6 +195,22 @@ impl Shop {
         let route = self.now().await;
         let weight = |i: usize| route.data["spec"]["rules"][0]["backendRefs"][i]["weight"].as_u64().unwrap();
         (weight(0), weight(1))
+    }
+
+    /// Where changes of the route are told from now on.
+    pub(crate) fn follow(&mut self) -> mpsc::Receiver<TargetChanged> {
+        let (told, changes) = mpsc::channel(8);
+        let traffic = "gateway".try_into().unwrap();
+        let changed = TargetChanged { policy: self.key.clone(), traffic };
+        self.target = self.fresh().followed(changed, told);
+        changes
+    }
+
+    /// What the finding of this code says, if there is one.
+    pub(crate) async fn found(&self, code: &str) -> Option<String> {
+        let found = soon(self.target.findings(&self.kube, &site("paris"))).await;
+        let found = found.unwrap_or_else(|why| panic!("{why:?}"));
+        found.findings.iter().find(|f| f.code == code).map(ToString::to_string)
     }
 
     pub(crate) async fn point(&self, to: &str, epoch: u64, serial: u64) -> Outcome {
@@ -297,6 +400,7 @@ async fn a_route_with_a_foreign_mark_is_left_alone() {
 #[tokio::test]
 async fn a_route_leads_to_a_site_when_its_mark_its_weights_and_its_gateways_say_so() {
     let shop = shop("routes-looked").await;
+    shop.gateway("True").await;
     shop.applied("test", 1, 0).await;
     let at = shop.at().await;
     assert_eq!((at.site, at.epoch, at.serial), (None, 0, 0));
@@ -410,4 +514,269 @@ async fn a_silent_api_server_makes_the_route_unknown_and_a_sent_change_too() {
     let ended = soon(shop.target.point(&site("lyon"), 5, 12, short)).await;
     assert!(matches!(ended, Outcome::Refused { .. }), "nothing was sent but a question: {ended:?}");
     server.thaw();
+}
+
+#[tokio::test]
+async fn a_change_of_a_route_is_told_at_once_and_many_that_follow_closely_are_told_as_few() {
+    let mut shop = shop("routes-followed").await;
+    let mut changes = shop.follow();
+    soon(changes.recv()).await.expect("what is there when the watch begins is told");
+    shop.applied("test", 1, 0).await;
+    let told = soon(changes.recv()).await.expect("the change");
+    assert_eq!(
+        (told.policy.to_string().as_str(), told.traffic.as_ref()),
+        ("routes-followed/shop", "gateway")
+    );
+    for weight in 2..42 {
+        shop.applied("test", weight, 0).await;
+    }
+    soon(changes.recv()).await.expect("the last change");
+    // Whatever is still told is told at a pace: forty changes took far less than that many pauses.
+    let mut more = 0;
+    while let Ok(Some(_)) = tokio::time::timeout(Duration::from_secs(2), changes.recv()).await {
+        more += 1;
+    }
+    assert!(more < 20, "{more} of 40 changes were told one by one");
+    assert_eq!(shop.found("RouteUnwatched").await, None);
+}
+
+#[tokio::test]
+async fn what_a_gateway_says_of_itself_is_told_and_stands_in_nobodys_way() {
+    let (kube, admin, server) = place("routes-gateway").await;
+    gateway_api(server).await;
+    let shop = Shop::of(&kube, admin, "routes-gateway");
+    shop.applied("test", 1, 0).await;
+    assert_eq!(shop.point("lyon", 5, 12).await, Outcome::Done);
+    shop.says(0, &[("Accepted", "True"), ("ResolvedRefs", "True")]).await;
+    let gate = shop.gate("RouteGatewayNotReady").await;
+    assert!(
+        gate.answer == Answer::Yes && gate.found.contains("Gateway routes-gateway/public does not exist"),
+        "{gate:?}"
+    );
+
+    for (status, code) in
+        [("False", Some("RouteGatewayNotReady")), ("Unknown", Some("RouteGatewayUnknown")), ("True", None)]
+    {
+        shop.gateway(status).await;
+        let at = shop.at().await;
+        assert!(at.leads(&site("lyon")), "a Gateway's own word moves nothing: {at:?}");
+        assert_eq!(at.is_proven(), status != "False", "{at:?}");
+        for each in ["RouteGatewayNotReady", "RouteGatewayUnknown"] {
+            assert_eq!(shop.found(each).await.is_some(), code == Some(each), "{status}: {each}");
+        }
+    }
+}
+
+/// A shop whose writes can be refused, in a namespace of its own beside the responder's.
+async fn refusing(namespace: &str) -> Shop {
+    let (kube, admin, server) = place(namespace).await;
+    gateway_api(server).await;
+    let responders = format!("{namespace}-responder");
+    server.namespace(&responders).await;
+    let shop = Shop::of(&kube, admin, namespace).refusing(&responders);
+    shop.responder(&responders).await;
+    shop.granted(&responders).await;
+    shop.gateway("True").await;
+    shop
+}
+
+#[tokio::test]
+async fn writes_are_refused_by_rules_in_front_of_the_others_and_pass_when_they_are_taken_away() {
+    let shop = refusing("routes-refused").await;
+    let before = shop.applied("test", 1, 0).await;
+    assert_eq!(shop.writes().await, Some(Writes::Pass));
+    assert_eq!(shop.refuse(true, 5, 12).await, Outcome::Done);
+
+    let during = shop.now().await;
+    let rules = during.data["spec"]["rules"].as_array().unwrap();
+    assert_eq!(rules[0]["name"], REFUSING_RULE);
+    let methods: Vec<&Value> = rules[0]["matches"].as_array().unwrap().iter().map(|m| &m["method"]).collect();
+    assert_eq!(methods, ["POST", "PUT", "PATCH", "DELETE"]);
+    assert!(rules[0]["matches"].as_array().unwrap().iter().all(|m| m["path"]["value"] == "/"), "{rules:?}");
+    let backend = &rules[0]["backendRefs"][0];
+    assert_eq!(
+        (&backend["name"], &backend["namespace"]),
+        (&json!(RESPONDER), &json!("routes-refused-responder"))
+    );
+    let headers = &rules[0]["filters"][0]["requestHeaderModifier"]["set"];
+    assert_eq!(headers[0], json!({ "name": "x-bascule-policy", "value": "routes-refused/shop" }));
+    assert_eq!(headers[1], json!({ "name": "x-bascule-retry-after", "value": "45" }));
+    assert_eq!(json!(rules[1..]), before.data["spec"]["rules"], "the others are as they were");
+    let mark = &during.metadata.annotations.as_ref().unwrap()[WRITES_MARK];
+    assert_eq!(mark, "v=1 epoch=5 serial=12 site=paris policy=shop writes=refused");
+    shop.says(0, &[("Accepted", "True"), ("ResolvedRefs", "True")]).await;
+    assert_eq!(shop.writes().await, Some(Writes::Refused));
+
+    let version = shop.now().await.metadata.resource_version;
+    assert_eq!(shop.refuse(true, 5, 12).await, Outcome::Done);
+    assert_eq!(shop.now().await.metadata.resource_version, version, "it stood already");
+
+    // Users move meanwhile.
+    assert_eq!(shop.point("lyon", 5, 13).await, Outcome::Done);
+    assert_eq!(shop.at().await.site, Some(site("lyon")));
+    assert_eq!(shop.writes().await, Some(Writes::Refused));
+
+    assert_eq!(shop.refuse(false, 5, 14).await, Outcome::Done);
+    let after = shop.now().await;
+    let mut expected = before.data["spec"].clone();
+    expected["rules"][0]["backendRefs"][0]["weight"] = json!(0);
+    expected["rules"][0]["backendRefs"][1]["weight"] = json!(100);
+    assert_eq!(after.data["spec"], expected);
+    assert_eq!(shop.writes().await, Some(Writes::Pass));
+    let mark = &after.metadata.annotations.as_ref().unwrap()[WRITES_MARK];
+    assert!(mark.ends_with("writes=passed"), "{mark}");
+}
+
+#[tokio::test]
+async fn an_operator_that_is_behind_has_no_writes_refused_and_lets_none_pass() {
+    let shop = refusing("routes-refused-behind").await;
+    shop.applied("test", 1, 0).await;
+    assert_eq!(shop.refuse(true, 5, 12).await, Outcome::Done);
+    for (epoch, serial) in [(5, 11), (4, 99)] {
+        let why = reason(shop.refuse(false, epoch, serial).await);
+        assert!(why.contains("by a newer state already: v=1 epoch=5 serial=12 site=paris"), "{why}");
+    }
+    assert_eq!(shop.writes().await, Some(Writes::Refused));
+    // Within one state of the record it changes with what this site sees.
+    assert_eq!(shop.refuse(false, 5, 12).await, Outcome::Done);
+    assert_eq!(shop.refuse(true, 5, 12).await, Outcome::Done);
+    assert_eq!(shop.writes().await, Some(Writes::Refused));
+}
+
+#[tokio::test]
+async fn nothing_leads_to_a_responder_that_is_not_there_or_that_the_route_may_not_use() {
+    let (kube, admin, server) = place("routes-unanswered").await;
+    gateway_api(server).await;
+    server.namespace("routes-unanswered-responder").await;
+    let shop = Shop::of(&kube, admin, "routes-unanswered").refusing("routes-unanswered-responder");
+    shop.applied("test", 1, 0).await;
+    let before = shop.now().await.metadata.resource_version;
+    for code in ["RouteResponderMissing", "RouteResponderGrant"] {
+        let gate = shop.gate(code).await;
+        assert_eq!(gate.answer, Answer::Yes, "it stands in nobody's way: {gate:?}");
+        assert!(matches!(shop.writes().await, Some(Writes::CannotRefuse(_))));
+        let why = reason(shop.refuse(true, 5, 12).await);
+        assert!(why.contains("responder"), "{why}");
+        assert_eq!(shop.now().await.metadata.resource_version, before);
+        shop.responder("routes-unanswered-responder").await;
+    }
+    shop.granted("routes-unanswered-responder").await;
+    assert_eq!(shop.writes().await, Some(Writes::Pass));
+    assert_eq!(shop.refuse(true, 5, 12).await, Outcome::Done);
+
+    // A grant that is taken away again leaves writes without an answer: better the application's own.
+    let kind = GroupVersionKind::gvk("gateway.networking.k8s.io", "v1beta1", "ReferenceGrant");
+    let resource = ApiResource::from_gvk_with_plural(&kind, "referencegrants");
+    let grants: Api<DynamicObject> =
+        Api::namespaced_with(shop.admin.clone(), "routes-unanswered-responder", &resource);
+    grants.delete("from-routes-unanswered", &kube::api::DeleteParams::default()).await.unwrap();
+    assert!(matches!(shop.writes().await, Some(Writes::Lost(_))));
+    assert_eq!(shop.refuse(false, 5, 12).await, Outcome::Done);
+    assert!(matches!(shop.writes().await, Some(Writes::CannotRefuse(_))));
+
+    let none = RouteTraffic::new(shop.kube.clone(), shop.key.clone(), shop.route.clone()).answered_by(None);
+    let found = soon(none.findings(&shop.kube, &site("paris"))).await.unwrap();
+    assert!(
+        found.findings.iter().any(|f| f.found.contains("this installation has no responder")),
+        "{found:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_rule_that_somebody_else_has_called_so_is_left_alone() {
+    let shop = refusing("routes-reserved").await;
+    shop.applied("test", 1, 0).await;
+    let mut rules = shop.now().await.data["spec"]["rules"].clone();
+    rules[1]["name"] = json!(REFUSING_RULE);
+    shop.merged(json!({ "spec": { "rules": rules } })).await;
+    let before = shop.now().await.metadata.resource_version;
+    assert!(matches!(shop.writes().await, Some(Writes::CannotRefuse(_))));
+    assert!(shop.gate("RouteWritesPass").await.found.contains("is none of Bascule's"));
+    let why = reason(shop.refuse(true, 5, 12).await);
+    assert!(why.contains("give it another name"), "{why}");
+    assert_eq!(shop.refuse(false, 5, 12).await, Outcome::Done, "nothing of Bascule's is there");
+    assert_eq!(shop.now().await.metadata.resource_version, before);
+}
+
+#[tokio::test]
+async fn rules_that_were_copied_from_another_route_are_left_alone_without_their_mark() {
+    let shop = refusing("routes-copied").await;
+    shop.applied("test", 1, 0).await;
+    assert_eq!(shop.refuse(true, 5, 12).await, Outcome::Done);
+    shop.merged(json!({ "metadata": { "annotations": { WRITES_MARK: null } } })).await;
+    let before = shop.now().await.metadata.resource_version;
+    assert!(matches!(shop.writes().await, Some(Writes::CannotRefuse(_))));
+    assert!(shop.gate("RouteWritesPass").await.found.contains("is no mark of this policy"));
+    for on in [true, false] {
+        let why = reason(shop.refuse(on, 5, 12).await);
+        assert!(why.contains("take the rule out"), "{why}");
+    }
+    assert_eq!(shop.now().await.metadata.resource_version, before);
+}
+
+#[tokio::test]
+async fn rules_that_change_during_a_hold_are_followed() {
+    let shop = refusing("routes-refused-changed").await;
+    shop.applied("test", 1, 0).await;
+    assert_eq!(shop.refuse(true, 5, 12).await, Outcome::Done);
+    let mut rules = shop.now().await.data["spec"]["rules"].clone();
+    rules[1]["matches"] = json!([{ "path": { "type": "PathPrefix", "value": "/shop" } }]);
+    shop.merged(json!({ "spec": { "rules": rules } })).await;
+    assert!(matches!(shop.writes().await, Some(Writes::Mixed(_))));
+    assert_eq!(shop.refuse(true, 5, 12).await, Outcome::Done);
+    assert_eq!(shop.writes().await, Some(Writes::Refused));
+    let rules = shop.now().await.data["spec"]["rules"].clone();
+    assert_eq!(rules.as_array().unwrap().len(), 3);
+    assert_eq!(rules[0]["matches"][0]["path"]["value"], "/shop");
+}
+
+#[tokio::test]
+async fn rules_that_a_gitops_tool_takes_out_are_told_and_put_back() {
+    let shop = refusing("routes-refused-argo").await;
+    shop.applied("argocd-controller", 1, 0).await;
+    assert_eq!(shop.point("paris", 5, 11).await, Outcome::Done);
+    assert_eq!(shop.refuse(true, 5, 12).await, Outcome::Done);
+    shop.applied("argocd-controller", 100, 0).await;
+    assert_eq!(shop.writes().await, Some(Writes::Pass));
+    let gate = shop.gate("RouteContended").await;
+    assert!(gate.found.contains("has taken out the rules by which writes are refused"), "{gate:?}");
+    assert!(gate.needed.contains("jqPathExpressions: [\".spec.rules\"]"), "{gate:?}");
+    assert_eq!(shop.refuse(true, 5, 12).await, Outcome::Done);
+    assert_eq!(shop.writes().await, Some(Writes::Refused));
+}
+
+#[tokio::test]
+async fn a_policy_that_asks_for_it_no_more_finds_what_it_left_and_takes_it_away() {
+    let mut shop = refusing("routes-refused-no-more").await;
+    shop.applied("test", 1, 0).await;
+    assert_eq!(shop.refuse(true, 5, 12).await, Outcome::Done);
+    shop.route.refuse_writes = None;
+    shop.target = shop.fresh();
+    assert_eq!(shop.writes().await, Some(Writes::Refused));
+    assert!(!shop.refuse(true, 5, 13).await.is_done());
+    assert_eq!(shop.refuse(false, 5, 13).await, Outcome::Done);
+    assert_eq!(shop.writes().await, None);
+    assert_eq!(shop.now().await.data["spec"]["rules"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn rules_that_a_gateway_turns_the_route_down_for_are_taken_out_and_not_tried_again_at_once() {
+    let shop = refusing("routes-refused-turned-down").await;
+    shop.applied("test", 1, 0).await;
+    shop.says(0, &[("Accepted", "True"), ("ResolvedRefs", "False")]).await;
+    assert!(matches!(shop.writes().await, Some(Writes::CannotRefuse(_))), "it is not served as it is");
+    shop.says(0, &[("Accepted", "True"), ("ResolvedRefs", "True")]).await;
+    assert_eq!(shop.writes().await, Some(Writes::Pass));
+    assert_eq!(shop.refuse(true, 5, 12).await, Outcome::Done);
+    // It knows no matches by method.
+    shop.says(0, &[("Accepted", "False"), ("ResolvedRefs", "True")]).await;
+    let found = shop.writes().await;
+    assert!(matches!(&found, Some(Writes::Lost(why)) if why.contains("Accepted is False")), "{found:?}");
+    assert_eq!(shop.refuse(false, 5, 12).await, Outcome::Done);
+    shop.says(0, &[("Accepted", "True"), ("ResolvedRefs", "True")]).await;
+    let found = shop.writes().await;
+    assert!(
+        matches!(&found, Some(Writes::CannotRefuse(why)) if why.contains("did not serve it")),
+        "{found:?}"
+    );
 }

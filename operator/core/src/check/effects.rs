@@ -2,7 +2,8 @@
 
 use super::{Case, Found, Rule, understood};
 use crate::memory::Stamp;
-use crate::name::SiteName;
+use crate::name::{ItemName, SiteName};
+use crate::observation::Writes;
 use crate::plan::{DatabaseRole, Plan, Step};
 use crate::policy::{Policy, Traffic};
 use crate::record::{Phase, Record};
@@ -62,7 +63,11 @@ fn one(case: &Case<'_>, record: &Record, step: &Step, found: &mut Found) {
         format!("nobody acts in {}: {}", record.phase, step.words())
     });
     found.want(named(policy, step), Rule::Named, || format!("the policy does not name it: {}", step.words()));
-    let reads_only = matches!(step, Step::SetReadOnly { on: true, .. });
+    let reads_only = match step {
+        Step::SetReadOnly { on, .. } => *on,
+        Step::RefuseWrites { on, .. } => *on && case.mine(),
+        Step::Scale { .. } | Step::PointTraffic { .. } | Step::VerifyWrite { .. } => false,
+    };
     found.want(case.lease() || reads_only, Rule::Lease, || format!("without a lease: {}", step.words()));
     match step {
         Step::SetReadOnly { on: false, .. } => {
@@ -89,6 +94,20 @@ fn one(case: &Case<'_>, record: &Record, step: &Step, found: &mut Found) {
                 format!("{site} is not to be reached in {}: {}", record.phase, step.words())
             });
         }
+        Step::RefuseWrites { traffic, on, epoch, serial } => {
+            found.want((*epoch, *serial) == (record.epoch, record.serial), Rule::Traffic, || {
+                format!("the record is at epoch {}, serial {}: {}", record.epoch, record.serial, step.words())
+            });
+            let asked = policy.traffic.get(traffic).is_some_and(Traffic::refuses_writes);
+            let right = if *on {
+                asked && !accepts_writes(case, record, traffic)
+            } else {
+                !asked || nobody_answers(case, traffic) || reaches_a_writer(case, policy, record, traffic)
+            };
+            found.want(right, Rule::Flags, || {
+                format!("{} is active in {}: {}", record.active, record.phase, step.words())
+            });
+        }
         Step::VerifyWrite { epoch, .. } => {
             found.want(case.mine() && *epoch == record.epoch, Rule::Named, || {
                 format!("{} is active at epoch {}: {}", record.active, record.epoch, step.words())
@@ -106,6 +125,33 @@ fn serves_writes(case: &Case<'_>, policy: &Policy, record: &Record) -> bool {
             Phase::Promoting => all_verified(case, policy, record),
             _ => false,
         }
+}
+
+/// Where the requests of a target are sent, as far as it is known.
+fn leads_to<'a>(case: &'a Case<'_>, traffic: &ItemName) -> Option<&'a SiteName> {
+    case.s.seen.traffic.get(traffic)?.at.value()?.site.as_ref()
+}
+
+/// Whether writes that the target does not let pass have nobody to answer them.
+fn nobody_answers(case: &Case<'_>, traffic: &ItemName) -> bool {
+    let at = case.s.seen.traffic.get(traffic).and_then(|t| t.at.value());
+    matches!(at.and_then(|at| at.writes.as_ref()), Some(Writes::Lost(_)))
+}
+
+/// Whether writes that the target lets pass would be accepted, as far as this site can know.
+fn accepts_writes(case: &Case<'_>, record: &Record, traffic: &ItemName) -> bool {
+    if case.mine() {
+        return record.phase == Phase::Steady && case.grants();
+    }
+    record.phase == Phase::Steady && leads_to(case, traffic) == Some(&record.active)
+}
+
+/// Whether writes that the target lets pass reach a site that writes, or will in a moment.
+fn reaches_a_writer(case: &Case<'_>, policy: &Policy, record: &Record, traffic: &ItemName) -> bool {
+    if case.mine() {
+        return serves_writes(case, policy, record) && record.phase != Phase::Returning;
+    }
+    is_served_by(case, record, &record.active) && leads_to(case, traffic) == Some(&record.active)
 }
 
 fn serves_reads(case: &Case<'_>, record: &Record) -> bool {
@@ -141,6 +187,9 @@ fn named(policy: &Policy, step: &Step) -> bool {
         }
         Step::Scale { workload, .. } => policy.workloads.contains_key(workload),
         Step::PointTraffic { traffic, .. } => policy.traffic.contains_key(traffic),
+        Step::RefuseWrites { traffic, .. } => {
+            policy.traffic.get(traffic).is_some_and(Traffic::is_in_every_site)
+        }
         Step::VerifyWrite { database, .. } => policy.databases.contains_key(database),
     }
 }

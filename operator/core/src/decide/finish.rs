@@ -46,7 +46,8 @@ pub(super) fn promotion(s: &Situation<'_>, policy: &Policy, record: &Record, pla
         return;
     };
     let traffic = s.memory.at(Stamp::TrafficMoved);
-    let flags_off = posture::read_write_set(policy, s.seen);
+    let refusing = posture::not_passing(policy, s.seen);
+    let flags_off = posture::read_write_set(policy, s.seen) && refusing.is_empty();
     let waited = s.now.since(verified) >= TRAFFIC_DEADLINE;
     if !waited {
         plan.again(verified + TRAFFIC_DEADLINE);
@@ -62,7 +63,7 @@ pub(super) fn promotion(s: &Situation<'_>, policy: &Policy, record: &Record, pla
         flags_off || waited,
         Answer::NotYet,
         "readWrite",
-        "a read-only flag is still set",
+        if refusing.is_empty() { "a read-only flag is still set".to_owned() } else { refusing.join("; ") },
         "the read-only flags are cleared",
     ));
     if forgets("a promotion ends") || !((traffic.is_some() && flags_off) || waited) {

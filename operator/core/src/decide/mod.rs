@@ -44,6 +44,7 @@ mod witness;
 pub use anew::LEAP;
 pub use eligible::state_words;
 pub use note::note;
+pub(crate) use posture::{not_passing, not_refusing};
 pub use situation::{Installation, PolicySeen, Situation};
 pub(crate) use take::said_behind;
 

@@ -20,6 +20,10 @@ use crate::project::size;
 use crate::record::{Phase, Record};
 use crate::time::{Millis, human};
 
+/// How long the stop waits, once users are read-only, for gateways that do not refuse writes yet: they give a better answer
+/// than the application, and are no fence.
+const GATEWAYS_WAIT: Duration = Duration::from_secs(5);
+
 /// How long the target may take from `Handover` to its take, before the old site takes its role back.
 const HANDOVER_DEADLINE: Duration = Duration::from_secs(20);
 
@@ -56,6 +60,7 @@ pub(super) fn prepare_to_stop(s: &Situation<'_>, policy: &Policy, record: &Recor
         posture::read_only_words(policy, s.seen),
         "every pod has seen the read-only flag",
     ));
+    gates.extend(gateways_refuse(s, policy, plan));
     let checkpointed = policy.databases.keys().all(|name| {
         let report = s.seen.databases.get(name).and_then(|d| d.guard.value());
         report.is_some_and(|r| r.checkpointed.is_some_and(|at| at >= record.serial))
@@ -117,6 +122,25 @@ fn pending(s: &Situation<'_>, policy: &Policy, record: &Record, otherwise: &str)
         None if s.memory.at(Stamp::ReadOnlySeen).is_none() => posture::read_only_words(policy, s.seen),
         None => otherwise.to_owned(),
     }
+}
+
+/// Whether the gateways that send requests to this site refuse writes before the database stops. A gateway that does not
+/// obey stops nothing; without one that is to refuse them there is no gate.
+fn gateways_refuse(s: &Situation<'_>, policy: &Policy, plan: &mut Plan) -> Option<Gate> {
+    let missing = posture::not_refusing(s.me, policy, s.seen)?;
+    let since = s.memory.at(Stamp::TargetReady);
+    let waited = since.is_some_and(|t| s.now.since(t) >= GATEWAYS_WAIT);
+    if let Some(since) = since.filter(|_| !missing.is_empty()) {
+        plan.again_when(since + GATEWAYS_WAIT, s.now);
+    }
+    let found = if missing.is_empty() { "writes are refused".to_owned() } else { missing.join("; ") };
+    Some(Gate::when(
+        missing.is_empty() || waited,
+        Answer::NotYet,
+        "writesRefused",
+        found,
+        format!("every gateway refuses writes before the stop, or {}", human(GATEWAYS_WAIT)),
+    ))
 }
 
 /// Whether the target lives.

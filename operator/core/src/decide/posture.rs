@@ -9,8 +9,8 @@ use crate::guard::wire::Report;
 use crate::memory::Stamp;
 use crate::mutant::forgets;
 use crate::name::{ItemName, SiteName};
-use crate::observation::{Fact, FlagValue, Observation, TrafficAt, TrafficView};
-use crate::plan::{Answer, DatabaseOrder, DatabaseRole, Gate, Plan, Step};
+use crate::observation::{Fact, FlagValue, Observation, TrafficAt, TrafficView, Writes};
+use crate::plan::{Answer, DatabaseOrder, DatabaseRole, Gate, Lane, Plan, Step};
 use crate::policy::{Policy, Replicas, Traffic};
 use crate::record::{Phase, Record};
 use crate::time::human;
@@ -51,12 +51,14 @@ pub(super) fn take_up(s: &Situation<'_>, policy: &Policy, record: &Record, plan:
         return;
     }
     flags(s, policy, record, plan);
-    // A site that has lost its lease touches nothing but its own read-only flags; nor does one that is back and has not
-    // read since what it may have missed.
-    if s.lease_alive() && !s.claim.must_read(s.holder) {
+    // A site that has lost its lease touches nothing but its own read-only flags, of its workloads and of its gateways; nor
+    // does one that is back and has not read since what it may have missed.
+    let may_act = s.lease_alive() && !s.claim.must_read(s.holder);
+    if may_act {
         sizes(s, policy, record, plan);
         traffic(s, policy, record, plan);
     }
+    gateways(s, policy, record, may_act, plan);
 }
 
 fn role(s: &Situation<'_>, record: &Record, database: &ItemName) -> DatabaseRole {
@@ -298,6 +300,61 @@ fn traffic(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan)
     }
 }
 
+/// Whether this site's gateway shall refuse writes of what leads to where `at` says; `None`: it is left as it is.
+fn refuses(s: &Situation<'_>, policy: &Policy, record: &Record, at: &TrafficAt) -> Option<bool> {
+    if record.active == *s.me {
+        let shall = read_only(s, policy, record);
+        // What was not refused before is not for the moment until the flags are off: a gateway needs as long for each change.
+        return shall.filter(|on| !(*on && record.phase == Phase::Promoting));
+    }
+    match record.phase {
+        // The same for whoever takes the role next.
+        Phase::Handover if record.target.as_ref() == Some(s.me) => None,
+        // Nobody accepts any, whoever serves the reads.
+        Phase::Handover | Phase::ReadOnly | Phase::Offered | Phase::Withdrawn => Some(true),
+        // Passed on to whoever writes.
+        Phase::Steady if at.site.as_ref() == Some(&record.active) => Some(false),
+        // The application here refuses them: it is told so before its answer.
+        Phase::Steady | Phase::Requested | Phase::Promoting | Phase::Returning => {
+            (at.site.as_ref() == Some(s.me)).then_some(true)
+        }
+        Phase::Unmanaged | Phase::Unknown(_) => None,
+    }
+}
+
+/// What this site's own gateways do with writes. It is the way of the read-only flags, one step earlier: who has the role
+/// and has lost its lease may still have them refused, and nobody else may do anything without one.
+fn gateways(s: &Situation<'_>, policy: &Policy, record: &Record, may_act: bool, plan: &mut Plan) {
+    for (name, target) in policy.traffic.iter().filter(|(_, t)| t.is_in_every_site()) {
+        let Some(at) = s.seen.traffic.get(name).and_then(|t| t.at.value()) else { continue };
+        let Some(found) = &at.writes else { continue };
+        // A policy that does not ask for it any more takes back what it has left.
+        let wanted = if target.refuses_writes() { refuses(s, policy, record, at) } else { Some(false) };
+        let (on, due) = match (found, wanted) {
+            // An error that nobody can make sense of is worse than the application's own answer.
+            (Writes::Lost(_), _) => (false, true),
+            (Writes::CannotRefuse(_), _) | (_, None) => continue,
+            (Writes::Pass, Some(on)) => (on, on),
+            (Writes::Refused, Some(on)) => (on, !on),
+            (Writes::Mixed(_), Some(on)) => (on, true),
+        };
+        if !on && forgets("a gateway lets writes pass again") {
+            continue;
+        }
+        let allowed = may_act || (on && record.active == *s.me);
+        // Where it leads comes first: one change of an object at a time.
+        let lane = Lane::Traffic(name.clone());
+        if due && allowed && plan.steps.iter().all(|step| step.lane() != lane) {
+            plan.steps.push(Step::RefuseWrites {
+                traffic: name.clone(),
+                on,
+                epoch: record.epoch,
+                serial: record.serial,
+            });
+        }
+    }
+}
+
 /// Points the target at `site` if that is due. What carries a later state of the record than this one is left alone.
 fn point(
     name: &ItemName,
@@ -331,6 +388,48 @@ pub(super) fn read_only_set(policy: &Policy, seen: &Observation) -> bool {
     policy.workloads.iter().filter(|(_, w)| w.read_only.is_some()).all(|(name, _)| {
         seen.workloads.get(name).is_some_and(|w| w.flag.value() == Some(&FlagValue::ReadOnly))
     })
+}
+
+/// The gateways of this site that are to refuse writes, each with what is known of it.
+fn refusing<'a>(
+    policy: &'a Policy,
+    seen: &'a Observation,
+) -> impl Iterator<Item = (&'a ItemName, Option<&'a Fact<TrafficAt>>)> {
+    let asked = policy.traffic.iter().filter(|(_, t)| t.refuses_writes());
+    asked.map(|(name, _)| (name, seen.traffic.get(name).map(|t| &t.at)))
+}
+
+/// Which gateways that send requests to this site do not refuse writes yet although they could, in words; `None`: no
+/// gateway is to refuse any.
+pub(crate) fn not_refusing(me: &SiteName, policy: &Policy, seen: &Observation) -> Option<Vec<String>> {
+    let mut asked = refusing(policy, seen).peekable();
+    asked.peek()?;
+    let words = asked.filter_map(|(name, at)| match at {
+        Some(Fact::Known { value, .. }) if value.site.as_ref() != Some(me) => None,
+        Some(Fact::Known { value, .. }) => match &value.writes {
+            // A gateway that has not taken it over lets them pass.
+            Some(Writes::Refused) if value.differing.is_empty() => None,
+            Some(Writes::Refused) => Some(format!("{name}: {}", value.differing.join(", "))),
+            Some(Writes::CannotRefuse(_)) | None => None,
+            Some(found) => Some(format!("{name}: {}", found.words())),
+        },
+        Some(Fact::Unknown { reason }) => Some(format!("{name}: {reason}")),
+        None => Some(format!("{name} was not looked at yet")),
+    });
+    Some(words.collect())
+}
+
+/// Which gateways may still refuse writes, in words.
+pub(crate) fn not_passing(policy: &Policy, seen: &Observation) -> Vec<String> {
+    let words = refusing(policy, seen).filter_map(|(name, at)| match at {
+        Some(Fact::Known { value, .. }) => match &value.writes {
+            Some(Writes::Pass | Writes::CannotRefuse(_)) | None => None,
+            Some(found) => Some(format!("{name}: {}", found.words())),
+        },
+        Some(Fact::Unknown { reason }) => Some(format!("{name}: {reason}")),
+        None => Some(format!("{name} was not looked at yet")),
+    });
+    words.collect()
 }
 
 /// Which workloads have not seen the read-only flag, in words.

@@ -2,12 +2,12 @@
 
 use super::{Condition, SiteRole, SiteRow, State, size};
 use crate::blocker::is_contended;
-use crate::decide::{PolicySeen, Situation, loss_now, withdrawal_wait};
+use crate::decide::{PolicySeen, Situation, loss_now, not_passing, not_refusing, withdrawal_wait};
 use crate::loss::LossBound;
 use crate::mutant::forgets;
 use crate::observation::{Fact, FlagValue};
 use crate::plan::{Answer, Gate, Plan, merged};
-use crate::policy::{After, Policy};
+use crate::policy::{After, Policy, Traffic};
 use crate::record::{Fences, Phase, Record};
 use crate::time::human;
 
@@ -164,7 +164,10 @@ fn flags(s: &Situation<'_>, policy: &Policy, record: &Record) -> Option<Conditio
     let kind = "ReadOnlyEffective";
     let mut flagged =
         policy.workloads.iter().filter_map(|(n, w)| Some((n, w.read_only.as_ref()?))).peekable();
-    flagged.peek()?;
+    let gateways = policy.traffic.values().any(Traffic::refuses_writes);
+    if flagged.peek().is_none() && !gateways {
+        return None;
+    }
     let writes = record.active == *s.me && record.phase == Phase::Steady;
     for (name, flag) in flagged {
         let view = s.seen.workloads.get(name);
@@ -208,6 +211,15 @@ fn flags(s: &Situation<'_>, policy: &Policy, record: &Record) -> Option<Conditio
             }
             None => return Some(one(kind, None, "PodsUnknown", format!("{name} was not looked at yet"))),
         }
+    }
+    // A gateway that leads elsewhere refuses for the site that it leads to.
+    let (missing, reason) = if writes {
+        (not_passing(policy, s.seen), "GatewayRefuses")
+    } else {
+        (not_refusing(s.me, policy, s.seen).unwrap_or_default(), "GatewayPasses")
+    };
+    if !missing.is_empty() {
+        return Some(one(kind, Some(false), reason, missing.join("; ")));
     }
     let (reason, message) = if writes {
         ("ReadWrite", "every flag accepts writes")

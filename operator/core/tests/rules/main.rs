@@ -14,6 +14,7 @@ mod codes;
 mod expect;
 mod finish;
 mod first;
+mod gateways;
 mod matrix;
 mod measure;
 mod model;

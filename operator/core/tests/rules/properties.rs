@@ -8,7 +8,7 @@ use bascule_core::guard::wire::{Report, ServerState};
 use bascule_core::loss::LossBound;
 use bascule_core::memory::Stamp;
 use bascule_core::moves::{Move, MoveEnd, MoveHash, Order, Verdict};
-use bascule_core::observation::{Fact, FlagValue, Marks};
+use bascule_core::observation::{Fact, FlagValue, Marks, TrafficAt, TrafficView, Writes};
 use bascule_core::plan::{Answer, Gate, Plan, Step};
 use bascule_core::policy::After;
 use bascule_core::record::{Cause, Fences, HoldUntil, Offer, Phase, PreviousHold, Record};
@@ -24,6 +24,17 @@ use crate::world::{item, site};
 
 fn a_site() -> impl Strategy<Value = &'static str> {
     select(vec!["paris", "lyon", "milan"])
+}
+
+fn a_word_about_writes() -> impl Strategy<Value = Writes> {
+    let words = || "in words".to_owned();
+    select(vec![
+        Writes::Pass,
+        Writes::Refused,
+        Writes::Mixed(words()),
+        Writes::CannotRefuse(words()),
+        Writes::Lost(words()),
+    ])
 }
 
 fn a_phase() -> impl Strategy<Value = Phase> {
@@ -230,6 +241,24 @@ proptest! {
             let plan = bascule_core::decide::decide(s);
             let found = check(given.record.as_ref(), &plan, s);
             prop_assert!(found.is_empty(), "{:?}\nplan: {:?}\nrecord: {:?}", found, plan, given.record);
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn it_never_contradicts_what_gateways_are_told(given in a_world(), to in proptest::option::of(a_site()), writes in proptest::option::weighted(0.9, a_word_about_writes()), asked in any::<bool>(), at in (1_u64..3, 8_u64..12)) {
+        let mut given = given.policy(|p| { p.traffic.insert(item("gateway"), crate::gateways::route(asked)); });
+        let at = TrafficAt { site: to.map(site), epoch: at.0, serial: at.1, writes, ..TrafficAt::default() };
+        let view = TrafficView { at: Fact::now(at), blockers: Fact::now(vec![]) };
+        given.seen.traffic.insert(item("gateway"), view);
+        given.look(|s| {
+            let plan = bascule_core::decide::decide(s);
+            let found = check(given.record.as_ref(), &plan, s);
+            prop_assert!(found.is_empty(), "{:?}\nplan: {:?}\nrecord: {:?}", found, plan, given.record);
+            let mut lanes: Vec<_> = plan.steps.iter().map(Step::lane).collect();
+            lanes.sort();
+            lanes.dedup();
+            prop_assert_eq!(lanes.len(), plan.steps.len(), "one effect for each lane: {:?}", plan.steps);
             Ok(())
         })?;
     }

@@ -23,6 +23,7 @@ fn routed(given: Given) -> Given {
         name: "web".try_into().unwrap(),
         rules: BTreeSet::new(),
         backends: [backend("paris"), backend("lyon")].into(),
+        refuse_writes: None,
     };
     given.policy(|p| {
         p.traffic.insert(item("public"), Traffic::HttpRoute(route));
@@ -91,6 +92,7 @@ fn a_route_whose_gateway_has_not_obeyed_yet_is_not_written_again_and_counts_as_n
             epoch: 1,
             differing: differing.iter().map(|s| (*s).to_owned()).collect(),
             silent: Vec::new(),
+            writes: None,
         };
         given
             .seen

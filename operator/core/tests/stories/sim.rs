@@ -526,6 +526,7 @@ impl Sim {
             }
             Step::Scale { replicas, .. } => me.replicas = *replicas,
             Step::PointTraffic { site, epoch, serial, .. } => self.traffic = (site.clone(), *epoch, *serial),
+            Step::RefuseWrites { .. } => {}
             Step::VerifyWrite { epoch, .. } => {
                 if me.db.writes() {
                     me.verified = Some(*epoch);

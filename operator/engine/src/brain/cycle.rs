@@ -104,6 +104,9 @@ impl Brain {
             if it.pointed.as_ref().is_some_and(|(_, until)| now >= *until) {
                 it.pointed = None;
             }
+            if it.refusing.is_some_and(|(_, until)| now >= until) {
+                it.refusing = None;
+            }
             if let (Lane::Flag(name), Some((_, until))) = (lane, it.flag_put)
                 && now >= until
             {

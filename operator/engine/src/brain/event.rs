@@ -18,6 +18,7 @@ use bascule_core::time::Boottime;
 
 use crate::ports::{
     ArbiterChange, Cas, GuardEvent, GuardSession, Intent, JournalEntry, Listed, NoUpstream, Renewed, Shown,
+    TargetChanged,
 };
 
 /// Something that happened.
@@ -98,6 +99,8 @@ pub enum Event {
         /// What was seen.
         found: Found,
     },
+    /// A traffic target of this site's cluster was changed, by whomever.
+    TrafficChanged(TargetChanged),
     /// A step ended.
     Done {
         /// For which policy.

@@ -39,7 +39,9 @@ pub use self::cycle::ORDERED_TO_LOCK;
 pub use self::event::{Command, Event, Found, Look};
 use self::policy::{State, wait_after};
 use self::trouble::{Call, News, Troubles};
-use crate::ports::{ArbiterChange, Cas, GuardSession, Intent, JournalEntry, JournalKind, Renewed};
+use crate::ports::{
+    ArbiterChange, Cas, GuardSession, Intent, JournalEntry, JournalKind, Renewed, TargetChanged,
+};
 
 /// The longest wait before the arbiter is listed again after a failure: meanwhile nothing is heard of the other sites. It
 /// is no longer than the lease either, for one that comes back waits twice as long for what the others have seen.
@@ -315,6 +317,15 @@ impl Brain {
                     let settled = found.is_settled() && !state.misses_guard(&what);
                     state.looks.ended(&what, settled, now);
                     state.saw(what, found);
+                    self.dirty.insert(policy);
+                }
+            }
+            Event::TrafficChanged(TargetChanged { policy, traffic }) => {
+                // A policy that does not name it any more is not looked at for it.
+                if let Some(state) = self.policies.get_mut(&policy)
+                    && state.policy.as_ref().is_some_and(|p| p.traffic.contains_key(&traffic))
+                {
+                    state.looks.now(&Look::Traffic(traffic));
                     self.dirty.insert(policy);
                 }
             }

@@ -178,6 +178,8 @@ pub(super) struct LaneState {
     pub(super) flag_put: Option<(bool, Boottime)>,
     /// Where a target was pointed last, and until when the same is not done again.
     pub(super) pointed: Option<(SiteName, Boottime)>,
+    /// Whether a gateway was told last to refuse writes, and until when the same is not done again.
+    pub(super) refusing: Option<(bool, Boottime)>,
     /// What it changed has not been looked at since: what is known is older than the effect.
     pub(super) unseen: bool,
 }
@@ -191,6 +193,9 @@ impl LaneState {
             }
             Step::PointTraffic { site, .. } => {
                 self.pointed.as_ref().is_some_and(|(last, until)| site == last && now < *until)
+            }
+            Step::RefuseWrites { on, .. } => {
+                self.refusing.is_some_and(|(last, until)| *on == last && now < until)
             }
             Step::Scale { .. } | Step::VerifyWrite { .. } => false,
         };
@@ -242,8 +247,9 @@ impl State {
     pub(super) fn next_tick(&self) -> Option<Boottime> {
         let lanes = self.lanes.values().filter(|l| !l.busy);
         let until = |l: &LaneState| l.pointed.as_ref().map(|(_, until)| *until);
+        let told = |of: Option<(bool, Boottime)>| of.map(|(_, until)| until);
         let lanes =
-            lanes.flat_map(|l| [l.not_before, l.flag_put.map(|(_, until)| until), until(l)]).flatten();
+            lanes.flat_map(|l| [l.not_before, told(l.flag_put), told(l.refusing), until(l)]).flatten();
         // Without a policy nothing is looked at: a look that is due stays due.
         let looks = self.policy.as_ref().and_then(|_| self.looks.next());
         [
@@ -361,10 +367,16 @@ impl State {
         let lane = self.lanes.entry(step.lane()).or_default();
         lane.busy = forgets("what failed is tried again") && !outcome.is_done();
         if outcome.is_done() {
-            *lane = LaneState { unseen: !matches!(step, Step::VerifyWrite { .. }), ..LaneState::default() };
+            // One of the two things that are done to a target says nothing about the other.
+            let (pointed, refusing) = (lane.pointed.take(), lane.refusing);
+            let unseen = !matches!(step, Step::VerifyWrite { .. });
+            *lane = LaneState { pointed, refusing, unseen, ..LaneState::default() };
             // A name server that died with its site differs for as long as it is dead: no reason to hurry.
             if let Step::PointTraffic { site, .. } = step {
                 lane.pointed = Some((site.clone(), now + POINT_AGAIN));
+            }
+            if let Step::RefuseWrites { on, .. } = step {
+                lane.refusing = Some((*on, now + POINT_AGAIN));
             }
             if let Step::SetReadOnly { on, .. } = step {
                 lane.flag_put = Some((*on, now + PUT_AGAIN));
@@ -380,7 +392,9 @@ impl State {
             Step::SetReadOnly { workload, .. } | Step::Scale { workload, .. } => {
                 Look::Workload(workload.clone())
             }
-            Step::PointTraffic { traffic, .. } => Look::Traffic(traffic.clone()),
+            Step::PointTraffic { traffic, .. } | Step::RefuseWrites { traffic, .. } => {
+                Look::Traffic(traffic.clone())
+            }
             Step::VerifyWrite { .. } => return,
         };
         if matches!(outcome, Outcome::Unknown { .. }) {

@@ -7,7 +7,7 @@ use bascule_core::heartbeat::Unshown;
 use bascule_core::policy::{After, Policy};
 use bascule_core::time::read_human;
 use bascule_engine::brain::Event;
-use bascule_engine::ports::Intent;
+use bascule_engine::ports::{Intent, TargetChanged};
 use jiff::Timestamp;
 
 use crate::world::{World, item, key, policy, site, switchover};
@@ -70,6 +70,18 @@ fn what_changed_in_the_policy_is_looked_at_again() {
     w.run(100);
     let wanted = w.places[&site("lyon")].server.wanted.clone();
     assert!(matches!(wanted, Some(Role::Follow { .. })), "{wanted:?}");
+}
+
+#[test]
+fn a_traffic_target_that_was_changed_is_looked_at_at_once_and_another_policys_is_not() {
+    let mut w = quiet();
+    for (traffic, looks) in [("public", 1), ("elsewhere", 0)] {
+        let from = w.log.len();
+        let changed = TargetChanged { policy: key(), traffic: item(traffic) };
+        w.later(&site("lyon"), 1, Event::TrafficChanged(changed));
+        w.run(40);
+        assert_eq!(count(&w, from, "look"), looks, "{traffic}");
+    }
 }
 
 /// How often lyon ordered `what` since `from` orders of both sites.

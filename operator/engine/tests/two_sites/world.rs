@@ -439,7 +439,7 @@ impl World {
                     Step::PointTraffic { site, epoch, serial, .. } => {
                         self.traffic = (site.clone(), *epoch, *serial);
                     }
-                    Step::VerifyWrite { .. } => {}
+                    Step::VerifyWrite { .. } | Step::RefuseWrites { .. } => {}
                 }
                 self.later(me, 5, Event::Done { policy: policy.key.clone(), step, outcome });
             }

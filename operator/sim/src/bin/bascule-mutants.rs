@@ -81,9 +81,9 @@ fn together<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec
 }
 
 /// The worlds that these cases begin in: made without any mutant.
-fn bases(wanted: &[(Flow, u64, bool)]) -> Result<Vec<Base>, String> {
-    let make = |(flow, seed, routes): &(Flow, u64, bool)| {
-        Base::new(*flow, *seed, &sample::with(*routes), false)
+fn bases(wanted: &[(Flow, u64, bool, bool)]) -> Result<Vec<Base>, String> {
+    let make = |(flow, seed, routes, refusals): &(Flow, u64, bool, bool)| {
+        Base::new(*flow, *seed, &sample::with(*routes, *refusals), false)
             .map_err(|why| format!("{}: {}", flow.name(), why.0))
     };
     together(wanted, make).into_iter().collect()
@@ -99,15 +99,16 @@ struct Played {
 fn play(path: &str) -> Result<bool, String> {
     let began = moment();
     let mutants = read(path)?;
-    let mut worlds: Vec<(Flow, u64, bool)> =
-        mutants.iter().filter_map(|m| m.case.as_ref()).map(|c| (c.flow, c.seed, c.routes)).collect();
+    let cases = mutants.iter().filter_map(|m| m.case.as_ref());
+    let mut worlds: Vec<(Flow, u64, bool, bool)> =
+        cases.map(|c| (c.flow, c.seed, c.routes, c.refusals)).collect();
     worlds.sort_unstable();
     worlds.dedup();
     let bases = bases(&worlds)?;
     let played = together(&mutants, |mutant| {
         let case = mutant.case.as_ref()?;
-        let base =
-            bases.iter().find(|b| (b.flow, b.seed, b.routes) == (case.flow, case.seed, case.routes))?;
+        let world = (case.flow, case.seed, case.routes, case.refusals);
+        let base = bases.iter().find(|b| (b.flow, b.seed, b.routes, b.refusals) == world)?;
         let at = moment();
         let clean = mutant.is_its_own(base, &case.faults);
         let (broken, said) = mutant.plays(base, &case.faults);
@@ -175,7 +176,7 @@ fn tell(path: &str, rule: &str) -> Result<bool, String> {
     let mutant =
         mutants.iter().find(|m| m.rule == rule).ok_or_else(|| format!("{path} has no rule {rule:?}"))?;
     let case = mutant.case.as_ref().or(mutant.look.first()).ok_or_else(|| format!("{rule:?} has no case"))?;
-    let base = Base::new(case.flow, case.seed, &sample::with(case.routes), true).map_err(|why| why.0)?;
+    let base = Base::new(case.flow, case.seed, &case.policy(), true).map_err(|why| why.0)?;
     say(mutant.tells(&base, &case.faults).trim_end());
     Ok(true)
 }

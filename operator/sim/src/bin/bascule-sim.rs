@@ -14,8 +14,9 @@ use bascule_sim::search::{Base, Begins, Case, Failure, Found, explore, pairs, sh
 use bascule_sim::small;
 
 const ROUTES: &str = "--routes";
+const REFUSALS: &str = "--refusals";
 
-const USAGE: &str = "bascule-sim singles [FLOW…] | pairs [everywhere [SHARE/OF]] [FLOW…] | explore SECONDS [NUMBER [CASES]] | corpus FILE | replay CASE | bench FILE | small [WORD…]; --routes gives every site an HTTPRoute besides the name
+const USAGE: &str = "bascule-sim singles [FLOW…] | pairs [everywhere [SHARE/OF]] [FLOW…] | explore SECONDS [NUMBER [CASES]] | corpus FILE | replay CASE | bench FILE | small [WORD…]; --routes gives every site an HTTPRoute besides the name, --refusals one whose gateway refuses writes in a hold
   singles   every effect boundary of every flow with every fault; a table of what was covered
   pairs     every pair of faults in every flow, each pair at another boundary, the second fault up to six boundaries
             after the first (half an hour on two cores); everywhere: each pair at every boundary (half a day);
@@ -29,7 +30,8 @@ const USAGE: &str = "bascule-sim singles [FLOW…] | pairs [everywhere [SHARE/OF
             every call as a step of its own, states=N and depth=N where to stop, without=RULE (reclaim, count-from-sending, whole-silence, fresh-answer, stop-in-time)";
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).filter(|word| word != ROUTES).collect();
+    let args: Vec<String> =
+        std::env::args().skip(1).filter(|word| word != ROUTES && word != REFUSALS).collect();
     let rest = args.get(1..).unwrap_or_default();
     let done = match args.first().map(String::as_str) {
         Some("singles") => enumerate(rest, None),
@@ -84,12 +86,12 @@ fn threads() -> usize {
 }
 
 fn policy() -> Policy {
-    sample::with(routes())
+    sample::with(says(ROUTES), says(REFUSALS))
 }
 
-/// Whether the worlds that are searched have an HTTPRoute in each site.
-fn routes() -> bool {
-    std::env::args().any(|word| word == ROUTES)
+/// Whether this option was given: it is about the worlds that are searched.
+fn says(option: &str) -> bool {
+    std::env::args().any(|word| word == option)
 }
 
 fn together(work: impl Fn(usize, usize) -> Found + Sync) -> Found {
@@ -301,7 +303,7 @@ fn corpus(args: &[String]) -> Result<bool, String> {
     for (line, text) in text.lines().enumerate().filter(|(_, t)| !t.trim().is_empty() && !t.starts_with('#'))
     {
         let case: Case = serde_json::from_str(text).map_err(|e| format!("{path}:{}: {e}", line + 1))?;
-        let base = Base::new(case.flow, case.seed, &sample::with(case.routes), false)
+        let base = Base::new(case.flow, case.seed, &case.policy(), false)
             .map_err(|why| format!("{path}:{}: {}", line + 1, why.0))?;
         let verdict = base.judged(&case.faults);
         if verdict.violations.is_empty() {
@@ -328,7 +330,7 @@ fn read(path: &str) -> Result<String, String> {
 fn replay(args: &[String]) -> Result<bool, String> {
     let text = args.first().ok_or(USAGE)?;
     let case: Case = serde_json::from_str(text).map_err(|e| format!("this is no case: {e}"))?;
-    let base = Base::new(case.flow, case.seed, &sample::with(case.routes), true).map_err(|why| why.0)?;
+    let base = Base::new(case.flow, case.seed, &case.policy(), true).map_err(|why| why.0)?;
     for b in &base.boundaries {
         say(&format!("boundary {:>3}  {:<16} {}", b.number, b.who, b.what));
     }

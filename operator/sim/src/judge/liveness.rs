@@ -73,6 +73,11 @@ impl World {
                 return no(format!("{traffic} in {} points at {}", site.name, to.site));
             }
         }
+        for site in &self.sites {
+            if let Some(traffic) = site.cluster.routes.refusing(policy) {
+                return no(format!("the gateway of {} refuses writes of {traffic}", site.name));
+            }
+        }
         let app = self.policies.iter().position(|p| p.key == *policy);
         let last = app.and_then(|app| self.acked_at(app, active));
         let recent = last.is_some_and(|t| self.now.since(t) < Duration::from_secs(2));

@@ -58,6 +58,7 @@ impl Judge {
                 p.workloads.contains_key(workload)
             }
             Step::PointTraffic { traffic, site, .. } => p.traffic.contains_key(traffic) && p.has_site(site),
+            Step::RefuseWrites { traffic, .. } => p.traffic.contains_key(traffic),
             Step::VerifyWrite { database, .. } => p.databases.contains_key(database),
         });
         if !named {

@@ -43,8 +43,9 @@ pub(super) fn of(policy: &Policy) -> Vec<String> {
                 dns.zone
             ),
             Traffic::HttpRoute(route) => format!(
-                "traffic {name}: the gateways that serve HTTPRoute {}, and how a site reaches the backends of another; a gateway in each site that obeys at once is assumed",
-                route.name
+                "traffic {name}: the gateways that serve HTTPRoute {}, and how a site reaches the backends of another; a gateway in each site that obeys at once{} is assumed",
+                route.name,
+                if route.refuse_writes.is_some() { ", with a responder for the writes that it refuses," } else { "" }
             ),
         });
     }

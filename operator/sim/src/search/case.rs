@@ -11,6 +11,7 @@ use crate::fault::{Fault, When};
 use crate::flow::{Flow, steady};
 use crate::judge::{Invariant, Limit, Sometimes, Unsettled, Violation, spares_the_writer};
 use crate::random::Chance;
+use crate::sample;
 use crate::time::Moment;
 use crate::world::{Boundary, Plan, World};
 
@@ -48,8 +49,18 @@ pub struct Case {
     /// Whether the policy has an HTTPRoute in each site besides its name.
     #[serde(default, skip_serializing_if = "is_false")]
     pub routes: bool,
+    /// Whether the gateways of those routes refuse writes while nobody accepts them.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub refusals: bool,
     /// What goes wrong on top of the flow's own.
     pub faults: Vec<Injected>,
+}
+
+impl Case {
+    /// The policy of its world.
+    pub fn policy(&self) -> Policy {
+        sample::with(self.routes, self.refusals)
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a field so")]
@@ -85,6 +96,8 @@ pub struct Base {
     pub seed: u64,
     /// Whether its policy has an HTTPRoute in each site.
     pub routes: bool,
+    /// Whether their gateways refuse writes while nobody accepts them.
+    pub refusals: bool,
     world: World,
     /// The boundaries that the flow meets when nothing else goes wrong.
     pub boundaries: Vec<Boundary>,
@@ -118,8 +131,18 @@ impl Base {
         let epoch = key.and_then(|k| world.record(&k)).map_or(0, |r| r.epoch);
         world.count_boundaries(true);
         let routes = policy.traffic.values().any(Traffic::is_in_every_site);
-        let mut base =
-            Self { flow, seed, routes, world, boundaries: Vec::new(), end: None, epoch, rests: Rests::Each };
+        let refusals = policy.traffic.values().any(Traffic::refuses_writes);
+        let mut base = Self {
+            flow,
+            seed,
+            routes,
+            refusals,
+            world,
+            boundaries: Vec::new(),
+            end: None,
+            epoch,
+            rests: Rests::Each,
+        };
         let quiet = base.play(&[]);
         base.boundaries = quiet.0.boundaries().to_vec();
         base.end = Some(quiet.1.end);

@@ -74,8 +74,13 @@ impl Found {
             }
         }
         if let Some(violation) = worst(&verdict.violations) {
-            let case =
-                Case { flow: base.flow, seed: base.seed, routes: base.routes, faults: faults.to_vec() };
+            let case = Case {
+                flow: base.flow,
+                seed: base.seed,
+                routes: base.routes,
+                refusals: base.refusals,
+                faults: faults.to_vec(),
+            };
             self.failures.push(Failure { case, violation });
         }
     }

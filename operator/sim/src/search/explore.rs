@@ -30,9 +30,11 @@ pub fn explore(policy: &Policy, number: u64, mut goes_on: impl FnMut() -> bool) 
                 let what = format!("it does not even begin: {}", why.0);
                 let violation = crate::judge::Violation { at, invariant: Invariant::L1, what };
                 let routes = policy.traffic.values().any(Traffic::is_in_every_site);
-                found
-                    .failures
-                    .push(Failure { case: Case { flow, seed, routes, faults: Vec::new() }, violation });
+                let refusals = policy.traffic.values().any(Traffic::refuses_writes);
+                found.failures.push(Failure {
+                    case: Case { flow, seed, routes, refusals, faults: Vec::new() },
+                    violation,
+                });
                 continue;
             }
         };

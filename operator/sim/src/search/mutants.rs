@@ -72,6 +72,7 @@ impl Mutant {
             let (broken, _) = self.plays(base, faults);
             (broken.contains(&self.expected) && self.is_its_own(base, faults)).then(|| Case {
                 routes: base.routes,
+                refusals: base.refusals,
                 flow: base.flow,
                 seed: base.seed,
                 faults: faults.to_vec(),

@@ -196,6 +196,7 @@ impl Dns {
             epoch: newest.map_or(0, |p| p.epoch),
             differing,
             silent,
+            writes: None,
         };
         Fact::now(at)
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
-use bascule_core::observation::TrafficAt;
+use bascule_core::observation::{TrafficAt, Writes};
 use bascule_core::policy;
 
 use super::dns::{Pointed, Updated};
@@ -13,6 +13,8 @@ use super::dns::{Pointed, Updated};
 pub struct Route {
     /// Where its weights lead, with the record's epoch and serial; `None`: as it was before Bascule, to its own site.
     pub pointed: Option<Pointed>,
+    /// Whether writes are answered by the gateway, and by which epoch and serial that was said last.
+    pub refuses: Option<(bool, u64, u64)>,
     /// The object's version: every change raises it.
     version: u64,
 }
@@ -70,11 +72,55 @@ impl Routes {
         Updated::Done
     }
 
+    /// Whether the gateway answers writes of a traffic target itself.
+    pub fn refuses(&self, name: &(PolicyKey, ItemName)) -> bool {
+        self.0.get(name).and_then(|route| route.refuses).is_some_and(|(on, ..)| on)
+    }
+
+    /// The first traffic target of a policy whose writes the gateway answers itself.
+    pub fn refusing<'a>(&'a self, policy: &'a PolicyKey) -> Option<&'a ItemName> {
+        let refuses = |route: &Route| route.refuses.is_some_and(|(on, ..)| on);
+        self.0.iter().find(|((p, _), route)| p == policy && refuses(route)).map(|((_, name), _)| name)
+    }
+
+    /// One change of what the gateway does with writes: never by an earlier state of the record, and only while the object
+    /// is still the one that the change began with.
+    pub fn refuse(
+        &mut self,
+        name: &(PolicyKey, ItemName),
+        on: bool,
+        (epoch, serial): (u64, u64),
+        begun: Version,
+    ) -> Updated {
+        let route = self.0.entry(name.clone()).or_default();
+        if let Some((found, e, s)) = route.refuses {
+            if (e, s) > (epoch, serial) {
+                return Updated::Refused(format!(
+                    "what becomes of writes was said by a later state: epoch {e}, serial {s}"
+                ));
+            }
+            if (found, e, s) == (on, epoch, serial) {
+                return Updated::Stands;
+            }
+        }
+        if route.version != begun.0 {
+            return Updated::Refused("the object has been modified (409)".to_owned());
+        }
+        route.version += 1;
+        route.refuses = Some((on, epoch, serial));
+        Updated::Done
+    }
+
     /// What a look finds, held against what the policy says now.
     pub fn view(&self, name: &(PolicyKey, ItemName), policy: &policy::HttpRoute) -> TrafficAt {
+        let writes = if self.refuses(name) {
+            Some(Writes::Refused)
+        } else {
+            policy.refuse_writes.is_some().then_some(Writes::Pass)
+        };
         let Some(found) = self.get(name) else {
             let differing = vec!["the route has no mark of Bascule".to_owned()];
-            return TrafficAt { differing, ..TrafficAt::default() };
+            return TrafficAt { differing, writes, ..TrafficAt::default() };
         };
         let known = policy.backends.contains_key(&found.site);
         let differing =
@@ -85,6 +131,7 @@ impl Routes {
             epoch: found.epoch,
             differing: differing.into_iter().collect(),
             silent: Vec::new(),
+            writes,
         }
     }
 

@@ -16,7 +16,9 @@ impl World {
         if !self.clients[client].on {
             return;
         }
-        let Some(site) = self.resolve(client).and_then(|site| self.passed_on(client, site)) else { return };
+        let Some(gateway) = self.resolve(client) else { return };
+        let Some(site) = self.passed_on(client, gateway) else { return };
+        let refused = self.is_refused_at(client, gateway);
         let it = &self.clients[client];
         let (place, app, patience) = (it.place, it.app, it.patience);
         let Ok(token) = Token::try_from(self.writes.len()) else { return };
@@ -31,6 +33,12 @@ impl World {
         });
         self.writers.push(client);
         self.later(patience, Happening::WriteOverdue(token));
+        if refused {
+            if let Some(travel) = self.net.travel(place, self.sites[gateway].place, Traffic::Clients) {
+                self.later(travel * 2, Happening::WriteEnds(token, false));
+            }
+            return;
+        }
         let to = self.sites[site].place;
         if let Some(travel) = self.net.travel(place, to, Traffic::Clients) {
             self.later(travel, Happening::WriteAt(token));
@@ -71,6 +79,13 @@ impl World {
         }
         let joined = self.net.joined(gateway.place, self.sites[to].place, Traffic::Clients);
         (gateway.up && joined).then_some(to)
+    }
+
+    /// Whether the gateway of `site` answers the client's writes itself. Who is inside a site asks no gateway.
+    fn is_refused_at(&self, client: usize, site: usize) -> bool {
+        let it = &self.clients[client];
+        let (gateway, inside) = (&self.sites[site], self.sites.iter().any(|s| s.place == it.place));
+        !inside && gateway.up && gateway.cluster.routes.refusing(&it.policy).is_some()
     }
 
     /// A gateway that answers, for a client that knows of every site's: its policy has no name.

@@ -37,20 +37,29 @@ impl World {
                     };
                     Before::Published(now.map(|p| (p.site.clone(), p.published.clone())))
                 }
+                Step::RefuseWrites { traffic, .. } => {
+                    let name = (policy.key.clone(), traffic.clone());
+                    Before::Refuses(world.sites[site].cluster.routes.refuses(&name))
+                }
                 Step::VerifyWrite { .. } => Before::Nothing,
             };
             let after = match step {
                 Step::PointTraffic { traffic, site, .. } => {
                     Before::Published(published(policy, traffic, site).map(|p| (site.clone(), p)))
                 }
-                Step::SetReadOnly { .. } | Step::Scale { .. } | Step::VerifyWrite { .. } => Before::Nothing,
+                Step::SetReadOnly { .. }
+                | Step::Scale { .. }
+                | Step::RefuseWrites { .. }
+                | Step::VerifyWrite { .. } => Before::Nothing,
             };
             Doing::Step { step: step.clone(), before, after }
         });
     }
 
     pub(super) fn work_of(&self, site: usize, policy: std::sync::Arc<Policy>, step: Step) -> Work {
-        let Step::PointTraffic { traffic, .. } = &step else { return Work::Perform(policy, step) };
+        let (Step::PointTraffic { traffic, .. } | Step::RefuseWrites { traffic, .. }) = &step else {
+            return Work::Perform(policy, step);
+        };
         if has_route(&policy, traffic) {
             let cluster = &self.sites[site].cluster;
             let name = (policy.key.clone(), traffic.clone());
@@ -145,10 +154,21 @@ impl World {
 
     fn routes(&mut self, site: usize, policy: &Policy, step: &Step, version: Option<Version>) -> Outcome {
         self.judge.touches(self.now, &self.sites[site].name, policy, step);
+        let Some(version) = version else { return Outcome::refused("the route could not be read") };
+        if let Step::RefuseWrites { traffic, on, epoch, serial } = step {
+            let name = (policy.key.clone(), traffic.clone());
+            let routes = &mut self.sites[site].cluster.routes;
+            return match routes.refuse(&name, *on, (*epoch, *serial), version) {
+                Updated::Stands | Updated::Done => Outcome::Done,
+                Updated::Refused(why) => {
+                    self.judge.meets(Sometimes::OldEffectRefused);
+                    Outcome::refused(why)
+                }
+            };
+        }
         let Step::PointTraffic { traffic, site: to, epoch, serial } = step else {
             return Outcome::refused("not a step of the traffic");
         };
-        let Some(version) = version else { return Outcome::refused("the route could not be read") };
         let name = (policy.key.clone(), traffic.clone());
         let Some(published) = published(policy, traffic, to) else {
             return Outcome::refused(format!("the policy has no backend of {traffic} in {to}"));
@@ -243,7 +263,9 @@ impl World {
                 }
                 Outcome::Done
             }
-            Step::PointTraffic { .. } => Outcome::refused("an update carries the mark that was read for it"),
+            Step::PointTraffic { .. } | Step::RefuseWrites { .. } => {
+                Outcome::refused("an update carries the mark that was read for it")
+            }
             Step::VerifyWrite { .. } => {
                 let Some(db) = self.database_at(&policy.key, site) else {
                     return Outcome::refused("no database");

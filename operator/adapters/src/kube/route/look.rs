@@ -9,6 +9,8 @@ use bascule_core::observation::{Fact, TrafficAt, TrafficView};
 use bascule_core::plan::{Answer, Gate};
 use bascule_core::time::human;
 
+use super::gateway::Gateways;
+use super::refuse::Cannot;
 use super::seen::{Marked, Misfit, Route, Weighed};
 use super::served::{Served, served};
 use super::{GROUP, MARK, ROUTE_MANAGER, RULES, RouteTraffic, Undone, is_kind_missing};
@@ -34,7 +36,8 @@ impl fmt::Display for Misfit {
 
 impl RouteTraffic {
     /// Looks at the route as the operator of `me`: where it leads, and what prevents this site from changing it. Its
-    /// gates are named `item/…`. Each of the two calls that it makes at most has half of `deadline`.
+    /// gates are named `item/…`. It asks twice at most, for the route and then for all else at once; each has half of
+    /// `deadline`.
     pub async fn look(&self, item: &str, me: &SiteName, deadline: Duration) -> TrafficView {
         let kube = self.kube.within(deadline / 2);
         match self.findings(&kube, me).await {
@@ -62,13 +65,26 @@ impl RouteTraffic {
         let route = self.read(kube).await.map_err(|failure| self.unseen(&failure))?;
         let served = served(&route.parents, &route.statuses, &route.namespace, route.generation);
         let weighed = route.weighed(&self.route);
-        let at = self.at(&route, weighed.as_deref().unwrap_or_default(), &served);
+        let mut at = self.at(&route, weighed.as_deref().unwrap_or_default(), &served);
         let mut findings = self.foreign_mark(&route);
         let mut unknown = None;
+        let rehearsal = async {
+            match &weighed {
+                Ok(weighed) => self.refused(kube, &route, weighed, me).await,
+                Err(_) => Ok(None),
+            }
+        };
+        let (refused, gateways, writes) = tokio::join!(
+            Box::pin(rehearsal),
+            Box::pin(self.gateways(kube, &route)),
+            Box::pin(self.of_writes(kube, &route, weighed.as_deref().ok(), &served))
+        );
+        at.silent.extend(gateways.unready.iter().cloned());
+        at.writes = writes.found;
         match weighed {
             Ok(weighed) => {
                 self.note_undone(&route, &weighed);
-                match self.refused(kube, &route, &weighed, me).await {
+                match refused {
                     Ok(found) => findings.extend(found),
                     Err(why) => unknown = Some(why),
                 }
@@ -77,6 +93,9 @@ impl RouteTraffic {
         }
         findings.extend(self.contended(&route));
         findings.extend(self.unserved(&served));
+        findings.extend(self.unready(&gateways));
+        findings.extend(writes.cannot.as_ref().map(|why| self.not_refusable(why)));
+        findings.extend(self.unwatched());
         Ok(Found { at, findings, unknown })
     }
 
@@ -140,7 +159,7 @@ impl RouteTraffic {
         Finding {
             code,
             severity,
-            field: format!("{} {field}", self.subject()),
+            field: format!("{} {field}", self.subject()).trim_end().to_owned(),
             found,
             expected: String::new(),
             hint: String::new(),
@@ -211,16 +230,24 @@ impl RouteTraffic {
         }
     }
 
-    /// Weights that are not what the mark beside them says were changed by somebody else, who may do it again.
+    /// Weights that are not what the mark beside them says, and rules that are not there any more, were changed by somebody
+    /// else, who may do it again.
     fn note_undone(&self, route: &Route, weighed: &[Weighed]) {
-        let Marked::By(mark, policy) = &route.mark else { return };
-        let mine = policy == self.policy.name.as_str();
-        if !mine || weighed.iter().all(|rule| rule.leads_to() == Some(&mark.site)) {
-            return;
-        }
         let Some(by) = others(route).pop() else { return };
-        let weights: Vec<String> = weighed.iter().map(Weighed::weights).collect();
-        let found = format!("{:?} has set the weights to {} after {mark}", by.manager, weights.join("; "));
+        let astray = match &route.mark {
+            Marked::By(mark, policy) if policy == self.policy.name.as_str() => {
+                Some(mark).filter(|mark| !weighed.iter().all(|rule| rule.leads_to() == Some(&mark.site)))
+            }
+            Marked::By(..) | Marked::No | Marked::Foreign(_) => None,
+        };
+        let found = if let Some(mark) = astray {
+            let weights: Vec<String> = weighed.iter().map(Weighed::weights).collect();
+            format!("{:?} has set the weights to {} after {mark}", by.manager, weights.join("; "))
+        } else if self.lost_rules(route) {
+            format!("{:?} has taken out the rules by which writes are refused", by.manager)
+        } else {
+            return;
+        };
         *self.undone.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(Undone { at: Instant::now(), by, found });
     }
@@ -254,6 +281,12 @@ impl RouteTraffic {
     /// What to write where the other manager gets the route from.
     fn release(&self, by: &Owner) -> String {
         let (name, namespace) = (&self.route.name, &self.policy.namespace);
+        // Rules that come and go move the weights of the others.
+        let ours = if self.route.refuse_writes.is_some() {
+            ".spec.rules"
+        } else {
+            ".spec.rules[].backendRefs[].weight"
+        };
         match by.manager.as_str() {
             "kustomize-controller" => {
                 "in git, under metadata.annotations of the route: kustomize.toolkit.fluxcd.io/ssa: IfNotPresent".to_owned()
@@ -262,7 +295,7 @@ impl RouteTraffic {
                 "in the Flux HelmRelease, under spec: driftDetection: {{ignore: [{{target: {{kind: HTTPRoute, name: {name}}}, paths: [\"/spec/rules\"]}}]}}, and keep the route out of the chart's upgrades"
             ),
             manager if manager.starts_with("argocd") => format!(
-                "in the Argo CD Application, under spec: ignoreDifferences: [{{group: {GROUP}, kind: HTTPRoute, name: {name}, namespace: {namespace}, jqPathExpressions: [\".spec.rules[].backendRefs[].weight\"]}}] and syncPolicy: {{syncOptions: [RespectIgnoreDifferences=true]}}"
+                "in the Argo CD Application, under spec: ignoreDifferences: [{{group: {GROUP}, kind: HTTPRoute, name: {name}, namespace: {namespace}, jqPathExpressions: [\"{ours}\"]}}] and syncPolicy: {{syncOptions: [RespectIgnoreDifferences=true]}}"
             ),
             "helm" => "leave the route out of the chart: every upgrade writes its weights".to_owned(),
             manager => format!("let {manager:?} leave the weights of HTTPRoute {name} alone"),
@@ -281,6 +314,73 @@ impl RouteTraffic {
             ..self.finding("RouteUnreported", Severity::Warn, "status.parents", found.clone())
         });
         refused.chain(silent).collect()
+    }
+
+    fn unready(&self, gateways: &Gateways) -> Vec<Finding> {
+        let unready = gateways.unready.iter().map(|found| Finding {
+            expected: "every Gateway of the route is Programmed: its data plane has what it is to serve"
+                .to_owned(),
+            hint: "see the Gateway's conditions and addresses, and whether its proxies run".to_owned(),
+            ..self.finding("RouteGatewayNotReady", Severity::Warn, "spec.parentRefs", found.clone())
+        });
+        let unknown = gateways.unknown.iter().map(|found| Finding {
+            expected: "a word of every Gateway of the route on whether it is Programmed".to_owned(),
+            hint:
+                "see whether its controller runs, and whether the operator may get gateways in its namespace"
+                    .to_owned(),
+            ..self.finding("RouteGatewayUnknown", Severity::Warn, "spec.parentRefs", found.clone())
+        });
+        unready.chain(unknown).collect()
+    }
+
+    /// What a person can do about writes that reach the application during a hold. It stands in nobody's way: the
+    /// application's own flag refuses them.
+    fn not_refusable(&self, why: &Cannot) -> Finding {
+        let (code, expected, hint) = match why {
+            Cannot::Route(_) => (
+                "RouteWritesPass",
+                "a route whose writes can be refused",
+                "see docs/httproute.md on refuseWrites: name the rules that stand in the way, or except them",
+            ),
+            Cannot::Refused(_) => (
+                "RouteWritesPass",
+                "a change of the route's rules is accepted",
+                "see the admission policies of the namespace",
+            ),
+            Cannot::Responder(_) => (
+                "RouteResponderMissing",
+                "a responder in every site that has this policy",
+                "install the chart with responder.enabled=true, or take refuseWrites out of the policy",
+            ),
+            Cannot::Grant(_) => (
+                "RouteResponderGrant",
+                "a ReferenceGrant from HTTPRoutes of the policy's namespace to the responder's Service",
+                "add the namespace to responder.namespaces of the chart",
+            ),
+            Cannot::Unknown(_) => (
+                "RouteResponderUnknown",
+                "the operator can look at the responder's Service and at ReferenceGrants of its own namespace",
+                "see the API server, and install the chart with responder.enabled=true",
+            ),
+        };
+        Finding {
+            expected: expected.to_owned(),
+            hint: hint.to_owned(),
+            ..self.finding(code, Severity::Warn, "writes", why.words().to_owned())
+        }
+    }
+
+    fn unwatched(&self) -> Option<Finding> {
+        let why = match self.following.as_ref()? {
+            Ok(following) => following.trouble()?,
+            Err(why) => why.clone(),
+        };
+        Some(Finding {
+            expected: "the route is watched: a change is seen at once, and not only with the next look"
+                .to_owned(),
+            hint: RIGHTS.to_owned(),
+            ..self.finding("RouteUnwatched", Severity::Warn, "", why)
+        })
     }
 }
 

@@ -78,7 +78,7 @@ impl RouteTraffic {
         self.patch(kube, self.operations(route, weighed, &mark), true).await
     }
 
-    async fn patch(&self, kube: &Kube, operations: Value, rehearse: bool) -> Result<(), Failure> {
+    pub(super) async fn patch(&self, kube: &Kube, operations: Value, rehearse: bool) -> Result<(), Failure> {
         let subject = self.subject();
         let operations = serde_json::from_value(operations)
             .map_err(|e| Failure::own(&subject, format!("the patch cannot be written: {e}")))?;
@@ -132,11 +132,7 @@ impl RouteTraffic {
 
     /// The patch: it holds for this version of the object only, so the places in it are those that were looked at.
     fn operations(&self, route: &Route, weighed: &[Weighed], mark: &Mark) -> Value {
-        let mut all =
-            vec![json!({ "op": "replace", "path": "/metadata/resourceVersion", "value": route.version })];
-        if !route.annotated {
-            all.push(json!({ "op": "add", "path": "/metadata/annotations", "value": {} }));
-        }
+        let mut all = route.pinned();
         let key = MARK.replace('~', "~0").replace('/', "~1");
         let text = mark_text(mark, self.policy.name.as_str());
         all.push(json!({ "op": "add", "path": format!("/metadata/annotations/{key}"), "value": text }));

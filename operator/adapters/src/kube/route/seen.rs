@@ -9,9 +9,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
-use super::MARK;
+use super::refusal::Responder;
 use super::served::{ParentRef, ParentStatus};
+use super::{MARK, WRITES_MARK};
 use crate::mark::Mark;
 
 /// An HTTPRoute, as far as it matters here.
@@ -22,6 +24,8 @@ pub(super) struct Route {
     pub namespace: String,
     pub annotated: bool,
     pub mark: Marked,
+    /// Who had writes refused or let them pass last, and whether they were refused.
+    pub writes: (Marked, bool),
     pub rules: Vec<Rule>,
     pub parents: Vec<ParentRef>,
     pub statuses: Vec<ParentStatus>,
@@ -47,6 +51,11 @@ pub(super) struct Rule {
     pub name: Option<String>,
     #[serde(default)]
     pub backend_refs: Vec<BackendRef>,
+    /// As they stand there: they are repeated word by word.
+    #[serde(default)]
+    pub matches: Option<Vec<Value>>,
+    #[serde(default)]
+    pub filters: Vec<Value>,
 }
 
 /// One backend of a rule.
@@ -98,6 +107,16 @@ impl BackendRef {
             && self.port == Some(backend.port)
     }
 
+    /// Whether it leads to the responder.
+    pub(super) fn is_responder(&self, responder: &Responder) -> bool {
+        self.group.is_empty()
+            && self.kind == "Service"
+            && self.name == responder.service
+            && self.namespace.as_deref() == Some(responder.namespace.as_str())
+            && self.port == Some(responder.port)
+            && self.weight > 0
+    }
+
     fn words(&self) -> String {
         let mut words = String::new();
         if self.kind != "Service" || !self.group.is_empty() {
@@ -144,18 +163,32 @@ impl Route {
         let status: Status =
             serde_json::from_value(part("status")).map_err(|e| format!("its status: {e}"))?;
         let version = object.resource_version().ok_or("it has no resourceVersion")?;
-        let mark = object.annotations().get(MARK).map_or(Marked::No, |text| marked(text));
+        let note = |key: &str| object.annotations().get(key).map(String::as_str);
+        let mark = note(MARK).map_or(Marked::No, marked);
+        let refused = note(WRITES_MARK).is_some_and(|text| text.split(' ').any(|w| w == "writes=refused"));
+        let writes = (note(WRITES_MARK).map_or(Marked::No, marked), refused);
         Ok(Self {
             version,
             generation: object.metadata.generation.unwrap_or_default(),
             namespace: object.namespace().unwrap_or_default(),
             annotated: object.metadata.annotations.is_some(),
             mark,
+            writes,
             rules: spec.rules,
             parents: spec.parent_refs,
             statuses: status.parents,
             managed: object.metadata.managed_fields.unwrap_or_default(),
         })
+    }
+
+    /// How a change of it begins that annotates it and that holds for this version only.
+    pub(super) fn pinned(&self) -> Vec<Value> {
+        let mut all =
+            vec![json!({ "op": "replace", "path": "/metadata/resourceVersion", "value": self.version })];
+        if !self.annotated {
+            all.push(json!({ "op": "add", "path": "/metadata/annotations", "value": {} }));
+        }
+        all
     }
 
     /// The rules whose weights are the policy's, or everything in which the route does not fit it.
@@ -174,7 +207,9 @@ impl Route {
         }
         for (place, rule) in self.rules.iter().enumerate() {
             let known = |r: &BackendRef| policy.backends.values().any(|b| r.is(b, &self.namespace));
-            let chosen = if policy.rules.is_empty() {
+            let chosen = if rule.is_own() {
+                false
+            } else if policy.rules.is_empty() {
                 rule.backend_refs.iter().any(known)
             } else {
                 rule.name.as_ref().is_some_and(|name| policy.rules.contains(name))
@@ -195,8 +230,13 @@ impl Route {
         if misfits.is_empty() { Ok(weighed) } else { Err(misfits) }
     }
 
+    /// The number that people know a rule by: those that Bascule has put in front are not counted.
+    pub(super) fn number(&self, place: usize) -> usize {
+        1 + self.rules.iter().take(place).filter(|rule| !rule.is_own()).count()
+    }
+
     fn weigh(&self, place: usize, rule: &Rule, policy: &HttpRoute, misfits: &mut Vec<Misfit>) -> Weighed {
-        let words = rule.name.clone().unwrap_or_else(|| format!("number {}", place + 1));
+        let words = rule.name.clone().unwrap_or_else(|| format!("number {}", self.number(place)));
         let field = format!("spec.rules[{place}].backendRefs");
         let mut backends = BTreeMap::new();
         for (site, backend) in &policy.backends {
@@ -262,6 +302,11 @@ pub(super) fn mark_text(mark: &Mark, policy: &str) -> String {
     format!("{mark} policy={policy}")
 }
 
+/// The text of a mark that says what becomes of writes.
+pub(super) fn writes_text(mark: &Mark, policy: &str, refused: bool) -> String {
+    format!("{} writes={}", mark_text(mark, policy), if refused { "refused" } else { "passed" })
+}
+
 fn marked(text: &str) -> Marked {
     let policy = text.split(' ').find_map(|word| word.strip_prefix("policy="));
     match (text.parse::<Mark>(), policy) {
@@ -287,6 +332,7 @@ mod tests {
             name: "web".try_into().unwrap(),
             rules: std::collections::BTreeSet::new(),
             backends: [backend("paris"), backend("lyon")].into(),
+            refuse_writes: None,
         }
     }
 

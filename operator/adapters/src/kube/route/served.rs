@@ -37,6 +37,12 @@ impl ParentRef {
         of(self) == of(other) && rest(self) == rest(other)
     }
 
+    /// Its namespace and name, when it is a Gateway and attached to by a route of `namespace`.
+    pub(super) fn gateway(&self, namespace: &str) -> Option<(String, String)> {
+        let of = self.namespace.clone().unwrap_or_else(|| namespace.to_owned());
+        (self.group == GROUP && self.kind == "Gateway").then(|| (of, self.name.clone()))
+    }
+
     fn words(&self) -> String {
         let section = self.section_name.as_ref().map(|s| format!(" ({s})")).unwrap_or_default();
         format!("{} {}{section}", self.kind, self.name)
@@ -54,17 +60,18 @@ pub(super) struct ParentStatus {
     conditions: Vec<Condition>,
 }
 
+/// One condition of a route or of a Gateway.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Condition {
-    r#type: String,
-    status: String,
+pub(super) struct Condition {
+    pub r#type: String,
+    pub status: String,
     #[serde(default)]
-    observed_generation: i64,
+    pub observed_generation: i64,
     #[serde(default)]
-    reason: String,
+    pub reason: String,
     #[serde(default)]
-    message: String,
+    pub message: String,
 }
 
 /// How a route is served.

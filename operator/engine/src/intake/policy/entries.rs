@@ -309,7 +309,9 @@ impl Convert<'_> {
     }
 
     fn http_route(&mut self, at: &str, route: &api::HttpRoute) -> Option<core::HttpRoute> {
-        let api::HttpRoute { name, rules, backends } = route;
+        let api::HttpRoute { name, rules, backends, refuse_writes } = route;
+        let refuse_writes =
+            refuse_writes.as_ref().map(|refuse| self.refuse_writes(&format!("{at}.refuseWrites"), refuse));
         let name = self.object(format!("{at}.name"), name);
         let named = |rule: &str| text::object_name::check(rule).map(|()| rule.to_owned());
         let rules = match rules {
@@ -347,7 +349,35 @@ impl Convert<'_> {
                 "traffic[].httpRoute.backends: two sites have the same service and port; moving between them would change nothing for users",
             );
         }
-        Some(core::HttpRoute { name: name?, rules: rules.into_iter().collect(), backends })
+        let refuse_writes = match refuse_writes {
+            None => None,
+            Some(refuse) => Some(refuse?),
+        };
+        Some(core::HttpRoute { name: name?, rules: rules.into_iter().collect(), backends, refuse_writes })
+    }
+
+    fn refuse_writes(&mut self, at: &str, refuse: &api::RefuseWrites) -> Option<core::RefuseWrites> {
+        let api::RefuseWrites { retry_after, except_rules } = refuse;
+        let field = format!("{at}.retryAfter");
+        let wait = duration(&field, retry_after, bounds::RETRY_AFTER, self.findings);
+        if wait.is_some_and(|wait| wait.subsec_nanos() != 0) {
+            let reason = format!("found '{retry_after}', expected whole seconds: HTTP knows no less");
+            self.findings.add(field, reason);
+        }
+        let except_rules = match except_rules {
+            None => Vec::new(),
+            Some(names) => {
+                let field = format!("{at}.exceptRules");
+                let checked =
+                    self.set(&field, names, |name| text::object_name::check(name).map(|()| name.to_owned()));
+                if names.is_empty() {
+                    let reason = "found none, expected the name of at least one rule; leave exceptRules out to except none";
+                    self.findings.add(field, reason);
+                }
+                checked
+            }
+        };
+        Some(core::RefuseWrites { retry_after: wait?, except_rules: except_rules.into_iter().collect() })
     }
 
     fn dns(&mut self, at: &str, dns: &api::Dns) -> Option<core::Dns> {

@@ -1,0 +1,240 @@
+//! What is played: a route as its people wrote it, then under Bascule's care, a hold, and its end.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use http::StatusCode;
+use kube::api::{Api, ApiResource, DynamicObject};
+use kube::core::GroupVersionKind;
+use kube::{Client, ResourceExt};
+
+use super::backend::{Backend, LYON, PARIS, RESPONDER, RESPONDER_PORT};
+use super::client::{Asked, Connection, Visitor, WRITING, split};
+use super::objects::{self, RETRY, WORDS};
+use super::plane::{Controller, Proxy};
+use crate::command::finish;
+use crate::scale::loopback::{ApiServer, Servers, Tied};
+use crate::tools::{Gateway, workspace};
+use crate::waiting::until;
+
+/// The sites. The gateway is in the second one.
+const SITES: [&str; 2] = ["paris", "lyon"];
+
+/// How long a change may take to come about, from the start of a process to the answer of the data plane.
+const SOON: Duration = Duration::from_secs(60);
+
+/// How long a silent site's reads may take to be served elsewhere: ten seconds by the policy, and all that follows.
+const HOLD: Duration = Duration::from_secs(90);
+
+/// How many answers in a row must agree before the data plane counts as having obeyed.
+const AGREE: usize = 20;
+
+/// Everything of it.
+pub(super) async fn play(gateway: &Gateway, programs: &Path, folder: &Path) -> Result<()> {
+    println!("two API servers and an arbiter in {}", folder.display());
+    let servers = Servers::start(programs.to_owned(), folder, &SITES).await?;
+    let [paris, lyon] = servers.sites() else { bail!("{} sites were started", servers.sites().len()) };
+    let kubectl = |site: &ApiServer| Kubectl { program: programs.join("kubectl"), config: site.kubeconfig() };
+    for site in [paris, lyon] {
+        kubectl(site).definitions(gateway)?;
+        kubectl(site).apply(objects::NAMESPACES)?;
+        kubectl(site).apply(objects::ROUTE)?;
+    }
+    let client = lyon.client().await?;
+    kubectl(lyon).apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: envoy-gateway-system}\n")?;
+    kubectl(lyon).apply(&objects::services())?;
+    let _backends = (Backend::start("paris", PARIS).await?, Backend::start("lyon", LYON).await?);
+    let _controller = Controller::start(gateway, &client, &lyon.kubeconfig(), folder).await?;
+    kubectl(lyon).apply(objects::GATEWAY)?;
+    let _proxy = Proxy::start(gateway, &client, folder).await?;
+    until("the gateway to serve the route", SOON, || async {
+        let answer = Connection::default().ask("GET").await?;
+        ensure!(answer.status == StatusCode::OK, "{answer:?}");
+        Ok(())
+    })
+    .await?;
+    split("as its people wrote it", &[("paris", 0.5), ("lyon", 0.5)]).await?;
+
+    let arbiter = servers.arbiter("arbiter").await?;
+    let operator = |site: &ApiServer, more: &[String]| {
+        let log = folder.join(format!("operator-{}.log", site.site));
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("operator").args(servers.operator_options(site, &arbiter)).args(more);
+        Tied::start(&command, &log)
+    };
+    let answers = [
+        format!("--responder-listen={RESPONDER}:{RESPONDER_PORT}"),
+        "--responder-service=responder:80".to_owned(),
+    ];
+    let _lyon = operator(lyon, answers.as_slice())?;
+    let first = operator(paris, [].as_slice())?;
+    for site in [paris, lyon] {
+        kubectl(site).apply(&objects::policy())?;
+    }
+    let route = Route::of(&client);
+    route.until_marked("bascule.dev/points-at", "site=paris").await?;
+    served_by("paris").await?;
+    split("paris is active", &[("paris", 1.0), ("lyon", 0.0)]).await?;
+    for method in WRITING {
+        let answer = Connection::default().ask(method).await?;
+        ensure!(answer.who() == "paris", "{method} while paris is active: {answer:?}");
+    }
+
+    hold(&route, first).await?;
+
+    // The active site comes back: once it is stable its users follow, and writes are accepted again.
+    let again = Instant::now();
+    let _first = operator(paris, [].as_slice())?;
+    route.until_marked("bascule.dev/writes", "writes=passed").await?;
+    served_by("paris").await?;
+    until("writes to be taken", SOON, || async {
+        let answer = Connection::default().ask("POST").await?;
+        ensure!(answer.who() == "paris", "{answer:?}");
+        Ok(())
+    })
+    .await?;
+    println!(
+        "writes pass again {:.1} s after the operator of paris was started",
+        again.elapsed().as_secs_f64()
+    );
+    split("paris is back", &[("paris", 1.0), ("lyon", 0.0)]).await?;
+    for method in WRITING {
+        let answer = Connection::default().ask(method).await?;
+        ensure!(answer.who() == "paris", "{method} after the hold: {answer:?}");
+    }
+    let rules = route.rules().await?;
+    ensure!(rules == ["pages"], "the route has its own rules and no others: {rules:?}");
+    println!("ok");
+    Ok(())
+}
+
+/// The active site falls silent: lyon serves its reads, and its gateway answers writes.
+async fn hold(route: &Route, first: Tied) -> Result<()> {
+    let visitor = Visitor::start();
+    let silent = Instant::now();
+    drop(first);
+    until("writes to be refused", HOLD, || async {
+        let answer = Connection::default().ask("POST").await?;
+        ensure!(answer.status == StatusCode::SERVICE_UNAVAILABLE, "{answer:?}");
+        Ok(())
+    })
+    .await?;
+    route.until_marked("bascule.dev/points-at", "site=lyon").await?;
+    served_by("lyon").await?;
+    println!(
+        "lyon serves reads and refuses writes {:.1} s after paris fell silent",
+        silent.elapsed().as_secs_f64()
+    );
+    split("during the hold", &[("paris", 0.0), ("lyon", 1.0)]).await?;
+    let mut connection = Connection::default();
+    let mut refused = 0;
+    for method in WRITING.into_iter().cycle().take(400) {
+        let answer = connection.ask(method).await?;
+        ensure!(
+            answer.status == StatusCode::SERVICE_UNAVAILABLE
+                && answer.retry_after.as_deref() == Some(RETRY)
+                && answer.body == WORDS
+                && answer.language.as_deref() == Some("fr"),
+            "{method} during the hold: {answer:?}"
+        );
+        refused += 1;
+    }
+    println!("during the hold: {refused} of 400 writes got 503 with Retry-After {RETRY}: {WORDS}");
+    for method in ["GET", "HEAD", "OPTIONS"] {
+        let answer = connection.ask(method).await?;
+        ensure!(answer.status == StatusCode::OK, "{method} during the hold: {answer:?}");
+    }
+    judge(&visitor.end().await)
+}
+
+/// What somebody has seen who has read and written all along: no read was refused, and each write was taken by a site or
+/// refused with when to try again; once it was refused, it stayed so.
+fn judge(record: &[Asked]) -> Result<()> {
+    let of = |method: &'static str| record.iter().filter(move |asked| asked.method == method);
+    let (reads, writes) = (of("GET").count(), of("POST").count());
+    ensure!(reads > 100 && writes > 100, "too few to say anything: {reads} reads, {writes} writes");
+    let failed: Vec<&Asked> = of("GET").filter(|a| !SITES.contains(&a.who.as_str())).collect();
+    ensure!(failed.is_empty(), "{} of {reads} reads failed, first {:?}", failed.len(), failed.first());
+    let taken = |a: &Asked| SITES.contains(&a.who.as_str());
+    let odd: Vec<&Asked> = of("POST").filter(|a| !taken(a) && !(a.who == "503" && a.retry_after)).collect();
+    ensure!(odd.is_empty(), "{} of {writes} writes got no proper answer, first {:?}", odd.len(), odd.first());
+    let first = of("POST").find(|a| !taken(a)).context("no write was refused")?.at;
+    let late = of("POST").filter(|a| taken(a) && a.at > first).count();
+    ensure!(late == 0, "{late} writes were taken after the first one was refused");
+    println!("all along: {reads} reads answered; {writes} writes, each taken or refused with Retry-After");
+    Ok(())
+}
+
+/// Waits until the data plane sends every request to a site.
+async fn served_by(site: &str) -> Result<()> {
+    until(&format!("all requests to go to {site}"), SOON, || async {
+        let mut connection = Connection::default();
+        for _ in 0..AGREE {
+            let answer = connection.ask("GET").await?;
+            ensure!(answer.who() == site, "{} answers", answer.who());
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// The route in lyon.
+struct Route(Api<DynamicObject>);
+
+impl Route {
+    fn of(client: &Client) -> Self {
+        let kind = GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "HTTPRoute");
+        let resource = ApiResource::from_gvk_with_plural(&kind, "httproutes");
+        Self(Api::namespaced_with(client.clone(), "shop", &resource))
+    }
+
+    async fn until_marked(&self, annotation: &str, words: &str) -> Result<()> {
+        until(&format!("{annotation} to say {words}"), HOLD, || async {
+            let route = self.0.get("web").await?;
+            let found = route.annotations().get(annotation).cloned().unwrap_or_default();
+            ensure!(found.split(' ').any(|word| word == words), "it says {found:?}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// The names of its rules.
+    async fn rules(&self) -> Result<Vec<String>> {
+        let route = self.0.get("web").await?;
+        let rules = route.data["spec"]["rules"].as_array().cloned().unwrap_or_default();
+        Ok(rules.iter().map(|rule| rule["name"].as_str().unwrap_or_default().to_owned()).collect())
+    }
+}
+
+/// kubectl for one cluster.
+struct Kubectl {
+    program: std::path::PathBuf,
+    config: std::path::PathBuf,
+}
+
+impl Kubectl {
+    fn apply(&self, objects: &str) -> Result<()> {
+        let mut kubectl = Command::new(&self.program);
+        kubectl.env("KUBECONFIG", &self.config).args(["apply", "--server-side", "-f", "-"]);
+        finish(kubectl, Some(objects.as_bytes()), SOON).map(drop)
+    }
+
+    /// Installs the kinds of the gateway and of Bascule, and waits until they are served.
+    fn definitions(&self, gateway: &Gateway) -> Result<()> {
+        let own = workspace()?.join("crds/generated");
+        let own = std::fs::read_dir(&own)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+        let yaml = |path: &&std::path::PathBuf| path.extension().is_some_and(|e| e == "yaml");
+        for file in gateway.definitions.iter().chain(own.iter().filter(yaml)) {
+            let text = std::fs::read_to_string(file)?;
+            // Those of a chart begin and end with its conditions.
+            let lines = text.lines().filter(|line| !line.starts_with("{{"));
+            let text: String = lines.flat_map(|line| [line, "\n"]).collect();
+            self.apply(&text).with_context(|| file.display().to_string())?;
+        }
+        let mut wait = Command::new(&self.program);
+        wait.env("KUBECONFIG", &self.config).args(["wait", "--for=condition=Established", "crd", "--all"]);
+        finish(wait, None, SOON).map(drop)
+    }
+}
