@@ -88,6 +88,7 @@ impl Election {
         let mut observer = Observer::new(tq);
         let mut leases_at = boottime::now();
         let mut other: Option<Replica> = None;
+        let mut claimed = false;
         loop {
             looks.tick().await;
             let sent = boottime::now();
@@ -129,7 +130,7 @@ impl Election {
             other = acts.clone().flatten();
             let seen = found.map(|found| Acts { revision: found.revision.0, gone: gone && asked });
             match (spare.read(sent, received, seen), acts) {
-                (Turn::Take(expected), _) => match self.take(expected.map(Revision)).await? {
+                (Turn::Take(expected), _) => match self.take(expected.map(Revision), &mut claimed).await? {
                     Ok(()) => return Ok(observer),
                     Err(Some(trouble)) => {
                         standing.send_replace(Standing::Trouble(trouble));
@@ -147,24 +148,39 @@ impl Election {
         }
     }
 
-    /// Takes over once. `Err(None)`: somebody was first, or the next look tells.
-    async fn take(&self, expected: Option<Revision>) -> Result<Result<(), Option<String>>, NameTaken> {
+    /// Takes over once. `Err(None)`: somebody was first, or the next look tells. The site's name is claimed once: a try
+    /// that fails under load is made again with less to do.
+    async fn take(
+        &self,
+        expected: Option<Revision>,
+        claimed: &mut bool,
+    ) -> Result<Result<(), Option<String>>, NameTaken> {
         let tq = self.timing.tq();
         let taken = |owner| NameTaken { site: self.site.clone(), owner };
-        match self.etcd.claim_site(&self.site, &self.cluster, tq).await {
-            Claim::Ours => {}
-            Claim::NameTaken { owner } => return Err(taken(owner)),
-            Claim::Refused { why } | Claim::Unknown { why } => {
-                return Ok(Err(Some(format!("claiming the site's name: {why}"))));
+        if !*claimed {
+            match self.etcd.claim_site(&self.site, &self.cluster, tq).await {
+                Claim::Ours => *claimed = true,
+                Claim::NameTaken { owner } => return Err(taken(owner)),
+                Claim::Refused { why } | Claim::Unknown { why } => {
+                    return Ok(Err(Some(format!("claiming the site's name: {why}"))));
+                }
             }
         }
         Ok(match self.etcd.take_acting(&self.site, &self.cluster, &self.value, expected, tq).await {
             Taken::Applied { .. } => Ok(()),
-            Taken::Conflict | Taken::NotOurs { owner: None } => Err(None),
+            Taken::Conflict => Err(None),
+            Taken::NotOurs { owner: None } => {
+                // The arbiter was emptied meanwhile.
+                *claimed = false;
+                Err(None)
+            }
             Taken::NotOurs { owner: Some(owner) } => return Err(taken(owner)),
-            Taken::Refused { why } => Err(Some(format!(
-                "the arbiter refused that this replica acts: {why}; if it denies the permission, its users were made by an earlier version: run bascule arbiter setup again"
+            Taken::Refused { why } if why.is_denied() => Err(Some(format!(
+                "this site's user at the arbiter may not write which replica acts ({why}): it was made by an earlier version. Run `bascule arbiter setup arbiter` again, with the folder that `bascule arbiter init` has made; a replica acts as soon as it is done. Until then databases keep their roles under their guards, and nothing moves by itself here"
             ))),
+            Taken::Refused { why } => {
+                Err(Some(format!("the arbiter refused that this replica acts: {why}")))
+            }
             Taken::Unknown { why } => Err(Some(format!("it is not known whether this replica acts: {why}"))),
         })
     }

@@ -19,6 +19,10 @@ const ANSWER_LIMIT: usize = 40 << 20;
 /// A member in trouble is asked again after this many deadlines, apart from the calls that matter.
 const PROBE_EVERY: u32 = 4;
 
+/// A new connection has this many deadlines until its first answer. Its handshake may take longer than a call, on a loaded
+/// machine: one that is begun anew with every call that times out never ends.
+const SETTING_UP: u32 = 8;
+
 pub(super) struct Member {
     pub(super) endpoint: String,
     options: ConnectOptions,
@@ -29,6 +33,10 @@ struct State {
     client: Client,
     /// Counts connections, so that several calls that time out together replace one connection once.
     connection: u64,
+    /// When its first call was started: that is when it begins to connect.
+    since: Option<Instant>,
+    /// It has brought an answer.
+    stands: bool,
     /// When the member last failed; none after a success.
     failed: Option<Instant>,
     probed: Option<Instant>,
@@ -73,25 +81,38 @@ impl Member {
         }
     }
 
-    /// Records how a call over `connection` ended. After a timeout the connection is replaced: TCP retries a cut
-    /// connection for many minutes in steps of up to two, and would keep the member away long after it is back.
+    /// Records how a call over `connection` ended. After a timeout of `tq` a connection that stood is replaced: TCP
+    /// retries a cut connection for many minutes in steps of up to two, and would keep the member away long after it is
+    /// back. One that is still being set up goes on for a while.
     async fn note(&self, connection: u64, failed: Option<&Cause>) {
-        match failed {
-            None => self.with_state(|s| s.failed = None),
-            Some(cause) if cause.blames_member() => {
-                self.with_state(|s| s.failed = Some(Instant::now()));
-                if matches!(cause, Cause::TimedOut(_))
-                    && let Ok(fresh) = self.connect().await
-                {
-                    self.with_state(|s| {
-                        if s.connection == connection {
-                            s.client = fresh;
-                            s.connection += 1;
-                        }
-                    });
+        let Some(cause) = failed else {
+            self.with_state(|s| {
+                s.failed = None;
+                s.stands |= s.connection == connection;
+            });
+            return;
+        };
+        if !cause.blames_member() {
+            // The member has answered.
+            self.with_state(|s| s.stands |= s.connection == connection);
+            return;
+        }
+        let now = Instant::now();
+        let replace = self.with_state(|s| {
+            s.failed = Some(now);
+            let Cause::TimedOut(tq) = cause else { return false };
+            let too_long = s.since.is_some_and(|since| now - since >= *tq * SETTING_UP);
+            s.connection == connection && (s.stands || too_long)
+        });
+        if replace && let Ok(fresh) = self.connect().await {
+            self.with_state(|s| {
+                if s.connection == connection {
+                    s.client = fresh;
+                    s.connection += 1;
+                    s.since = None;
+                    s.stands = false;
                 }
-            }
-            Some(_) => {}
+            });
         }
     }
 
@@ -111,7 +132,10 @@ impl Member {
         F: Future<Output = Result<T, Error>> + Send + 'static,
     {
         let deadline = Instant::now() + tq;
-        let (client, connection) = self.with_state(|s| (s.client.clone(), s.connection));
+        let (client, connection) = self.with_state(|s| {
+            s.since.get_or_insert_with(Instant::now);
+            (s.client.clone(), s.connection)
+        });
         let answer = call(client);
         let member = Arc::clone(self);
         tokio::spawn(async move {
@@ -136,7 +160,14 @@ impl Members {
             let client = Client::connect([&endpoint], Some(options.clone()))
                 .await
                 .map_err(|e| SettingsError::Tls { endpoint: endpoint.clone(), why: e.to_string() })?;
-            let state = State { client, connection: 0, failed: None, probed: None };
+            let state = State {
+                client,
+                connection: 0,
+                since: None,
+                stands: false,
+                failed: None,
+                probed: None,
+            };
             members.push(Arc::new(Member { endpoint, options: options.clone(), state: Mutex::new(state) }));
         }
         Ok(Self(members))

@@ -59,9 +59,11 @@ struct Series {
 }
 
 impl Spare {
-    /// A spare that has read nothing.
+    /// A spare that has read nothing. Its series breaks when two reads are sent more than `4 Tq` apart: a read, a claim of
+    /// the site's name and a try to take over that failed may lie between them. Such a try says nothing about the acting
+    /// replica: its silence is not waited for anew.
     pub fn new(timing: &Timing) -> Self {
-        Self { silence: Self::silence(timing), longest_break: timing.tq() * 2, series: None }
+        Self { silence: Self::silence(timing), longest_break: timing.tq() * 4, series: None }
     }
 
     /// How long the acting replica must have been silent: `R + p`, so that its lease has run out by its own clock, however
@@ -157,12 +159,23 @@ mod tests {
             s.failed();
             reads(s, 1_500, 2_700, Some(acts(7)))
         };
-        let broken = |s: &mut Spare| reads(s, 1_800, 3_000, Some(acts(7)));
+        let broken = |s: &mut Spare| reads(s, 2_300, 3_550, Some(acts(7)));
         for then in [renewed, failed, broken] {
             let mut spare = Spare::new(&TIMING);
             assert_eq!(reads(&mut spare, 0, 1_250, Some(acts(7))), Turn::Wait);
             assert_eq!(then(&mut spare), Turn::Wait);
         }
+    }
+
+    #[test]
+    fn a_try_that_failed_is_made_again_without_another_silence() {
+        let mut spare = Spare::new(&TIMING);
+        assert_eq!(reads(&mut spare, 0, 1_750, Some(acts(7))), Turn::Take(Some(7)));
+        // The read, the claim and the take have each had their whole deadline, on a loaded machine.
+        let next = 1_750 + 3 * 250 + 200;
+        assert_eq!(spare.read(ms(next), ms(next + 2), Some(acts(7))), Turn::Take(Some(7)));
+        // Somebody else was first.
+        assert_eq!(spare.read(ms(next + 250), ms(next + 252), Some(acts(8))), Turn::Wait);
     }
 
     #[test]
