@@ -54,6 +54,9 @@ pub enum Fault {
     Relist(usize),
     /// Two operators are active in a site.
     SecondOperator(usize),
+    /// Another replica of a site's operator takes over while the one that acts goes on; when it is over, another one does
+    /// again.
+    ReplicaFollows(usize),
     /// An operator stands still, and goes on with what it had decided.
     OperatorFrozen(usize),
     /// An operator is killed, and started again.
@@ -193,7 +196,7 @@ impl Fault {
             Self::StaleObjects(_) => &["F6"],
             Self::SilentWatch(_) => &["F7"],
             Self::Relist(_) => &["F8"],
-            Self::SecondOperator(_) => &["F9"],
+            Self::SecondOperator(_) | Self::ReplicaFollows(_) => &["F9"],
             Self::OperatorFrozen(_) => &["F10", "F14"],
             Self::OperatorKilled(_) => &["F1"],
             Self::OperatorUpgraded(_) => &["F32"],
@@ -270,6 +273,7 @@ impl Fault {
             | Self::SilentWatch(s)
             | Self::Relist(s)
             | Self::SecondOperator(s)
+            | Self::ReplicaFollows(s)
             | Self::OperatorFrozen(s)
             | Self::OperatorKilled(s)
             | Self::OperatorUpgraded(s)
@@ -508,6 +512,7 @@ impl World {
                     }
                 }
             }
+            Fault::ReplicaFollows(s) => self.another_replica_acts(s),
             Fault::OperatorFrozen(s) => {
                 for op in self.operators_of(s) {
                     self.freeze_operator(op, on);

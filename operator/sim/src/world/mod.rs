@@ -16,6 +16,7 @@ mod build;
 mod by_hand;
 pub(crate) mod happening;
 mod intent;
+mod replicas;
 mod serving;
 mod standing;
 pub mod steering;
@@ -66,6 +67,8 @@ pub struct Site {
     pub up: bool,
     /// Counts lives.
     pub lives: u32,
+    /// It has several replicas of its operator: who of them acts is written in the arbiter.
+    pub elected: bool,
 }
 
 /// Everything.

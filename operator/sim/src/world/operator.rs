@@ -50,6 +50,8 @@ pub enum Call {
     List,
     /// A look whether a member is back: nobody waits for it.
     Probe,
+    /// A try to act, by a replica that stands by.
+    Act,
 }
 
 /// What reaches an operator.
@@ -97,6 +99,12 @@ pub struct Operator {
     pub removed: bool,
     /// It stands still.
     pub frozen: bool,
+    /// It is a replica that does not act: it does nothing until it does.
+    pub stands_by: bool,
+    /// It takes over without waiting for its turn.
+    pub eager: bool,
+    /// What all that it writes is compared with, where its site has several replicas: of this process alone.
+    pub fence: u64,
     /// What came while it stood still.
     pub inbox: VecDeque<Input>,
     /// The engine.
@@ -144,7 +152,7 @@ pub(super) const NEAR: Duration = Duration::from_micros(250);
 
 impl World {
     /// Whether an operator's process of this life can do anything.
-    fn lives(&self, op: usize, life: u32) -> bool {
+    pub(super) fn lives(&self, op: usize, life: u32) -> bool {
         let it = &self.operators[op];
         it.up && it.life == life
     }
@@ -222,6 +230,9 @@ impl World {
     }
 
     pub(crate) fn think(&mut self, op: usize, event: Event) {
+        if self.operators[op].stands_by {
+            return;
+        }
         if let Some(heard) = &mut self.operators[op].by_hand {
             heard.push(event);
             return;
@@ -799,6 +810,7 @@ impl World {
         let why = match &answer {
             Answer::Failed(why) if why.is_empty() => "no answer in time".to_owned(),
             Answer::Failed(why) | Answer::NotSent(why) => why.clone(),
+            Answer::NotActing => "not written: another replica of this site's operator acts".to_owned(),
             _ => "an answer that does not fit".to_owned(),
         };
         let event = match (waiting, answer) {
@@ -812,6 +824,9 @@ impl World {
             (Call::Renew(sent), Answer::NotClaimed) => {
                 let reason = "the arbiter has forgotten the name: it was emptied or restored from an old backup; when what it knew is lost for good, raise arbiter.generation in all sites";
                 Event::Renewed { sent, result: Renewed::Unknown { reason: reason.to_owned() } }
+            }
+            (Call::Renew(sent), Answer::NotActing) => {
+                Event::Renewed { sent, result: Renewed::NotActing { who: "another replica".to_owned() } }
             }
             (Call::Renew(sent), _) => Event::Renewed { sent, result: Renewed::Unknown { reason: why } },
             (Call::Leases(sent), Answer::Leases(found)) => {
@@ -838,7 +853,7 @@ impl World {
             (Call::Facts(policy, facts), Answer::Applied) => {
                 Event::FactsWritten { policy, facts, outcome: Outcome::Done }
             }
-            (Call::Facts(policy, facts), Answer::NotSent(_)) => {
+            (Call::Facts(policy, facts), Answer::NotSent(_) | Answer::NotActing) => {
                 Event::FactsWritten { policy, facts, outcome: Outcome::refused(why) }
             }
             (Call::Facts(policy, facts), _) => {
@@ -854,6 +869,10 @@ impl World {
             }
             (Call::List, _) => Event::Listed(Err(why)),
             (Call::Probe, _) => return,
+            (Call::Act, answer) => {
+                self.tried_to_act(op, &answer);
+                return;
+            }
         };
         self.think(op, event);
     }
