@@ -12,6 +12,19 @@ use etcd_client::{
     Certificate, Client, Compare, CompareOp, ConnectOptions, Identity, TlsOptions, Txn, TxnOp,
 };
 use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+/// A new connection has this many deadlines until its first answer. Its handshake may take longer than a call, on a loaded
+/// machine: one that is begun anew with every call that times out never ends.
+const SETTING_UP: u32 = 8;
+
+/// A connection to a member.
+pub(crate) struct Line {
+    client: Client,
+    since: Instant,
+    /// It has brought an answer.
+    stands: bool,
+}
 
 /// The arbiter, for a guard whose credentials may read, and write its own site's lease only.
 pub(crate) struct Arbiter {
@@ -28,7 +41,7 @@ pub(crate) struct Arbiter {
     /// A beat must differ from the one before it.
     pub(crate) boot: String,
     /// One connection per member, made when it is first needed and again after a failure.
-    pub(crate) clients: Mutex<BTreeMap<String, Client>>,
+    pub(crate) lines: Mutex<BTreeMap<String, Line>>,
 }
 
 impl Arbiter {
@@ -73,9 +86,7 @@ impl Arbiter {
             Box::pin(async move {
                 let work = async { ask(self.client(endpoint).await?).await };
                 let answer = tokio::time::timeout(tq, work).await.ok().flatten();
-                if answer.is_none() {
-                    self.clients.lock().await.remove(endpoint);
-                }
+                self.note(endpoint, answer.is_some(), tq).await;
                 answer.ok_or(())
             })
         });
@@ -86,16 +97,29 @@ impl Arbiter {
         futures::future::select_ok(asked).await.ok().map(|(answer, _)| answer)
     }
 
+    /// How a call has ended. A connection that stood and brings nothing is made anew at the next call; one that is still
+    /// being set up goes on for a while.
+    async fn note(&self, endpoint: &str, answered: bool, tq: Duration) {
+        let mut lines = self.lines.lock().await;
+        let Some(line) = lines.get_mut(endpoint) else { return };
+        if answered {
+            line.stands = true;
+        } else if line.stands || line.since.elapsed() >= tq * SETTING_UP {
+            lines.remove(endpoint);
+        }
+    }
+
     async fn client(&self, endpoint: &str) -> Option<Client> {
-        if let Some(client) = self.clients.lock().await.get(endpoint) {
-            return Some(client.clone());
+        if let Some(line) = self.lines.lock().await.get(endpoint) {
+            return Some(line.client.clone());
         }
         let mut options = ConnectOptions::new().with_connect_timeout(Duration::from_secs(1));
         if let Some(dir) = &self.certificates {
             options = options.with_tls(tls(dir)?);
         }
         let client = Client::connect([endpoint], Some(options)).await.ok()?;
-        self.clients.lock().await.insert(endpoint.to_owned(), client.clone());
+        let line = Line { client: client.clone(), since: Instant::now(), stands: false };
+        self.lines.lock().await.insert(endpoint.to_owned(), line);
         Some(client)
     }
 }
@@ -107,4 +131,45 @@ fn tls(dir: &Path) -> Option<TlsOptions> {
             .ca_certificate(Certificate::from_pem(file("ca.crt")?))
             .identity(Identity::from_pem(file("tls.crt")?, file("tls.key")?)),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_is_being_set_up_is_not_begun_anew_with_every_call() {
+        let member = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let arbiter = Arbiter {
+            endpoints: vec![format!("http://{}", member.local_addr().unwrap())],
+            certificates: None,
+            policy: PolicyKey::new("web", "shop").unwrap(),
+            site: "paris".try_into().unwrap(),
+            uid: "uid".to_owned(),
+            boot: "boot".to_owned(),
+            lines: Mutex::default(),
+        };
+        let made = Arc::new(AtomicUsize::new(0));
+        let counts = Arc::clone(&made);
+        // Takes every connection and says nothing, as a machine on which a handshake takes long.
+        let takes = tokio::spawn(async move {
+            let mut taken = Vec::new();
+            while let Ok((tcp, _)) = member.accept().await {
+                taken.push(tcp);
+                counts.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let calls = 6;
+        for _ in 0..calls {
+            assert!(arbiter.read(Duration::from_millis(100)).await.is_none());
+        }
+        let made = made.load(Ordering::Relaxed);
+        assert!((1..calls).contains(&made), "{made} connections for {calls} calls");
+        takes.abort();
+    }
 }
