@@ -19,8 +19,8 @@ const ANSWER_LIMIT: usize = 40 << 20;
 /// A member in trouble is asked again after this many deadlines, apart from the calls that matter.
 const PROBE_EVERY: u32 = 4;
 
-/// A new connection has this many deadlines until its first answer. Its handshake may take longer than a call, on a loaded
-/// machine: one that is begun anew with every call that times out never ends.
+/// A connection that was not set up when its first call timed out has this many deadlines more. On a loaded machine its
+/// handshake takes longer than a call may: one that is begun anew with every call never ends.
 const SETTING_UP: u32 = 8;
 
 pub(super) struct Member {
@@ -33,9 +33,7 @@ struct State {
     client: Client,
     /// Counts connections, so that several calls that time out together replace one connection once.
     connection: u64,
-    /// When its first call was started: that is when it begins to connect.
-    since: Option<Instant>,
-    /// It has brought an answer.
+    /// The connection has brought an answer.
     stands: bool,
     /// When the member last failed; none after a success.
     failed: Option<Instant>,
@@ -81,10 +79,10 @@ impl Member {
         }
     }
 
-    /// Records how a call over `connection` ended. After a timeout of `tq` a connection that stood is replaced: TCP
-    /// retries a cut connection for many minutes in steps of up to two, and would keep the member away long after it is
-    /// back. One that is still being set up goes on for a while.
-    async fn note(&self, connection: u64, failed: Option<&Cause>) {
+    /// Records how a call over `connection` ended. After a timeout the connection is replaced: TCP retries a cut
+    /// connection for many minutes in steps of up to two, and would keep the member away long after it is back. One that
+    /// was still being set up goes on meanwhile, and is used when it comes to stand first.
+    async fn note(self: &Arc<Self>, connection: u64, failed: Option<&Cause>) {
         let Some(cause) = failed else {
             self.with_state(|s| {
                 s.failed = None;
@@ -97,26 +95,47 @@ impl Member {
             self.with_state(|s| s.stands |= s.connection == connection);
             return;
         }
-        let now = Instant::now();
-        let replace = self.with_state(|s| {
-            s.failed = Some(now);
-            let Cause::TimedOut(tq) = cause else { return false };
-            let too_long = s.since.is_some_and(|since| now - since >= *tq * SETTING_UP);
-            s.connection == connection && (s.stands || too_long)
-        });
-        if replace && let Ok(fresh) = self.connect().await {
+        self.with_state(|s| s.failed = Some(Instant::now()));
+        if let Cause::TimedOut(tq) = cause
+            && let Ok(fresh) = self.connect().await
+        {
+            let unfinished = self.with_state(|s| {
+                if s.connection != connection {
+                    return None;
+                }
+                s.connection += 1;
+                let old = std::mem::replace(&mut s.client, fresh);
+                (!std::mem::take(&mut s.stands)).then_some(old)
+            });
+            if let Some(client) = unfinished {
+                tokio::spawn(Arc::clone(self).goes_on_with(client, *tq * SETTING_UP));
+            }
+        }
+    }
+
+    /// Waits until a connection stands, and uses it unless another one stands by then. Whether the member decides is not
+    /// asked: that is for the calls to find out.
+    async fn goes_on_with(self: Arc<Self>, client: Client, until: Duration) {
+        let options = GetOptions::new().with_serializable().with_keys_only();
+        let answer = timeout(until, async { kv(&client).get(key::PREFIX, Some(options)).await }).await;
+        let stands = match answer {
+            Ok(Ok(_)) => true,
+            Ok(Err(error)) => !matches!(Cause::of(&error), Cause::NotConnected(_)),
+            Err(_) => false,
+        };
+        if stands {
             self.with_state(|s| {
-                if s.connection == connection {
-                    s.client = fresh;
+                if !s.stands {
+                    s.client = client;
                     s.connection += 1;
-                    s.since = None;
-                    s.stands = false;
+                    s.stands = true;
                 }
             });
         }
     }
 
-    pub(super) async fn note_broken(&self, cause: &Cause) {
+    /// A connection of its own has failed: see [`Member::connect`].
+    pub(super) async fn note_broken(self: &Arc<Self>, cause: &Cause) {
         self.note(u64::MAX, Some(cause)).await;
     }
 
@@ -132,10 +151,7 @@ impl Member {
         F: Future<Output = Result<T, Error>> + Send + 'static,
     {
         let deadline = Instant::now() + tq;
-        let (client, connection) = self.with_state(|s| {
-            s.since.get_or_insert_with(Instant::now);
-            (s.client.clone(), s.connection)
-        });
+        let (client, connection) = self.with_state(|s| (s.client.clone(), s.connection));
         let answer = call(client);
         let member = Arc::clone(self);
         tokio::spawn(async move {
@@ -160,14 +176,7 @@ impl Members {
             let client = Client::connect([&endpoint], Some(options.clone()))
                 .await
                 .map_err(|e| SettingsError::Tls { endpoint: endpoint.clone(), why: e.to_string() })?;
-            let state = State {
-                client,
-                connection: 0,
-                since: None,
-                stands: false,
-                failed: None,
-                probed: None,
-            };
+            let state = State { client, connection: 0, stands: false, failed: None, probed: None };
             members.push(Arc::new(Member { endpoint, options: options.clone(), state: Mutex::new(state) }));
         }
         Ok(Self(members))

@@ -1,5 +1,6 @@
 //! Being told of changes of records and facts.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bascule_core::name::{PolicyKey, SiteName};
@@ -108,7 +109,7 @@ impl EtcdArbiter {
     }
 }
 
-async fn blame(member: &Member, cause: Cause) -> Failures {
+async fn blame(member: &Arc<Member>, cause: Cause) -> Failures {
     member.note_broken(&cause).await;
     Failure { endpoint: member.endpoint.clone(), cause }.into()
 }
