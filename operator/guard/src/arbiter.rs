@@ -114,7 +114,6 @@ impl Arbiter {
     async fn goes_on_with(self: Arc<Self>, endpoint: String, line: Line, until: Duration) {
         let options = GetOptions::new().with_serializable().with_keys_only();
         let asked = async { line.client.kv_client().get("/bascule/v1/", Some(options)).await };
-        // What the member says does not matter.
         if !matches!(tokio::time::timeout(until, asked).await, Ok(Ok(_))) {
             return;
         }
