@@ -60,11 +60,11 @@ fn what_is_rendered_is_what_was_looked_at() {
         "journal.persistence.enabled=false,rbac.people=false,networkPolicy.enabled=false,rbac.secretFlags=true,rbac.httpRoutes=true,runAsUser=null,priorityClassName=",
     ];
     let one = ["--set", "replicas=1"];
-    let two = [
+    let three = [
         "--api-versions",
         "monitoring.coreos.com/v1",
         "--set",
-        "replicas=2,journal.persistence.storageClass=fast,prometheusRule.enabled=true",
+        "replicas=3,journal.persistence.storageClass=fast,prometheusRule.enabled=true",
         "--set",
         "networkPolicy.egress.enabled=true,networkPolicy.egress.ports={6443},networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.team=platform",
     ];
@@ -73,7 +73,7 @@ fn what_is_rendered_is_what_was_looked_at() {
         ("everything-on", &everything),
         ("least", &few),
         ("one-replica", &one),
-        ("two-replicas", &two),
+        ("three-replicas", &three),
     ] {
         let answer = render(&[&WITHOUT_KINDS[..], more].concat());
         assert!(answer.ok, "{name}: {}", answer.err);
@@ -267,7 +267,7 @@ const WRONG: &[(&str, &[&str], &str)] = &[
     ("namespaces-as-pattern", &["rbac.namespaces={shop-*}"], "rbac.namespaces"),
     (
         "claim-without-persistence",
-        &["journal.persistence.enabled=false", "journal.persistence.existingClaim=x"],
+        &["replicas=1", "journal.persistence.enabled=false", "journal.persistence.existingClaim=x"],
         "journal.persistence.existingClaim",
     ),
     ("journal-of-no-day", &["journal.days=0"], "/journal/days"),
