@@ -67,10 +67,12 @@ pub enum Request {
     },
     /// List everything.
     List,
-    /// Let this replica act in a site.
+    /// Claim the site's name, if nobody has, and let this replica act in it.
     Act {
         /// Which site.
         site: SiteName,
+        /// The cluster that asks.
+        cluster: u64,
         /// Who has acted so far.
         expected: Option<u64>,
         /// The replica's fence.
@@ -196,7 +198,11 @@ impl Store {
                 self.facts.insert((policy.clone(), site.clone()), ((**facts).clone(), self.revision));
                 (Answer::Applied, Some(Changed::Facts { policy, site }))
             }
-            Request::Act { site, expected, fence } => {
+            Request::Act { site, cluster, expected, fence } => {
+                let owner = *self.owners.entry(site.clone()).or_insert(*cluster);
+                if owner != *cluster {
+                    return (Answer::NameTaken(owner), None);
+                }
                 if self.acting.get(site) != expected.as_ref() {
                     return (Answer::Conflict, None);
                 }

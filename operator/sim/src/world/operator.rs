@@ -356,11 +356,17 @@ impl World {
                 let site = &self.sites[self.operators[op].site].name;
                 self.transcript.journal(self.now, site, &entry);
             }
-            Command::Stop { reason } | Command::StandDown { who: reason } => {
+            Command::Stop { reason } => {
                 let site = self.sites[self.operators[op].site].name.clone();
                 self.transcript.fact(self.now, &site, &reason);
                 self.operator_dies(op);
                 self.later(CRASH_LOOP, Happening::OperatorStarts(op));
+            }
+            Command::StandDown { who } => {
+                let site = self.sites[self.operators[op].site].name.clone();
+                self.transcript.fact(self.now, &site, &format!("it acts no more: {who} does"));
+                self.operator_dies(op);
+                self.restart_operator(op);
             }
         }
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bascule_core::mutant::forgets;
 
 use super::World;
-use super::arbiter::{Answer, Asked, Request};
+use super::arbiter::{Answer, Asked, Caller, Request};
 use super::happening::Happening;
 use super::operator::{Call, Operator};
 use super::trial::Fate;
@@ -30,11 +30,18 @@ impl Operator {
 impl World {
     /// Whether a write is of a replica that does not act, in a site that has several.
     pub(super) fn comes_too_late(&self, asked: &Asked) -> bool {
-        let super::arbiter::Caller::Operator(op, _) = asked.by else { return false };
-        let site = &self.sites[self.operators[op].site];
-        let holds = self.arbiter.store.acting.get(&site.name).copied() == asked.fence;
+        let Caller::Operator(op, _) = asked.by else { return false };
+        let (site, store) = (&self.sites[self.operators[op].site], &self.arbiter.store);
+        let owner = store.owners.get(&site.name);
+        // Whose name it is comes first, and what an arbiter that was emptied has forgotten.
+        let is_ours = match &asked.request {
+            Request::Renew { cluster, claimed, .. } => owner.map_or(!claimed, |owner| owner == cluster),
+            _ => true,
+        };
+        let holds = store.acting.get(&site.name).copied() == asked.fence;
         site.elected
             && asked.request.is_fenced()
+            && is_ours
             && !holds
             && !forgets("what a replica writes is compared with who acts")
     }
@@ -62,15 +69,16 @@ impl World {
             return;
         }
         let site = self.operators[op].site;
+        let (name, cluster) = (self.sites[site].name.clone(), self.sites[site].cluster.uid);
+        let expected = self.arbiter.store.acting.get(&name).copied();
         let another = self.operators.iter().any(|o| o.site == site && o.acts() && !o.frozen);
-        if self.operators[op].frozen || (another && !self.operators[op].eager) {
+        let it = &self.operators[op];
+        if it.frozen || (another && expected.is_some() && !it.eager) {
             self.later(LOOK, Happening::StandsBy(op, life));
             return;
         }
-        let name = self.sites[site].name.clone();
-        let expected = self.arbiter.store.acting.get(&name).copied();
-        let fence = self.operators[op].fence;
-        self.call(op, Call::Act, Request::Act { site: name, expected, fence }, Fate::Go);
+        let request = Request::Act { site: name, cluster, expected, fence: it.fence };
+        self.call(op, Call::Act, request, Fate::Go);
     }
 
     /// The arbiter has said whether a replica acts from now on; or nothing.
