@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bascule_core::ballot::silence::Observer;
-use bascule_core::ballot::spare::{Acts, Spare, Turn};
+use bascule_core::ballot::spare::{Acts, Machine, Spare, Turn};
 use bascule_core::name::SiteName;
 use bascule_core::timing::Timing;
 use tokio::sync::watch;
@@ -95,13 +95,13 @@ impl Election {
             let leases_due = sent >= leases_at;
             let leases =
                 async { if leases_due { Some((self.etcd.leases(tq).await, boottime::now())) } else { None } };
-            let gone = async {
+            let machine = async {
                 match &other {
-                    Some(it) => self.is_gone(it.address).await,
-                    None => false,
+                    Some(it) => self.is_there(it.address).await,
+                    None => Machine::Silent,
                 }
             };
-            let (found, leases, gone) = tokio::join!(self.etcd.acting(&self.site, tq), leases, gone);
+            let (found, leases, machine) = tokio::join!(self.etcd.acting(&self.site, tq), leases, machine);
             let received = boottime::now();
             if let Some((read, received)) = leases {
                 leases_at = sent + self.timing.p();
@@ -128,7 +128,12 @@ impl Election {
             // What was asked of the machine was asked about the replica of the look before.
             let asked = acts.as_ref().is_some_and(|it| it.is_some() && *it == other);
             other = acts.clone().flatten();
-            let seen = found.map(|found| Acts { revision: found.revision.0, gone: gone && asked });
+            let seen = found.map(|found| Acts {
+                // One that cannot be read is never reached.
+                replica: other.as_ref().map_or("", |it| it.instance.as_str()),
+                revision: found.revision.0,
+                machine: if asked { machine } else { Machine::Silent },
+            });
             match (spare.read(sent, received, seen), acts) {
                 (Turn::Take(expected), _) => match self.take(expected.map(Revision), &mut claimed).await? {
                     Ok(()) => return Ok(observer),
@@ -190,8 +195,8 @@ impl Election {
         self.etcd.give_up_acting(&self.site, &self.value, self.timing.tq()).await
     }
 
-    /// Whether the process that acted at `address` is gone. This replica listens there itself, or the machine says so.
-    async fn is_gone(&self, address: SocketAddr) -> bool {
-        address == self.me.address || replica::is_gone(address).await
+    /// What is said of the process that acted at `address`.
+    async fn is_there(&self, address: SocketAddr) -> Machine {
+        if address == self.me.address { Machine::IsOurs } else { replica::is_there(address).await }
     }
 }

@@ -36,6 +36,17 @@ impl Standby {
         self.election.win(&self.told).await.unwrap();
     }
 
+    /// Returns once another one has asked whether this one is there.
+    async fn is_reached(&self) {
+        let listens = self.listens.as_ref().unwrap();
+        listens.set_nonblocking(true).unwrap();
+        let since = Instant::now();
+        while listens.accept().is_err() {
+            assert!(since.elapsed() < Duration::from_secs(30), "nobody asks");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Returns once this one knows that `other` acts.
     async fn sees(&self, other: &str) {
         let mut told = self.told.subscribe();
@@ -156,6 +167,7 @@ async fn a_replica_whose_process_is_gone_is_followed_without_waiting_for_its_lea
     assert_eq!(a.port().renew(TQ).await, Renewed::Applied);
     let gone = async {
         b.sees("a").await;
+        a.is_reached().await;
         a.listens = None;
         Instant::now()
     };
