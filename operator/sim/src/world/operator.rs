@@ -885,7 +885,7 @@ impl World {
 
     /// Asks the arbiter.
     #[expect(clippy::needless_pass_by_value, reason = "a question is made for one call")]
-    fn call(&mut self, op: usize, waiting: Call, request: Request, fate: Fate) {
+    pub(super) fn call(&mut self, op: usize, waiting: Call, request: Request, fate: Fate) {
         let number = self.next_number();
         let members = if request.doubled() { 2 } else { 1 };
         let members = self.operators[op].ranking.first(members);
