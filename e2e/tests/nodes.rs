@@ -16,9 +16,7 @@ use bascule_e2e::story::{Claims, Teller, tell};
 use bascule_e2e::waiting::until;
 use bascule_e2e::world::Place::{Lyon, Paris};
 use bascule_e2e::world::dns::WEB_NAME;
-use bascule_e2e::world::{
-    Cut, OPERATOR_PODS, Operators, Options, Place, Pod, SYSTEM, World, acts_at,
-};
+use bascule_e2e::world::{Cut, OPERATOR_PODS, Operators, Options, Place, Pod, SYSTEM, World, acts_at};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;

@@ -209,7 +209,8 @@ impl Drop for Database {
         let parent = self.guard.id();
         // Process 1 of the namespace, and every process of the namespace with it. Killing its parent is not enough: a
         // process that has changed its user does not die with its parent.
-        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+        let children =
+            fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
         let first = children.split_whitespace().next().and_then(|pid| Pid::from_raw(pid.parse().ok()?));
         if let Some(guard) = first {
             let _ = kill_process(guard, Signal::KILL);

@@ -183,9 +183,7 @@ impl Election {
             Taken::Refused { why } if why.is_denied() => Err(Some(format!(
                 "this site's user at the arbiter may not write which replica acts ({why}): it was made by an earlier version. Run `bascule arbiter setup arbiter` again, with the folder that `bascule arbiter init` has made; a replica acts as soon as it is done. Until then databases keep their roles under their guards, and nothing moves by itself here"
             ))),
-            Taken::Refused { why } => {
-                Err(Some(format!("the arbiter refused that this replica acts: {why}")))
-            }
+            Taken::Refused { why } => Err(Some(format!("the arbiter refused that this replica acts: {why}"))),
             Taken::Unknown { why } => Err(Some(format!("it is not known whether this replica acts: {why}"))),
         })
     }

@@ -55,9 +55,7 @@ impl AdministrationError {
             Self::Call {
                 why: Failure { cause: Cause::Refused(why) | Cause::Denied(why) | Cause::Lost(why), .. },
                 ..
-            } => {
-                Some(why)
-            }
+            } => Some(why),
             _ => None,
         }
     }
