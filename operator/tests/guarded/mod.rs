@@ -130,8 +130,8 @@ impl Database {
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         fs::write(path("data/pg_hba.conf"), "host all all 127.0.0.1/32 trust\n").unwrap();
-        // Where the target directory lies, `nobody` may have no way in.
-        fs::copy(env!("CARGO_BIN_EXE_bascule"), path("bascule")).unwrap();
+        // Where the target directory lies, `nobody` may have no way in. The guard keeps its marks in a folder `bascule`.
+        fs::copy(env!("CARGO_BIN_EXE_bascule"), path("program")).unwrap();
         fs::create_dir(path("guard")).unwrap();
         for file in ["ca.crt", "tls.crt", "tls.key"] {
             fs::copy(site.folder.path().join("guard").join(file), path("guard").join(file)).unwrap();
@@ -141,7 +141,7 @@ impl Database {
         let mut command = Command::new("unshare");
         command
             .args(["--pid", "--fork", "--mount-proc", "--", "setpriv", "--reuid=65534", "--regid=65534"])
-            .args(["--clear-groups", &text("bascule"), "guard", "postgres", "--namespace", "web"])
+            .args(["--clear-groups", &text("program"), "guard", "postgres", "--namespace", "web"])
             .args(["--policy", "shop", "--database", "main", "--site", "paris", "--instance", "main-0"])
             .args(["--operator", &format!("127.0.0.1:{}", service.port), "--operator-name", OPERATOR])
             .args(["--certificates", &text("guard"), "--data", &text("data"), "--bin", BIN])
