@@ -63,11 +63,22 @@ fn what_is_rendered_is_what_was_looked_at() {
         "--set",
         "watchNamespaces={shop,bascule-system},rbac.secretNames={main-bascule,dns-key},rbac.secretFlags=true,rbac.httpRoutes=true",
     ];
+    let one = ["--set", "replicas=1"];
+    let three = [
+        "--api-versions",
+        "monitoring.coreos.com/v1",
+        "--set",
+        "replicas=3,journal.persistence.storageClass=fast,prometheusRule.enabled=true",
+        "--set",
+        "networkPolicy.egress.enabled=true,networkPolicy.egress.ports={6443},networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.team=platform",
+    ];
     for (name, more) in [
         ("as-it-comes", &[][..]),
         ("everything-on", &everything),
         ("least", &few),
         ("named-namespaces", &named),
+        ("one-replica", &one),
+        ("three-replicas", &three),
     ] {
         let answer = render(&[&WITHOUT_KINDS[..], more].concat());
         assert!(answer.ok, "{name}: {}", answer.err);
@@ -200,8 +211,52 @@ fn a_responder_has_a_port_a_service_rights_and_a_grant_for_each_namespace_and_is
 }
 
 #[test]
+fn several_replicas_have_a_journal_each_know_their_address_and_are_taken_away_one_at_a_time() {
+    let objects = rendered(&["--set", "replicas=3,networkPolicy.metricsFrom[0].podSelector.matchLabels.a=b"]);
+    assert!(of_kind(&objects, "Deployment").is_empty());
+    assert!(of_kind(&objects, "PersistentVolumeClaim").is_empty(), "one claim for all");
+    let set = of_kind(&objects, "StatefulSet")[0];
+    assert_eq!(set["spec"]["replicas"], 3);
+    assert_eq!(set["spec"]["volumeClaimTemplates"][0]["metadata"]["name"], "journal");
+    let pod = &set["spec"]["template"]["spec"];
+    let names = |list: &Value| -> Vec<String> {
+        list.as_array().unwrap().iter().map(|v| v["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert!(!names(&pod["volumes"]).contains(&"journal".to_owned()), "another volume of that name");
+    assert!(names(&pod["containers"][0]["volumeMounts"]).contains(&"journal".to_owned()));
+    let env = pod["containers"][0]["env"].as_array().unwrap();
+    let address = env.iter().find(|e| e["name"] == "BASCULE_REPLICA_IP").unwrap();
+    assert_eq!(address["valueFrom"]["fieldRef"]["fieldPath"], "status.podIP");
+
+    let labels = &set["spec"]["selector"]["matchLabels"];
+    let services = of_kind(&objects, "Service");
+    let of_the_set = services.iter().find(|s| s["metadata"]["name"] == set["spec"]["serviceName"]).unwrap();
+    assert_eq!((&of_the_set["spec"]["clusterIP"], &of_the_set["spec"]["selector"]), (&json!("None"), labels));
+    let budget = of_kind(&objects, "PodDisruptionBudget")[0];
+    assert_eq!(budget["spec"]["maxUnavailable"], 1);
+    assert_eq!(&budget["spec"]["selector"]["matchLabels"], labels);
+    // They ask each other at the port of health and metrics, whoever else may.
+    let allowed = of_kind(&objects, "NetworkPolicy")[0]["spec"]["ingress"].as_array().unwrap();
+    let http = allowed.iter().find(|rule| rule["ports"][0]["port"] == "http").unwrap();
+    let from = http["from"].as_array().unwrap();
+    assert!(from.iter().any(|f| &f["podSelector"]["matchLabels"] == labels), "{from:?}");
+}
+
+#[test]
+fn one_replica_is_a_deployment_as_before_and_stands_for_no_election() {
+    let objects = rendered(&["--set", "replicas=1"]);
+    assert!(of_kind(&objects, "StatefulSet").is_empty());
+    assert!(of_kind(&objects, "PodDisruptionBudget").is_empty(), "it would only stop a drain");
+    let deployment = of_kind(&objects, "Deployment")[0];
+    assert_eq!(deployment["spec"]["strategy"]["type"], "Recreate");
+    let env = deployment["spec"]["template"]["spec"]["containers"][0]["env"].as_array().unwrap();
+    assert!(!env.iter().any(|e| e["name"] == "BASCULE_REPLICA_IP"));
+    assert_eq!(of_kind(&objects, "PersistentVolumeClaim").len(), 1);
+}
+
+#[test]
 fn every_alert_is_explained_and_no_other() {
-    let on = "prometheusRule.enabled=true,prometheusRule.allSites=true";
+    let on = "prometheusRule.enabled=true,prometheusRule.allSites=true,replicas=2";
     let objects = rendered(&["--api-versions", "monitoring.coreos.com/v1", "--set", on]);
     let rules = of_kind(&objects, "PrometheusRule");
     let alerts: BTreeSet<String> = rules[0]["spec"]["groups"][0]["rules"]
@@ -282,8 +337,15 @@ const WRONG: &[(&str, &[&str], &str)] = &[
     ("election-without-unit", &["arbiter.election=abc"], "arbiter.election"),
     ("generation-below-zero", &["arbiter.generation=-1"], "/arbiter/generation"),
     ("profile-unknown", &["profile=galaxy"], "/profile"),
-    ("replicas-two", &["replicas=2"], "replicas"),
+    ("replicas-four", &["replicas=4"], "replicas"),
     ("replicas-none", &["replicas=0"], "replicas"),
+    ("replicas-as-text", &["replicas=two"], "/replicas"),
+    (
+        "replicas-with-one-claim",
+        &["replicas=2", "journal.persistence.existingClaim=bascule-journal"],
+        "journal.persistence.existingClaim",
+    ),
+    ("may-act-as-text", &["arbiter.replicasMayAct=perhaps"], "/arbiter/replicasMayAct"),
     ("port-below-1024", &["guards.port=443"], "/guards/port"),
     ("ports-the-same", &["http.port=7443"], "http.port"),
     (
@@ -314,7 +376,7 @@ const WRONG: &[(&str, &[&str], &str)] = &[
     ),
     (
         "claim-without-persistence",
-        &["journal.persistence.enabled=false", "journal.persistence.existingClaim=x"],
+        &["replicas=1", "journal.persistence.enabled=false", "journal.persistence.existingClaim=x"],
         "journal.persistence.existingClaim",
     ),
     ("journal-of-no-day", &["journal.days=0"], "/journal/days"),
@@ -401,7 +463,7 @@ const WRONG: &[(&str, &[&str], &str)] = &[
     ("monitor-without-its-kind", &["serviceMonitor.enabled=true"], "serviceMonitor.enabled"),
     ("alerts-without-their-kind", &["prometheusRule.enabled=true"], "prometheusRule.enabled"),
     ("cluster-too-old", &["--kube-version=1.27.3"], "Kubernetes v1.27.3"),
-    ("several-at-once", &["site.name=", "replicas=3", "guards.secretName="], "replicas"),
+    ("several-at-once", &["site.name=", "replicas=9", "guards.secretName="], "replicas"),
 ];
 
 #[test]

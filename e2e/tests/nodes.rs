@@ -1,6 +1,9 @@
-//! Operators as pods, on real nodes, by the chart and the real helm: the demo's story, then an upgrade in the middle of a
-//! switchover, a rollback, an uninstallation and a new installation. Needs root.
+//! Operators as pods, two replicas in each site, on real nodes, by the chart and the real helm: the demo's story, the death of
+//! the replica that acts, an upgrade in the middle of a switchover, a rollback, one replica and two again, an uninstallation and
+//! a new installation. Needs root.
 
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -13,7 +16,7 @@ use bascule_e2e::story::{Claims, Teller, tell};
 use bascule_e2e::waiting::until;
 use bascule_e2e::world::Place::{Lyon, Paris};
 use bascule_e2e::world::dns::WEB_NAME;
-use bascule_e2e::world::{Cut, OPERATOR_PODS, Operators, Options, Place, Pod, SYSTEM, World};
+use bascule_e2e::world::{Cut, OPERATOR_PODS, Operators, Options, Place, Pod, SYSTEM, World, acts_at};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
@@ -23,11 +26,22 @@ use kube::api::ListParams;
 const TRANSITION: Duration = Duration::from_mins(1);
 /// For how long writes have to go on when nobody is there who could move anything: many times the lease's length.
 const ALONE: Duration = Duration::from_secs(20);
+/// How many replicas each site has.
+const REPLICAS: usize = 2;
+/// The silence of the profile `metro` after which a spare follows a replica whose process is there: `R + p`.
+const SILENCE: Duration = Duration::from_millis(1_500);
+/// The chart's port of health and metrics.
+const HTTP: u16 = 8080;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_chart_is_installed_upgraded_in_a_switchover_and_uninstalled_on_real_nodes_and_nothing_moves_that_should_not()
 -> Result<()> {
-    let options = Options { operators: Operators::Pods, disks_in_memory: true, ..Options::default() };
+    let options = Options {
+        operators: Operators::Pods,
+        replicas: REPLICAS,
+        disks_in_memory: true,
+        ..Options::default()
+    };
     let world = World::up(options).await?;
     let teller = Teller::new();
     let told = async {
@@ -53,8 +67,10 @@ async fn after_the_story(world: &World, teller: &Teller, claims: &mut Claims) ->
     let client = Client::start(&shop.published());
     client.works_at(Kind::Write, "lyon", Stamp::now(), TRANSITION).await?;
     footprint(world, teller).await?;
+    the_acting_replica_is_killed(&shop, &client, teller, claims).await?;
     upgrade_in_a_switchover(&shop, &client, teller, claims).await?;
     rollback(&shop, &client, teller, claims).await?;
+    one_replica_and_two_again(&shop, &client, teller, claims).await?;
     uninstallation(&shop, &client, teller, claims).await?;
     let history = client.stop().await;
     let rows = shop.rows(Paris).await?;
@@ -77,20 +93,119 @@ async fn after_the_story(world: &World, teller: &Teller, claims: &mut Claims) ->
     Ok(())
 }
 
-/// The one operator of a site, when there is just one.
-async fn operator(world: &World, site: Place) -> Result<Pod> {
-    let mut pods = world.pods(site, SYSTEM, OPERATOR_PODS).await?;
-    ensure!(pods.len() == 1, "{} operators run in {site}", pods.len());
-    pods.pop().context("no operator")
+/// The replicas of a site's operator, when there are exactly so many.
+async fn operators(world: &World, site: Place, number: usize) -> Result<Vec<Pod>> {
+    let pods = world.pods(site, SYSTEM, OPERATOR_PODS).await?;
+    ensure!(pods.len() == number, "{} operators run in {site}, expected {number}", pods.len());
+    Ok(pods)
+}
+
+/// Their UIDs.
+async fn uids(world: &World, site: Place, number: usize) -> Result<BTreeSet<String>> {
+    Ok(operators(world, site, number).await?.into_iter().map(|pod| pod.uid).collect())
+}
+
+/// Whether a replica acts and holds its site's lease.
+fn acts(pod: &Pod) -> bool {
+    let at = pod.ip.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, HTTP));
+    at.is_ok_and(|at| tokio::task::block_in_place(|| acts_at(at)))
+}
+
+/// The replica that acts and the one that does not, once it is so.
+async fn acting_and_spare(world: &World, site: Place) -> Result<(Pod, Pod)> {
+    until(&format!("one replica of {site} to act"), TRANSITION, || async {
+        let (mut acting, mut spares): (Vec<Pod>, Vec<Pod>) =
+            operators(world, site, REPLICAS).await?.into_iter().partition(acts);
+        ensure!(acting.len() == 1, "{} act", acting.len());
+        acting.pop().zip(spares.pop()).context("no spare")
+    })
+    .await
+}
+
+async fn the_acting_replica_is_killed(
+    shop: &Shop<'_>,
+    client: &Client,
+    teller: &Teller,
+    claims: &mut Claims,
+) -> Result<()> {
+    let world = shop.world();
+    teller.chapter("7. The replica that acts is killed, in each site");
+    let (view, from) = (shop.view(Lyon).await?, Stamp::now());
+    for site in Place::SITES {
+        let (acting, spare) = acting_and_spare(world, site).await?;
+        let killed = Stamp::now();
+        world.kill_process(&acting, "/bascule operator")?;
+        until(&format!("the spare of {site} to act"), TRANSITION, || async {
+            ensure!(acts(&spare), "it does not say so");
+            Ok(())
+        })
+        .await?;
+        let took = Stamp::now().since(killed);
+        claims.judge(
+            &format!("the replica that acts in {site} is killed: the next one acts, before a lease runs out"),
+            format!("{} acts and holds the lease after {} ms", spare.name, took.as_millis()),
+            took < SILENCE,
+        );
+    }
+    let seen = shop.steady(Lyon, TRANSITION).await?;
+    let gap = client.history().longest_gap(Kind::Write, from, Stamp::now()).length();
+    claims.judge(
+        "the death of the replica that acts stops no write and moves nothing",
+        format!("epoch {}, no write for at most {} ms", seen.views[0].epoch(), gap.as_millis()),
+        gap < Duration::from_secs(2) && seen.views[0].epoch() == view.epoch(),
+    );
+    Ok(())
+}
+
+/// A site goes from two replicas to one and back: a StatefulSet becomes a Deployment, and that a StatefulSet.
+async fn one_replica_and_two_again(
+    shop: &Shop<'_>,
+    client: &Client,
+    teller: &Teller,
+    claims: &mut Claims,
+) -> Result<()> {
+    let world = shop.world();
+    teller.chapter("10. A site has one replica, and two again");
+    let (view, before, from) = (shop.view(Paris).await?, standing(shop).await?, Stamp::now());
+    let there = |number: usize| async move {
+        until(&format!("{number} replicas of paris"), TRANSITION, || async {
+            operators(world, Paris, number).await.map(drop)
+        })
+        .await
+    };
+    world.upgrade_release(Paris, "replicas=1")?;
+    there(1).await?;
+    shop.steady(Paris, TRANSITION).await?;
+    let refused = world.upgrade_release(Paris, "replicas=2").err().map(|e| format!("{e:#}"));
+    let refused = refused.unwrap_or_else(|| "it was taken".to_owned());
+    claims.judge(
+        "several replicas after one are refused until somebody says that the arbiter's users may act",
+        refused.lines().find(|l| l.contains("replicas is 2")).unwrap_or(&refused).to_owned(),
+        refused.contains("bascule arbiter setup") && refused.contains("arbiter.replicasMayAct"),
+    );
+    world.upgrade_release(Paris, "replicas=2,arbiter.replicasMayAct=true")?;
+    there(REPLICAS).await?;
+    acting_and_spare(world, Paris).await?;
+    let seen = shop.steady(Paris, TRANSITION).await?;
+    let gap = client.history().longest_gap(Kind::Write, from, Stamp::now()).length();
+    claims.judge(
+        "from two replicas to one and to two again moves nothing and stops no write",
+        format!("epoch {}, no write for at most {} ms", seen.views[0].epoch(), gap.as_millis()),
+        seen.views[0].epoch() == view.epoch()
+            && standing(shop).await? == before
+            && gap < Duration::from_secs(2),
+    );
+    Ok(())
 }
 
 /// What an operator takes of its node, for the chart's requests.
 async fn footprint(world: &World, teller: &Teller) -> Result<()> {
     for site in Place::SITES {
-        let pod = operator(world, site).await?;
-        for process in
-            world.processes(&pod)?.into_iter().filter(|p| p.command.starts_with("/bascule operator"))
-        {
+        let mut processes = Vec::new();
+        for pod in operators(world, site, REPLICAS).await? {
+            processes.extend(world.processes(&pod)?);
+        }
+        for process in processes.into_iter().filter(|p| p.command.starts_with("/bascule operator")) {
             let status = std::fs::read_to_string(format!("/proc/{}/status", process.recorded.pid))?;
             let line = |name: &str| {
                 let found = status.lines().find_map(|l| l.strip_prefix(name));
@@ -149,9 +264,9 @@ async fn upgrade_in_a_switchover(
     claims: &mut Claims,
 ) -> Result<()> {
     let world = shop.world();
-    teller.chapter("7. Both operators are upgraded in the middle of a switchover");
+    teller.chapter("8. Both operators are upgraded in the middle of a switchover");
     let before = shop.view(Lyon).await?;
-    let old = (operator(world, Paris).await?.uid, operator(world, Lyon).await?.uid);
+    let old = (uids(world, Paris, REPLICAS).await?, uids(world, Lyon, REPLICAS).await?);
     // It cannot go on as long as the target does not follow.
     world.cut(&Cut::replication())?;
     let cut = |v: &bascule_e2e::shop::View| {
@@ -173,18 +288,18 @@ async fn upgrade_in_a_switchover(
         let begin = Stamp::now();
         world.upgrade_release(site, "log.level=info\\,bascule=debug")?;
         teller.say(&format!(
-            "{site}: upgraded, the new operator ready after {}",
+            "{site}: upgraded, the new replicas ready after {}",
             seconds(Stamp::now().since(begin))
         ));
     }
-    let new = (operator(world, Paris).await?.uid, operator(world, Lyon).await?.uid);
+    let new = (uids(world, Paris, REPLICAS).await?, uids(world, Lyon, REPLICAS).await?);
     let message = shop.move_ended(Lyon, "during-an-upgrade", MoveState::RolledBack, TRANSITION).await?;
     let still = shop.view(Lyon).await?;
     claims.judge(
         "an upgrade replaces both operators in the middle of a switchover: the role stays, and the Move says why",
         format!("active {:?}, epoch {}, RolledBack: {message}", still.active(), still.epoch()),
-        old.0 != new.0
-            && old.1 != new.1
+        old.0.is_disjoint(&new.0)
+            && old.1.is_disjoint(&new.1)
             && still.active() == Some(Lyon)
             && still.epoch() == before.epoch()
             && message.contains("operator was away"),
@@ -216,7 +331,7 @@ async fn upgrade_in_a_switchover(
 
 async fn rollback(shop: &Shop<'_>, client: &Client, teller: &Teller, claims: &mut Claims) -> Result<()> {
     let world = shop.world();
-    teller.chapter("8. Both releases are rolled back");
+    teller.chapter("9. Both releases are rolled back");
     let (view, before, from) = (shop.view(Paris).await?, standing(shop).await?, Stamp::now());
     for site in Place::SITES {
         world.roll_release_back(site)?;
@@ -240,7 +355,7 @@ async fn uninstallation(
     claims: &mut Claims,
 ) -> Result<()> {
     let world = shop.world();
-    teller.chapter("9. Bascule is uninstalled from both sites, and installed again");
+    teller.chapter("11. Bascule is uninstalled from both sites, and installed again");
     let (view, before) = (shop.view(Paris).await?, standing(shop).await?);
     let moves_before = moves(world).await?;
     let from = Stamp::now();

@@ -10,6 +10,7 @@ mod scenarios {
     pub(crate) mod links;
     pub(crate) mod people;
     pub(crate) mod places;
+    pub(crate) mod replicas;
     pub(crate) mod three_sites;
 }
 
@@ -26,7 +27,8 @@ fn main() -> ExitCode {
         scenarios::intent::all(),
         scenarios::people::all(),
         scenarios::three_sites::all(),
-        // Last: they need a world of their own.
+        // Last: they need worlds of their own.
+        scenarios::replicas::all(),
         scenarios::clocks::all(),
     ];
     scenario::main(&lists.into_iter().flatten().collect::<Vec<_>>())

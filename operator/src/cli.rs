@@ -209,9 +209,7 @@ pub struct OperatorArgs {
 
     /// This replica's IP address, where the site has several replicas of the operator: they reach each other's health port
     /// there. One of them acts at a time, and another takes over. Left out: this operator is the only one of its site.
-    ///
-    /// Not shown while the chart installs one operator for each site.
-    #[arg(long, env = "BASCULE_REPLICA_IP", hide = true)]
+    #[arg(long, env = "BASCULE_REPLICA_IP")]
     pub replica_ip: Option<IpAddr>,
 
     /// The directory of the journal, one file a day; left out: the journal goes to the log only.

@@ -174,7 +174,7 @@ async fn readyz(State(shared): State<Shared>) -> Response {
         }
         (false, false) => (
             StatusCode::SERVICE_UNAVAILABLE,
-            "this replica does not act, and could not: it has not listed the policies or does not reach the arbiter\n",
+            "this replica does not act, and could not: it has not listed the policies, does not reach the arbiter, or may not act there; its log says which\n",
         ),
     }
     .into_response()

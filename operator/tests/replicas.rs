@@ -1,9 +1,11 @@
-//! Two replicas of one site's operator, as real processes, with a real API server and a real arbiter of three members.
+//! Two replicas of one site's operator, as real processes, with a real API server and a real arbiter of three members, and
+//! with a real PostgreSQL under its guard.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test says what is wrong by panicking.
 
 #[path = "../adapters/tests/arbiter/cluster.rs"]
 mod arbiter;
+mod guarded;
 mod live;
 
 use std::collections::BTreeMap;
@@ -26,6 +28,7 @@ use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
 
 use crate::arbiter::TQ;
+use crate::guarded::{Database, Service};
 use crate::live::Cluster;
 
 const TIMING: Timing = Profile::Region.timing();
@@ -55,6 +58,61 @@ spec:
     spec: { containers: [{ name: web, image: web }] }
 ";
 
+/// The policy of a database, which PORT leads to. That its guard is not there yet is no loss while a test begins.
+const DATABASE: &str = r"
+apiVersion: bascule.dev/v1alpha1
+kind: FailoverPolicy
+metadata: { name: shop, namespace: web }
+spec:
+  sites: [{ name: paris }, { name: lyon }]
+  initialSite: paris
+  failover:
+    serveReads: { after: 10s, returnAfter: 1m }
+    promote: { after: 30s, maxDataLoss: { bytes: 16Mi, time: 1m } }
+    databaseLost: { restartGrace: 2m }
+    cooldown: 10m
+  databases:
+    - name: main
+      postgresql:
+        fence: Guard
+        instances:
+          - site: paris
+            statefulSet: main
+            host: 127.0.0.1
+            port: PORT
+            replicationHost: 127.0.0.1
+            replicationPort: PORT
+            secretRef: { name: main-bascule }
+            replicationSecretRef: { name: main-replication }
+          - site: lyon
+            statefulSet: main
+            host: main.web.svc
+            replicationHost: 198.51.100.10
+            secretRef: { name: main-bascule }
+            replicationSecretRef: { name: main-replication }
+---
+apiVersion: v1
+kind: Secret
+metadata: { name: main-bascule, namespace: web }
+stringData: { username: postgres, password: unused }
+---
+apiVersion: v1
+kind: Secret
+metadata: { name: main-replication, namespace: web }
+stringData: { username: postgres, password: unused }
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: { name: main, namespace: web }
+spec:
+  serviceName: main
+  replicas: 1
+  selector: { matchLabels: { app: main } }
+  template:
+    metadata: { labels: { app: main } }
+    spec: { containers: [{ name: postgres, image: postgres }] }
+";
+
 /// The site paris, and what its operators need.
 struct Site {
     cluster: Cluster,
@@ -67,8 +125,13 @@ struct Site {
 struct Replica {
     name: &'static str,
     http: u16,
+    guards: u16,
     process: Child,
     journal: PathBuf,
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Site {
@@ -92,12 +155,12 @@ impl Site {
         {
             fs::write(folder.path().join(name), content).unwrap();
         }
+        guarded::certificates(folder.path());
         Self { cluster, arbiter, etcd, folder }
     }
 
     fn replica(&self, name: &'static str) -> Replica {
-        let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let (http, guards) = (port(), port());
+        let (http, guards) = (free_port(), free_port());
         let file = |name: &str| self.folder.path().join(name).display().to_string();
         let endpoints: Vec<String> = (0..3).map(|i| self.arbiter.endpoint(i)).collect();
         let journal = self.folder.path().join(format!("{name}-journal"));
@@ -108,7 +171,7 @@ impl Site {
             .args(["--kubeconfig".into(), self.cluster.file().display().to_string()])
             .args(["--arbiter-endpoints", &endpoints.join(","), "--arbiter-ca", &file("ca.crt")])
             .args(["--arbiter-cert", &file("tls.crt"), "--arbiter-key", &file("tls.key")])
-            .args(["--guard-certificates", &self.folder.path().display().to_string()])
+            .args(["--guard-certificates", &file("guards")])
             .args(["--guard-listen", &format!("127.0.0.1:{guards}")])
             .args(["--http-listen", &format!("127.0.0.1:{http}"), "--replica-ip", "127.0.0.1"])
             .args(["--journal", &journal.display().to_string(), "--git-cache", &file(&format!("{name}-git"))])
@@ -117,7 +180,17 @@ impl Site {
             .stderr(log)
             .spawn()
             .unwrap();
-        Replica { name, http, process, journal }
+        Replica { name, http, guards, process, journal }
+    }
+
+    /// A database of a policy of its own, which is active here.
+    async fn database(&self, service: &Service) -> Database {
+        let shop = PolicyKey::new("web", "shop").unwrap();
+        self.etcd.cas(&shop, None, serde_json::to_vec(&steady()).unwrap(), None, TQ).await;
+        let port = free_port();
+        let policy = DATABASE.replace("PORT", &port.to_string());
+        self.cluster.server.kubectl(&["apply", "--server-side", "-f", "-"], &policy);
+        Database::start(self, port, service)
     }
 
     /// A replica that acts, has re-claimed the role, and has done what is to be done; and one that stands by and knows the
@@ -326,4 +399,33 @@ async fn without_an_api_server_the_other_replica_takes_over_all_the_same_and_kee
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     site.cluster.server.thaw();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_acting_replica_is_killed_its_databases_go_on_under_the_grants_of_the_other_one() {
+    let site = Site::start().await;
+    let (first, second) = site.pair().await;
+    let service = Service::new().await;
+    for replica in [&first, &second] {
+        service.leads_to(replica.guards);
+    }
+    let database = site.database(&service).await;
+    let writes = database.writes().await;
+    assert_eq!(service.spoke(second.guards), None, "a replica that stands by speaks with no guard");
+
+    let killed = Instant::now();
+    drop(first);
+    site.until("the second one acts", || second.acts()).await;
+    site.until("the guard finds it", || service.spoke(second.guards).is_some()).await;
+    let found = service.spoke(second.guards).unwrap() - killed;
+    // The last grant of the killed one has run out long before: without another one the guard would stop its server.
+    tokio::time::sleep((TIMING.r() + TIMING.f()) * 2).await;
+    let pause = writes.longest_pause(killed).await;
+    println!("killed: the guard was answered again after {found:?}; no row for at most {pause:?}");
+    assert!(found < TIMING.r(), "{found:?}: the grant had run out\n{}", database.log());
+    assert!(pause < TIMING.r(), "{pause:?}\n{}", database.log());
+    let said = database.log();
+    assert!(!said.contains("killed every process of the server"), "{said}");
+    let (record, _) = site.record().await;
+    assert_eq!((record.epoch, record.active.as_str(), record.phase), (1, "paris", Phase::Steady));
 }

@@ -7,6 +7,14 @@
 {{- end -}}
 {{- end -}}
 
+{{/*
+One replica is a Deployment. Several are a StatefulSet: each writes a journal of its own, on a volume of its own, and its node
+is lost with a pod that nobody replaces before the node is given up; the other ones are there already.
+*/}}
+{{- define "bascule.kind" -}}
+{{- ternary "StatefulSet" "Deployment" (gt (int .Values.replicas) 1) -}}
+{{- end -}}
+
 {{- define "bascule.account" -}}
 {{- default (include "bascule.name" .) .Values.serviceAccount.name -}}
 {{- end -}}

@@ -15,7 +15,7 @@ use crate::client::Stamp;
 use crate::shop::{DATABASE, DATABASE_CONTAINER, DATABASE_POD, MoveText, NAMESPACE, PolicyText, WEB};
 use crate::waiting::until;
 use crate::world::place::POSTGRES_PORT;
-use crate::world::{Cut, OperatorOptions, Place, Scope};
+use crate::world::{Cut, OperatorOptions, Place, Replica, Scope};
 
 /// How long a server may take to answer a person.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -83,6 +83,20 @@ impl Scene<'_> {
     pub fn start_operator(&self, site: Place) -> Result<()> {
         self.note(&format!("the operator of {site} starts"));
         self.world().start_operator(site, &OperatorOptions::default())
+    }
+
+    /// One replica of the site's operator dies.
+    pub fn kill_replica(&self, site: Place, replica: Replica) -> Result<Stamp> {
+        self.note(&format!("replica {} of {site} is killed", replica.part()));
+        let before = Stamp::now();
+        self.world().kill_replica(site, replica)?;
+        Ok(before)
+    }
+
+    /// One replica of the site's operator starts.
+    pub fn start_replica(&self, site: Place, replica: Replica) -> Result<()> {
+        self.note(&format!("replica {} of {site} starts", replica.part()));
+        self.world().start_replica(site, replica, &OperatorOptions::default())
     }
 
     /// The wall clock of operator, guard and database of a site leaps by so many minutes; returns when operator and database

@@ -14,5 +14,5 @@ mod run;
 mod sees;
 mod stage;
 
-pub use run::{Scenario, main, scenarios, with_clocks};
+pub use run::{Scenario, main, scenarios, with_clocks, with_spares};
 pub use stage::{Scene, Stage};

@@ -27,6 +27,8 @@ pub struct Scenario {
     pub three_sites: bool,
     /// Whether it changes clocks: it gets a world whose clocks are held.
     pub clocks: bool,
+    /// How many replicas of the operator each site has.
+    pub replicas: usize,
     /// What it does and sees.
     pub play: Play,
 }
@@ -43,6 +45,11 @@ impl Scenario {
 /// The same scenarios in a world whose clocks are held.
 pub fn with_clocks(scenarios: Vec<Scenario>) -> Vec<Scenario> {
     scenarios.into_iter().map(|scenario| Scenario { clocks: true, ..scenario }).collect()
+}
+
+/// The same scenarios in a world in which each site has two replicas of its operator.
+pub fn with_spares(scenarios: Vec<Scenario>) -> Vec<Scenario> {
+    scenarios.into_iter().map(|scenario| Scenario { replicas: 2, ..scenario }).collect()
 }
 
 /// Runs those whose name holds one of the arguments' words (all, without one): the `main` of a test without harness.
@@ -149,7 +156,8 @@ async fn play_all(chosen: &[&Scenario]) -> Result<Vec<Failure>> {
         let ready = match stage.take() {
             Some(stage)
                 if stage.has_three_sites() == scenario.three_sites
-                    && stage.world().clocks_are_held() == scenario.clocks =>
+                    && stage.world().clocks_are_held() == scenario.clocks
+                    && stage.world().replicas().len() == scenario.replicas =>
             {
                 stage
             }
@@ -160,6 +168,7 @@ async fn play_all(chosen: &[&Scenario]) -> Result<Vec<Failure>> {
                 let options = Options {
                     three_sites: scenario.three_sites,
                     clocks: scenario.clocks,
+                    replicas: scenario.replicas,
                     older: older()?,
                     ..Options::default()
                 };
@@ -226,6 +235,7 @@ macro_rules! scenarios {
             policy: $policy,
             three_sites: false,
             clocks: false,
+            replicas: 1,
             play: |scene| Box::pin($play(scene)),
         }),+]
     };

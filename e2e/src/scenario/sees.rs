@@ -13,7 +13,7 @@ use crate::client::{Attempt, Kind, Outcome, Stamp};
 use crate::shop::{NAMESPACE, View, WEB, saved_commits};
 use crate::torture::records::record;
 use crate::waiting::until;
-use crate::world::Place;
+use crate::world::{Place, Replica};
 
 /// How long something that must happen may take.
 pub(super) const SOON: Duration = Duration::from_secs(40);
@@ -194,6 +194,29 @@ impl Scene<'_> {
         .await?;
         self.note(&format!("{site} has recorded {phase}: {line}"));
         Ok(())
+    }
+
+    /// One replica of a site's operator acts, and the other one stands by; answers which one acts.
+    pub async fn acts(&self, site: Place) -> Result<Replica> {
+        let acts = until(&format!("one replica of {site} to act"), SOON, || async {
+            tokio::task::block_in_place(|| self.world().acting(site))
+        })
+        .await?;
+        self.note(&format!("replica {} of {site} acts", acts.part()));
+        Ok(acts)
+    }
+
+    /// A replica comes to act and to hold its site's lease; answers how long after a moment.
+    pub async fn begins_to_act(&self, site: Place, replica: Replica, since: Stamp) -> Result<Duration> {
+        until(&format!("replica {} of {site} to act", replica.part()), SOON, || async {
+            let acts = tokio::task::block_in_place(|| self.world().replica_acts(site, replica));
+            ensure!(acts, "it does not say so");
+            Ok(())
+        })
+        .await?;
+        let took = Stamp::now().since(since);
+        self.note(&format!("replica {} of {site} acts and holds the lease {took:?} after", replica.part()));
+        Ok(took)
     }
 
     /// A Move comes to this end, and the policy's status there says so, too: what is read from it afterwards, such as

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{NAMESPACE, PolicyText, Shop, database, objects, policy};
 use crate::waiting::until;
-use crate::world::{OperatorOptions, Operators, Place, SYSTEM};
+use crate::world::{OperatorOptions, Operators, Place, SYSTEM, World};
 
 /// How long everything may take from the first object to a steady pair.
 pub const INSTALL: Duration = Duration::from_mins(2);
@@ -66,6 +66,11 @@ impl Shop<'_> {
                     apply(&client, &object).await?;
                 }
                 apply(&client, &objects::namespace(SYSTEM)).await?;
+                if self.world().replicas().len() > 1 {
+                    for object in World::operators_service(site) {
+                        apply(&client, &object).await?;
+                    }
+                }
             }
         }
         let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());

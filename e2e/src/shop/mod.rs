@@ -9,7 +9,7 @@ mod policy;
 mod view;
 mod wal;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -167,13 +167,24 @@ impl<'a> Shop<'a> {
         lines
     }
 
-    /// The lines that a site's operator has written into its journal, without their seals.
+    /// The lines that a site's operator has written into its journal, without their seals; of several replicas all of
+    /// them, by their time.
     pub fn journal(&self, site: Place) -> Vec<String> {
-        let Ok(files) = std::fs::read_dir(self.world.journal(site)) else { return Vec::new() };
-        let mut paths: Vec<PathBuf> = files.filter_map(|f| Some(f.ok()?.path())).collect();
-        paths.sort();
-        let text = |p: &PathBuf| std::fs::read_to_string(p).unwrap_or_default();
-        let plain = |line: &str| seal::split(line).0.to_owned();
-        paths.iter().flat_map(|p| text(p).lines().map(plain).collect::<Vec<_>>()).collect()
+        let folders = self.world.journals(site);
+        let mut lines: Vec<String> = folders.iter().flat_map(|folder| journal_in(folder)).collect();
+        if folders.len() > 1 {
+            lines.sort_by(|a, b| a.split(' ').next().cmp(&b.split(' ').next()));
+        }
+        lines
     }
+}
+
+/// The lines of one journal, without their seals.
+pub fn journal_in(folder: &Path) -> Vec<String> {
+    let Ok(files) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut paths: Vec<PathBuf> = files.filter_map(|f| Some(f.ok()?.path())).collect();
+    paths.sort();
+    let text = |p: &PathBuf| std::fs::read_to_string(p).unwrap_or_default();
+    let plain = |line: &str| seal::split(line).0.to_owned();
+    paths.iter().flat_map(|p| text(p).lines().map(plain).collect::<Vec<_>>()).collect()
 }

@@ -12,6 +12,7 @@ use super::cgroup::Cgroups;
 use super::network;
 use super::parts::Group;
 use super::place::{ARBITER_CLIENT_PORT, ARBITER_PEER_PORT, POSTGRES_PORT, Place};
+use super::replicas::Replica;
 use super::teardown;
 use crate::command::{run, run_with_input};
 use crate::process::Recorded;
@@ -154,8 +155,10 @@ pub enum Scope {
     Node,
     /// All pods.
     Pods,
-    /// The Bascule operator.
+    /// The Bascule operator, each replica of it.
     Operator,
+    /// One replica of it.
+    OneReplica(Replica),
     /// The arbiter's member.
     Arbiter,
     /// The DNS server.
@@ -171,6 +174,10 @@ impl Scope {
             Scope::Node => Group::Node.folder(),
             Scope::Pods => "kubepods",
             Scope::Operator => Group::Operator.folder(),
+            Scope::OneReplica(replica) => {
+                ensure!(sites.contains(&place), "{place} has no operator");
+                return Ok(format!("{}/{}/{}", place.link(), Group::Operator.folder(), replica.part()));
+            }
             Scope::Arbiter => Group::Arbiter.folder(),
             Scope::Dns => Group::Dns.folder(),
         };

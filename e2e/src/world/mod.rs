@@ -39,6 +39,7 @@ mod pods;
 mod programs;
 mod release;
 mod replaced_member;
+mod replicas;
 mod restore;
 pub mod run_folder;
 mod slow_disk;
@@ -60,6 +61,7 @@ pub use place::Place;
 pub use pods::{Pod, Process};
 pub use programs::{Older, OwnProgram};
 pub use release::{OPERATOR_PODS, RELEASE, SYSTEM};
+pub use replicas::{Replica, acts_at};
 pub use slow_disk::SlowDisk;
 pub use status::Status;
 
@@ -82,6 +84,8 @@ pub struct Options {
     pub with_binaries: bool,
     /// How the operators run.
     pub operators: Operators,
+    /// How many replicas of the operator each site has: one, or two of which one acts.
+    pub replicas: usize,
     /// Whether the arbiter's, the zone's and the databases' disks lie in memory: for what asserts while the machine is
     /// busy with something else, never for what is measured or shown.
     pub disks_in_memory: bool,
@@ -106,6 +110,7 @@ impl Default for Options {
             arbiter: ArbiterTiming::default(),
             with_binaries: true,
             operators: Operators::default(),
+            replicas: 1,
             disks_in_memory: false,
             three_sites: false,
             boundaries: false,

@@ -11,6 +11,8 @@ use super::World;
 use super::control;
 use super::parts::{Group, Part};
 use super::place::Place;
+use super::release::SYSTEM;
+use super::replicas::{OPERATORS, Replica};
 use crate::init::Ended;
 
 /// Name of the part and of its log.
@@ -22,7 +24,7 @@ const TWIN: &str = "operator-twin";
 const TWIN_PORTS: u16 = 100;
 
 /// How long an operator may take to end.
-const END: Duration = Duration::from_secs(20);
+pub(super) const END: Duration = Duration::from_secs(20);
 
 /// How the operators run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,11 +63,11 @@ pub(super) const GUARD_PORT: u16 = 7443;
 pub const HTTP_PORT: u16 = 8081;
 
 /// What every operator of the sandbox is told: the one place that knows the operator's command line.
-fn command_line(world: &World, site: Place, options: &OperatorOptions) -> Vec<String> {
+fn command_line(world: &World, site: Place, replica: Replica, options: &OperatorOptions) -> Vec<String> {
     let arbiter = world.arbiter();
     let identity = arbiter.identity(&format!("operator-{site}"));
-    let own = world.operator_folder(site);
-    vec![
+    let own = world.replica_folder(site, replica);
+    let mut line = vec![
         "operator".to_owned(),
         format!("--site={site}"),
         format!("--kubeconfig={}", world.kubeconfig_of(site, "bascule").display()),
@@ -75,21 +77,33 @@ fn command_line(world: &World, site: Place, options: &OperatorOptions) -> Vec<St
         format!("--arbiter-key={}", identity.key.display()),
         format!("--arbiter-election={}ms", world.options().arbiter.election.as_millis()),
         format!("--profile={}", options.profile.0),
-        format!("--guard-listen={}", world.guard_address(site)),
-        format!("--guard-certificates={}", own.join("guards").display()),
-        format!("--http-listen={}:{HTTP_PORT}", site.address()),
-        format!("--journal={}", world.journal(site).display()),
+        format!("--guard-listen={}:{}", site.address(), replica.guard_port()),
+        format!("--guard-certificates={}", world.operator_folder(site).join("guards").display()),
+        format!("--http-listen={}:{}", site.address(), replica.http_port()),
+        format!("--journal={}", own.join("journal").display()),
         format!("--git-cache={}", own.join("git").display()),
-    ]
+    ];
+    if world.replicas().len() > 1 {
+        line.push(format!("--replica-ip={}", site.address()));
+    }
+    line
 }
 
 impl World {
-    /// Where the site's operator listens for guards.
+    /// Where guards reach the site's operator.
     pub fn guard_address(&self, site: Place) -> String {
         match self.options().operators {
+            Operators::Processes if self.replicas().len() > 1 => {
+                format!("{}:{GUARD_PORT}", Self::operators_name())
+            }
             Operators::Processes => format!("{}:{GUARD_PORT}", site.address()),
             Operators::Pods => format!("{}:{GUARD_PORT}", Self::operator_service()),
         }
+    }
+
+    /// The name of the Service that leads to several replicas.
+    fn operators_name() -> String {
+        format!("{OPERATORS}.{SYSTEM}.svc")
     }
 
     /// The arbiter's members, the site's own first: the nearest answers soonest.
@@ -125,7 +139,8 @@ impl World {
         if folder.exists() {
             return Ok(());
         }
-        let identity = self.pki().issue(&format!("guards-of-{site}"), &[site.address().to_string()])?;
+        let names = [site.address().to_string(), Self::operators_name()];
+        let identity = self.pki().issue(&format!("guards-of-{site}"), &names)?;
         fs::create_dir_all(&folder)?;
         for (from, name) in
             [(self.pki().ca(), "ca.crt"), (identity.cert, "tls.crt"), (identity.key, "tls.key")]
@@ -135,9 +150,14 @@ impl World {
         Ok(())
     }
 
-    /// Starts the site's operator. It runs when this returns; whether it is ready is its own to say. One that is a pod
-    /// is started by its kubelet, after a power loss as well.
+    /// Starts the site's operator, each replica of it. It runs when this returns; whether it is ready is its own to say.
+    /// One that is a pod is started by its kubelet, after a power loss as well.
     pub fn start_operator(&self, site: Place, options: &OperatorOptions) -> Result<()> {
+        self.replicas().iter().try_for_each(|replica| self.start_replica(site, *replica, options))
+    }
+
+    /// Starts one replica of the site's operator.
+    pub fn start_replica(&self, site: Place, replica: Replica, options: &OperatorOptions) -> Result<()> {
         if self.options().operators == Operators::Pods {
             return Ok(());
         }
@@ -148,8 +168,8 @@ impl World {
         let boundaries = self.options().boundaries.then(|| {
             (bascule_boundary::FOLDER.to_owned(), self.operator_boundaries(site).display().to_string())
         });
-        Part::new(Group::Operator, OPERATOR, binary)
-            .args(command_line(self, site, options))
+        Part::new(Group::Operator, replica.part(), binary)
+            .args(command_line(self, site, replica, options))
             .args(options.args.iter().cloned())
             .envs(options.env.iter().cloned().chain(boundaries).chain(its_own))
             .start(self.run(), site)
@@ -167,7 +187,7 @@ impl World {
             format!("--journal={}", folder.join("journal").display()),
             format!("--git-cache={}", folder.join("git").display()),
         ];
-        let mut line = command_line(self, name, &OperatorOptions::default());
+        let mut line = command_line(self, name, Replica::First, &OperatorOptions::default());
         for argument in here {
             let option = argument.split_once('=').map_or("", |(option, _)| option).to_owned();
             line.retain(|a| a.split_once('=').is_none_or(|(o, _)| o != option));
@@ -179,13 +199,12 @@ impl World {
         Ok((ended, said.lines().last().unwrap_or_default().to_owned()))
     }
 
-    /// Kills the site's operator as a crash would; returns when it is gone.
+    /// Kills the site's operator, each replica of it, as a crash would; returns when it is gone.
     pub fn kill_operator(&self, site: Place) -> Result<()> {
-        control::signal(self.run(), site, OPERATOR, Signal::SIGKILL)?;
-        control::await_end(self.run(), site, OPERATOR, END).map(|_| ())
+        self.replicas().iter().try_for_each(|replica| self.kill_replica(site, *replica))
     }
 
-    /// Asks the site's operator to end, as an upgrade would; answers how it did.
+    /// Asks the first replica of the site's operator to end, as an upgrade would; answers how it did.
     pub fn stop_operator(&self, site: Place) -> Result<Ended> {
         control::signal(self.run(), site, OPERATOR, Signal::SIGTERM)?;
         control::await_end(self.run(), site, OPERATOR, END)

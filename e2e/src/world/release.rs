@@ -15,6 +15,7 @@ use super::World;
 use super::operator::GUARD_PORT;
 use super::pki::Identity;
 use super::place::Place;
+use super::replicas::Replica;
 use crate::command::finish;
 use crate::image;
 use crate::tools::{Tools, workspace};
@@ -46,6 +47,7 @@ fn values(world: &World, site: Place, applications: &[&str], secrets: &[&str]) -
         "image": { "repository": name, "tag": tag, "pullPolicy": "Never" },
         "rbac": { "namespaces": applications, "secretNames": secrets },
         "log": { "format": "text" },
+        "replicas": world.options().replicas,
     }))
 }
 
@@ -58,12 +60,14 @@ impl World {
     /// Makes what the chart expects to be there, then installs it; returns when the operator is ready.
     /// `applications` are the only namespaces that it may look into, `secrets` the only Secrets that it may read there.
     pub fn install_release(&self, site: Place, applications: &[&str], secrets: &[&str]) -> Result<()> {
-        let volume = self.operator_folder(site);
-        fs::create_dir_all(&volume)?;
         // No provisioner gives a volume to the operator's user here.
         let user = u32::try_from(bascule_image::product::USER).context("a user's number")?;
-        chown(&volume, Some(user), Some(user))
-            .with_context(|| format!("cannot give {} to the operator", volume.display()))?;
+        for replica in Replica::ALL {
+            let volume = self.replica_folder(site, replica);
+            fs::create_dir_all(&volume)?;
+            chown(&volume, Some(user), Some(user))
+                .with_context(|| format!("cannot give {} to the operator", volume.display()))?;
+        }
         for object in self.release_needs(site)? {
             self.apply(site, &object.to_string())?;
         }
@@ -102,8 +106,21 @@ impl World {
         finish(command, None, HELM).with_context(|| format!("helm {} at {site}", args.join(" ")))
     }
 
-    /// The namespace, the two Secrets, and the volume of the journal.
+    /// The namespace, the two Secrets, and the volumes of the journals: of one replica, and of each of two. One replica that
+    /// becomes two goes on in its folder.
     fn release_needs(&self, site: Place) -> Result<Vec<Value>> {
+        let of = |volume: &str, claim: String, replica: Replica| {
+            json!({
+                "apiVersion": "v1", "kind": "PersistentVolume",
+                "metadata": { "name": volume },
+                "spec": {
+                    "capacity": { "storage": "1Gi" }, "accessModes": ["ReadWriteOnce"],
+                    "persistentVolumeReclaimPolicy": "Retain",
+                    "claimRef": { "namespace": SYSTEM, "name": claim },
+                    "hostPath": { "path": self.replica_folder(site, replica), "type": "Directory" },
+                },
+            })
+        };
         let guards = self.pki().issue(&format!("guards-of-{site}-by-name"), &[Self::operator_service()])?;
         let arbiter = self.arbiter().identity(&format!("operator-{site}"));
         Ok(vec![
@@ -113,16 +130,9 @@ impl World {
             }),
             self.tls_secret("bascule-arbiter", &arbiter)?,
             self.tls_secret("bascule-guards", &guards)?,
-            json!({
-                "apiVersion": "v1", "kind": "PersistentVolume",
-                "metadata": { "name": "bascule-journal" },
-                "spec": {
-                    "capacity": { "storage": "1Gi" }, "accessModes": ["ReadWriteOnce"],
-                    "persistentVolumeReclaimPolicy": "Retain",
-                    "claimRef": { "namespace": SYSTEM, "name": "bascule-journal" },
-                    "hostPath": { "path": self.operator_folder(site), "type": "Directory" },
-                },
-            }),
+            of("bascule-journal", format!("{RELEASE}-journal"), Replica::First),
+            of("bascule-journal-0", format!("journal-{RELEASE}-0"), Replica::First),
+            of("bascule-journal-1", format!("journal-{RELEASE}-1"), Replica::Second),
         ])
     }
 

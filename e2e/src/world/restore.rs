@@ -4,7 +4,7 @@ use anyhow::Result;
 use rustix::process::Signal;
 
 use super::cgroup::Cgroups;
-use super::{OPERATOR, OperatorOptions, Operators, Place, World, control};
+use super::{OperatorOptions, Operators, Place, World, control};
 use crate::process::Recorded;
 
 impl World {
@@ -53,8 +53,10 @@ impl World {
             if !self.runs(site, "kubelet")? {
                 self.boot_node(site).await?;
             }
-            if self.operators() == Operators::Processes && !self.runs(site, OPERATOR)? {
-                self.start_operator(site, &OperatorOptions::default())?;
+            for replica in self.replicas() {
+                if self.operators() == Operators::Processes && !self.runs(site, replica.part())? {
+                    self.start_replica(site, *replica, &OperatorOptions::default())?;
+                }
             }
         }
         if !self.run().load()?.and_then(|state| state.git).is_some_and(Recorded::alive) {

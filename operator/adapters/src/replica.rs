@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bascule_core::ballot::spare::Machine;
 use bascule_core::legible::legible;
 use bascule_core::name::PolicyKey;
 use http::StatusCode;
@@ -12,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::http1;
 
-/// How long a machine may take to say that no such process is there: the replicas are in one site.
+/// How long a machine may take to say whether such a process is there: the replicas are in one site.
 const ASK: Duration = Duration::from_millis(200);
 
 /// How long the acting replica may take to answer a proxy's question: the proxy's own patience is shorter.
@@ -21,12 +22,12 @@ const ANSWER: Duration = Duration::from_millis(800);
 /// The largest answer that is read, in bytes.
 const LIMIT: usize = 4 << 10;
 
-/// Whether the machine at `address` says that nobody listens there: the process is gone. One that is frozen, or a machine
-/// that does not answer, is not.
-pub async fn is_gone(address: SocketAddr) -> bool {
+/// What the machine at `address` says of the process that listens there. One that is frozen listens.
+pub async fn is_there(address: SocketAddr) -> Machine {
     match timeout(ASK, TcpStream::connect(address)).await {
-        Ok(Err(why)) => why.kind() == ErrorKind::ConnectionRefused,
-        Ok(Ok(_)) | Err(_) => false,
+        Ok(Ok(_)) => Machine::Listens,
+        Ok(Err(why)) if why.kind() == ErrorKind::ConnectionRefused => Machine::Refuses,
+        Ok(Err(_)) | Err(_) => Machine::Silent,
     }
 }
 
@@ -60,13 +61,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_process_is_gone_when_its_machine_says_so_and_not_while_it_listens() {
+    async fn a_process_listens_until_its_machine_refuses_for_it() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         // It listens and never answers, as one that is frozen.
-        assert!(!is_gone(address).await);
+        assert_eq!(is_there(address).await, Machine::Listens);
         drop(listener);
-        assert!(is_gone(address).await);
+        assert_eq!(is_there(address).await, Machine::Refuses);
     }
 
     #[tokio::test]

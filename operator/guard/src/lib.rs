@@ -194,7 +194,7 @@ pub async fn run(config: Config) -> Result<ExitCode, GuardError> {
             site: config.site,
             uid: config.cluster_uid,
             boot: boot.clone(),
-            clients: Mutex::default(),
+            lines: Mutex::default(),
         })
     });
 

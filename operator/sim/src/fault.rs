@@ -50,6 +50,9 @@ pub enum Fault {
     Relist(usize),
     /// Two operators are active in a site.
     SecondOperator(usize),
+    /// Another replica of a site's operator takes over while the one that acts goes on; when it is over, another one does
+    /// again.
+    ReplicaFollows(usize),
     /// An operator stands still, and goes on with what it had decided.
     OperatorFrozen(usize),
     /// An operator is killed, and started again.
@@ -189,7 +192,7 @@ impl Fault {
             Self::StaleObjects(_) => &["F6"],
             Self::SilentWatch(_) => &["F7"],
             Self::Relist(_) => &["F8"],
-            Self::SecondOperator(_) => &["F9"],
+            Self::SecondOperator(_) | Self::ReplicaFollows(_) => &["F9"],
             Self::OperatorFrozen(_) => &["F10", "F14"],
             Self::OperatorKilled(_) => &["F1"],
             Self::OperatorUpgraded(_) => &["F32"],
@@ -266,6 +269,7 @@ impl Fault {
             | Self::SilentWatch(s)
             | Self::Relist(s)
             | Self::SecondOperator(s)
+            | Self::ReplicaFollows(s)
             | Self::OperatorFrozen(s)
             | Self::OperatorKilled(s)
             | Self::OperatorUpgraded(s)

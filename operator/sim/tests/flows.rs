@@ -90,3 +90,18 @@ fn a_switchover_is_carried_out_wherever_the_operator_of_its_target_starts_again(
         assert!(!text.contains("not ready within"), "killed at boundary {}\n{text}", boundary.number);
     }
 }
+
+#[test]
+fn another_replica_that_takes_over_at_any_boundary_of_a_switchover_breaks_nothing() {
+    let base = Base::new(Flow::Switchover, 1, &sample::policy(), false).unwrap_or_else(|e| panic!("{}", e.0));
+    for boundary in &base.boundaries {
+        for site in 0..2 {
+            let when = When::Boundary(boundary.number);
+            let fault = Fault::ReplicaFollows(site);
+            let verdict = base.judged(&[Injected { when, fault, lasts: Some(5000) }]);
+            let at = format!("boundary {}, site {site}", boundary.number);
+            assert!(verdict.violations.is_empty(), "{at}: {:?}", verdict.violations);
+            assert!(verdict.settled.is_ok(), "{at}: it does not settle");
+        }
+    }
+}

@@ -23,7 +23,7 @@ The entry goes into DIR/<day>.notes.log, never into the operator's file; it is c
 `bascule journal DIR` shows both in one order. It is not sent through a cluster: no operator takes it. To write onto the \
 volume of a running operator, run it there; its pod knows the folder and the site:
 
-  kubectl exec -n bascule-system deployment/bascule -- /bascule journal add \"switch replaced\" --who anna
+  kubectl exec -n bascule-system service/bascule -- /bascule journal add \"switch replaced\" --who anna
 
 WHO is what you say: nobody checks it.
 
@@ -64,7 +64,7 @@ pub struct AddArgs {
 pub fn run(args: &AddArgs) -> anyhow::Result<ExitCode> {
     let Some(dir) = &args.dir else {
         bail!(
-            "--dir: found none, expected the folder of a journal or of a copy of one. An entry is not sent through a cluster: to write onto the volume of a running operator, run `kubectl exec -n bascule-system deployment/bascule -- /bascule journal add TEXT --who NAME`"
+            "--dir: found none, expected the folder of a journal or of a copy of one. An entry is not sent through a cluster: to write onto the volume of a running operator, run `kubectl exec -n bascule-system service/bascule -- /bascule journal add TEXT --who NAME`"
         );
     };
     let site = match &args.site {

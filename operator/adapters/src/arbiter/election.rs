@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bascule_core::ballot::silence::Observer;
-use bascule_core::ballot::spare::{Acts, Spare, Turn};
+use bascule_core::ballot::spare::{Acts, Machine, Spare, Turn};
 use bascule_core::name::SiteName;
 use bascule_core::timing::Timing;
 use tokio::sync::watch;
@@ -88,19 +88,20 @@ impl Election {
         let mut observer = Observer::new(tq);
         let mut leases_at = boottime::now();
         let mut other: Option<Replica> = None;
+        let mut claimed = false;
         loop {
             looks.tick().await;
             let sent = boottime::now();
             let leases_due = sent >= leases_at;
             let leases =
                 async { if leases_due { Some((self.etcd.leases(tq).await, boottime::now())) } else { None } };
-            let gone = async {
+            let machine = async {
                 match &other {
-                    Some(it) => self.is_gone(it.address).await,
-                    None => false,
+                    Some(it) => self.is_there(it.address).await,
+                    None => Machine::Silent,
                 }
             };
-            let (found, leases, gone) = tokio::join!(self.etcd.acting(&self.site, tq), leases, gone);
+            let (found, leases, machine) = tokio::join!(self.etcd.acting(&self.site, tq), leases, machine);
             let received = boottime::now();
             if let Some((read, received)) = leases {
                 leases_at = sent + self.timing.p();
@@ -127,9 +128,14 @@ impl Election {
             // What was asked of the machine was asked about the replica of the look before.
             let asked = acts.as_ref().is_some_and(|it| it.is_some() && *it == other);
             other = acts.clone().flatten();
-            let seen = found.map(|found| Acts { revision: found.revision.0, gone: gone && asked });
+            let seen = found.map(|found| Acts {
+                // One that cannot be read is never reached.
+                replica: other.as_ref().map_or("", |it| it.instance.as_str()),
+                revision: found.revision.0,
+                machine: if asked { machine } else { Machine::Silent },
+            });
             match (spare.read(sent, received, seen), acts) {
-                (Turn::Take(expected), _) => match self.take(expected.map(Revision)).await? {
+                (Turn::Take(expected), _) => match self.take(expected.map(Revision), &mut claimed).await? {
                     Ok(()) => return Ok(observer),
                     Err(Some(trouble)) => {
                         standing.send_replace(Standing::Trouble(trouble));
@@ -147,24 +153,37 @@ impl Election {
         }
     }
 
-    /// Takes over once. `Err(None)`: somebody was first, or the next look tells.
-    async fn take(&self, expected: Option<Revision>) -> Result<Result<(), Option<String>>, NameTaken> {
+    /// Takes over once. `Err(None)`: somebody was first, or the next look tells. The site's name is claimed once: a try
+    /// that fails under load is made again with less to do.
+    async fn take(
+        &self,
+        expected: Option<Revision>,
+        claimed: &mut bool,
+    ) -> Result<Result<(), Option<String>>, NameTaken> {
         let tq = self.timing.tq();
         let taken = |owner| NameTaken { site: self.site.clone(), owner };
-        match self.etcd.claim_site(&self.site, &self.cluster, tq).await {
-            Claim::Ours => {}
-            Claim::NameTaken { owner } => return Err(taken(owner)),
-            Claim::Refused { why } | Claim::Unknown { why } => {
-                return Ok(Err(Some(format!("claiming the site's name: {why}"))));
+        if !*claimed {
+            match self.etcd.claim_site(&self.site, &self.cluster, tq).await {
+                Claim::Ours => *claimed = true,
+                Claim::NameTaken { owner } => return Err(taken(owner)),
+                Claim::Refused { why } | Claim::Unknown { why } => {
+                    return Ok(Err(Some(format!("claiming the site's name: {why}"))));
+                }
             }
         }
         Ok(match self.etcd.take_acting(&self.site, &self.cluster, &self.value, expected, tq).await {
             Taken::Applied { .. } => Ok(()),
-            Taken::Conflict | Taken::NotOurs { owner: None } => Err(None),
+            Taken::Conflict => Err(None),
+            Taken::NotOurs { owner: None } => {
+                // The arbiter was emptied meanwhile.
+                *claimed = false;
+                Err(None)
+            }
             Taken::NotOurs { owner: Some(owner) } => return Err(taken(owner)),
-            Taken::Refused { why } => Err(Some(format!(
-                "the arbiter refused that this replica acts: {why}; if it denies the permission, its users were made by an earlier version: run bascule arbiter setup again"
+            Taken::Refused { why } if why.is_denied() => Err(Some(format!(
+                "this site's user at the arbiter may not write which replica acts ({why}): it was made by an earlier version. Run `bascule arbiter setup arbiter` again, with the folder that `bascule arbiter init` has made; a replica acts as soon as it is done. Until then databases keep their roles under their guards, and nothing moves by itself here"
             ))),
+            Taken::Refused { why } => Err(Some(format!("the arbiter refused that this replica acts: {why}"))),
             Taken::Unknown { why } => Err(Some(format!("it is not known whether this replica acts: {why}"))),
         })
     }
@@ -174,8 +193,8 @@ impl Election {
         self.etcd.give_up_acting(&self.site, &self.value, self.timing.tq()).await
     }
 
-    /// Whether the process that acted at `address` is gone. This replica listens there itself, or the machine says so.
-    async fn is_gone(&self, address: SocketAddr) -> bool {
-        address == self.me.address || replica::is_gone(address).await
+    /// What is said of the process that acted at `address`.
+    async fn is_there(&self, address: SocketAddr) -> Machine {
+        if address == self.me.address { Machine::IsOurs } else { replica::is_there(address).await }
     }
 }

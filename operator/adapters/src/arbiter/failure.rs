@@ -14,6 +14,8 @@ pub enum Cause {
     NotConnected(String),
     /// The member understood the request and refused it.
     Refused(String),
+    /// The member refused it because this client's user has no right to it.
+    Denied(String),
     /// No answer within the deadline.
     TimedOut(Duration),
     /// The connection broke, or the member answered that it cannot tell (no leader, leader changed, no space).
@@ -23,12 +25,12 @@ pub enum Cause {
 impl Cause {
     /// Whether it is certain that the request had and will have no effect.
     pub const fn is_without_effect(&self) -> bool {
-        matches!(self, Self::NotConnected(_) | Self::Refused(_))
+        matches!(self, Self::NotConnected(_) | Self::Refused(_) | Self::Denied(_))
     }
 
     /// Whether this says that the member, rather than the request, is in trouble.
     pub(super) const fn blames_member(&self) -> bool {
-        !matches!(self, Self::Refused(_))
+        !matches!(self, Self::Refused(_) | Self::Denied(_))
     }
 
     pub(super) fn of(error: &Error) -> Self {
@@ -39,10 +41,10 @@ impl Cause {
                 }
                 match status.code() {
                     // ResourceExhausted is missing on purpose: etcd may apply a write and then report "no space".
-                    Code::PermissionDenied
-                    | Code::Unauthenticated
-                    | Code::InvalidArgument
-                    | Code::NotFound => Self::Refused(status.message().to_owned()),
+                    Code::PermissionDenied => Self::Denied(status.message().to_owned()),
+                    Code::Unauthenticated | Code::InvalidArgument | Code::NotFound => {
+                        Self::Refused(status.message().to_owned())
+                    }
                     _ => Self::Lost(with_sources(status.message(), status)),
                 }
             }
@@ -85,7 +87,7 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotConnected(why) => write!(f, "cannot connect ({why})"),
-            Self::Refused(why) => write!(f, "refused ({why})"),
+            Self::Refused(why) | Self::Denied(why) => write!(f, "refused ({why})"),
             Self::TimedOut(after) => write!(f, "no answer within {after:?}"),
             Self::Lost(why) => write!(f, "answer lost ({why})"),
         }
@@ -124,6 +126,11 @@ impl Failures {
     /// Whether it is certain that nothing was and will be written.
     pub fn is_without_effect(&self) -> bool {
         self.0.iter().all(|f| f.cause.is_without_effect())
+    }
+
+    /// Whether a member said that this client's user has no right to it.
+    pub fn is_denied(&self) -> bool {
+        self.0.iter().any(|f| matches!(f.cause, Cause::Denied(_)))
     }
 }
 
@@ -166,5 +173,10 @@ mod tests {
             assert_eq!(Cause::of(&status(code)).is_without_effect(), without_effect, "{code:?}");
         }
         assert!(!Cause::TimedOut(Duration::from_secs(1)).is_without_effect());
+        let denied = |code| {
+            let cause = Cause::of(&status(code));
+            Failures::from(Failure { endpoint: String::new(), cause }).is_denied()
+        };
+        assert!(denied(Code::PermissionDenied) && !denied(Code::InvalidArgument));
     }
 }

@@ -19,6 +19,10 @@ const ANSWER_LIMIT: usize = 40 << 20;
 /// A member in trouble is asked again after this many deadlines, apart from the calls that matter.
 const PROBE_EVERY: u32 = 4;
 
+/// A connection that was not set up when its first call timed out has this many deadlines more. On a loaded machine its
+/// handshake takes longer than a call may: one that is begun anew with every call never ends.
+const SETTING_UP: u32 = 8;
+
 pub(super) struct Member {
     pub(super) endpoint: String,
     options: ConnectOptions,
@@ -29,6 +33,8 @@ struct State {
     client: Client,
     /// Counts connections, so that several calls that time out together replace one connection once.
     connection: u64,
+    /// The connection has brought an answer.
+    stands: bool,
     /// When the member last failed; none after a success.
     failed: Option<Instant>,
     probed: Option<Instant>,
@@ -74,28 +80,62 @@ impl Member {
     }
 
     /// Records how a call over `connection` ended. After a timeout the connection is replaced: TCP retries a cut
-    /// connection for many minutes in steps of up to two, and would keep the member away long after it is back.
-    async fn note(&self, connection: u64, failed: Option<&Cause>) {
-        match failed {
-            None => self.with_state(|s| s.failed = None),
-            Some(cause) if cause.blames_member() => {
-                self.with_state(|s| s.failed = Some(Instant::now()));
-                if matches!(cause, Cause::TimedOut(_))
-                    && let Ok(fresh) = self.connect().await
-                {
-                    self.with_state(|s| {
-                        if s.connection == connection {
-                            s.client = fresh;
-                            s.connection += 1;
-                        }
-                    });
+    /// connection for many minutes in steps of up to two, and would keep the member away long after it is back. One that
+    /// was still being set up goes on meanwhile, and is used when it comes to stand first.
+    async fn note(self: &Arc<Self>, connection: u64, failed: Option<&Cause>) {
+        let Some(cause) = failed else {
+            self.with_state(|s| {
+                s.failed = None;
+                s.stands |= s.connection == connection;
+            });
+            return;
+        };
+        if !cause.blames_member() {
+            // The member has answered.
+            self.with_state(|s| s.stands |= s.connection == connection);
+            return;
+        }
+        self.with_state(|s| s.failed = Some(Instant::now()));
+        if let Cause::TimedOut(tq) = cause
+            && let Ok(fresh) = self.connect().await
+        {
+            let unfinished = self.with_state(|s| {
+                if s.connection != connection {
+                    return None;
                 }
+                s.connection += 1;
+                let old = std::mem::replace(&mut s.client, fresh);
+                (!std::mem::take(&mut s.stands)).then_some(old)
+            });
+            if let Some(client) = unfinished {
+                tokio::spawn(Arc::clone(self).goes_on_with(client, *tq * SETTING_UP));
             }
-            Some(_) => {}
         }
     }
 
-    pub(super) async fn note_broken(&self, cause: &Cause) {
+    /// Waits until a connection stands, and uses it unless another one stands by then. Whether the member decides is not
+    /// asked: that is for the calls to find out.
+    async fn goes_on_with(self: Arc<Self>, client: Client, until: Duration) {
+        let options = GetOptions::new().with_serializable().with_keys_only();
+        let answer = timeout(until, async { kv(&client).get(key::PREFIX, Some(options)).await }).await;
+        let stands = match answer {
+            Ok(Ok(_)) => true,
+            Ok(Err(error)) => !matches!(Cause::of(&error), Cause::NotConnected(_)),
+            Err(_) => false,
+        };
+        if stands {
+            self.with_state(|s| {
+                if !s.stands {
+                    s.client = client;
+                    s.connection += 1;
+                    s.stands = true;
+                }
+            });
+        }
+    }
+
+    /// A connection of its own has failed: see [`Member::connect`].
+    pub(super) async fn note_broken(self: &Arc<Self>, cause: &Cause) {
         self.note(u64::MAX, Some(cause)).await;
     }
 
@@ -136,7 +176,7 @@ impl Members {
             let client = Client::connect([&endpoint], Some(options.clone()))
                 .await
                 .map_err(|e| SettingsError::Tls { endpoint: endpoint.clone(), why: e.to_string() })?;
-            let state = State { client, connection: 0, failed: None, probed: None };
+            let state = State { client, connection: 0, stands: false, failed: None, probed: None };
             members.push(Arc::new(Member { endpoint, options: options.clone(), state: Mutex::new(state) }));
         }
         Ok(Self(members))

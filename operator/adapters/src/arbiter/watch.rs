@@ -1,5 +1,6 @@
 //! Being told of changes of records and facts.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bascule_core::name::{PolicyKey, SiteName};
@@ -76,15 +77,17 @@ impl Watch {
 impl EtcdArbiter {
     /// Watches records and facts from revision `from` on, inclusive: the one after a listing's. A connection that
     /// gives no sign of life for three `tq` is reported as [`Change::Broken`], so is a member that lost its leader,
-    /// and a `from` that is no longer kept. The watch hangs on one member, over a connection of its own.
+    /// and a `from` that is no longer kept. The watch hangs on one member, over a connection of its own; making it may
+    /// take as long.
     pub async fn watch(&self, from: Revision, tq: Duration) -> Result<Watch, Failures> {
         let Some(member) = self.members.ranked().into_iter().next() else {
             return Err(Failures::local("no member is configured"));
         };
-        let opened = match timeout(tq, async { open(&member.connect().await?, from).await }).await {
+        let until = tq * SILENCE;
+        let opened = match timeout(until, async { open(&member.connect().await?, from).await }).await {
             Ok(Ok(opened)) => Ok(opened),
             Ok(Err(error)) => Err(Cause::of(&error)),
-            Err(_) => Err(Cause::TimedOut(tq)),
+            Err(_) => Err(Cause::TimedOut(until)),
         };
         let stream = match opened {
             Ok(stream) => stream,
@@ -106,7 +109,7 @@ impl EtcdArbiter {
     }
 }
 
-async fn blame(member: &Member, cause: Cause) -> Failures {
+async fn blame(member: &Arc<Member>, cause: Cause) -> Failures {
     member.note_broken(&cause).await;
     Failure { endpoint: member.endpoint.clone(), cause }.into()
 }

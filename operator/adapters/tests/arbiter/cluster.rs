@@ -59,7 +59,8 @@ fn free_ports(n: usize) -> Vec<u16> {
 
 impl Cluster {
     /// Three members with a leader, users and roles: `root`, `operator` (reads all, writes what an operator of paris
-    /// or lyon writes) and `guard` (reads all, writes the lease of paris only).
+    /// or lyon writes), `older` (an operator of paris as it was before a site had several: it may not write which one
+    /// acts) and `guard` (reads all, writes the lease of paris only).
     pub(crate) async fn start() -> Self {
         Self::start_with(ELECTION).await
     }
@@ -188,7 +189,12 @@ impl Cluster {
         root.role_add("guard").await.unwrap();
         root.role_grant_permission("guard", read_all()).await.unwrap();
         root.role_grant_permission("guard", Permission::read_write("/bascule/v1/lease/paris")).await.unwrap();
-        for user in ["operator", "guard"] {
+        root.role_add("older").await.unwrap();
+        root.role_grant_permission("older", read_all()).await.unwrap();
+        for key in ["/bascule/v1/lease/paris", "/bascule/v1/site/paris"] {
+            root.role_grant_permission("older", Permission::read_write(key)).await.unwrap();
+        }
+        for user in ["operator", "older", "guard"] {
             root.user_add(user, "", no_password()).await.unwrap();
             root.user_grant_role(user, user).await.unwrap();
         }

@@ -175,7 +175,7 @@ async fn a_guard_may_renew_its_own_lease_and_write_nothing_else() {
     }
     let stranger = cluster.arbiter("stranger", &[0]).await;
     match stranger.record(&policy, TQ).await {
-        Err(ReadError::NoAnswer(why)) => assert!(matches!(why.0[0].cause, Cause::Refused(_)), "{why}"),
+        Err(ReadError::NoAnswer(why)) => assert!(matches!(why.0[0].cause, Cause::Denied(_)), "{why}"),
         other => panic!("{other:?}"),
     }
 }

@@ -11,7 +11,9 @@
 //! A spare takes over when
 //!
 //! - nobody acts: the acting replica has handed over, or there never was one; or
-//! - the process of the acting replica is gone, as the machine that it ran on says; or
+//! - the process of the acting replica is gone, as the machine that it ran on says. It must have been reached there before:
+//!   what refuses a replica that was never reached may be a firewall, and two replicas behind one would take over from each
+//!   other for ever; or
 //! - the key has been unchanged for longer than `R`, counted from the *receipt* of the first read to the *sending* of the
 //!   last, by an unbroken series of the spare's own linearizable reads. The acting replica's lease has run out by then: it
 //!   grants nothing and does no step, also if it was only frozen.
@@ -24,13 +26,28 @@ use crate::timing::Timing;
 /// The arbiter's revision of the key that says who acts.
 pub type ActingRevision = i64;
 
+/// What the machine at the acting replica's address says of its process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Machine {
+    /// A process listens there. It may stand still.
+    Listens,
+    /// Nobody listens there, or somebody in between says so.
+    Refuses,
+    /// The spare itself listens there by now: the other process is gone.
+    IsOurs,
+    /// Nothing: it has not answered, or was not asked.
+    Silent,
+}
+
 /// What a read of that key found of another replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Acts {
+pub struct Acts<'a> {
+    /// Which process acts.
+    pub replica: &'a str,
     /// The key's revision: another one after each renewal.
     pub revision: ActingRevision,
-    /// The machine at its address says that no such process is there.
-    pub gone: bool,
+    /// What is said of that process.
+    pub machine: Machine,
 }
 
 /// What a spare does next.
@@ -48,6 +65,8 @@ pub struct Spare {
     silence: Duration,
     longest_break: Duration,
     series: Option<Series>,
+    /// The replica that was reached at its address.
+    reached: Option<String>,
 }
 
 /// An unbroken series of reads that all found the same revision.
@@ -59,9 +78,11 @@ struct Series {
 }
 
 impl Spare {
-    /// A spare that has read nothing.
+    /// A spare that has read nothing. Its series breaks when two reads are sent more than `4 Tq` apart: a read, a claim of
+    /// the site's name and a try to take over that failed may lie between them. Such a try says nothing about the acting
+    /// replica: its silence is not waited for anew.
     pub fn new(timing: &Timing) -> Self {
-        Self { silence: Self::silence(timing), longest_break: timing.tq() * 2, series: None }
+        Self { silence: Self::silence(timing), longest_break: timing.tq() * 4, series: None, reached: None }
     }
 
     /// How long the acting replica must have been silent: `R + p`, so that its lease has run out by its own clock, however
@@ -71,7 +92,7 @@ impl Spare {
     }
 
     /// A read succeeded: sent at `sent`, its reply received at `received`. `None`: nobody acts.
-    pub fn read(&mut self, sent: Boottime, received: Boottime, found: Option<Acts>) -> Turn {
+    pub fn read(&mut self, sent: Boottime, received: Boottime, found: Option<Acts<'_>>) -> Turn {
         let Some(found) = found else {
             self.series = None;
             return Turn::Take(None);
@@ -83,7 +104,16 @@ impl Spare {
         };
         self.series = Some(series);
         let silent = series.last_sent.since(series.first_received) >= self.silence;
-        if found.gone || silent { Turn::Take(Some(found.revision)) } else { Turn::Wait }
+        let gone = match found.machine {
+            Machine::Listens => {
+                self.reached = Some(found.replica.to_owned());
+                false
+            }
+            Machine::Refuses => self.reached.as_deref() == Some(found.replica),
+            Machine::IsOurs => true,
+            Machine::Silent => false,
+        };
+        if gone || silent { Turn::Take(Some(found.revision)) } else { Turn::Wait }
     }
 
     /// A read failed or its answer is unknown. It is not "unchanged": the series starts over at zero.
@@ -103,12 +133,16 @@ mod tests {
         Boottime::from_millis(n)
     }
 
-    const fn acts(revision: ActingRevision) -> Acts {
-        Acts { revision, gone: false }
+    const fn acts(revision: ActingRevision) -> Acts<'static> {
+        Acts { replica: "a", revision, machine: Machine::Silent }
+    }
+
+    const fn says(replica: &str, revision: ActingRevision, machine: Machine) -> Option<Acts<'_>> {
+        Some(Acts { replica, revision, machine })
     }
 
     /// Reads every 250 ms from `from` to `to`, each answered within 2 ms; what the last one said.
-    fn reads(spare: &mut Spare, from: u64, to: u64, found: Option<Acts>) -> Turn {
+    fn reads(spare: &mut Spare, from: u64, to: u64, found: Option<Acts<'_>>) -> Turn {
         (from..=to).step_by(250).map(|t| spare.read(ms(t), ms(t + 2), found)).last().unwrap()
     }
 
@@ -157,7 +191,7 @@ mod tests {
             s.failed();
             reads(s, 1_500, 2_700, Some(acts(7)))
         };
-        let broken = |s: &mut Spare| reads(s, 1_800, 3_000, Some(acts(7)));
+        let broken = |s: &mut Spare| reads(s, 2_300, 3_550, Some(acts(7)));
         for then in [renewed, failed, broken] {
             let mut spare = Spare::new(&TIMING);
             assert_eq!(reads(&mut spare, 0, 1_250, Some(acts(7))), Turn::Wait);
@@ -166,9 +200,37 @@ mod tests {
     }
 
     #[test]
+    fn a_try_that_failed_is_made_again_without_another_silence() {
+        let mut spare = Spare::new(&TIMING);
+        assert_eq!(reads(&mut spare, 0, 1_750, Some(acts(7))), Turn::Take(Some(7)));
+        // The read, the claim and the take have each had their whole deadline, on a loaded machine.
+        let next = 1_750 + 3 * 250 + 200;
+        assert_eq!(spare.read(ms(next), ms(next + 2), Some(acts(7))), Turn::Take(Some(7)));
+        // Somebody else was first.
+        assert_eq!(spare.read(ms(next + 250), ms(next + 252), Some(acts(8))), Turn::Wait);
+    }
+
+    #[test]
     fn a_process_that_is_gone_is_followed_at_once_and_only_from_the_revision_that_was_read() {
         let mut spare = Spare::new(&TIMING);
-        let gone = Some(Acts { revision: 9, gone: true });
-        assert_eq!(spare.read(ms(0), ms(1), gone), Turn::Take(Some(9)));
+        assert_eq!(spare.read(ms(0), ms(1), says("a", 8, Machine::Listens)), Turn::Wait);
+        assert_eq!(spare.read(ms(250), ms(251), says("a", 9, Machine::Refuses)), Turn::Take(Some(9)));
+    }
+
+    #[test]
+    fn a_replica_that_was_never_reached_is_not_believed_to_be_gone() {
+        let mut spare = Spare::new(&TIMING);
+        assert_eq!(spare.read(ms(0), ms(1), says("b", 7, Machine::Listens)), Turn::Wait);
+        for n in 0..20 {
+            let t = 250 + n * 250;
+            let refused = says("a", 8 + i64::try_from(n).unwrap(), Machine::Refuses);
+            assert_eq!(spare.read(ms(t), ms(t + 2), refused), Turn::Wait);
+        }
+    }
+
+    #[test]
+    fn a_process_whose_address_is_this_ones_own_is_gone() {
+        let mut spare = Spare::new(&TIMING);
+        assert_eq!(spare.read(ms(0), ms(1), says("a", 9, Machine::IsOurs)), Turn::Take(Some(9)));
     }
 }

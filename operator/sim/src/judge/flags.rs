@@ -53,7 +53,7 @@ impl World {
     /// Whether a flag that could be set is off.
     fn wears_no_flag(&self, policy: &PolicyKey, site: usize) -> bool {
         let it = &self.sites[site];
-        let works = self.operators.iter().any(|o| o.site == site && o.up && !o.frozen);
+        let works = self.operators.iter().any(|o| o.site == site && o.acts() && !o.frozen);
         let off = it
             .cluster
             .apps

@@ -8,7 +8,7 @@ use bascule_core::record::{Cause, Phase, Record};
 
 use super::{Invariant, Limit};
 use crate::world::World;
-use crate::world::arbiter::Caller;
+use crate::world::arbiter::{Answer, Asked, Caller, Request};
 
 /// A record is written when something changes. Fewer than so many changes in so long: a transition with everything that it
 /// may meet has eight, and a role that is claimed anew again and again is claimed every five seconds at most.
@@ -23,6 +23,21 @@ impl World {
             self.judge.limits.insert(Limit::TwoOperators);
         } else if changes >= CHURN.0 {
             let what = format!("the record of {policy} was written {} times within {:?}", CHURN.0, CHURN.1);
+            self.judge.breaks(self.now, Invariant::L3, what);
+        }
+    }
+
+    /// Of several replicas of a site only the one that took over last writes, whatever another one has sent before.
+    pub(crate) fn judge_replica(&mut self, asked: &Asked, answer: &Answer) {
+        let (Caller::Operator(op, _), Some(fence)) = (asked.by, asked.fence) else { return };
+        if !matches!(answer, Answer::Applied | Answer::Written(_)) {
+            return;
+        }
+        let site = self.operators[op].site;
+        if matches!(asked.request, Request::Act { .. }) {
+            self.judge.acting.insert(site, fence);
+        } else if self.judge.acting.get(&site).is_some_and(|acts| *acts != fence) {
+            let what = format!("a replica of {} that does not act has written", self.sites[site].name);
             self.judge.breaks(self.now, Invariant::L3, what);
         }
     }

@@ -196,6 +196,8 @@ pub struct Judge {
     pub(crate) statuses: shown::Statuses,
     /// What only some runs meet.
     pub(crate) known: sometimes::Known,
+    /// Of several replicas of a site's operator the one that took over last, by its fence.
+    acting: BTreeMap<usize, u64>,
     /// Every change of a record.
     pub changes: Vec<(Moment, PolicyKey, Box<Record>)>,
 }
@@ -227,6 +229,7 @@ impl Judge {
             announced: journal::Intents::default(),
             statuses: shown::Statuses::default(),
             known: sometimes::Known::default(),
+            acting: BTreeMap::new(),
             changes: Vec::new(),
         }
     }

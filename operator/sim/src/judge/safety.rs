@@ -365,7 +365,8 @@ impl World {
         // One that has just started has not looked around yet.
         let settled =
             |o: &crate::world::operator::Operator| self.now.since(o.started) >= Duration::from_secs(1);
-        let works = |o: &crate::world::operator::Operator| o.site == site && o.up && !o.frozen && settled(o);
+        let works =
+            |o: &crate::world::operator::Operator| o.site == site && o.acts() && !o.frozen && settled(o);
         let joined = (0..self.net.places()).all(|p| {
             self.net.joined(it.place, crate::world::net::Place(p), Traffic::Arbiter) || p == self.outside().0
         });

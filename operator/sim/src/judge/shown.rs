@@ -138,8 +138,8 @@ impl World {
         let mut found = Vec::new();
         for op in 0..self.operators.len() {
             let it = &self.operators[op];
-            let can =
-                it.up && !it.frozen && self.sites[it.site].up && self.sites[it.site].cluster.api == Api::Well;
+            let site = &self.sites[it.site];
+            let can = it.acts() && !it.frozen && site.up && site.cluster.api == Api::Well;
             if !can {
                 self.judge.statuses.shows.remove(&op);
                 continue;

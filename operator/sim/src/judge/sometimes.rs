@@ -159,7 +159,7 @@ impl World {
                 continue;
             }
             let there = |o: &crate::world::operator::Operator| {
-                o.site != site && o.up && !o.frozen && self.now.since(o.started) > self.timing.l() * 2
+                o.site != site && o.acts() && !o.frozen && self.now.since(o.started) > self.timing.l() * 2
             };
             let taker = self.operators.iter().find(|o| there(o)).map(|o| o.site);
             let copy = taker.and_then(|s| self.database_at(&policy.key, s));

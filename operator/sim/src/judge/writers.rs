@@ -29,6 +29,7 @@ pub const fn spares_the_writer(fault: Fault, active: usize) -> bool {
         | Fault::SilentWatch(_)
         | Fault::Relist(_)
         | Fault::SecondOperator(_)
+        | Fault::ReplicaFollows(_)
         | Fault::OperatorFrozen(_)
         | Fault::OperatorKilled(_)
         | Fault::OperatorUpgraded(_)

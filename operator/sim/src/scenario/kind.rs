@@ -345,6 +345,13 @@ pub static KINDS: &[Kind] = &[
         Fault::SecondOperator,
     ),
     site(
+        "operator-followed",
+        "another replica of the operator acts, while the one before does not know of it yet; at the end it changes again",
+        "another replica of the operator of {} acts",
+        "the replicas of the operator of {} change again",
+        Fault::ReplicaFollows,
+    ),
+    site(
         "api",
         "the API server is gone",
         "the API server of {} is gone",

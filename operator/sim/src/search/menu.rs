@@ -34,6 +34,7 @@ pub fn menu(sites: usize) -> Vec<(Fault, Option<u64>)> {
             (Fault::SilentWatch(s), ms(6000)),
             (Fault::Relist(s), None),
             (Fault::SecondOperator(s), ms(5000)),
+            (Fault::ReplicaFollows(s), ms(5000)),
             (Fault::OperatorFrozen(s), ms(900)),
             (Fault::OperatorFrozen(s), ms(4000)),
             (Fault::OperatorKilled(s), None),

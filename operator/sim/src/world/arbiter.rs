@@ -27,6 +27,8 @@ pub struct Store {
     pub records: BTreeMap<PolicyKey, (Record, i64)>,
     /// Facts.
     pub facts: BTreeMap<(PolicyKey, SiteName), (SiteFacts, i64)>,
+    /// Which replica of a site's operator acts, by its fence; nobody yet, where there is none.
+    pub acting: BTreeMap<SiteName, u64>,
 }
 
 /// A question to the store.
@@ -65,17 +67,33 @@ pub enum Request {
     },
     /// List everything.
     List,
+    /// Claim the site's name, if nobody has, and let this replica act in it.
+    Act {
+        /// Which site.
+        site: SiteName,
+        /// The cluster that asks.
+        cluster: u64,
+        /// Who has acted so far.
+        expected: Option<u64>,
+        /// The replica's fence.
+        fence: u64,
+    },
 }
 
 impl Request {
     /// Whether it changes something.
     pub const fn writes(&self) -> bool {
-        matches!(self, Self::Renew { .. } | Self::Write { .. } | Self::Facts { .. })
+        matches!(self, Self::Renew { .. } | Self::Write { .. } | Self::Facts { .. } | Self::Act { .. })
     }
 
     /// Whether it goes to two members at once.
     pub const fn doubled(&self) -> bool {
-        !matches!(self, Self::Write { .. } | Self::Facts { .. })
+        !matches!(self, Self::Write { .. } | Self::Facts { .. } | Self::Act { .. })
+    }
+
+    /// Whether it is compared with who acts, where a site has several replicas of its operator.
+    pub const fn is_fenced(&self) -> bool {
+        matches!(self, Self::Renew { .. } | Self::Write { .. } | Self::Facts { .. })
     }
 }
 
@@ -96,6 +114,8 @@ pub enum Answer {
     Written(i64),
     /// Something else came first.
     Conflict,
+    /// Nothing was written: the replica that asked does not act.
+    NotActing,
     /// Everything.
     Listed(Box<Listed>),
     /// It never left the asker's machine: it was certainly not done.
@@ -177,6 +197,18 @@ impl Store {
                 let (policy, site) = (policy.clone(), facts.site.clone());
                 self.facts.insert((policy.clone(), site.clone()), ((**facts).clone(), self.revision));
                 (Answer::Applied, Some(Changed::Facts { policy, site }))
+            }
+            Request::Act { site, cluster, expected, fence } => {
+                let owner = *self.owners.entry(site.clone()).or_insert(*cluster);
+                if owner != *cluster {
+                    return (Answer::NameTaken(owner), None);
+                }
+                if self.acting.get(site) != expected.as_ref() {
+                    return (Answer::Conflict, None);
+                }
+                self.revision += 1;
+                self.acting.insert(site.clone(), *fence);
+                (Answer::Applied, None)
             }
             Request::List => {
                 let listed = Listed {
@@ -267,6 +299,8 @@ pub struct Asked {
     pub request: Request,
     /// Over a connection to the store as it was put back so often.
     pub restores: u64,
+    /// What the replica that asks compares with; nothing where it is a guard.
+    pub fence: Option<u64>,
 }
 
 /// Who asks the arbiter.

@@ -24,13 +24,17 @@ impl World {
         fate: Fate,
     ) {
         self.asked_of.insert(call, members.to_vec());
+        let fence = match by {
+            Caller::Operator(op, _) => Some(self.operators[op].fence),
+            Caller::Guard(..) => None,
+        };
         for member in members {
             let to = self.arbiter.members[*member].place;
             let Some(travel) = self.net.travel(from, to, Traffic::Arbiter) else { continue };
             let call_seen = if fate.loses_answer() { u64::MAX } else { call };
             let restores = self.arbiter.restores;
             let request = request.clone();
-            let asked = Asked { by, from, call: call_seen, member: *member, request, restores };
+            let asked = Asked { by, from, call: call_seen, member: *member, request, restores, fence };
             if fate == Fate::Refused {
                 self.reply_to(&asked, Answer::NotSent("refused on purpose".to_owned()));
                 continue;
@@ -98,8 +102,13 @@ impl World {
     }
 
     fn applies(&mut self, asked: &Asked) {
-        let (answer, changed) = self.arbiter.store.decide(&asked.request);
+        let (answer, changed) = if self.comes_too_late(asked) {
+            (Answer::NotActing, None)
+        } else {
+            self.arbiter.store.decide(&asked.request)
+        };
         self.note_decided(asked, &answer);
+        self.judge_replica(asked, &answer);
         if let Some(changed) = changed {
             self.changed(asked.by, &changed);
         }

@@ -103,7 +103,8 @@ impl World {
                     let by = wall.duration_since(machine.wall(Moment(0)));
                     machine.step_wall(i64::try_from(by.as_micros()).unwrap_or_default());
                 }
-                Site { name: name.clone(), place: places[i], machine, cluster, up: true, lives: 0 }
+                let place = places[i];
+                Site { name: name.clone(), place, machine, cluster, up: true, lives: 0, elected: false }
             })
             .collect();
         // Three members: in two of the sites and in the third place.
@@ -179,6 +180,9 @@ impl World {
             up: false,
             removed: false,
             frozen: false,
+            stands_by: false,
+            eager: false,
+            fence: 0,
             inbox: VecDeque::new(),
             brain,
             calls: BTreeMap::new(),
@@ -211,12 +215,31 @@ impl World {
             return;
         }
         let number = self.next_number();
-        let now = self.sites[site].machine.boottime(self.now);
-        let brain = Brain::new(self.identity(site, (op as u64) << 32 | number), now);
-        let at = self.now;
+        let elected = self.sites[site].elected;
         let it = &mut self.operators[op];
         it.up = true;
         it.frozen = false;
+        it.fence = number;
+        if elected {
+            it.stands_by = true;
+            it.calls.clear();
+            it.shown.clear();
+            it.tick_at = None;
+            let life = it.life;
+            self.stands_by(op, life);
+        } else {
+            self.begins_to_act(op);
+        }
+    }
+
+    /// An operator's process acts from now on: its engine begins, and knows nothing.
+    pub(super) fn begins_to_act(&mut self, op: usize) {
+        let site = self.operators[op].site;
+        let now = self.sites[site].machine.boottime(self.now);
+        let brain = Brain::new(self.identity(site, (op as u64) << 32 | self.operators[op].fence), now);
+        let at = self.now;
+        let it = &mut self.operators[op];
+        it.stands_by = false;
         it.starts += 1;
         it.started = at;
         it.claimed = false;

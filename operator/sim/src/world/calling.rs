@@ -85,7 +85,8 @@ impl World {
         let site = self.databases[db].site;
         let turn = self.databases[db].guard.attempt as usize;
         let replicas: Vec<usize> = (0..self.operators.len())
-            .filter(|o| self.operators[*o].site == site && self.operators[*o].up)
+            // One that stands by does not listen.
+            .filter(|o| self.operators[*o].site == site && self.operators[*o].acts())
             .collect();
         let to = replicas.get(turn % replicas.len().max(1)).copied();
         let reachable = to.filter(|o| !self.operators[*o].frozen && !self.databases[db].link_cut);

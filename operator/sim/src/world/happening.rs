@@ -126,6 +126,8 @@ pub enum Happening {
     GuardStarts(usize, u32),
     /// An operator starts again.
     OperatorStarts(usize),
+    /// A replica that stands by looks who acts.
+    StandsBy(usize, u32),
     /// What was held back on purpose goes on.
     Steered(Box<Happening>),
 }
@@ -251,6 +253,7 @@ impl World {
                 }
             }
             Happening::OperatorStarts(op) => self.operator_starts(op),
+            Happening::StandsBy(op, life) => self.stands_by(op, life),
             Happening::Steered(what) => self.steered(*what),
         }
     }

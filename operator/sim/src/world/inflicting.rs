@@ -181,6 +181,7 @@ impl World {
                     }
                 }
             }
+            Fault::ReplicaFollows(s) => self.another_replica_acts(s),
             Fault::OperatorFrozen(s) => {
                 for op in self.operators_of(s) {
                     self.freeze_operator(op, on);

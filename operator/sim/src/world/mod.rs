@@ -20,6 +20,7 @@ pub(crate) mod happening;
 mod inflicting;
 mod intent;
 mod looking;
+mod replicas;
 mod serving;
 mod standing;
 pub mod steering;
@@ -73,6 +74,8 @@ pub struct Site {
     pub up: bool,
     /// Counts lives.
     pub lives: u32,
+    /// It has several replicas of its operator: who of them acts is written in the arbiter.
+    pub elected: bool,
 }
 
 /// Everything.

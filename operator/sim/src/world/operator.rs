@@ -42,6 +42,8 @@ pub enum Call {
     List,
     /// A look whether a member is back: nobody waits for it.
     Probe,
+    /// A try to act, by a replica that stands by.
+    Act,
 }
 
 /// What reaches an operator.
@@ -91,6 +93,12 @@ pub struct Operator {
     pub removed: bool,
     /// It stands still.
     pub frozen: bool,
+    /// It is a replica that does not act: it does nothing until it does.
+    pub stands_by: bool,
+    /// It takes over without waiting for its turn.
+    pub eager: bool,
+    /// What all that it writes is compared with, where its site has several replicas: of this process alone.
+    pub fence: u64,
     /// What came while it stood still.
     pub inbox: VecDeque<Input>,
     /// The engine.
@@ -134,7 +142,7 @@ pub(super) const NEAR: Duration = Duration::from_micros(250);
 
 impl World {
     /// Whether an operator's process of this life can do anything.
-    fn lives(&self, op: usize, life: u32) -> bool {
+    pub(super) fn lives(&self, op: usize, life: u32) -> bool {
         let it = &self.operators[op];
         it.up && it.life == life
     }
@@ -212,6 +220,9 @@ impl World {
     }
 
     pub(crate) fn think(&mut self, op: usize, event: Event) {
+        if self.operators[op].stands_by {
+            return;
+        }
         if let Some(heard) = &mut self.operators[op].by_hand {
             heard.push(event);
             return;
@@ -349,11 +360,17 @@ impl World {
                 let site = &self.sites[self.operators[op].site].name;
                 self.transcript.journal(self.now, site, &entry);
             }
-            Command::Stop { reason } | Command::StandDown { who: reason } => {
+            Command::Stop { reason } => {
                 let site = self.sites[self.operators[op].site].name.clone();
                 self.transcript.fact(self.now, &site, &reason);
                 self.operator_dies(op);
                 self.later(CRASH_LOOP, Happening::OperatorStarts(op));
+            }
+            Command::StandDown { who } => {
+                let site = self.sites[self.operators[op].site].name.clone();
+                self.transcript.fact(self.now, &site, &format!("it acts no more: {who} does"));
+                self.operator_dies(op);
+                self.restart_operator(op);
             }
         }
     }
@@ -432,6 +449,7 @@ impl World {
         let why = match &answer {
             Answer::Failed(why) if why.is_empty() => "no answer in time".to_owned(),
             Answer::Failed(why) | Answer::NotSent(why) => why.clone(),
+            Answer::NotActing => "not written: another replica of this site's operator acts".to_owned(),
             _ => "an answer that does not fit".to_owned(),
         };
         let event = match (waiting, answer) {
@@ -445,6 +463,9 @@ impl World {
             (Call::Renew(sent), Answer::NotClaimed) => {
                 let reason = "the arbiter has forgotten the name: it was emptied or restored from an old backup; when what it knew is lost for good, raise arbiter.generation in all sites";
                 Event::Renewed { sent, result: Renewed::Unknown { reason: reason.to_owned() } }
+            }
+            (Call::Renew(sent), Answer::NotActing) => {
+                Event::Renewed { sent, result: Renewed::NotActing { who: "another replica".to_owned() } }
             }
             (Call::Renew(sent), _) => Event::Renewed { sent, result: Renewed::Unknown { reason: why } },
             (Call::Leases(sent), Answer::Leases(found)) => {
@@ -471,7 +492,7 @@ impl World {
             (Call::Facts(policy, facts), Answer::Applied) => {
                 Event::FactsWritten { policy, facts, outcome: Outcome::Done }
             }
-            (Call::Facts(policy, facts), Answer::NotSent(_)) => {
+            (Call::Facts(policy, facts), Answer::NotSent(_) | Answer::NotActing) => {
                 Event::FactsWritten { policy, facts, outcome: Outcome::refused(why) }
             }
             (Call::Facts(policy, facts), _) => {
@@ -487,13 +508,17 @@ impl World {
             }
             (Call::List, _) => Event::Listed(Err(why)),
             (Call::Probe, _) => return,
+            (Call::Act, answer) => {
+                self.tried_to_act(op, &answer);
+                return;
+            }
         };
         self.think(op, event);
     }
 
     /// Asks the arbiter.
     #[expect(clippy::needless_pass_by_value, reason = "a question is made for one call")]
-    fn call(&mut self, op: usize, waiting: Call, request: Request, fate: Fate) {
+    pub(super) fn call(&mut self, op: usize, waiting: Call, request: Request, fate: Fate) {
         let number = self.next_number();
         let members = if request.doubled() { 2 } else { 1 };
         let members = self.operators[op].ranking.first(members);

@@ -96,7 +96,7 @@ const fn matter(request: &Request) -> Option<Matter> {
         Request::Renew { .. } => Matter::Renewal,
         Request::Leases => Matter::Leases,
         Request::Record(_) => Matter::Record,
-        Request::Facts { .. } | Request::List => Matter::Other,
+        Request::Facts { .. } | Request::List | Request::Act { .. } => Matter::Other,
         Request::Write { .. } => return None,
     })
 }
@@ -249,7 +249,7 @@ impl World {
                 !it.up || it.life != life || !it.calls.contains_key(&asked.call)
             }
         };
-        let applied = !matches!(answer, Answer::Conflict | Answer::Failed(_));
+        let applied = !matches!(answer, Answer::Conflict | Answer::NotActing | Answer::Failed(_));
         let matter = Self::matter_of(&asked.request);
         self.steering.decided.push(Decided { at: self.now, whose, matter, applied, given_up });
     }

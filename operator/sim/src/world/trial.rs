@@ -180,6 +180,7 @@ impl World {
         it.up = false;
         it.life += 1;
         it.frozen = false;
+        it.stands_by = false;
         it.calls.clear();
         it.inbox.clear();
         it.tick_at = None;

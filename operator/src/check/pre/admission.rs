@@ -131,7 +131,9 @@ mod tests {
     fn the_pod_that_is_tried_is_like_the_charts() {
         let rendered = include_str!("../../../../charts/tests/golden/rendered/as-it-comes.yaml");
         let all = serde_yaml::Deserializer::from_str(rendered).map(|d| Value::deserialize(d).unwrap());
-        let chart = all.into_iter().find(|o| o["kind"] == "Deployment").unwrap();
+        let mut runs_pods =
+            all.into_iter().filter(|o| o["kind"] == "StatefulSet" || o["kind"] == "Deployment");
+        let chart = runs_pods.next().unwrap();
         let (chart, tried) = (&chart["spec"]["template"]["spec"], &like_the_operators()["spec"]);
         for field in ["securityContext", "priorityClassName", "enableServiceLinks"] {
             assert_eq!(chart[field], tried[field], "{field}");

@@ -52,9 +52,10 @@ impl AdministrationError {
     /// What the member said, when it understood and refused.
     pub fn refusal(&self) -> Option<&str> {
         match self {
-            Self::Call { why: Failure { cause: Cause::Refused(why) | Cause::Lost(why), .. }, .. } => {
-                Some(why)
-            }
+            Self::Call {
+                why: Failure { cause: Cause::Refused(why) | Cause::Denied(why) | Cause::Lost(why), .. },
+                ..
+            } => Some(why),
             _ => None,
         }
     }
