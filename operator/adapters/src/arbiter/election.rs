@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use super::acting::Taken;
-use super::{Claim, EtcdArbiter, Put, Replica, Revision};
+use super::{Claim, Put, Replica, Revision, Store};
 use crate::{boottime, replica};
 
 /// How often who acts is read, at most: what is handed over waits no longer.
@@ -34,7 +34,7 @@ pub enum Standing {
 /// The site's name is not this cluster's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the site name {site} belongs to another cluster (UID {owner}): one of the two was installed with the wrong site.name; if that cluster is gone for good, delete the key that ends in site/{site} from the arbiter"
+    "the site name {site} belongs to another cluster (UID {owner}): one of the two was installed with the wrong site.name; if that cluster is gone for good, delete from the arbiter the key that ends in site/{site}, or the SiteLease {site} of a witness"
 )]
 pub struct NameTaken {
     /// Which name.
@@ -46,7 +46,7 @@ pub struct NameTaken {
 /// One replica that stands for acting in its site.
 #[derive(Debug)]
 pub struct Election {
-    etcd: EtcdArbiter,
+    store: Store,
     site: SiteName,
     cluster: String,
     me: Replica,
@@ -60,19 +60,19 @@ impl Election {
     /// # Errors
     /// The replica cannot be written down.
     pub fn new(
-        etcd: EtcdArbiter,
+        store: impl Into<Store>,
         site: SiteName,
         cluster: String,
         me: Replica,
         timing: Timing,
     ) -> Result<Self, serde_json::Error> {
         let value = serde_json::to_vec(&me)?;
-        Ok(Self { etcd, site, cluster, me, value, timing })
+        Ok(Self { store: store.into(), site, cluster, me, value, timing })
     }
 
     /// The arbiter as this replica may use it once it acts: everything that it writes is refused as soon as it does not.
-    pub fn arbiter(&self) -> EtcdArbiter {
-        self.etcd.only_while_acting(&self.site, &self.value)
+    pub fn arbiter(&self) -> Store {
+        self.store.only_while_acting(&self.site, &self.value)
     }
 
     /// Stands by until this replica acts; answers what it has read of all leases meanwhile. `standing` is told how things
@@ -93,14 +93,14 @@ impl Election {
             let sent = boottime::now();
             let leases_due = sent >= leases_at;
             let leases =
-                async { if leases_due { Some((self.etcd.leases(tq).await, boottime::now())) } else { None } };
+                async { if leases_due { Some((self.store.leases(tq).await, boottime::now())) } else { None } };
             let gone = async {
                 match &other {
                     Some(it) => self.is_gone(it.address).await,
                     None => false,
                 }
             };
-            let (found, leases, gone) = tokio::join!(self.etcd.acting(&self.site, tq), leases, gone);
+            let (found, leases, gone) = tokio::join!(self.store.acting(&self.site, tq), leases, gone);
             let received = boottime::now();
             if let Some((read, received)) = leases {
                 leases_at = sent + self.timing.p();
@@ -151,19 +151,19 @@ impl Election {
     async fn take(&self, expected: Option<Revision>) -> Result<Result<(), Option<String>>, NameTaken> {
         let tq = self.timing.tq();
         let taken = |owner| NameTaken { site: self.site.clone(), owner };
-        match self.etcd.claim_site(&self.site, &self.cluster, tq).await {
+        match self.store.claim_site(&self.site, &self.cluster, tq).await {
             Claim::Ours => {}
             Claim::NameTaken { owner } => return Err(taken(owner)),
             Claim::Refused { why } | Claim::Unknown { why } => {
                 return Ok(Err(Some(format!("claiming the site's name: {why}"))));
             }
         }
-        Ok(match self.etcd.take_acting(&self.site, &self.cluster, &self.value, expected, tq).await {
+        Ok(match self.store.take_acting(&self.site, &self.cluster, &self.value, expected, tq).await {
             Taken::Applied { .. } => Ok(()),
             Taken::Conflict | Taken::NotOurs { owner: None } => Err(None),
             Taken::NotOurs { owner: Some(owner) } => return Err(taken(owner)),
             Taken::Refused { why } => Err(Some(format!(
-                "the arbiter refused that this replica acts: {why}; if it denies the permission, its users were made by an earlier version: run bascule arbiter setup again"
+                "the arbiter refused that this replica acts: {why}; if it denies the permission, its users were made by an earlier version: run bascule arbiter setup again, or upgrade the chart of the witness"
             ))),
             Taken::Unknown { why } => Err(Some(format!("it is not known whether this replica acts: {why}"))),
         })
@@ -171,7 +171,7 @@ impl Election {
 
     /// Hands over: the next look of another replica finds that nobody acts. To be called when nothing is done any more.
     pub async fn give_up(&self) -> Put {
-        self.etcd.give_up_acting(&self.site, &self.value, self.timing.tq()).await
+        self.store.give_up_acting(&self.site, &self.value, self.timing.tq()).await
     }
 
     /// Whether the process that acted at `address` is gone. This replica listens there itself, or the machine says so.

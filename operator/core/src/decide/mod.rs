@@ -44,7 +44,7 @@ mod witness;
 pub use anew::LEAP;
 pub use eligible::state_words;
 pub use note::note;
-pub use situation::{Installation, PolicySeen, Situation};
+pub use situation::{Installation, Places, PolicySeen, Situation};
 pub(crate) use take::said_behind;
 
 use crate::loss::LossBound;

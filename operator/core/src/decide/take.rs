@@ -206,7 +206,7 @@ pub(super) fn promote_gates(
             After::Never => Gate::new(
                 "promote",
                 Answer::No,
-                "spec.failover.promote.after is Never",
+                s.installation.why_never(),
                 "a Move of type Failover",
             ),
             After::Elapsed(after) => {

@@ -8,11 +8,11 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::super::acting::Taken;
-use super::super::failure::Failures;
+use super::super::failure::{Cause, Failures};
 use super::super::{Put, ReadError, Revision, Versioned};
 use super::lease::{left, test};
 use super::object::{self, Kind};
-use super::server::Trouble;
+use super::server::{Server, Trouble};
 use super::{Fence, KubernetesArbiter};
 
 impl KubernetesArbiter {
@@ -80,7 +80,7 @@ impl KubernetesArbiter {
     pub async fn give_up_acting(&self, site: &SiteName, me: &[u8], tq: Duration) -> Put {
         let me = String::from_utf8_lossy(me);
         let operations = vec![
-            test("/spec/acting/replica", me.as_ref()),
+            test("/spec/acting/replica", &*me),
             json!({ "op": "replace", "path": "/spec/acting/replica", "value": "" }),
         ];
         match self.server.patch(Kind::Lease, site.as_str(), operations, tq).await {
@@ -94,15 +94,15 @@ impl KubernetesArbiter {
 }
 
 /// A write that was applied.
-pub(super) fn put(server: &super::server::Server, revision: Result<Revision, String>) -> Put {
+pub(super) fn put(server: &Server, revision: Result<Revision, String>) -> Put {
     match revision {
         Ok(revision) => Put::Applied { revision },
-        Err(why) => Put::Unknown { why: server.failures(super::super::failure::Cause::Lost(why)) },
+        Err(why) => Put::Unknown { why: server.failures(Cause::Lost(why)) },
     }
 }
 
 /// A write that was refused, or of which nothing is known.
-pub(super) fn not_put(server: &super::server::Server, trouble: Trouble) -> Put {
+pub(super) fn not_put(server: &Server, trouble: Trouble) -> Put {
     let why = server.failures(trouble.cause());
     if why.is_without_effect() { Put::Refused { why } } else { Put::Unknown { why } }
 }

@@ -11,7 +11,7 @@ use super::super::acting::who;
 use super::super::failure::{Cause, Failures};
 use super::super::{Claim, LeaseView, Listing, ReadError, Renewal, Revision};
 use super::KubernetesArbiter;
-use super::object::{self, Kind, Seen};
+use super::object::{self, Kind, Named, Seen};
 use super::server::Trouble;
 
 impl KubernetesArbiter {
@@ -52,7 +52,7 @@ impl KubernetesArbiter {
         ];
         if let Some(fence) = &self.fence {
             let count = self.count.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-            operations.push(test("/spec/acting/replica", &fence.me));
+            operations.push(test("/spec/acting/replica", fence.me.as_str()));
             operations.push(json!({ "op": "replace", "path": "/spec/acting/count", "value": count }));
         }
         match self.server.patch(Kind::Lease, site.as_str(), operations, tq).await {
@@ -115,15 +115,15 @@ impl KubernetesArbiter {
     pub async fn leases(&self, tq: Duration) -> Result<Listing<LeaseView>, ReadError> {
         let (revision, objects) = self.server.list(Kind::Lease, tq).await?;
         let mut listing = Listing { revision, cluster: 0, items: Vec::new(), foreign: Vec::new() };
-        for object in objects {
-            let name = object::name(&object);
-            let Some(object::Named::Lease(site)) = object::named(Kind::Lease, name) else {
+        for found in &objects {
+            let name = object::name(found);
+            let Some(Named::Lease(site)) = object::named(Kind::Lease, name) else {
                 listing.foreign.push(format!("{}/{name}", Kind::Lease.plural()));
                 continue;
             };
             // A name that was claimed and never renewed is no lease yet.
-            if object.data["spec"]["beat"].is_string() {
-                let beat = self.held(Kind::Lease, &object)?;
+            if found.data["spec"]["beat"].is_string() {
+                let beat = self.held(Kind::Lease, found)?;
                 listing.items.push(LeaseView { site, beat });
             }
         }

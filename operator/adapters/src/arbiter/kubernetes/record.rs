@@ -61,13 +61,13 @@ impl KubernetesArbiter {
     ) -> Cas {
         let until = Instant::now() + tq;
         let refused = |why: String| Cas::Refused { why: Failures::local(why) };
-        let (name, value) = match (object::record(policy), self.value(&new)) {
+        let (name, value) = match (object::record(policy), value(&new)) {
             (Ok(name), Ok(value)) => (name, value),
             (Err(why), _) | (_, Err(why)) => return refused(format!("the record of {policy}: {why}")),
         };
         let lease = async {
             match unchanged_lease {
-                Some((site, _)) => self.lease_revision(site, tq).await.map(Some),
+                Some((site, _)) => self.lease_revision(site, tq).await,
                 None => Ok(None),
             }
         };
@@ -76,7 +76,7 @@ impl KubernetesArbiter {
             return Cas::Refused { why };
         }
         let lease = match lease {
-            Ok(lease) => lease.flatten(),
+            Ok(lease) => lease,
             Err(cause) => return Cas::Refused { why: self.server.failures(cause) },
         };
         // One that never was is at zero.
@@ -125,7 +125,7 @@ impl KubernetesArbiter {
     /// replica acts.
     pub async fn put_facts(&self, policy: &PolicyKey, site: &SiteName, facts: Vec<u8>, tq: Duration) -> Put {
         let until = Instant::now() + tq;
-        let (name, value) = match (object::facts(policy, site), self.value(&facts)) {
+        let (name, value) = match (object::facts(policy, site), value(&facts)) {
             (Ok(name), Ok(value)) => (name, value),
             (Err(why), _) | (_, Err(why)) => {
                 return Put::Refused { why: Failures::local(format!("the facts of {policy}: {why}")) };
@@ -161,13 +161,6 @@ impl KubernetesArbiter {
         }
     }
 
-    fn value(&self, bytes: &[u8]) -> Result<Value, String> {
-        if bytes.len() > VALUE_LIMIT {
-            return Err(format!("it has {} bytes, at most {VALUE_LIMIT} are stored", bytes.len()));
-        }
-        object::storable(bytes)
-    }
-
     /// What an object holds, or that it cannot be read.
     pub(super) fn held(&self, kind: Kind, found: &DynamicObject) -> Result<Versioned, ReadError> {
         object::held(kind, found).map_err(|why| ReadError::NoAnswer(self.server.failures(Cause::Lost(why))))
@@ -191,4 +184,12 @@ impl KubernetesArbiter {
         }
         Ok(listing)
     }
+}
+
+/// What is to be stored, as it is written into an object.
+fn value(bytes: &[u8]) -> Result<Value, String> {
+    if bytes.len() > VALUE_LIMIT {
+        return Err(format!("it has {} bytes, at most {VALUE_LIMIT} are stored", bytes.len()));
+    }
+    object::storable(bytes)
 }
