@@ -59,7 +59,15 @@ fn what_is_rendered_is_what_was_looked_at() {
         "--set",
         "journal.persistence.enabled=false,rbac.people=false,networkPolicy.enabled=false,rbac.secretFlags=true,rbac.httpRoutes=true,runAsUser=null,priorityClassName=",
     ];
-    for (name, more) in [("as-it-comes", &[][..]), ("everything-on", &everything), ("least", &few)] {
+    let witness = [
+        "--set-json",
+        "arbiter.endpoints=[]",
+        "--set",
+        "arbiter.secretName=,arbiter.witness.secretName=bascule-witness,arbiter.witness.port=443,arbiter.acceptSinglePoint=true,arbiter.election=0s,networkPolicy.egress.enabled=true",
+    ];
+    let cases =
+        [("as-it-comes", &[][..]), ("everything-on", &everything), ("least", &few), ("witness", &witness)];
+    for (name, more) in cases {
         let answer = render(&[&WITHOUT_KINDS[..], more].concat());
         assert!(answer.ok, "{name}: {}", answer.err);
         golden(&format!("rendered/{name}.yaml"), &answer.out);
@@ -183,6 +191,14 @@ const WRONG: &[(&str, &[&str], &str)] = &[
         "arbiter.endpoints",
     ),
     ("arbiter-secret-missing", &["arbiter.secretName="], "arbiter.secretName"),
+    ("arbiter-twice", &["arbiter.witness.secretName=w", "arbiter.secretName="], "arbiter.witness.secretName"),
+    (
+        "witness-with-certificates",
+        &["arbiter.witness.secretName=w", "arbiter.endpoints=[]"],
+        "arbiter.secretName is \"bascule-arbiter\"",
+    ),
+    ("single-point-of-members", &["arbiter.acceptSinglePoint=true"], "arbiter.acceptSinglePoint"),
+    ("witness-port-of-nothing", &["arbiter.witness.port=0"], "/arbiter/witness/port"),
     ("guards-secret-missing", &["guards.secretName="], "guards.secretName"),
     ("election-too-slow-for-the-profile", &["profile=metro", "arbiter.election=1s"], "arbiter.election"),
     ("election-without-unit", &["arbiter.election=abc"], "arbiter.election"),
