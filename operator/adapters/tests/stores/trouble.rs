@@ -10,7 +10,7 @@ use crate::stored::{record, shop, site, value};
 use crate::witness::{TQ, Witness};
 
 /// Above what a loaded two-core machine needs beyond a deadline.
-const MARGIN: Duration = Duration::from_millis(400);
+const MARGIN: Duration = Duration::from_secs(1);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_witness_that_stands_still_leaves_everything_unknown_in_time_and_all_comes_back_with_it() {
@@ -99,7 +99,7 @@ async fn a_request_that_was_never_sent_is_refused_not_unknown() {
     let kubeconfig = files.path().join("kubeconfig");
     let text = format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: w\n\
-         clusters: [{{name: w, cluster: {{server: \"https://{address}\"}}}}]\n\
+         clusters: [{{name: w, cluster: {{server: \"https://{address}\", insecure-skip-tls-verify: true}}}}]\n\
          users: [{{name: w, user: {{token: t}}}}]\n\
          contexts: [{{name: w, context: {{cluster: w, user: w, namespace: n}}}}]\n"
     );
