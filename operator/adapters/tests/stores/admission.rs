@@ -1,6 +1,6 @@
 //! What the accounts of a witness may do, and what nobody may.
 
-use bascule_adapters::arbiter::{Cas, Claim, Put, Renewal, Taken};
+use bascule_adapters::arbiter::{Cas, Claim, KubernetesArbiter, Put, Renewal, Taken, WitnessSettings};
 use serde_json::{Value, json};
 
 use crate::stored::{bytes, record_of, shop, site};
@@ -171,4 +171,25 @@ async fn what_is_what_is_explained_and_shown() {
     let (head, row) = shown.split_once('\n').unwrap();
     assert!(head.starts_with("NAME") && head.contains("ACTIVE") && head.contains("EPOCH"), "{shown}");
     assert!(row.starts_with("shop.web") && row.contains("paris") && row.contains("Steady"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whether_the_rules_are_obeyed_is_told_and_nothing_is_left_of_the_question() {
+    let witness = ready().await;
+    let paris = witness.arbiter("operator-paris").await;
+    assert_eq!(paris.is_ruled(TQ).await, Ok(true));
+    assert!(paris.version(TQ).await.unwrap().starts_with("v1."));
+    let took = paris.round_trip(TQ).await.unwrap();
+    assert!(took.own <= took.agreed && took.agreed < TQ, "{took:?}");
+    // Who may not make any lease cannot tell.
+    let why = witness.arbiter("guard-paris").await.is_ruled(TQ).await.unwrap_err();
+    assert!(why.to_string().contains("cannot create"), "{why}");
+    // A namespace that the chart was never installed in has no rules; whoever looks there has all rights.
+    let kubeconfig = witness.server.kubeconfig();
+    let elsewhere = KubernetesArbiter::new(&WitnessSettings { kubeconfig }).await.unwrap();
+    assert_eq!(elsewhere.is_ruled(TQ).await, Ok(false));
+    for namespace in [witness.namespace.as_str(), "default"] {
+        let left = witness.server.kubectl(&["-n", namespace, "get", "siteleases", "-o", "name"], "");
+        assert!(!left.contains("no-site"), "{left}");
+    }
 }

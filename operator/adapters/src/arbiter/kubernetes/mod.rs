@@ -27,6 +27,7 @@ mod acting;
 pub mod admission;
 mod lease;
 mod object;
+mod reach;
 mod record;
 mod server;
 mod watch;

@@ -64,7 +64,7 @@ impl Kind {
 
     /// An object that holds `value`.
     pub(super) fn holding(self, name: &str, value: Value) -> DynamicObject {
-        let spec = serde_json::Map::from_iter([(self.field().to_owned(), value)]);
+        let spec = [(self.field().to_owned(), value)].into_iter().collect();
         self.object(name, Value::Object(spec))
     }
 }

@@ -53,7 +53,7 @@ impl Trouble {
         }
     }
 
-    fn of(answer: Answer) -> Self {
+    pub(super) fn of(answer: Answer) -> Self {
         match answer {
             Answer::Missing { .. } => Self::Missing,
             Answer::Refused { code, reason, .. } => Self::Refused { code, reason },
@@ -93,6 +93,11 @@ impl Server {
             namespace: kube.own_namespace().to_owned(),
             state: Mutex::new(State { kube, handle: 0 }),
         }
+    }
+
+    /// Its address.
+    pub(super) fn endpoint(&self) -> &str {
+        &self.endpoint
     }
 
     /// The handle of the present connections.
