@@ -1,4 +1,5 @@
 //! What is stored in these tests.
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 use bascule_core::name::{PolicyKey, SiteName};
 use serde_json::{Value, json};

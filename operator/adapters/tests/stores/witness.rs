@@ -1,5 +1,7 @@
 //! A witness: an API server with the arbiter's kinds, accounts and rules, as the chart installs them.
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -82,12 +84,17 @@ impl Witness {
         Api::namespaced_with(self.server.client().await, &self.namespace, kind)
     }
 
+    /// A kubeconfig with a token of an account.
+    pub(crate) fn kubeconfig(&self, account: &str) -> PathBuf {
+        let token = self.server.kubectl(&["create", "token", account, "-n", &self.namespace], "");
+        let path = self.files.path().join(format!("{account}.kubeconfig"));
+        std::fs::write(&path, self.server.kubeconfig_of(token.trim(), &self.namespace)).unwrap();
+        path
+    }
+
     /// A client with the token of an account.
     pub(crate) async fn arbiter(&self, account: &str) -> KubernetesArbiter {
-        let token = self.server.kubectl(&["create", "token", account, "-n", &self.namespace], "");
-        let kubeconfig = self.files.path().join(format!("{account}.kubeconfig"));
-        std::fs::write(&kubeconfig, self.server.kubeconfig_of(token.trim(), &self.namespace)).unwrap();
-        KubernetesArbiter::new(&WitnessSettings { kubeconfig }).await.unwrap()
+        KubernetesArbiter::new(&WitnessSettings { kubeconfig: self.kubeconfig(account) }).await.unwrap()
     }
 
     /// Runs kubectl as an account, with what it is given to read; what it printed, or its complaint.
