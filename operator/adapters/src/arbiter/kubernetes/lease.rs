@@ -62,8 +62,7 @@ impl KubernetesArbiter {
             },
             Err(Trouble::Missing) => Renewal::NotClaimed,
             // A comparison failed, or the object would not be what it has to be.
-            Err(Trouble::Refused { code: 422, reason }) => {
-                let refused = Trouble::Refused { code: 422, reason };
+            Err(refused @ Trouble::Refused { code: 422, .. }) => {
                 self.why_not_renewed(site, uid, refused, left(until)).await
             }
             Err(trouble) => {
