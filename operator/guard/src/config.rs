@@ -195,3 +195,38 @@ fn find_programs(given: Option<PathBuf>) -> Result<PathBuf, ConfigError> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).find(|dir| has(dir)).ok_or(ConfigError::Programs)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn members_and_a_witness_together_are_refused() {
+        let given = [
+            "guard",
+            "--namespace=shop",
+            "--policy=shop",
+            "--database=main",
+            "--site=paris",
+            "--instance=main-0",
+            "--operator=operator:7443",
+            "--data=/data/pgdata",
+            "--arbiter=https://a:2379,https://b:2379",
+            "--arbiter-kubeconfig=/etc/bascule/witness/kubeconfig",
+            "--",
+            "postgres",
+        ];
+        let why = Config::try_from(Cli::parse_from(given).args).unwrap_err().to_string();
+        for part in ["https://a:2379,https://b:2379", "/etc/bascule/witness/kubeconfig", "leave one of the two out"] {
+            assert!(why.contains(part), "{why}");
+        }
+    }
+}
