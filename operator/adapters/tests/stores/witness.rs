@@ -11,6 +11,7 @@ use bascule_crds::witness::{PolicyRecord, SiteFacts, SiteLease};
 use kube::api::{Api, ApiResource, DynamicObject, PostParams};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::sync::OnceCell;
 
 use crate::apiserver::ApiServer;
 use crate::stored::{record_of, site};
@@ -30,22 +31,26 @@ pub(crate) struct Witness {
 impl Witness {
     /// In a namespace of its own of the API server that all tests share.
     pub(crate) async fn start() -> Self {
-        Self::at(ApiServer::shared().await).await
+        static DEFINED: OnceCell<&'static ApiServer> = OnceCell::const_new();
+        let defined = DEFINED.get_or_init(async || {
+            let server = ApiServer::shared().await;
+            define(server);
+            server
+        });
+        Self::at(defined.await).await
     }
 
     /// At an API server of its own, which the test may freeze.
     pub(crate) async fn alone() -> Self {
         // It ends with the test's process.
-        Self::at(Box::leak(Box::new(ApiServer::start().await))).await
+        let server = Box::leak(Box::new(ApiServer::start().await));
+        define(server);
+        Self::at(server).await
     }
 
     async fn at(server: &'static ApiServer) -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let namespace = format!("witness-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        for definition in bascule_crds::witness_definitions().unwrap() {
-            server.kubectl(&["apply", "--server-side", "-f", "-"], &definition.json.to_string());
-        }
-        server.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"], "");
         server.namespace(&namespace).await;
         let sites = ["paris", "lyon"].map(site);
         let all: Vec<String> = manifests(&namespace, &namespace, &sites).iter().map(Value::to_string).collect();
@@ -103,4 +108,12 @@ impl Witness {
         let all = [&[user.as_str(), "-n", &self.namespace], arguments].concat();
         self.server.kubectl_says(&all, input)
     }
+}
+
+/// Installs the kinds, and waits until they are served.
+fn define(server: &ApiServer) {
+    for definition in bascule_crds::witness_definitions().unwrap() {
+        server.kubectl(&["apply", "--server-side", "-f", "-"], &definition.json.to_string());
+    }
+    server.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"], "");
 }
