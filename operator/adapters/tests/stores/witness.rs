@@ -32,18 +32,19 @@ impl Witness {
     /// In a namespace of its own of the API server that all tests share.
     pub(crate) async fn start() -> Self {
         static DEFINED: OnceCell<&'static ApiServer> = OnceCell::const_new();
-        let defined = DEFINED.get_or_init(async || {
+        let defined = DEFINED.get_or_init(|| async {
             let server = ApiServer::shared().await;
             define(server);
             server
         });
-        Self::at(defined.await).await
+        let server: &'static ApiServer = *defined.await;
+        Self::at(server).await
     }
 
     /// At an API server of its own, which the test may freeze.
     pub(crate) async fn alone() -> Self {
         // It ends with the test's process.
-        let server = Box::leak(Box::new(ApiServer::start().await));
+        let server: &'static ApiServer = Box::leak(Box::new(ApiServer::start().await));
         define(server);
         Self::at(server).await
     }
