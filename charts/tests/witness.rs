@@ -75,9 +75,8 @@ fn what_is_installed_is_what_the_adapters_tests_install() {
     let sites = ["paris", "lyon"].map(|name| name.try_into().unwrap());
     let name = "arbiter.bascule-witness";
     for wanted in admission::manifests(name, "arbiter", &sites) {
-        let same = |o: &&Value| {
-            o["kind"] == wanted["kind"] && o["metadata"]["name"] == wanted["metadata"]["name"]
-        };
+        let same =
+            |o: &&Value| o["kind"] == wanted["kind"] && o["metadata"]["name"] == wanted["metadata"]["name"];
         let found = objects.iter().find(same);
         let found = found.unwrap_or_else(|| panic!("{}: {}", wanted["kind"], wanted["metadata"]["name"]));
         for field in ["spec", "rules", "roleRef", "subjects"] {

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use bascule_adapters::notify::{self, Channel};
 use bascule_adapters::arbiter::{Settings as Members, Tls, WitnessSettings};
+use bascule_adapters::notify::{self, Channel};
 use bascule_core::decide::{Installation, Places};
 use bascule_core::name::SiteName;
 use bascule_core::timing::Profile;

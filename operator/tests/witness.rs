@@ -20,8 +20,8 @@ use bascule_core::name::PolicyKey;
 use bascule_core::record::{Fences, Record};
 
 // Where the witness looks for it.
-use crate::live::apiserver;
 use crate::live::Cluster;
+use crate::live::apiserver;
 use crate::stored::{bytes, record_of, site};
 use crate::witness::{TQ, Witness};
 
@@ -163,10 +163,12 @@ async fn advised(operator: &Operator, cluster: &Cluster, words: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_a_witness_that_nobody_has_accepted_the_active_site_lives_writes_the_promise_never_and_says_why() {
+async fn with_a_witness_that_nobody_has_accepted_the_active_site_lives_writes_the_promise_never_and_says_why()
+{
     let ((witness, lyon), cluster) = tokio::join!(begun(), cluster());
     let operator = Operator::start(&cluster, &witness.kubeconfig("operator-paris"), &[]);
-    let record = record_until(&operator, &lyon, "the promise is never", |r| r.promise.fences == Fences::Never).await;
+    let record =
+        record_until(&operator, &lyon, "the promise is never", |r| r.promise.fences == Fences::Never).await;
     assert!(record.active == site("paris") && record.epoch == 1 && record.serial > 1, "{record:?}");
     assert_eq!(record.unknown["ofALaterVersion"]["word"], "begun", "what no version knows is kept");
     let leases = lyon.leases(TQ).await.unwrap().items;

@@ -225,7 +225,9 @@ mod tests {
             "postgres",
         ];
         let why = Config::try_from(Cli::parse_from(given).args).unwrap_err().to_string();
-        for part in ["https://a:2379,https://b:2379", "/etc/bascule/witness/kubeconfig", "leave one of the two out"] {
+        for part in
+            ["https://a:2379,https://b:2379", "/etc/bascule/witness/kubeconfig", "leave one of the two out"]
+        {
             assert!(why.contains(part), "{why}");
         }
     }

@@ -35,7 +35,10 @@ async fn refused(witness: &Witness, next: &Value) -> String {
 async fn epochs_serials_and_generations_never_fall_and_the_active_site_changes_with_a_higher_epoch_only() {
     let witness = ready().await;
     for (next, words) in [
-        (record_of("paris", 3, 7, "same serial"), "spec.record.serial is raised with every change: found 7 after 7"),
+        (
+            record_of("paris", 3, 7, "same serial"),
+            "spec.record.serial is raised with every change: found 7 after 7",
+        ),
         (record_of("paris", 3, 6, "lower serial"), "found 6 after 7"),
         (record_of("paris", 2, 8, "lower epoch"), "spec.record.epoch would fall from 3 to 2"),
         (record_of("lyon", 3, 8, "the same epoch"), "spec.record.active changes from paris to lyon"),
@@ -124,7 +127,11 @@ async fn what_holds_for_the_accounts_holds_for_administrators_who_may_still_labe
     let as_admin = |arguments: &[&str]| witness.server.kubectl_says(&[&ours[..], arguments].concat(), "");
     for (what, patch, words) in [
         ("sitelease/paris", r#"{"spec":{"owner":"another"}}"#, "this is admin"),
-        ("policyrecord/shop.web", r#"{"spec":{"record":{"epoch":9,"serial":9}}}"#, "records are written by operators"),
+        (
+            "policyrecord/shop.web",
+            r#"{"spec":{"record":{"epoch":9,"serial":9}}}"#,
+            "records are written by operators",
+        ),
         ("sitefacts/paris.shop.web", r#"{"spec":{"facts":{"word":"x"}}}"#, "the facts of paris"),
     ] {
         let said = as_admin(&["patch", what, "--type=merge", "-p", patch]).unwrap_err();
@@ -146,10 +153,7 @@ async fn what_holds_for_the_accounts_holds_for_administrators_who_may_still_labe
 async fn the_count_of_who_acts_never_falls_and_the_owner_never_changes() {
     let witness = ready().await;
     let paris = witness.arbiter("operator-paris").await;
-    assert!(matches!(
-        paris.take_acting(&site("paris"), "uid", b"a", None, TQ).await,
-        Taken::Applied { .. }
-    ));
+    assert!(matches!(paris.take_acting(&site("paris"), "uid", b"a", None, TQ).await, Taken::Applied { .. }));
     for (patch, words) in [
         (r#"{"spec":{"acting":{"count":0}}}"#, "spec.acting.count would fall from 1 to 0"),
         (r#"{"spec":{"owner":"another"}}"#, "belongs to the cluster uid"),

@@ -54,7 +54,8 @@ impl Witness {
         let namespace = format!("witness-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         server.namespace(&namespace).await;
         let sites = ["paris", "lyon"].map(site);
-        let all: Vec<String> = manifests(&namespace, &namespace, &sites).iter().map(Value::to_string).collect();
+        let all: Vec<String> =
+            manifests(&namespace, &namespace, &sites).iter().map(Value::to_string).collect();
         server.kubectl(&["apply", "-f", "-"], &all.join("\n---\n"));
         let witness = Self { server, namespace, files: tempfile::tempdir().unwrap() };
         witness.until_ruled().await;
@@ -66,7 +67,11 @@ impl Witness {
         let owner = json!({ "owner": "u", "acting": { "replica": "", "count": 0 } });
         let tried = [
             (ApiResource::erase::<SiteLease>(&()), "paris", owner),
-            (ApiResource::erase::<PolicyRecord>(&()), "shop.web", json!({ "record": record_of("paris", 1, 1, "") })),
+            (
+                ApiResource::erase::<PolicyRecord>(&()),
+                "shop.web",
+                json!({ "record": record_of("paris", 1, 1, "") }),
+            ),
             (ApiResource::erase::<SiteFacts>(&()), "paris.shop.web", json!({ "facts": {} })),
         ];
         let params = PostParams { dry_run: true, ..PostParams::default() };
@@ -104,7 +109,12 @@ impl Witness {
     }
 
     /// Runs kubectl as an account, with what it is given to read; what it printed, or its complaint.
-    pub(crate) fn kubectl_as(&self, account: &str, arguments: &[&str], input: &str) -> Result<String, String> {
+    pub(crate) fn kubectl_as(
+        &self,
+        account: &str,
+        arguments: &[&str],
+        input: &str,
+    ) -> Result<String, String> {
         let user = format!("--as=system:serviceaccount:{}:{account}", self.namespace);
         let all = [&[user.as_str(), "-n", &self.namespace], arguments].concat();
         self.server.kubectl_says(&all, input)

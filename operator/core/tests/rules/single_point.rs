@@ -70,7 +70,9 @@ fn status_says_what_the_loss_of_the_witness_means_before_it_is_lost() {
         let advice = report.conditions.into_iter().find(|c| c.kind == "Advice").map(|c| c.message);
         match words {
             None => assert_eq!(advice, None),
-            Some(words) => assert!(advice.as_ref().is_some_and(|a| a.contains(words)), "{places:?}: {advice:?}"),
+            Some(words) => {
+                assert!(advice.as_ref().is_some_and(|a| a.contains(words)), "{places:?}: {advice:?}")
+            }
         }
     }
 }

@@ -31,7 +31,9 @@ impl KubernetesArbiter {
             // Somebody was first.
             Err(Trouble::Refused { code: 409, .. }) => match self.owner_of(site, left(until)).await {
                 Ok(Some(owner)) => claimed(owner, uid),
-                Ok(None) => Claim::Refused { why: Failures::local("the name was claimed and given back meanwhile") },
+                Ok(None) => {
+                    Claim::Refused { why: Failures::local("the name was claimed and given back meanwhile") }
+                }
                 Err(cause) => Claim::Refused { why: self.server.failures(cause) },
             },
             Err(trouble) => {

@@ -67,7 +67,9 @@ impl KubernetesArbiter {
             .await;
         match rehearsed {
             Ok(_) => Ok(false),
-            Err(Trouble::Refused { code: 403, reason }) if reason.contains("ValidatingAdmissionPolicy") => Ok(true),
+            Err(Trouble::Refused { code: 403, reason }) if reason.contains("ValidatingAdmissionPolicy") => {
+                Ok(true)
+            }
             Err(Trouble::Refused { code: 403, reason }) => Err(self.server.failures(Cause::Refused(reason))),
             Err(trouble) => Err(self.server.failures(trouble.cause())),
         }

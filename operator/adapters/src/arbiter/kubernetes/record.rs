@@ -9,9 +9,7 @@ use tokio::time::Instant;
 
 use super::super::failure::{Cause, Failures};
 use super::super::record::not_acting;
-use super::super::{
-    Cas, FactsView, Listing, Put, ReadError, RecordView, Revision, VALUE_LIMIT, Versioned,
-};
+use super::super::{Cas, FactsView, Listing, Put, ReadError, RecordView, Revision, VALUE_LIMIT, Versioned};
 use super::KubernetesArbiter;
 use super::acting::{not_put, put};
 use super::lease::left;
