@@ -245,7 +245,7 @@ mod tests {
     fn a_site_writes_no_other_sites_lease_and_nobody_deletes() {
         for rights in [OPERATOR, GUARD] {
             for right in rights {
-                let writes = |verb: &&str| matches!(**verb, "patch" | "update");
+                let writes = |verb: &&str| matches!(*verb, "patch" | "update");
                 let shared = right.resource != "siteleases" || right.own;
                 assert!(shared || !right.verbs.iter().any(writes), "{right:?}");
                 assert!(!right.verbs.iter().any(|verb| verb.starts_with("delete")), "{right:?}");

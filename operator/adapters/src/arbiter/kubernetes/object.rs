@@ -3,7 +3,7 @@
 use bascule_core::name::{PolicyKey, SiteName};
 use bascule_crds::witness::{PolicyRecord, SiteFacts, SiteLease};
 use kube::api::{ApiResource, DynamicObject};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::super::{Revision, Versioned};
 
@@ -59,7 +59,8 @@ impl Kind {
 
     /// An object of this kind.
     pub(super) fn object(self, name: &str, spec: Value) -> DynamicObject {
-        DynamicObject::new(name, &self.resource()).data(json!({ "spec": spec }))
+        let data = [("spec".to_owned(), spec)].into_iter().collect();
+        DynamicObject::new(name, &self.resource()).data(Value::Object(data))
     }
 
     /// An object that holds `value`.
