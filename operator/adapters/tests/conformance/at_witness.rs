@@ -19,7 +19,7 @@ use crate::witness::Witness;
 /// Shorter than the tests' own: a server that stands still costs it each time.
 const TQ: Duration = Duration::from_secs(2);
 
-/// Members of the model that may be missing while it decides.
+/// Members of the model that may stand still while it decides.
 const MINORITY: usize = 1;
 
 struct Real {
@@ -27,8 +27,8 @@ struct Real {
     said: Said,
     ports: BTreeMap<Site, Arc<SiteArbiter>>,
     watches: BTreeMap<Site, mpsc::Receiver<ArbiterChange>>,
-    /// How many of the model's members are missing.
-    missing: usize,
+    /// How many of the model's members stand still.
+    still: usize,
 }
 
 impl Real {
@@ -38,7 +38,7 @@ impl Real {
             said: Said::default(),
             ports: BTreeMap::new(),
             watches: BTreeMap::new(),
-            missing: 0,
+            still: 0,
         };
         real.connect(Paris, "uid-paris").await;
         real.connect(Lyon, "uid-lyon").await;
@@ -66,13 +66,13 @@ impl Real {
     }
 
     /// A witness answers as long as a majority of the model's members does.
-    fn missing(&mut self, now: usize) {
-        match (self.missing <= MINORITY, now <= MINORITY) {
+    fn stand_still(&mut self, now: usize) {
+        match (self.still <= MINORITY, now <= MINORITY) {
             (true, false) => self.witness.server.freeze(),
             (false, true) => self.witness.server.thaw(),
             _ => {}
         }
-        self.missing = now;
+        self.still = now;
     }
 }
 
@@ -134,12 +134,12 @@ impl Subject<Do> for Real {
                 lines.sort();
                 lines
             }
-            Do::Kill(_) => {
-                self.missing(self.missing + 1);
+            Do::Freeze(_) => {
+                self.stand_still(self.still + 1);
                 vec![]
             }
-            Do::Start(_) => {
-                self.missing(self.missing - 1);
+            Do::Thaw(_) => {
+                self.stand_still(self.still - 1);
                 vec![]
             }
             Do::Reinstall(site) => {
@@ -215,16 +215,16 @@ async fn while_the_witness_stands_still_nothing_is_known_and_then_everything_goe
     let script = [
         Do::Renew(Paris),
         Do::Write(Paris, From::Nothing, 1),
-        Do::Kill(Other),
+        Do::Freeze(Other),
         Do::Renew(Paris),
         Do::Read(Lyon),
-        Do::Kill(Leader),
+        Do::Freeze(Leader),
         Do::Renew(Paris),
         Do::Leases(Paris),
         Do::Read(Paris),
         Do::Facts(Paris, 1),
-        Do::Start(Leader),
-        Do::Start(Other),
+        Do::Thaw(Leader),
+        Do::Thaw(Other),
         Do::RenewAgain(Paris),
         Do::Read(Paris),
         Do::Write(Paris, From::Read, 2),
