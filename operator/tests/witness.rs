@@ -186,3 +186,26 @@ async fn with_a_witness_that_is_accepted_the_active_site_keeps_its_promise_to_fe
     assert!(matches!(record.promise.fences, Fences::Within { .. }), "{record:?}");
     advised(&operator, &cluster, "the active site stops by itself").await;
 }
+
+#[test]
+fn check_says_what_a_witness_is_and_that_one_without_its_rules_is_none() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let ((witness, _lyon), cluster) = runtime.block_on(async { tokio::join!(begun(), cluster()) });
+    let check = |kubeconfig: &Path| {
+        let mut command = live::program(&cluster.file());
+        command.args(["check", "--pre", "--site", "paris=test", "--profile", "wan", "--arbiter-kubeconfig"]);
+        live::answered(command.arg(kubeconfig), "")
+    };
+    let well = check(&witness.kubeconfig("operator-paris"));
+    assert!(!well.out.contains("WitnessUnruled") && !well.out.contains("ArbiterQuorum"), "{well:?}");
+    well.says(
+        well.code,
+        &["a lease that nobody may make is refused there", "site name paris: free at the arbiter"],
+    );
+    // The kinds are there, and in this namespace nobody made rules for them.
+    let unruled = check(&witness.server.kubeconfig());
+    unruled.says(2, &["WitnessUnruled", "docs/checks.md#witnessunruled"]);
+    let mut foreign = live::program(&cluster.file());
+    foreign.args(["check", "--arbiter-kubeconfig"]).arg(cluster.file());
+    live::answered(&mut foreign, "").says(2, &["ArbiterQuorum", "the kinds of the chart bascule-witness"]);
+}
