@@ -231,7 +231,7 @@ test-chart: ## What the real helm makes of the charts, and says of values that a
 	$(TEST_ENV) $(CARGO) test --locked -p bascule-charts
 
 chart-golden: ## Write charts/tests/golden anew: what helm renders and refuses, compared by the tests
-	$(TEST_ENV) BASCULE_GOLDEN=write $(CARGO) test --locked -q -p bascule-charts --test helm --test arbiter
+	$(TEST_ENV) BASCULE_GOLDEN=write $(CARGO) test --locked -q -p bascule-charts --test helm --test arbiter --test witness
 
 bench: binaries ## Measure failovers beside Patroni and by hand (needs root): BENCH="planned patroni-planned" chooses, BENCH_N=30 samples, BENCH_MINUTES=60; goes on where docs/benchmarks.jsonl ends
 	$(SUDO) env $(BINARIES) $(STATIC_BIN)/bascule-bench -n $(or $(BENCH_N),30) -m $(or $(BENCH_MINUTES),60) $(BENCH)

@@ -1,5 +1,6 @@
-//! The generated parts of the charts `bascule` and `bascule-arbiter`, each from the one place that knows: the definitions from the types,
-//! the roles from the operator's list of rights, the timing from the profiles, the README from the values' comments.
+//! The generated parts of the charts `bascule`, `bascule-arbiter` and `bascule-witness`, each from the one place that knows: the
+//! definitions from the types, the roles from the operator's list of rights, the timing from the profiles, the README from the
+//! values' comments.
 
 #![allow(
     clippy::format_push_string,
@@ -13,6 +14,7 @@ mod rights_page;
 mod roles;
 mod timing;
 pub mod values;
+mod witness;
 
 use std::path::{Path, PathBuf};
 
@@ -39,7 +41,12 @@ pub fn generated() -> Result<Vec<Generated>> {
     files.push(file("charts/bascule/templates/_timing.tpl", timing::template()));
     files.push(file("charts/bascule/templates/rbac.yaml", roles::template()));
     files.push(file("charts/bascule-arbiter/templates/_timing.tpl", arbiter_timing::template()));
-    for (chart, prose) in [("bascule", readme::BASCULE), ("bascule-arbiter", readme::ARBITER)] {
+    files.extend(witness::templates()?);
+    for (chart, prose) in [
+        ("bascule", readme::BASCULE),
+        ("bascule-arbiter", readme::ARBITER),
+        ("bascule-witness", readme::WITNESS),
+    ] {
         let values = root()?.join(format!("charts/{chart}/values.yaml"));
         let values =
             std::fs::read_to_string(&values).with_context(|| format!("cannot read {}", values.display()))?;

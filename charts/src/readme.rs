@@ -14,6 +14,9 @@ pub(crate) const BASCULE: Prose = Prose { file: "charts/src/readme.md", text: in
 pub(crate) const ARBITER: Prose =
     Prose { file: "charts/src/arbiter_readme.md", text: include_str!("arbiter_readme.md") };
 
+pub(crate) const WITNESS: Prose =
+    Prose { file: "charts/src/witness_readme.md", text: include_str!("witness_readme.md") };
+
 /// Where the table goes.
 const TABLE: &str = "<!-- values -->\n";
 

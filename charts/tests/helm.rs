@@ -72,6 +72,12 @@ fn what_is_rendered_is_what_was_looked_at() {
         "--set",
         "networkPolicy.egress.enabled=true,networkPolicy.egress.ports={6443},networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.team=platform",
     ];
+    let witness = [
+        "--set-json",
+        "arbiter.endpoints=[]",
+        "--set",
+        "arbiter.secretName=,arbiter.witness.secretName=bascule-witness,arbiter.witness.port=443,arbiter.acceptSinglePoint=true,arbiter.election=0s,networkPolicy.egress.enabled=true",
+    ];
     for (name, more) in [
         ("as-it-comes", &[][..]),
         ("everything-on", &everything),
@@ -79,6 +85,7 @@ fn what_is_rendered_is_what_was_looked_at() {
         ("named-namespaces", &named),
         ("one-replica", &one),
         ("three-replicas", &three),
+        ("witness", &witness),
     ] {
         let answer = render(&[&WITHOUT_KINDS[..], more].concat());
         assert!(answer.ok, "{name}: {}", answer.err);
@@ -332,6 +339,14 @@ const WRONG: &[(&str, &[&str], &str)] = &[
         "arbiter.endpoints",
     ),
     ("arbiter-secret-missing", &["arbiter.secretName="], "arbiter.secretName"),
+    ("arbiter-twice", &["arbiter.witness.secretName=w", "arbiter.secretName="], "arbiter.witness.secretName"),
+    (
+        "witness-with-certificates",
+        &["arbiter.witness.secretName=w", "arbiter.endpoints=[]"],
+        "arbiter.secretName is \"bascule-arbiter\"",
+    ),
+    ("single-point-of-members", &["arbiter.acceptSinglePoint=true"], "arbiter.acceptSinglePoint"),
+    ("witness-port-of-nothing", &["arbiter.witness.port=0"], "/arbiter/witness/port"),
     ("guards-secret-missing", &["guards.secretName="], "guards.secretName"),
     ("election-too-slow-for-the-profile", &["profile=metro", "arbiter.election=1s"], "arbiter.election"),
     ("election-without-unit", &["arbiter.election=abc"], "arbiter.election"),

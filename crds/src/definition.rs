@@ -4,6 +4,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 use serde_json::Value;
 
+use crate::witness::{PolicyRecord, SiteFacts, SiteLease};
 use crate::{FailoverPolicy, Move, PolicySource};
 
 /// Words that YAML 1.1 and 1.2 read differently when they are not quoted. No field and no value of
@@ -42,6 +43,14 @@ impl Definition {
 /// Never in practice: the definitions consist of types that JSON can hold.
 pub fn definitions() -> Result<Vec<Definition>, serde_json::Error> {
     [FailoverPolicy::crd(), Move::crd(), PolicySource::crd()].iter().map(definition).collect()
+}
+
+/// The definitions of the kinds that the arbiter keeps at a witness.
+///
+/// # Errors
+/// Never in practice: the definitions consist of types that JSON can hold.
+pub fn witness_definitions() -> Result<Vec<Definition>, serde_json::Error> {
+    [SiteLease::crd(), PolicyRecord::crd(), SiteFacts::crd()].iter().map(definition).collect()
 }
 
 fn definition(crd: &CustomResourceDefinition) -> Result<Definition, serde_json::Error> {

@@ -4,6 +4,8 @@
 //! - [`Move`]: a person's command; acts at most once.
 //! - [`PolicySource`]: a git repository that policies and moves are read from.
 //!
+//! [`witness`] has the kinds that the arbiter keeps at a witness, a group of their own.
+//!
 //! Types only: no client, no I/O, no clock. The doc comments of the fields are what
 //! `kubectl explain` prints, so they are written for the people who write policies.
 //!
@@ -25,10 +27,11 @@ mod policy;
 mod reference;
 mod source;
 pub mod text;
+pub mod witness;
 
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-pub use definition::{Definition, FORBIDDEN_WORDS, definitions};
+pub use definition::{Definition, FORBIDDEN_WORDS, definitions, witness_definitions};
 pub use moves::{Move, MoveSpec, MoveState, MoveStatus, MoveType, PolicySelector, SiteVerdict};
 pub use policy::status::{
     DataLoss, FailoverPolicyStatus, GateStatus, GateVerdict, HeartbeatReference, Lag, LastTransition,

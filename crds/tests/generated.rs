@@ -4,7 +4,7 @@
 
 use std::process::Command;
 
-use bascule_crds::{FORBIDDEN_WORDS, definitions};
+use bascule_crds::{FORBIDDEN_WORDS, definitions, witness_definitions};
 use serde_json::Value;
 
 /// Calls `visit` with the path and the schema of everything in a schema.
@@ -21,7 +21,7 @@ fn walk(path: &str, schema: &Value, visit: &mut impl FnMut(&str, &Value)) {
 }
 
 fn each(mut visit: impl FnMut(&str, &Value)) {
-    for definition in definitions().unwrap() {
+    for definition in definitions().unwrap().into_iter().chain(witness_definitions().unwrap()) {
         let kind = definition.json["spec"]["names"]["kind"].as_str().unwrap().to_owned();
         walk(&kind, definition.schema(), &mut visit);
     }

@@ -42,7 +42,12 @@ impl Operator {
         let site = policy.sites[site].clone();
         let now = Boottime::from_millis(1_000_000);
         let profile = Profile::Metro;
-        let installation = Installation { profile, timing: profile.timing(), generation: 0 };
+        let installation = Installation {
+            profile,
+            timing: profile.timing(),
+            generation: 0,
+            places: bascule_core::decide::Places::Several,
+        };
         let id = Identity { site: site.clone(), question: 7, installation };
         let mut this = Self {
             brain: Brain::new(id, now),

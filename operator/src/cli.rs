@@ -158,23 +158,34 @@ pub struct OperatorArgs {
     #[arg(long, env = "BASCULE_WATCH_NAMESPACES", value_delimiter = ',', value_name = "NAMESPACE")]
     pub watch_namespaces: Vec<String>,
 
-    /// The arbiter's members, `https://host:port`, the nearest first.
-    #[arg(long, env = "BASCULE_ARBITER_ENDPOINTS", value_delimiter = ',', required = true)]
+    /// The arbiter's members, `https://host:port`, the nearest first. Either these or --arbiter-kubeconfig.
+    #[arg(long, env = "BASCULE_ARBITER_ENDPOINTS", value_delimiter = ',')]
     pub arbiter_endpoints: Vec<String>,
 
-    /// Who signs the arbiter's certificates (PEM file).
+    /// Who signs the arbiter's certificates (PEM file); with --arbiter-endpoints.
     #[arg(long, env = "BASCULE_ARBITER_CA")]
-    pub arbiter_ca: PathBuf,
+    pub arbiter_ca: Option<PathBuf>,
 
-    /// This operator's certificate for the arbiter (PEM file).
+    /// This operator's certificate for the arbiter (PEM file); with --arbiter-endpoints.
     #[arg(long, env = "BASCULE_ARBITER_CERT")]
-    pub arbiter_cert: PathBuf,
+    pub arbiter_cert: Option<PathBuf>,
 
-    /// The key of that certificate (PEM file).
+    /// The key of that certificate (PEM file); with --arbiter-endpoints.
     #[arg(long, env = "BASCULE_ARBITER_KEY")]
-    pub arbiter_key: PathBuf,
+    pub arbiter_key: Option<PathBuf>,
 
-    /// The election timeout that the arbiter's members run with. etcd does not tell; it must be said here.
+    /// Use the API server of a witness as the arbiter, which is then a single point: a kubeconfig with its address, this
+    /// site's token, and the namespace of the chart bascule-witness.
+    #[arg(long, env = "BASCULE_ARBITER_KUBECONFIG", value_name = "FILE")]
+    pub arbiter_kubeconfig: Option<PathBuf>,
+
+    /// Let sites promote by themselves although the arbiter is a single point: then the loss of the witness alone stops the
+    /// active databases. The same in all sites.
+    #[arg(long, env = "BASCULE_ARBITER_ACCEPT_SINGLE_POINT", default_value_t = false)]
+    pub arbiter_accept_single_point: bool,
+
+    /// The election timeout that the arbiter's members run with, or the members of the witness's own store (0s where it has
+    /// one). etcd does not tell; it must be said here.
     #[arg(long, env = "BASCULE_ARBITER_ELECTION", default_value = "1s")]
     pub arbiter_election: String,
 

@@ -10,6 +10,7 @@ mod completion;
 mod flags;
 mod gather;
 mod given;
+mod guard_witness;
 mod history;
 mod init;
 mod journal;
@@ -104,13 +105,14 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Guard(GuardKind::Postgres(args)) => {
             install_crypto()?;
             telemetry::start(cli::LogFormat::Text)?;
-            let config = (*args).try_into().map_err(anyhow::Error::new)?;
+            let config = bascule_guard::Config::try_from(*args).map_err(anyhow::Error::new)?;
+            let witness = config.arbiter_kubeconfig.clone().map(guard_witness::GuardWitness::shared);
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
                 .worker_threads(2)
                 .build()
                 .context("the runtime cannot be started")?;
-            runtime.block_on(bascule_guard::run(config)).map_err(anyhow::Error::new)
+            runtime.block_on(bascule_guard::run_with(config, witness)).map_err(anyhow::Error::new)
         }
     }
 }

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use bascule_adapters::arbiter::{Settings as Members, Tls, WitnessSettings};
 use bascule_adapters::kube::route::Responder;
 use bascule_adapters::kube::watch::Within;
 use bascule_adapters::notify::{self, Channel};
-use bascule_core::decide::Installation;
+use bascule_core::decide::{Installation, Places};
 use bascule_core::name::{Namespace, ObjectName, SiteName};
 use bascule_core::timing::Profile;
 
@@ -24,22 +25,20 @@ pub struct Settings {
     pub within: Within,
     /// The settings that every policy shares.
     pub installation: Installation,
-    /// Certificates for the arbiter.
-    pub arbiter_tls: Pem,
+    /// Where the arbiter is.
+    pub arbiter: ArbiterAt,
     /// Where notices to people lead.
     pub channels: Vec<Channel>,
     /// Who answers writes that gateways refuse, if anybody does.
     pub responder: Option<Responder>,
 }
 
-/// A trust anchor, a certificate and its key, as PEM.
-pub struct Pem {
-    /// Who signs the peers' certificates.
-    pub ca: Vec<u8>,
-    /// The own certificate.
-    pub cert: Vec<u8>,
-    /// Its key.
-    pub key: Vec<u8>,
+/// Where the arbiter is.
+pub enum ArbiterAt {
+    /// Members of etcd, in several places.
+    Members(Members),
+    /// The API server of a witness.
+    Witness(WitnessSettings),
 }
 
 impl Settings {
@@ -60,12 +59,20 @@ impl Settings {
                 list.join("\n")
             );
         }
-        let arbiter_tls = Pem::read("--arbiter", &args.arbiter_ca, &args.arbiter_cert, &args.arbiter_key)?;
-        let installation = Installation { profile, timing, generation: args.arbiter_generation };
+        let arbiter = ArbiterAt::read(&args, timing.tq())?;
+        let places = match (&arbiter, args.arbiter_accept_single_point) {
+            (ArbiterAt::Members(_), false) => Places::Several,
+            (ArbiterAt::Witness(_), false) => Places::One,
+            (ArbiterAt::Witness(_), true) => Places::OneAccepted,
+            (ArbiterAt::Members(_), true) => bail!(
+                "--arbiter-accept-single-point is set and the arbiter has members (--arbiter-endpoints): it is about a witness (--arbiter-kubeconfig); leave it out"
+            ),
+        };
+        let installation = Installation { profile, timing, generation: args.arbiter_generation, places };
         let channels = channels(args.notifications.as_deref(), args.notification_secrets.as_deref())?;
         let responder = args.responder_service.as_deref().map(|text| responder(&args.namespace, text));
         let responder = responder.transpose()?;
-        Ok(Self { args, site, within, installation, arbiter_tls, channels, responder })
+        Ok(Self { args, site, within, installation, arbiter, channels, responder })
     }
 }
 
@@ -96,13 +103,51 @@ fn channels(file: Option<&Path>, secrets: Option<&Path>) -> anyhow::Result<Vec<C
     notify::check(&entries, secrets).map_err(|wrong| anyhow::anyhow!("{shown}:\n{wrong}"))
 }
 
-impl Pem {
-    fn read(option: &str, ca: &Path, cert: &Path, key: &Path) -> anyhow::Result<Self> {
-        let read = |what: &str, path: &Path| {
-            let path: PathBuf = path.to_owned();
-            fs::read(&path).with_context(|| format!("{option}-{what} {} cannot be read", path.display()))
+impl ArbiterAt {
+    fn read(args: &OperatorArgs, tq: Duration) -> anyhow::Result<Self> {
+        match (&args.arbiter_endpoints[..], &args.arbiter_kubeconfig) {
+            ([], None) => bail!(
+                "found neither --arbiter-endpoints nor --arbiter-kubeconfig: name the members of the arbiter, with --arbiter-ca, --arbiter-cert and --arbiter-key, or the kubeconfig of a witness"
+            ),
+            ([], Some(kubeconfig)) => Self::witness(args, kubeconfig),
+            (endpoints, None) => Self::members(args, endpoints, tq),
+            (endpoints, Some(kubeconfig)) => bail!(
+                "found --arbiter-endpoints {} and --arbiter-kubeconfig {}: an installation has one arbiter, the same in all sites; leave one of the two out",
+                endpoints.join(","),
+                kubeconfig.display()
+            ),
+        }
+    }
+
+    fn members(args: &OperatorArgs, endpoints: &[String], connect_timeout: Duration) -> anyhow::Result<Self> {
+        let read = |option: &str, path: &Option<PathBuf>| {
+            let path = path.as_ref().with_context(|| {
+                format!("{option} is missing: with --arbiter-endpoints, name the PEM file for it")
+            })?;
+            fs::read(path).with_context(|| format!("{option} {} cannot be read", path.display()))
         };
-        Ok(Self { ca: read("ca", ca)?, cert: read("cert", cert)?, key: read("key", key)? })
+        let tls = Tls {
+            ca: read("--arbiter-ca", &args.arbiter_ca)?,
+            cert: read("--arbiter-cert", &args.arbiter_cert)?,
+            key: read("--arbiter-key", &args.arbiter_key)?.into(),
+        };
+        Ok(Self::Members(Members { endpoints: endpoints.to_vec(), tls, connect_timeout }))
+    }
+
+    fn witness(args: &OperatorArgs, kubeconfig: &Path) -> anyhow::Result<Self> {
+        for (option, given) in [
+            ("--arbiter-ca", &args.arbiter_ca),
+            ("--arbiter-cert", &args.arbiter_cert),
+            ("--arbiter-key", &args.arbiter_key),
+        ] {
+            if let Some(path) = given {
+                bail!(
+                    "{option} {} is set with --arbiter-kubeconfig: a kubeconfig has the witness's certificate authority and this site's token in it; leave {option} out",
+                    path.display()
+                );
+            }
+        }
+        Ok(Self::Witness(WitnessSettings { kubeconfig: kubeconfig.to_owned() }))
     }
 }
 
@@ -119,24 +164,65 @@ mod tests {
     use super::*;
     use crate::cli::{Cli, Command};
 
+    const MEMBERS: [&str; 4] = [
+        "--arbiter-endpoints=https://127.0.0.1:2379",
+        "--arbiter-ca=/nonexistent/ca.crt",
+        "--arbiter-cert=/nonexistent/tls.crt",
+        "--arbiter-key=/nonexistent/tls.key",
+    ];
+    const WITNESS: &str = "--arbiter-kubeconfig=/nonexistent/kubeconfig";
+
     fn args(changed: &[&str]) -> OperatorArgs {
-        let fixed = [
-            "bascule",
-            "operator",
-            "--arbiter-endpoints=https://127.0.0.1:2379",
-            "--arbiter-ca=/nonexistent/ca.crt",
-            "--arbiter-cert=/nonexistent/tls.crt",
-            "--arbiter-key=/nonexistent/tls.key",
-            "--guard-certificates=/nonexistent",
-        ];
+        let fixed = ["bascule", "operator", "--guard-certificates=/nonexistent"];
         let Command::Operator(args) = Cli::parse_from(fixed.iter().chain(changed)).command else {
             panic!("another command");
         };
         *args
     }
 
-    fn refused(changed: &[&str]) -> String {
+    fn said(changed: &[&str]) -> String {
         Settings::read(args(changed)).map(drop).map_err(|e| format!("{e:#}")).unwrap_err()
+    }
+
+    fn refused(changed: &[&str]) -> String {
+        said(&[&MEMBERS[..], changed].concat())
+    }
+
+    #[test]
+    fn an_operator_has_one_arbiter_and_is_told_which_options_go_together() {
+        let why = said(&["--site=paris"]);
+        assert!(why.contains("neither --arbiter-endpoints nor --arbiter-kubeconfig"), "{why}");
+        let why = refused(&["--site=paris", WITNESS]);
+        assert!(why.contains("https://127.0.0.1:2379") && why.contains("leave one of the two out"), "{why}");
+        let why = said(&["--site=paris", WITNESS, "--arbiter-ca=ca.crt"]);
+        assert!(why.contains("--arbiter-ca ca.crt is set with --arbiter-kubeconfig"), "{why}");
+        let why = said(&["--site=paris", MEMBERS[0]]);
+        assert!(why.contains("--arbiter-ca is missing"), "{why}");
+    }
+
+    #[test]
+    fn a_witness_is_a_single_point_that_is_accepted_only_when_that_is_said() {
+        let places = |changed: &[&str]| {
+            let fixed = ["--site=paris", WITNESS];
+            Settings::read(args(&[&fixed[..], changed].concat())).unwrap().installation.places
+        };
+        assert_eq!(places(&[]), Places::One);
+        assert_eq!(places(&["--arbiter-accept-single-point"]), Places::OneAccepted);
+    }
+
+    #[test]
+    fn what_is_about_a_witness_is_refused_with_members() {
+        let files = tempfile::tempdir().unwrap();
+        let file = |option: &str| {
+            let path = files.path().join("pem");
+            fs::write(&path, "").unwrap();
+            format!("{option}={}", path.display())
+        };
+        let [ca, cert, key] = ["--arbiter-ca", "--arbiter-cert", "--arbiter-key"].map(file);
+        let members = ["--site=paris", MEMBERS[0], &ca, &cert, &key];
+        assert_eq!(Settings::read(args(&members)).unwrap().installation.places, Places::Several);
+        let why = said(&[&members[..], &["--arbiter-accept-single-point"]].concat());
+        assert!(why.contains("--arbiter-accept-single-point is set"), "{why}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::decide::Installation;
 use crate::name::{ItemName, ObjectName, PolicyKey, SiteName};
 
 /// How long to wait before doing something by itself, or never.
@@ -63,6 +64,16 @@ impl Policy {
     /// Whether `site` takes part in this policy.
     pub fn has_site(&self, site: &SiteName) -> bool {
         self.sites.contains(site)
+    }
+
+    /// The policy as it acts in this installation: where the arbiter is a single point that nobody has accepted, as one whose
+    /// `promote.after` is `Never`.
+    #[must_use]
+    pub fn under(mut self, installation: &Installation) -> Self {
+        if !installation.moves_by_itself() {
+            self.failover.promote_after = After::Never;
+        }
+        self
     }
 
     /// Every other site, in order of preference.

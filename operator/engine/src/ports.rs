@@ -127,8 +127,9 @@ pub trait Arbiter: Send + Sync + 'static {
         policy: &PolicyKey,
         deadline: Duration,
     ) -> Result<Option<(Record, RecordRevision)>, String>;
-    /// Writes a record if it is still at `expected` (`None`: if there is none) and, where given, if a lease is still
-    /// at its revision; all of it in one transaction, sent once.
+    /// Writes a record if it is still at `expected` (`None`: if there is none), in one step, sent once. Where a lease is
+    /// given, it is not written if that lease is seen to have moved: in the same transaction where the store has any, else
+    /// by a read before. The protocol needs no more than the record's own comparison.
     async fn write(
         &self,
         policy: &PolicyKey,

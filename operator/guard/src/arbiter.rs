@@ -12,6 +12,7 @@ use bascule_core::record::Record;
 use etcd_client::{
     Certificate, Client, Compare, CompareOp, ConnectOptions, GetOptions, Identity, TlsOptions, Txn, TxnOp,
 };
+use futures::future::BoxFuture;
 use tokio::sync::Mutex;
 
 /// A connection that was not set up when its first call timed out has this many deadlines more. On a loaded machine its
@@ -26,12 +27,44 @@ pub(crate) struct Line {
     stands: bool,
 }
 
-/// The arbiter, for a guard whose credentials may read, and write its own site's lease only.
-pub(crate) struct Arbiter {
-    /// `https://host:port` of the members.
+/// The API server of a witness, where it is the arbiter. Whoever runs the guard brings the client: this crate has none.
+pub trait Witness: Send + Sync + 'static {
+    /// Reads the record of `policy`, linearizably, once. `None`: it could not be read within `tq`, or is not there.
+    fn record<'a>(&'a self, policy: &'a PolicyKey, tq: Duration) -> BoxFuture<'a, Option<Record>>;
+
+    /// Renews the lease of `site` once, if the name belongs to the cluster `uid`. `true`: it is known to be applied within
+    /// `tq`.
+    fn renew<'a>(
+        &'a self,
+        site: &'a SiteName,
+        uid: &'a str,
+        beat: &'a str,
+        tq: Duration,
+    ) -> BoxFuture<'a, bool>;
+}
+
+/// Who is asked.
+pub(crate) enum Asked {
+    /// Members of etcd.
+    Members(Arc<Members>),
+    /// A witness.
+    Witness(Arc<dyn Witness>),
+}
+
+/// Members of etcd.
+pub(crate) struct Members {
+    /// `https://host:port` of each.
     pub(crate) endpoints: Vec<String>,
     /// `ca.crt`, `tls.crt`, `tls.key`; none for plain connections in tests.
     pub(crate) certificates: Option<PathBuf>,
+    /// One connection per member, made when it is first needed and again after a failure.
+    pub(crate) lines: Mutex<BTreeMap<String, Line>>,
+}
+
+/// The arbiter, for a guard whose credentials may read, and write its own site's lease only.
+pub(crate) struct Arbiter {
+    /// Who is asked.
+    pub(crate) asked: Asked,
     /// Whose record.
     pub(crate) policy: PolicyKey,
     /// Whose lease.
@@ -40,20 +73,15 @@ pub(crate) struct Arbiter {
     pub(crate) uid: String,
     /// A beat must differ from the one before it.
     pub(crate) boot: String,
-    /// One connection per member, made when it is first needed and again after a failure.
-    pub(crate) lines: Mutex<BTreeMap<String, Line>>,
 }
 
 impl Arbiter {
     /// Reads the record linearizably. `None`: it could not be read in time, or is not there.
-    pub(crate) async fn read(self: &Arc<Self>, tq: Duration) -> Option<RecordView> {
-        let key = &format!("/bascule/v1/record/{}/{}", self.policy.namespace, self.policy.name);
-        let record: Record = self
-            .of_any(tq, |client| async move {
-                let answer = client.kv_client().get(key.as_str(), None).await.ok()?;
-                serde_json::from_slice(answer.kvs().first()?.value()).ok()
-            })
-            .await?;
+    pub(crate) async fn read(&self, tq: Duration) -> Option<RecordView> {
+        let record = match &self.asked {
+            Asked::Members(members) => members.record(&self.policy, tq).await?,
+            Asked::Witness(witness) => witness.record(&self.policy, tq).await?,
+        };
         Some(RecordView {
             active_here: record.active == self.site,
             phase_grants: record.is_understood() && record.phase.grants(),
@@ -63,12 +91,31 @@ impl Arbiter {
     }
 
     /// Renews the site's lease if the site's name still belongs to this cluster. `true`: it is known to be applied.
-    pub(crate) async fn renew(self: &Arc<Self>, number: u64, tq: Duration) -> bool {
-        let site = format!("/bascule/v1/site/{}", self.site);
-        let lease = format!("/bascule/v1/lease/{}", self.site);
+    pub(crate) async fn renew(&self, number: u64, tq: Duration) -> bool {
+        let beat = format!("guard {} {number}", self.boot);
+        match &self.asked {
+            Asked::Members(members) => members.renew(&self.site, &self.uid, &beat, tq).await,
+            Asked::Witness(witness) => witness.renew(&self.site, &self.uid, &beat, tq).await,
+        }
+    }
+}
+
+impl Members {
+    async fn record(self: &Arc<Self>, policy: &PolicyKey, tq: Duration) -> Option<Record> {
+        let key = &format!("/bascule/v1/record/{}/{}", policy.namespace, policy.name);
+        self.of_any(tq, |client| async move {
+            let answer = client.kv_client().get(key.as_str(), None).await.ok()?;
+            serde_json::from_slice(answer.kvs().first()?.value()).ok()
+        })
+        .await
+    }
+
+    async fn renew(self: &Arc<Self>, site: &SiteName, uid: &str, beat: &str, tq: Duration) -> bool {
+        let owner = format!("/bascule/v1/site/{site}");
+        let lease = format!("/bascule/v1/lease/{site}");
         let txn = &Txn::new()
-            .when([Compare::value(site, CompareOp::Equal, self.uid.as_str())])
-            .and_then([TxnOp::put(lease, format!("guard {} {number}", self.boot), None)]);
+            .when([Compare::value(owner, CompareOp::Equal, uid)])
+            .and_then([TxnOp::put(lease, beat, None)]);
         let applied = self.of_any(tq, |client| async move {
             let answer = client.kv_client().txn(txn.clone()).await.ok()?;
             answer.succeeded().then_some(())
@@ -163,15 +210,18 @@ mod tests {
     #[tokio::test]
     async fn a_connection_that_takes_longer_to_set_up_than_a_call_may_is_not_given_up_with_it() {
         let member = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let arbiter = Arc::new(Arbiter {
+        let members = Members {
             endpoints: vec![format!("http://{}", member.local_addr().unwrap())],
             certificates: None,
+            lines: Mutex::default(),
+        };
+        let arbiter = Arbiter {
+            asked: Asked::Members(Arc::new(members)),
             policy: PolicyKey::new("web", "shop").unwrap(),
             site: "paris".try_into().unwrap(),
             uid: "uid".to_owned(),
             boot: "boot".to_owned(),
-            lines: Mutex::default(),
-        });
+        };
         let tq = Duration::from_millis(400);
         let (read, accepted) = tokio::join!(arbiter.read(tq), member.accept());
         assert!(read.is_none(), "nobody has answered");

@@ -38,6 +38,10 @@ pub struct Args {
     /// Directory with ca.crt, tls.crt and tls.key for the arbiter.
     #[arg(long, env = "BASCULE_ARBITER_CERTIFICATES")]
     pub arbiter_certificates: Option<PathBuf>,
+    /// Where the arbiter is the API server of a witness: a kubeconfig with its address, the token of this site's guards, and
+    /// the namespace of the chart bascule-witness. In the place of --arbiter.
+    #[arg(long, env = "BASCULE_ARBITER_KUBECONFIG")]
+    pub arbiter_kubeconfig: Option<PathBuf>,
     /// UID of this cluster's kube-system namespace, which owns the site's name at the arbiter.
     #[arg(long, env = "BASCULE_CLUSTER_UID", default_value = "")]
     pub cluster_uid: String,
@@ -87,6 +91,8 @@ pub struct Config {
     pub arbiter: Vec<String>,
     /// `ca.crt`, `tls.crt`, `tls.key` for the arbiter.
     pub arbiter_certificates: Option<PathBuf>,
+    /// The kubeconfig of a witness that is the arbiter.
+    pub arbiter_kubeconfig: Option<PathBuf>,
     /// The cluster that owns the site's name.
     pub cluster_uid: String,
     /// The data directory.
@@ -124,6 +130,16 @@ pub enum ConfigError {
         "pg_rewind was not found on PATH or in --bin: the guard runs in the database's own container, with all of PostgreSQL's programs"
     )]
     Programs,
+    /// Two arbiters are named.
+    #[error(
+        "found --arbiter {members} and --arbiter-kubeconfig {kubeconfig}: an installation has one arbiter, the same in all sites; leave one of the two out"
+    )]
+    TwoArbiters {
+        /// The members.
+        members: String,
+        /// The witness.
+        kubeconfig: PathBuf,
+    },
     /// A replication line would let in more than replication.
     #[error("--replication-hba {0:?}: expected lines whose second word is `replication`")]
     ReplicationLine(String),
@@ -143,6 +159,10 @@ impl TryFrom<Args> for Config {
                 return Err(ConfigError::ReplicationLine(line.clone()));
             }
         }
+        if let (false, Some(kubeconfig)) = (a.arbiter.is_empty(), &a.arbiter_kubeconfig) {
+            let (members, kubeconfig) = (a.arbiter.join(","), kubeconfig.clone());
+            return Err(ConfigError::TwoArbiters { members, kubeconfig });
+        }
         let beside = a.data.parent().map(|p| p.join("bascule"));
         let host = a.operator.rsplit_once(':').map_or(a.operator.as_str(), |(host, _)| host);
         Ok(Self {
@@ -155,6 +175,7 @@ impl TryFrom<Args> for Config {
             certificates: a.certificates,
             arbiter: a.arbiter,
             arbiter_certificates: a.arbiter_certificates,
+            arbiter_kubeconfig: a.arbiter_kubeconfig,
             cluster_uid: a.cluster_uid,
             state_dir: a.state_dir.or(beside).ok_or_else(|| ConfigError::Data(a.data.clone()))?,
             data: a.data,
@@ -173,4 +194,41 @@ fn find_programs(given: Option<PathBuf>) -> Result<PathBuf, ConfigError> {
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).find(|dir| has(dir)).ok_or(ConfigError::Programs)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn members_and_a_witness_together_are_refused() {
+        let given = [
+            "guard",
+            "--namespace=shop",
+            "--policy=shop",
+            "--database=main",
+            "--site=paris",
+            "--instance=main-0",
+            "--operator=operator:7443",
+            "--data=/data/pgdata",
+            "--arbiter=https://a:2379,https://b:2379",
+            "--arbiter-kubeconfig=/etc/bascule/witness/kubeconfig",
+            "--",
+            "postgres",
+        ];
+        let why = Config::try_from(Cli::parse_from(given).args).unwrap_err().to_string();
+        for part in
+            ["https://a:2379,https://b:2379", "/etc/bascule/witness/kubeconfig", "leave one of the two out"]
+        {
+            assert!(why.contains(part), "{why}");
+        }
+    }
 }

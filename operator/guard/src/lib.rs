@@ -44,13 +44,14 @@ use bascule_core::guard::wire::{Hello, PROTOCOL};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, mpsc};
 
+pub use crate::arbiter::Witness;
 pub use crate::config::{Args, Config, ConfigError};
 pub use crate::install::{InstallError, install};
 pub use crate::store::StoreError;
 pub use crate::unlock::{Although, LockArgs, Place, UnlockArgs, UnlockError, lock, unlock};
 
 use crate::access::Access;
-use crate::arbiter::Arbiter;
+use crate::arbiter::{Arbiter, Asked, Members};
 use crate::children::Children;
 use crate::journal::Journal;
 use crate::link::{FromLink, Link};
@@ -93,6 +94,11 @@ pub enum GuardError {
     /// The socket's path is too long.
     #[error("{0} is too long for a Unix socket: use a shorter --state-dir")]
     SocketPath(PathBuf),
+    /// It was told to ask a witness and cannot.
+    #[error(
+        "--arbiter-kubeconfig is set and this program has no client for a witness: run the guard as `bascule guard postgres`"
+    )]
+    NoWitness,
     /// What is kept beside the data cannot be used.
     #[error("the guard's marks beside the data")]
     Store(#[from] StoreError),
@@ -109,8 +115,19 @@ pub enum GuardError {
 /// Runs the guard until its pod is asked to end. Returns when nothing of the server runs any more.
 ///
 /// # Errors
-/// Only before anything was started: not process 1, marks that cannot be read or written.
+/// Only before anything was started: not process 1, marks that cannot be read or written, an arbiter that is a witness.
 pub async fn run(config: Config) -> Result<ExitCode, GuardError> {
+    run_with(config, None).await
+}
+
+/// The same with a client for the witness, where the arbiter is one (`arbiter_kubeconfig` of the configuration).
+///
+/// # Errors
+/// Only before anything was started: not process 1, marks that cannot be read or written, a witness without a client.
+pub async fn run_with(config: Config, witness: Option<Arc<dyn Witness>>) -> Result<ExitCode, GuardError> {
+    if config.arbiter_kubeconfig.is_some() && witness.is_none() {
+        return Err(GuardError::NoWitness);
+    }
     let system_user = fit_to_guard()?;
     let store = Store::open(config.state_dir.clone())?;
     let socket = store.dir().join("run");
@@ -158,7 +175,16 @@ pub async fn run(config: Config) -> Result<ExitCode, GuardError> {
     }
     let disk = control::read(&config.data, store.has(REWINDING));
     tracing::info!(?disk, ?memory, postgres_version, "the guard waits for its role");
-    let rules = Rules::new(memory, disk, clock::now()).with_arbiter(!config.arbiter.is_empty());
+    let asked = match witness {
+        Some(witness) => Some(Asked::Witness(witness)),
+        None if config.arbiter.is_empty() => None,
+        None => Some(Asked::Members(Arc::new(Members {
+            endpoints: config.arbiter,
+            certificates: config.arbiter_certificates,
+            lines: Mutex::default(),
+        }))),
+    };
+    let rules = Rules::new(memory, disk, clock::now()).with_arbiter(asked.is_some());
     let server = Arc::new(Server::new(
         config.command,
         config.data,
@@ -186,15 +212,13 @@ pub async fn run(config: Config) -> Result<ExitCode, GuardError> {
         certificates: config.certificates,
         hello,
     };
-    let arbiter = (!config.arbiter.is_empty()).then(|| {
+    let arbiter = asked.map(|asked| {
         Arc::new(Arbiter {
-            endpoints: config.arbiter,
-            certificates: config.arbiter_certificates,
+            asked,
             policy: config.policy,
             site: config.site,
             uid: config.cluster_uid,
             boot: boot.clone(),
-            lines: Mutex::default(),
         })
     });
 

@@ -374,6 +374,12 @@ pub const ARBITER_SLOW: Code = warning(
 pub const ARBITER_VERSION: Code =
     error("ArbiterVersion", "Upgrade that member: an operator refuses to rely on it.");
 
+/// The witness lets through what nobody may do.
+pub const WITNESS_UNRULED: Code = error(
+    "WitnessUnruled",
+    "Install or upgrade the chart bascule-witness there: without its admission policies the token of one site may make another site's lease, and an epoch may fall.",
+);
+
 /// Something could not be looked at.
 pub const NOT_CHECKED: Code =
     info("NotChecked", "Ask again with the rights, or from a place, that allow it.");
@@ -463,6 +469,7 @@ pub const ALL: &[Code] = &[
     ARBITER_SIZE,
     ARBITER_SLOW,
     ARBITER_VERSION,
+    WITNESS_UNRULED,
     NOT_CHECKED,
 ];
 

@@ -13,6 +13,7 @@
 //! | `names` | would the name servers take a change? |
 //! | `routes` | would the routes take a change, and do gateways serve them? |
 //! | `arbiter` | do the arbiter's members answer? |
+//! | `witness` | does the witness answer, where it is the arbiter, and obey its rules? |
 //! | `pre` | what has to hold before anything is installed? |
 
 mod arbiter;
@@ -27,6 +28,7 @@ pub mod report;
 mod rights;
 pub mod routes;
 pub mod text;
+mod witness;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -132,6 +134,10 @@ pub struct CheckArgs {
     #[arg(long, value_name = "FILE")]
     pub arbiter_key: Option<PathBuf>,
 
+    /// Where the arbiter is a witness: its kubeconfig, as this site's operator has it.
+    #[arg(long, value_name = "FILE", conflicts_with = "arbiter_endpoints")]
+    pub arbiter_kubeconfig: Option<PathBuf>,
+
     /// Warnings fail, too.
     #[arg(long)]
     pub strict: bool,
@@ -199,6 +205,9 @@ pub async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
         if !args.arbiter_endpoints.is_empty() {
             arbiter::check(&args, &installation, &mut report).await?;
         }
+        if let Some(kubeconfig) = &args.arbiter_kubeconfig {
+            witness::check(kubeconfig, &mut report).await?;
+        }
         report
     } else {
         if !args.context.is_empty() || args.kubeconfig.is_some() {
@@ -206,9 +215,9 @@ pub async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
                 "--kubeconfig and --context choose a cluster, and with FILE none is asked; leave one of them out, or add --pre"
             );
         }
-        if !args.site.is_empty() || !args.arbiter_endpoints.is_empty() {
+        if !args.site.is_empty() || !args.arbiter_endpoints.is_empty() || args.arbiter_kubeconfig.is_some() {
             bail!(
-                "--site and --arbiter-endpoints are about what is asked, and with FILE nobody is; leave one of them out, or add --pre"
+                "--site, --arbiter-endpoints and --arbiter-kubeconfig are about what is asked, and with FILE nobody is; leave one of them out, or add --pre"
             );
         }
         files::check(&args.files, namespace.as_ref(), &installation, Timestamp::now())?

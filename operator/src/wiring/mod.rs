@@ -21,8 +21,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bascule_adapters::arbiter::{
-    Election, EtcdArbiter, Identity as ArbiterIdentity, Put, Replica, Settings as ArbiterSettings,
-    SiteArbiter, Tls, Versions,
+    Election, EtcdArbiter, Identity as ArbiterIdentity, KubernetesArbiter, Put, Replica, SiteArbiter, Store,
+    Versions,
 };
 use bascule_adapters::boottime;
 use bascule_adapters::guards::GuardListener;
@@ -47,7 +47,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::journal::FileJournal;
 use crate::metrics::Metrics;
-use crate::settings::Settings;
+use crate::settings::{ArbiterAt, Settings};
 
 /// How many events of guards, and how many wishes of people, may wait for the engine.
 const WAITING: usize = 1024;
@@ -122,16 +122,22 @@ pub async fn run(settings: Settings, change: impl FnOnce(Parts) -> Parts) -> any
     }
     let timing = settings.installation.timing;
     let question = Timestamp::now().as_nanosecond().unsigned_abs() as u64;
-    let etcd = EtcdArbiter::new(arbiter_settings(&settings)).await.context("the arbiter")?;
-    let election = election(&settings, &etcd, &uid, question)?;
+    let store = store(&settings.arbiter).await?;
+    if let Some(single_point) = settings.installation.single_point() {
+        tracing::warn!("{single_point}");
+    }
+    let election = election(&settings, &store, &uid, question)?;
     let metrics = Arc::new(Metrics::new(&settings.site));
     let objects = Arc::new(objects::Objects::default());
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .context("SIGTERM cannot be waited for")?;
 
-    let versions = Versions::new(&arbiter_settings(&settings)).context("the arbiter")?;
-    tasks.spawn(async move { Err(versions.first_bad().await.into()) });
+    // What store a witness's API server has, it does not tell.
+    if let ArbiterAt::Members(members) = &settings.arbiter {
+        let versions = Versions::new(members).context("the arbiter")?;
+        tasks.spawn(async move { Err(versions.first_bad().await.into()) });
+    }
 
     let (desk, desk_worker) = status::desk(&kube, STATUSES, STATUS_PAUSE);
     let (teller, teller_worker) = event::teller(&kube, settings.site.as_str(), EVENTS);
@@ -182,7 +188,7 @@ pub async fn run(settings: Settings, change: impl FnOnce(Parts) -> Parts) -> any
         intents = first_then(learned.wishes, intents);
         acting.send_replace(true);
     }
-    let arbiter = election.as_ref().map_or(etcd, Election::arbiter);
+    let arbiter = election.as_ref().map_or(store, Election::arbiter);
     let arbiter = SiteArbiter::new(arbiter, arbiter_identity(&settings, &uid, question), timing.tq());
 
     let surroundings = Surroundings {
@@ -373,7 +379,7 @@ fn first_then(learned: Vec<Intent>, mut coming: mpsc::Receiver<Intent>) -> mpsc:
 /// This replica's part in the election of the one that acts; none where the site has one operator.
 fn election(
     settings: &Settings,
-    etcd: &EtcdArbiter,
+    store: &Store,
     uid: &str,
     question: u64,
 ) -> anyhow::Result<Option<Election>> {
@@ -381,7 +387,7 @@ fn election(
     let instance = arbiter_identity(settings, uid, question).instance;
     let me = Replica { instance, address: SocketAddr::new(ip, settings.args.http_listen.port()) };
     let timing = settings.installation.timing;
-    let election = Election::new(etcd.clone(), settings.site.clone(), uid.to_owned(), me, timing);
+    let election = Election::new(store.clone(), settings.site.clone(), uid.to_owned(), me, timing);
     Ok(Some(election.context("--replica-ip")?))
 }
 
@@ -402,16 +408,14 @@ async fn cluster_uid(kube: &Kube) -> anyhow::Result<String> {
         .context("the UID of the namespace kube-system, which names this cluster, cannot be read")
 }
 
-fn arbiter_settings(settings: &Settings) -> ArbiterSettings {
-    ArbiterSettings {
-        endpoints: settings.args.arbiter_endpoints.clone(),
-        tls: Tls {
-            ca: settings.arbiter_tls.ca.clone(),
-            cert: settings.arbiter_tls.cert.clone(),
-            key: settings.arbiter_tls.key.clone().into(),
-        },
-        connect_timeout: settings.installation.timing.tq(),
-    }
+/// A client of the arbiter. Nothing is sent yet.
+async fn store(arbiter: &ArbiterAt) -> anyhow::Result<Store> {
+    Ok(match arbiter {
+        ArbiterAt::Members(members) => EtcdArbiter::new(members.clone()).await.context("the arbiter")?.into(),
+        ArbiterAt::Witness(witness) => {
+            KubernetesArbiter::new(witness).await.context("the witness (--arbiter-kubeconfig)")?.into()
+        }
+    })
 }
 
 fn arbiter_identity(settings: &Settings, uid: &str, question: u64) -> ArbiterIdentity {

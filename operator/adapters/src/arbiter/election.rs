@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use super::acting::Taken;
-use super::{Claim, EtcdArbiter, Put, Replica, Revision};
+use super::{Claim, Put, Replica, Revision, Store};
 use crate::{boottime, replica};
 
 /// How often who acts is read, at most: what is handed over waits no longer.
@@ -34,7 +34,7 @@ pub enum Standing {
 /// The site's name is not this cluster's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the site name {site} belongs to another cluster (UID {owner}): one of the two was installed with the wrong site.name; if that cluster is gone for good, delete the key that ends in site/{site} from the arbiter"
+    "the site name {site} belongs to another cluster (UID {owner}): one of the two was installed with the wrong site.name; if that cluster is gone for good, delete from the arbiter the key that ends in site/{site}, or the SiteLease {site} of a witness"
 )]
 pub struct NameTaken {
     /// Which name.
@@ -46,7 +46,7 @@ pub struct NameTaken {
 /// One replica that stands for acting in its site.
 #[derive(Debug)]
 pub struct Election {
-    etcd: EtcdArbiter,
+    store: Store,
     site: SiteName,
     cluster: String,
     me: Replica,
@@ -60,19 +60,19 @@ impl Election {
     /// # Errors
     /// The replica cannot be written down.
     pub fn new(
-        etcd: EtcdArbiter,
+        store: impl Into<Store>,
         site: SiteName,
         cluster: String,
         me: Replica,
         timing: Timing,
     ) -> Result<Self, serde_json::Error> {
         let value = serde_json::to_vec(&me)?;
-        Ok(Self { etcd, site, cluster, me, value, timing })
+        Ok(Self { store: store.into(), site, cluster, me, value, timing })
     }
 
     /// The arbiter as this replica may use it once it acts: everything that it writes is refused as soon as it does not.
-    pub fn arbiter(&self) -> EtcdArbiter {
-        self.etcd.only_while_acting(&self.site, &self.value)
+    pub fn arbiter(&self) -> Store {
+        self.store.only_while_acting(&self.site, &self.value)
     }
 
     /// Stands by until this replica acts; answers what it has read of all leases meanwhile. `standing` is told how things
@@ -94,14 +94,14 @@ impl Election {
             let sent = boottime::now();
             let leases_due = sent >= leases_at;
             let leases =
-                async { if leases_due { Some((self.etcd.leases(tq).await, boottime::now())) } else { None } };
+                async { if leases_due { Some((self.store.leases(tq).await, boottime::now())) } else { None } };
             let machine = async {
                 match &other {
                     Some(it) => self.is_there(it.address).await,
                     None => Machine::Silent,
                 }
             };
-            let (found, leases, machine) = tokio::join!(self.etcd.acting(&self.site, tq), leases, machine);
+            let (found, leases, machine) = tokio::join!(self.store.acting(&self.site, tq), leases, machine);
             let received = boottime::now();
             if let Some((read, received)) = leases {
                 leases_at = sent + self.timing.p();
@@ -163,7 +163,7 @@ impl Election {
         let tq = self.timing.tq();
         let taken = |owner| NameTaken { site: self.site.clone(), owner };
         if !*claimed {
-            match self.etcd.claim_site(&self.site, &self.cluster, tq).await {
+            match self.store.claim_site(&self.site, &self.cluster, tq).await {
                 Claim::Ours => *claimed = true,
                 Claim::NameTaken { owner } => return Err(taken(owner)),
                 Claim::Refused { why } | Claim::Unknown { why } => {
@@ -171,7 +171,7 @@ impl Election {
                 }
             }
         }
-        Ok(match self.etcd.take_acting(&self.site, &self.cluster, &self.value, expected, tq).await {
+        Ok(match self.store.take_acting(&self.site, &self.cluster, &self.value, expected, tq).await {
             Taken::Applied { .. } => Ok(()),
             Taken::Conflict => Err(None),
             Taken::NotOurs { owner: None } => {
@@ -181,7 +181,7 @@ impl Election {
             }
             Taken::NotOurs { owner: Some(owner) } => return Err(taken(owner)),
             Taken::Refused { why } if why.is_denied() => Err(Some(format!(
-                "this site's user at the arbiter may not write which replica acts ({why}): it was made by an earlier version. Run `bascule arbiter setup arbiter` again, with the folder that `bascule arbiter init` has made; a replica acts as soon as it is done. Until then databases keep their roles under their guards, and nothing moves by itself here"
+                "this site's user at the arbiter may not write which replica acts ({why}): it was made by an earlier version. Run `bascule arbiter setup arbiter` again, with the folder that `bascule arbiter init` has made (where the arbiter is a witness, upgrade its chart); a replica acts as soon as it is done. Until then databases keep their roles under their guards, and nothing moves by itself here"
             ))),
             Taken::Refused { why } => Err(Some(format!("the arbiter refused that this replica acts: {why}"))),
             Taken::Unknown { why } => Err(Some(format!("it is not known whether this replica acts: {why}"))),
@@ -190,7 +190,7 @@ impl Election {
 
     /// Hands over: the next look of another replica finds that nobody acts. To be called when nothing is done any more.
     pub async fn give_up(&self) -> Put {
-        self.etcd.give_up_acting(&self.site, &self.value, self.timing.tq()).await
+        self.store.give_up_acting(&self.site, &self.value, self.timing.tq()).await
     }
 
     /// What is said of the process that acted at `address`.

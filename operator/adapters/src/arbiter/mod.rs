@@ -1,4 +1,7 @@
-//! The arbiter on etcd: site leases, records and facts under one prefix.
+//! The arbiter: site leases, records and facts, in a store that decides.
+//!
+//! There are two, and what is above does not care which one it is: [`Store`]. The members of etcd, under one prefix
+//! ([`EtcdArbiter`]); and the API server of a witness ([`KubernetesArbiter`], in [`kubernetes`]).
 //!
 //! Every call runs under the deadline its caller gives (`tq`) and is never repeated in here, nor by the client
 //! library: one question, one answer. What must be known after a lost answer is learned by reading. Only what was
@@ -9,7 +12,7 @@
 //! first stamp is then no later than the send and the second no earlier than the reply, which errs on the safe side
 //! everywhere.
 //!
-//! **Two members at once.** A frozen member keeps its connections open and answers nothing, so whoever asks it
+//! **Two members at once.** Of etcd, that is. A frozen member keeps its connections open and answers nothing, so whoever asks it
 //! loses a whole deadline. Renewals and the reads that lives hang on therefore go to two members over separate
 //! connections, and the first success counts. A compare-and-swap goes to one member only. `send` has both.
 
@@ -19,6 +22,7 @@ mod batch;
 mod election;
 mod failure;
 mod key;
+pub mod kubernetes;
 mod lease;
 mod member;
 mod port;
@@ -26,6 +30,7 @@ mod record;
 mod round_trip;
 mod send;
 mod status;
+mod store;
 mod timing;
 mod version;
 mod watch;
@@ -45,11 +50,13 @@ pub use self::acting::{Replica, Taken};
 use self::batch::Batches;
 pub use self::election::{Election, NameTaken, Standing};
 pub use self::failure::{Cause, Failure, Failures};
+pub use self::kubernetes::{KubernetesArbiter, WitnessSettings};
 use self::member::Members;
 pub use self::port::{Identity, SiteArbiter};
 pub use self::record::VALUE_LIMIT;
 pub use self::round_trip::RoundTrip;
 pub use self::status::{MemberDetails, MemberFacts, MemberListed, MemberStatus, Status};
+pub use self::store::Store;
 pub use self::timing::MemberTiming;
 pub use self::version::{BadVersion, VersionFound, Versions};
 pub use self::watch::{Change, Watch};
@@ -199,7 +206,7 @@ pub struct LeaseView {
 pub struct Listing<T> {
     /// The store's revision that the view is of. Watch from the next one to miss nothing.
     pub revision: Revision,
-    /// The etcd cluster that answered: it changes when an arbiter is made anew.
+    /// The etcd cluster that answered: it changes when an arbiter is made anew. Zero at a witness, which does not tell.
     pub cluster: u64,
     /// What was found.
     pub items: Vec<T>,

@@ -16,7 +16,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::{Change, Claim, EtcdArbiter, Put, Renewal, Revision};
+use super::{Change, Claim, Put, Renewal, Revision, Store};
 
 /// Who writes the lease: goes into the beat, for people who look at the store.
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ struct Beat<'a> {
 /// The arbiter for one site.
 #[derive(Debug)]
 pub struct SiteArbiter {
-    etcd: EtcdArbiter,
+    store: Store,
     identity: Identity,
     /// How long a watch's member may take to answer (`Tq`).
     tq: Duration,
@@ -52,8 +52,8 @@ pub struct SiteArbiter {
 
 impl SiteArbiter {
     /// The arbiter as `identity` uses it. `tq` is the deadline of the watch's own calls; all others bring theirs.
-    pub const fn new(etcd: EtcdArbiter, identity: Identity, tq: Duration) -> Self {
-        Self { etcd, identity, tq, beats: AtomicU64::new(0), claimed: AtomicBool::new(false) }
+    pub fn new(store: impl Into<Store>, identity: Identity, tq: Duration) -> Self {
+        Self { store: store.into(), identity, tq, beats: AtomicU64::new(0), claimed: AtomicBool::new(false) }
     }
 
     fn beat(&self) -> Result<Vec<u8>, serde_json::Error> {
@@ -67,7 +67,7 @@ impl SiteArbiter {
         if self.claimed.load(Ordering::Relaxed) {
             return None;
         }
-        match self.etcd.claim_site(&self.identity.site, &self.identity.cluster, deadline).await {
+        match self.store.claim_site(&self.identity.site, &self.identity.cluster, deadline).await {
             Claim::Ours => {
                 self.claimed.store(true, Ordering::Relaxed);
                 None
@@ -93,7 +93,7 @@ impl Arbiter for SiteArbiter {
         };
         let left = until.saturating_duration_since(Instant::now());
         let Identity { site, cluster, .. } = &self.identity;
-        match self.etcd.renew(site, cluster, &beat, left).await {
+        match self.store.renew(site, cluster, &beat, left).await {
             Renewal::Applied { .. } => Renewed::Applied,
             Renewal::NameTaken { owner } => Renewed::NameTaken { owner },
             Renewal::NotActing { who } => Renewed::NotActing { who },
@@ -108,7 +108,7 @@ impl Arbiter for SiteArbiter {
     }
 
     async fn leases(&self, deadline: Duration) -> Result<BTreeMap<SiteName, LeaseRevision>, String> {
-        let listing = self.etcd.leases(deadline).await.map_err(|e| e.to_string())?;
+        let listing = self.store.leases(deadline).await.map_err(|e| e.to_string())?;
         Ok(listing.items.into_iter().map(|l| (l.site, l.beat.revision.0)).collect())
     }
 
@@ -121,7 +121,7 @@ impl Arbiter for SiteArbiter {
         policy: &PolicyKey,
         deadline: Duration,
     ) -> Result<Option<(Record, RecordRevision)>, String> {
-        let Some(found) = self.etcd.record(policy, deadline).await.map_err(|e| e.to_string())? else {
+        let Some(found) = self.store.record(policy, deadline).await.map_err(|e| e.to_string())? else {
             return Ok(None);
         };
         let record = found.parse().map_err(|e| format!("the record of {policy} cannot be parsed: {e}"))?;
@@ -141,7 +141,7 @@ impl Arbiter for SiteArbiter {
             Err(e) => return Cas::Unknown { reason: format!("not sent: {e}") },
         };
         let lease = unchanged_lease.map(|(site, revision)| (site, Revision(*revision)));
-        match self.etcd.cas(policy, expected.map(Revision), bytes, lease, deadline).await {
+        match self.store.cas(policy, expected.map(Revision), bytes, lease, deadline).await {
             super::Cas::Applied { revision } => Cas::Applied(revision.0),
             super::Cas::Conflict { .. } => Cas::Conflict,
             super::Cas::Refused { why } => Cas::Unknown { reason: format!("not written: {why}") },
@@ -154,7 +154,7 @@ impl Arbiter for SiteArbiter {
             Ok(bytes) => bytes,
             Err(e) => return Outcome::refused(format!("the facts of {policy} cannot be written down: {e}")),
         };
-        match self.etcd.put_facts(policy, &self.identity.site, bytes, deadline).await {
+        match self.store.put_facts(policy, &self.identity.site, bytes, deadline).await {
             Put::Applied { .. } => Outcome::Done,
             Put::Refused { why } => Outcome::refused(why.to_string()),
             Put::Unknown { why } => Outcome::unknown(why.to_string()),
@@ -163,7 +163,7 @@ impl Arbiter for SiteArbiter {
 
     async fn list(&self, deadline: Duration) -> Result<Listed, String> {
         let (records, facts) =
-            tokio::try_join!(self.etcd.record_revisions(deadline), self.etcd.facts(deadline))
+            tokio::try_join!(self.store.record_revisions(deadline), self.store.facts(deadline))
                 .map_err(|e| e.to_string())?;
         let mut listed = Listed {
             // The older of the two: what changed in between is told again by the watch.
@@ -199,7 +199,7 @@ impl Arbiter for SiteArbiter {
 impl SiteArbiter {
     /// Passes changes on until there is a reason to list again.
     async fn follow(&self, revision: i64, into: &mpsc::Sender<ArbiterChange>) -> String {
-        let mut watch = match self.etcd.watch(Revision(revision + 1), self.tq).await {
+        let mut watch = match self.store.watch(Revision(revision + 1), self.tq).await {
             Ok(watch) => watch,
             Err(why) => return why.to_string(),
         };

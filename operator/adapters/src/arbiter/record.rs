@@ -44,7 +44,7 @@ pub(super) fn versioned(kv: &KeyValue) -> Versioned {
 }
 
 /// What a write is refused with when another replica acts.
-fn not_acting(acts: Option<&Versioned>) -> String {
+pub(super) fn not_acting(acts: Option<&Versioned>) -> String {
     format!("this replica of the operator does not act any more: {} does", who(acts))
 }
 

@@ -14,10 +14,10 @@ use super::member::Member;
 use super::{Cause, EtcdArbiter, Failure, Failures, Revision, Versioned, key};
 
 /// How many changes wait for a slow reader before the connection is told to wait too.
-const QUEUE: usize = 1024;
+pub(super) const QUEUE: usize = 1024;
 
 /// A watch is given up after this many deadlines without any sign of life.
-const SILENCE: u32 = 3;
+pub(super) const SILENCE: u32 = 3;
 
 /// Something that was written, or the end of the watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +68,11 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// A watch that delivers `changes` until `end` is cancelled, which dropping it does.
+    pub(super) fn new(changes: mpsc::Receiver<Change>, end: CancellationToken) -> Self {
+        Self { changes, _end: end.drop_guard() }
+    }
+
     /// The next change. None after [`Change::Broken`].
     pub async fn next(&mut self) -> Option<Change> {
         self.changes.recv().await
@@ -105,7 +110,7 @@ impl EtcdArbiter {
             };
             tokio::select! { () = ended.cancelled() => {}, () = run => {} }
         });
-        Ok(Watch { changes, _end: end.drop_guard() })
+        Ok(Watch::new(changes, end))
     }
 }
 

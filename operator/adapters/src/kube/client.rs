@@ -129,6 +129,18 @@ impl Kube {
         Ok(Self { config: Arc::new(config), client, namespace, deadline: DEFAULT_DEADLINE })
     }
 
+    /// The same server over connections of its own, made by the first calls: for whoever found the present ones silent.
+    pub(crate) fn anew(&self) -> Result<Self, ConnectError> {
+        let namespace = self.namespace.to_string();
+        let fresh = Self::from_config((*self.config).clone(), Some(&namespace))?;
+        Ok(fresh.within(self.deadline))
+    }
+
+    /// The API server's address.
+    pub(crate) fn server(&self) -> String {
+        self.config.cluster_url.to_string()
+    }
+
     /// The same handle with another deadline per call.
     pub fn within(&self, deadline: Duration) -> Self {
         Self { deadline, ..self.clone() }
@@ -168,7 +180,7 @@ impl Kube {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    pub(super) fn dynamic(&self, namespace: &str, kind: &ApiResource) -> Api<DynamicObject> {
+    pub(crate) fn dynamic(&self, namespace: &str, kind: &ApiResource) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), namespace, kind)
     }
 

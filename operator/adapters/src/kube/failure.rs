@@ -101,7 +101,7 @@ fn listed(contentions: &[Contention]) -> String {
 
 impl Failure {
     /// Reads what kube reports.
-    pub(super) fn of(subject: &Subject, error: &kube::Error) -> Self {
+    pub(crate) fn of(subject: &Subject, error: &kube::Error) -> Self {
         let subject = subject.clone();
         match error {
             kube::Error::Api(status) => Self::answered(subject, status),

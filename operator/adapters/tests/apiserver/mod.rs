@@ -114,6 +114,11 @@ impl ApiServer {
 
     /// Runs the real kubectl and returns what it printed; panics when it fails.
     pub(crate) fn kubectl(&self, arguments: &[&str], input: &str) -> String {
+        self.kubectl_says(arguments, input).unwrap_or_else(|said| panic!("kubectl {arguments:?}: {said}"))
+    }
+
+    /// Runs the real kubectl: what it printed, or its complaint when it fails.
+    pub(crate) fn kubectl_says(&self, arguments: &[&str], input: &str) -> Result<String, String> {
         use std::io::Write;
 
         let mut command = binary("kubectl");
@@ -122,9 +127,10 @@ impl ApiServer {
         let mut child = command.spawn().unwrap();
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "kubectl {arguments:?}: {said}");
-        String::from_utf8(output.stdout).unwrap()
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        Ok(String::from_utf8(output.stdout).unwrap())
     }
 
     /// Runs a line of shell in which `kubectl` is the real one, for this cluster.
@@ -237,6 +243,12 @@ impl ApiServer {
         let path = self.dir.path().join(format!("kubeconfig-admin-{port}"));
         std::fs::write(&path, self.kubeconfig_at(port, TOKEN)).unwrap();
         path
+    }
+
+    /// The kubeconfig of whoever has `token`, in a namespace.
+    pub(crate) fn kubeconfig_of(&self, token: &str, namespace: &str) -> String {
+        let context = "context: {cluster: test, user: user";
+        self.kubeconfig_at(self.port, token).replace(context, &format!("{context}, namespace: {namespace}"))
     }
 
     fn kubeconfig_at(&self, port: u16, token: &str) -> String {

@@ -1,9 +1,6 @@
 //! The API server: workloads with owners, marks that never fall, a server that is away, silent, busy or closed to us,
 //! answers that are lost, and a watch that falls behind.
 
-#[path = "../apiserver/mod.rs"]
-mod apiserver;
-
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -30,7 +27,7 @@ use serde_json::{Value, json};
 use tokio::io::copy;
 use tokio::net::{TcpListener, TcpStream};
 
-use self::apiserver::{ApiServer, PLAIN_USER};
+use crate::apiserver::{ApiServer, PLAIN_USER};
 use crate::world::{Driven, policy};
 
 /// How long one call may take.

@@ -27,7 +27,7 @@ use self::cluster::{Cluster, TQ};
 use crate::world::{Driven, policy};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Site {
+pub(crate) enum Site {
     Paris,
     Lyon,
 }
@@ -35,18 +35,18 @@ enum Site {
 impl Site {
     const ALL: [Self; 2] = [Paris, Lyon];
 
-    fn name(self) -> SiteName {
+    pub(crate) fn name(self) -> SiteName {
         SiteName::try_from(if self == Paris { "paris" } else { "lyon" }).unwrap()
     }
 
-    const fn other(self) -> Self {
+    pub(crate) const fn other(self) -> Self {
         if matches!(self, Paris) { Lyon } else { Paris }
     }
 }
 
 /// A member: the one that paris asks first, the one that lyon asks first, and the one that leads at the beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Member {
+pub(crate) enum Member {
     Own,
     Other,
     Leader,
@@ -54,7 +54,7 @@ enum Member {
 
 /// What a writer believes is there.
 #[derive(Clone, Copy, Debug)]
-enum From {
+pub(crate) enum From {
     Nothing,
     /// What it has last read or written.
     Read,
@@ -63,7 +63,7 @@ enum From {
 }
 
 #[derive(Debug)]
-enum Do {
+pub(crate) enum Do {
     Renew(Site),
     /// Repeats it until it is applied.
     RenewAgain(Site),
@@ -112,7 +112,7 @@ impl Step for Do {
 
 /// What a site remembers of its questions, as the engine does.
 #[derive(Default)]
-struct Memory {
+pub(crate) struct Memory {
     read: Option<i64>,
     before: Option<i64>,
     leases: BTreeMap<SiteName, i64>,
@@ -125,7 +125,7 @@ impl Memory {
         }
     }
 
-    const fn from(&self, from: From) -> Option<i64> {
+    pub(crate) const fn from(&self, from: From) -> Option<i64> {
         match from {
             From::Nothing => None,
             From::Read => self.read,
@@ -133,24 +133,24 @@ impl Memory {
         }
     }
 
-    fn unchanged(&self, site: Site) -> (SiteName, i64) {
+    pub(crate) fn unchanged(&self, site: Site) -> (SiteName, i64) {
         (site.name(), self.leases.get(&site.name()).copied().unwrap_or(0))
     }
 }
 
 /// The questions and answers as lines, the same for both.
 #[derive(Default)]
-struct Said {
+pub(crate) struct Said {
     letters: Letters,
     of: BTreeMap<Site, Memory>,
 }
 
 impl Said {
-    fn memory(&mut self, site: Site) -> &mut Memory {
+    pub(crate) fn memory(&mut self, site: Site) -> &mut Memory {
         self.of.entry(site).or_default()
     }
 
-    fn renewed(result: &Renewed) -> String {
+    pub(crate) fn renewed(result: &Renewed) -> String {
         match result {
             Renewed::Applied => "applied",
             Renewed::NotActing { .. } => "another replica acts",
@@ -160,7 +160,11 @@ impl Said {
         .to_owned()
     }
 
-    fn leases<E: Display>(&mut self, site: Site, result: Result<BTreeMap<SiteName, i64>, E>) -> Vec<String> {
+    pub(crate) fn leases<E: Display>(
+        &mut self,
+        site: Site,
+        result: Result<BTreeMap<SiteName, i64>, E>,
+    ) -> Vec<String> {
         let Ok(found) = result else { return vec!["unknown".to_owned()] };
         let before = std::mem::replace(&mut self.memory(site).leases, found.clone());
         let word = |of: Site| match (before.get(&of.name()), found.get(&of.name())) {
@@ -173,7 +177,11 @@ impl Said {
         Site::ALL.into_iter().map(|of| format!("lease of {of:?}: {}", word(of))).collect()
     }
 
-    fn record<E: Display>(&mut self, site: Site, result: Result<Option<(Record, i64)>, E>) -> String {
+    pub(crate) fn record<E: Display>(
+        &mut self,
+        site: Site,
+        result: Result<Option<(Record, i64)>, E>,
+    ) -> String {
         match result {
             Err(_) => "unknown".to_owned(),
             Ok(None) => {
@@ -187,7 +195,7 @@ impl Said {
         }
     }
 
-    fn written(&mut self, site: Site, result: &Cas) -> String {
+    pub(crate) fn written(&mut self, site: Site, result: &Cas) -> String {
         match result {
             Cas::Applied(revision) => {
                 self.memory(site).read(Some(*revision));
@@ -198,7 +206,7 @@ impl Said {
         }
     }
 
-    fn outcome(outcome: &Outcome) -> String {
+    pub(crate) fn outcome(outcome: &Outcome) -> String {
         match outcome {
             Outcome::Done => "done",
             Outcome::Refused { .. } => "refused",
@@ -207,7 +215,7 @@ impl Said {
         .to_owned()
     }
 
-    fn listed<E: Display>(&mut self, result: &Result<Listed, E>) -> Vec<String> {
+    pub(crate) fn listed<E: Display>(&mut self, result: &Result<Listed, E>) -> Vec<String> {
         let Ok(listed) = result else { return vec!["unknown".to_owned()] };
         let mut lines: Vec<String> =
             listed.records.values().map(|r| format!("a record at {}", self.letters.of(*r))).collect();
@@ -218,7 +226,7 @@ impl Said {
         if lines.is_empty() { vec!["nothing".to_owned()] } else { lines }
     }
 
-    fn change(&mut self, change: &ArbiterChange) -> String {
+    pub(crate) fn change(&mut self, change: &ArbiterChange) -> String {
         match change {
             ArbiterChange::Record { revision, .. } => {
                 format!("the record is at {}", self.letters.of(*revision))
@@ -231,7 +239,7 @@ impl Said {
     }
 }
 
-fn record(site: Site, serial: u64) -> Record {
+pub(crate) fn record(site: Site, serial: u64) -> Record {
     serde_json::from_value(json!({
         "schema": 1, "generation": 0, "epoch": 1, "serial": serial, "active": "paris", "phase": "Steady",
         "promise": { "fences": "never", "lease": 2000, "fenceClass": "Guard", "profile": "metro" },
@@ -241,7 +249,7 @@ fn record(site: Site, serial: u64) -> Record {
     .unwrap()
 }
 
-fn facts(site: Site, question: u64) -> SiteFacts {
+pub(crate) fn facts(site: Site, question: u64) -> SiteFacts {
     SiteFacts {
         diverged: BTreeMap::new(),
         marks: None,
@@ -264,19 +272,19 @@ fn facts(site: Site, question: u64) -> SiteFacts {
     }
 }
 
-fn shop() -> PolicyKey {
+pub(crate) fn shop() -> PolicyKey {
     policy().key
 }
 
 // ---- the model
 
-struct Model {
+pub(crate) struct Model {
     driven: Driven,
     said: Said,
 }
 
 impl Model {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { driven: Driven::new(policy()), said: Said::default() }
     }
 

@@ -38,6 +38,14 @@ const ETCD: &[&str] = &[
     "a_restored_store_holds_the_old_record_and_a_write_from_the_newer_one_conflicts",
 ];
 
+const AT_WITNESS: &[&str] = &[
+    "of_two_writers_of_one_record_one_wins_and_the_loser_conflicts_until_it_has_read",
+    "a_take_conflicts_when_the_lease_moved_and_is_applied_when_it_stands_still",
+    "a_name_is_the_first_clusters_and_another_one_with_the_same_name_is_told_so",
+    "while_the_witness_stands_still_nothing_is_known_and_then_everything_goes_on",
+    "a_watch_tells_records_and_facts_in_their_order_and_no_leases",
+];
+
 const POSTGRES: &[&str] = &[
     "a_killed_primary_recovers_everything_that_was_committed",
     "a_fast_stop_sends_everything_and_the_old_primary_follows_the_new_one_without_a_rewind",
@@ -54,5 +62,6 @@ fn every_script_is_there_and_written_down() {
     check("api_server", API_SERVER);
     check("dns", DNS);
     check("etcd", ETCD);
+    check("at_witness", AT_WITNESS);
     check("postgres", POSTGRES);
 }

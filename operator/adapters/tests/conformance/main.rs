@@ -8,7 +8,15 @@
     reason = "a test says what is wrong by panicking"
 )]
 
+#[path = "../apiserver/mod.rs"]
+mod apiserver;
+#[path = "../stores/stored.rs"]
+mod stored;
+#[path = "../stores/witness.rs"]
+mod witness;
+
 mod api_server;
+mod at_witness;
 mod dns;
 mod etcd;
 mod listed;

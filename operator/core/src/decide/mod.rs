@@ -45,7 +45,7 @@ pub use anew::LEAP;
 pub use eligible::state_words;
 pub use note::note;
 pub(crate) use posture::{not_passing, not_refusing};
-pub use situation::{Installation, PolicySeen, Situation};
+pub use situation::{Installation, Places, PolicySeen, Situation};
 pub(crate) use take::said_behind;
 
 use crate::loss::LossBound;

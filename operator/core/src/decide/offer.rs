@@ -168,7 +168,7 @@ pub(super) fn may_be_taken(s: &Situation<'_>, policy: &Policy, record: &Record) 
         policy.failover.promote_after != After::Never,
         Answer::No,
         "promote",
-        "spec.failover.promote.after is Never",
+        s.installation.why_never(),
         "an automatic failover, or a Move",
     );
     [s.not_held(record), s.cooldown(policy, record), automatic, taker(s, policy)]

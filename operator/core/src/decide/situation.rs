@@ -29,6 +29,50 @@ pub struct Installation {
     pub timing: Timing,
     /// The arbiter's generation, as the installation's values say.
     pub generation: u64,
+    /// What the loss of one place does to the arbiter.
+    pub places: Places,
+}
+
+impl Installation {
+    /// Whether a policy may move its role, and a site give its own up, without a person.
+    pub const fn moves_by_itself(&self) -> bool {
+        !matches!(self.places, Places::One)
+    }
+
+    /// Why nothing is promoted without a person under a policy that has been put [under](Policy::under) this installation.
+    pub const fn why_never(&self) -> &'static str {
+        if self.moves_by_itself() {
+            "spec.failover.promote.after is Never"
+        } else {
+            "the arbiter is a single point, one witness, and arbiter.acceptSinglePoint is not set in this site"
+        }
+    }
+
+    /// What a person has to know of the arbiter before it is lost; nothing where no single place can stop it.
+    pub const fn single_point(&self) -> Option<&'static str> {
+        match self.places {
+            Places::Several => None,
+            Places::One => Some(
+                "the arbiter is a single point, one witness: nothing is promoted by itself, and when the witness is lost no database stops and no role moves; for automatic failover set arbiter.acceptSinglePoint in all sites, or use an arbiter of three places",
+            ),
+            Places::OneAccepted => Some(
+                "the arbiter is a single point, one witness, which this installation accepts: when the witness is lost, the active site stops by itself although nothing else is wrong, and nobody takes its place",
+            ),
+        }
+    }
+}
+
+/// How many places the arbiter has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Places {
+    /// Members in several: any one may be lost.
+    #[default]
+    Several,
+    /// One, a witness. Nobody has accepted what its loss would do to a site that fences itself, so none does, and nothing
+    /// is promoted by itself.
+    One,
+    /// One, and the installation accepts that its loss stops every active site.
+    OneAccepted,
 }
 
 /// What is known of the policy object.
@@ -174,7 +218,7 @@ impl Situation<'_> {
             FenceClass::External => automatic,
             FenceClass::Advisory => false,
         };
-        let fences = fences && !unlocked::any(self, policy);
+        let fences = fences && self.installation.moves_by_itself() && !unlocked::any(self, policy);
         let t = self.timing();
         Promise {
             fences: if fences { Fences::Within { holder: t.holder, fence: t.fence } } else { Fences::Never },

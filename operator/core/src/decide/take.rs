@@ -203,12 +203,9 @@ pub(super) fn promote_gates(
         gates.push(s.not_held(record));
         gates.push(s.cooldown(policy, record));
         gates.push(match policy.failover.promote_after {
-            After::Never => Gate::new(
-                "promote",
-                Answer::No,
-                "spec.failover.promote.after is Never",
-                "a Move of type Failover",
-            ),
+            After::Never => {
+                Gate::new("promote", Answer::No, s.installation.why_never(), "a Move of type Failover")
+            }
             After::Elapsed(after) => {
                 let passed =
                     if record.phase == Phase::ReadOnly { s.in_phase() } else { std::time::Duration::ZERO };

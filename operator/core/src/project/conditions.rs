@@ -269,6 +269,7 @@ fn traffic(s: &Situation<'_>, policy: &Policy, record: &Record) -> Option<Condit
 fn advice(s: &Situation<'_>, policy: &Policy, record: &Record) -> Option<Condition> {
     let mut words: Vec<String> = merged(super::gates::advice(s).cloned()).iter().map(Gate::words).collect();
     words.extend(late_withdrawal(s, policy, record));
+    words.extend(s.installation.single_point().map(ToOwned::to_owned));
     (!words.is_empty()).then(|| one("Advice", Some(true), "Findings", words.join("; ")))
 }
 

@@ -28,6 +28,7 @@ mod project;
 mod properties;
 mod release;
 mod routes;
+mod single_point;
 mod take;
 mod unlocked;
 mod wire;

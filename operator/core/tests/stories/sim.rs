@@ -410,8 +410,12 @@ impl Sim {
         let wall = self.wall();
         let me = &mut self.sites[i];
         let mut noted = me.memory.clone();
-        let installation =
-            Installation { profile: Profile::Metro, timing: Profile::Metro.timing(), generation: 0 };
+        let installation = Installation {
+            profile: Profile::Metro,
+            timing: Profile::Metro.timing(),
+            generation: 0,
+            places: bascule_core::decide::Places::Several,
+        };
         let mut s = Situation {
             me: &me.name,
             now: ms(self.now),

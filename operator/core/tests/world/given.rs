@@ -96,6 +96,7 @@ impl Given {
                 profile: Profile::Metro,
                 timing: Profile::Metro.timing(),
                 generation: 0,
+                places: bascule_core::decide::Places::Several,
             },
             policy: Seen::Present(Box::new(policy())),
             record: None,

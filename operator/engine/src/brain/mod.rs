@@ -369,7 +369,7 @@ impl Brain {
             }
             Renewed::NameTaken { owner } => {
                 let reason = format!(
-                    "the site name {} belongs to another cluster (UID {owner}): one of the two was installed with the wrong site.name; if that cluster is gone for good, delete the key that ends in site/{} from the arbiter",
+                    "the site name {} belongs to another cluster (UID {owner}): one of the two was installed with the wrong site.name; if that cluster is gone for good, delete the key that ends in site/{} from the arbiter (at a witness: the SiteLease of that name)",
                     self.id.site, self.id.site
                 );
                 self.out.push(Command::Stop { reason });
@@ -628,6 +628,7 @@ impl Brain {
     fn intent(&mut self, intent: Intent) {
         match intent {
             Intent::Policy(policy) => {
+                let policy = policy.under(&self.id.installation);
                 let key = policy.key.clone();
                 for site in &policy.sites {
                     if !self.sites.contains(site) {
@@ -637,7 +638,7 @@ impl Brain {
                 let state = self.state(&key);
                 let was_invalid = state.invalid.take().is_some();
                 state.gone = false;
-                if state.set_policy(*policy) || was_invalid {
+                if state.set_policy(policy) || was_invalid {
                     self.dirty.insert(key);
                 }
             }

@@ -94,7 +94,12 @@ pub struct Desk {
 impl Desk {
     pub fn new(profile: Profile, record: Record) -> Self {
         let now = Boottime::from_millis(1_000_000);
-        let installation = Installation { profile, timing: profile.timing(), generation: 0 };
+        let installation = Installation {
+            profile,
+            timing: profile.timing(),
+            generation: 0,
+            places: bascule_core::decide::Places::Several,
+        };
         let id = Identity { site: site("paris"), question: 1, installation };
         Self {
             brain: Brain::new(id, now),

@@ -199,8 +199,12 @@ pub const TICK: Duration = Duration::from_millis(10);
 
 impl World {
     pub fn new(policy: &Policy) -> Self {
-        let installation =
-            Installation { profile: Profile::Metro, timing: Profile::Metro.timing(), generation: 0 };
+        let installation = Installation {
+            profile: Profile::Metro,
+            timing: Profile::Metro.timing(),
+            generation: 0,
+            places: bascule_core::decide::Places::Several,
+        };
         let now = Boottime::from_millis(1_000_000);
         let place = |name: &str, question: u64, primary: bool| {
             let id = Identity { site: site(name), question, installation: installation.clone() };
@@ -678,8 +682,12 @@ impl World {
     }
 
     pub fn boot(&mut self, at: &str) {
-        let installation =
-            Installation { profile: Profile::Metro, timing: Profile::Metro.timing(), generation: 0 };
+        let installation = Installation {
+            profile: Profile::Metro,
+            timing: Profile::Metro.timing(),
+            generation: 0,
+            places: bascule_core::decide::Places::Several,
+        };
         let id = Identity { site: site(at), question: self.seq + 100, installation };
         let now = self.now;
         let place = self.places.get_mut(&site(at)).unwrap();

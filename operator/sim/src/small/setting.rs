@@ -186,6 +186,7 @@ impl Setting {
                 lease: Millis(lease),
             },
             generation: 0,
+            places: bascule_core::decide::Places::Several,
         }
     }
 

@@ -203,8 +203,12 @@ impl World {
     }
 
     fn identity(&self, site: usize, question: u64) -> Identity {
-        let installation =
-            Installation { profile: self.profile, timing: self.timing, generation: self.generation };
+        let installation = Installation {
+            profile: self.profile,
+            timing: self.timing,
+            generation: self.generation,
+            places: bascule_core::decide::Places::Several,
+        };
         Identity { site: self.sites[site].name.clone(), question, installation }
     }
 

@@ -1,14 +1,16 @@
 //! Whether the arbiter is whole and near enough for the timing profile, and the sites' names are free in it.
 
+use std::path::Path;
 use std::time::Duration;
 
-use bascule_adapters::arbiter::{EtcdArbiter, RoundTrip, VersionFound, Versions};
+use bascule_adapters::arbiter::{RoundTrip, Store, VersionFound, Versions};
 use bascule_core::time::human;
 
 use super::cluster::Seen;
 use crate::check::arbiter::{self, PATIENCE};
 use crate::check::codes::{ARBITER_SIZE, ARBITER_SLOW, ARBITER_VERSION, SITE_NAME_TAKEN};
 use crate::check::report::Report;
+use crate::check::witness;
 use crate::check::{CheckArgs, Installation};
 use crate::why::explain::words;
 
@@ -37,10 +39,36 @@ pub async fn check(
     for (endpoint, found) in measured {
         // Whoever does not answer is a finding already.
         let Ok(found) = found else { continue };
-        far(&endpoint, found, installation, report);
+        far(&format!("arbiter member {endpoint}"), found, installation, report);
     }
+    let store = Store::from(client);
     for one in seen {
-        free(&client, one, report).await;
+        free(&store, one, report).await;
+    }
+    Ok(())
+}
+
+/// The same of a witness that is the arbiter. What store it has, it does not tell.
+pub async fn check_witness(
+    kubeconfig: &Path,
+    installation: &Installation,
+    seen: &[Seen],
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let before = report.findings.len();
+    let client = witness::check(kubeconfig, report).await?;
+    // Whoever does not answer is a finding already.
+    if report.findings.len() > before {
+        return Ok(());
+    }
+    let object = format!("witness {}", client.endpoint());
+    match client.round_trip(MEASURED).await {
+        Ok(found) => far(&object, found, installation, report),
+        Err(why) => report.unseen(&object, "", why.to_string()),
+    }
+    let store = Store::from(client);
+    for one in seen {
+        free(&store, one, report).await;
     }
     Ok(())
 }
@@ -74,8 +102,7 @@ fn of_version(asked: Vec<(String, VersionFound)>, report: &mut Report) {
 }
 
 /// Whether a member is too far away. A profile that bears any round trip still has its deadline of one call.
-fn far(endpoint: &str, found: RoundTrip, installation: &Installation, report: &mut Report) {
-    let object = format!("arbiter member {endpoint}");
+fn far(object: &str, found: RoundTrip, installation: &Installation, report: &mut Report) {
     let (profile, timing) = (installation.profile, installation.profile.timing());
     let said =
         format!("{} there and back, {} until a majority agrees", words(found.own), words(found.agreed));
@@ -89,14 +116,14 @@ fn far(endpoint: &str, found: RoundTrip, installation: &Installation, report: &m
             "{way}at most {} for an agreed answer, as the profile {profile} needs",
             human(timing.tq())
         );
-        report.find(ARBITER_SLOW, &object, "--profile", said, &expected);
+        report.find(ARBITER_SLOW, object, "--profile", said, &expected);
     } else {
         report.looked(format!("{object}: {said}; the profile {profile} bears that"));
     }
 }
 
 /// Whether the name of a site is free, or belongs to its cluster already.
-async fn free(client: &EtcdArbiter, one: &Seen, report: &mut Report) {
+async fn free(client: &Store, one: &Seen, report: &mut Report) {
     let Some(site) = &one.site else { return };
     let object = format!("site name {site}");
     match (client.owner(site, PATIENCE).await, &one.uid) {

@@ -94,6 +94,10 @@ pub async fn check(
         let asked = arbiter::check(args, installation, &seen, &mut report);
         aloud(ABOUT, asked, || "waiting for the arbiter".to_owned()).await?;
     }
+    if let Some(kubeconfig) = &args.arbiter_kubeconfig {
+        let asked = arbiter::check_witness(kubeconfig, installation, &seen, &mut report);
+        aloud(ABOUT, asked, || "waiting for the witness".to_owned()).await?;
+    }
     Ok(report)
 }
 
