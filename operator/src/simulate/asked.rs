@@ -116,8 +116,7 @@ impl Onlooker for Asking<'_> {
         };
         let before = self.statuses.remove(site).unwrap_or_default();
         // No object of a simulation is invalid: what intake refuses is not played.
-        let newest =
-            Newest { generation: before.observed_generation, invalid: None, unknown_channels: None };
+        let newest = Newest { generation: before.observed_generation, invalid: None, unknown_channels: None };
         let heartbeat = HeartbeatReference {
             namespace: OPERATORS.to_owned(),
             name: HEARTBEAT.to_owned(),

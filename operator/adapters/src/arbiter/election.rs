@@ -93,8 +93,9 @@ impl Election {
             looks.tick().await;
             let sent = boottime::now();
             let leases_due = sent >= leases_at;
-            let leases =
-                async { if leases_due { Some((self.store.leases(tq).await, boottime::now())) } else { None } };
+            let leases = async {
+                if leases_due { Some((self.store.leases(tq).await, boottime::now())) } else { None }
+            };
             let machine = async {
                 match &other {
                     Some(it) => self.is_there(it.address).await,

@@ -329,7 +329,11 @@ mod tests {
         let gone = |fields: Value| let_go(Some(&fields), field).owned();
         let label = json!({ "f:labels": { "f:app": {} } });
         assert_eq!(gone(json!({ "f:data": { "f:READ_ONLY": {} }, "f:metadata": label })), "/f:data");
-        assert_eq!(gone(json!({ "f:data": { "f:READ_ONLY": {} } })), "/f:data/f:READ_ONLY", "nothing would be left");
+        assert_eq!(
+            gone(json!({ "f:data": { "f:READ_ONLY": {} } })),
+            "/f:data/f:READ_ONLY",
+            "nothing would be left"
+        );
         assert_eq!(gone(json!({ "f:data": { "f:READ_ONLY": {}, "f:other": {} } })), "/f:data/f:READ_ONLY");
         assert_eq!(gone(json!({ "f:data": { ".": {}, "f:READ_ONLY": {} } })), "/f:data/f:READ_ONLY");
         assert_eq!(let_go(None, field).owned(), "/f:data/f:READ_ONLY");
