@@ -113,7 +113,7 @@ impl Arbiter for SiteArbiter {
     }
 
     fn together(&self) -> usize {
-        self.etcd.together()
+        self.store.together()
     }
 
     async fn record(

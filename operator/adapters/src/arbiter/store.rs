@@ -44,6 +44,15 @@ macro_rules! of {
 }
 
 impl Store {
+    /// How many reads of records, or writes of records, or of facts, travel in one request at most.
+    pub const fn together(&self) -> usize {
+        match self {
+            Self::Etcd(arbiter) => arbiter.together(),
+            // An API server has no request for several objects.
+            Self::Kubernetes(_) => 1,
+        }
+    }
+
     /// Claims the name `site` for the cluster `uid`, once and for ever.
     pub async fn claim_site(&self, site: &SiteName, uid: &str, tq: Duration) -> Claim {
         of!(self, arbiter => arbiter.claim_site(site, uid, tq).await)
