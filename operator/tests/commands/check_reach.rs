@@ -241,7 +241,7 @@ async fn before_an_installation_the_arbiter_the_names_in_it_and_the_name_servers
 
     // With a policy the name servers are asked with the key that is there: the right one, another one, and none.
     let server = NameServer::start("action: update");
-    let policy = fs::read_to_string(live::repository().join("examples/shop.yaml")).unwrap();
+    let policy = fs::read_to_string(crate::live::repository().join("examples/shop.yaml")).unwrap();
     let servers = "[\"192.0.2.53:53\", \"198.51.100.53:53\"]";
     let policy = file("shop.yaml", policy.replace(servers, &format!("[\"{}\"]", server.address)).as_bytes());
     let with_key = |secret: &str| {
