@@ -164,7 +164,7 @@ fn with_named_namespaces_nothing_of_the_whole_cluster_is_given_but_what_has_no_n
         assert_eq!(bindings[0]["roleRef"]["name"], roles[0]["metadata"]["name"]);
         assert_eq!(bindings[0]["subjects"][0]["namespace"], "bascule-system");
     }
-    let deployment = of_kind(&objects, "Deployment")[0];
+    let deployment = of_kind(&objects, "StatefulSet")[0];
     let env = deployment["spec"]["template"]["spec"]["containers"][0]["env"].as_array().unwrap();
     assert!(env.contains(&json!({ "name": "BASCULE_WATCH_NAMESPACES", "value": "shop,blog" })), "{env:?}");
 }
@@ -180,7 +180,7 @@ fn a_responder_has_a_port_a_service_rights_and_a_grant_for_each_namespace_and_is
         responder["spec"]["ports"],
         json!([{ "name": "responder", "port": 80, "targetPort": "responder" }])
     );
-    let pod = &of_kind(&objects, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0];
+    let pod = &of_kind(&objects, "StatefulSet")[0]["spec"]["template"]["spec"]["containers"][0];
     let ports = pod["ports"].as_array().unwrap();
     assert!(ports.contains(&json!({ "name": "responder", "containerPort": 8081 })), "{ports:?}");
     let env = pod["env"].as_array().unwrap();
@@ -204,14 +204,14 @@ fn a_responder_has_a_port_a_service_rights_and_a_grant_for_each_namespace_and_is
             json!([{ "group": "", "kind": "Service", "name": "bascule-responder" }])
         );
     }
-    let role = &of_kind(&objects, "Role")[0]["rules"];
+    let rules: Vec<&Value> = of_kind(&objects, "Role")
+        .into_iter()
+        .flat_map(|role| role["rules"].as_array().unwrap())
+        .collect();
     let given = |resource: &str, verb: &str| {
-        role.as_array()
-            .unwrap()
-            .iter()
-            .any(|r| r["resources"] == json!([resource]) && r["verbs"] == json!([verb]))
+        rules.iter().any(|r| r["resources"] == json!([resource]) && r["verbs"] == json!([verb]))
     };
-    assert!(given("services", "get") && given("referencegrants", "list"), "{role}");
+    assert!(given("services", "get") && given("referencegrants", "list"), "{rules:?}");
 
     let plain = render(&WITHOUT_KINDS);
     assert!(plain.ok && !plain.out.to_lowercase().contains("responder"), "{}", plain.out);
