@@ -91,6 +91,8 @@ fn inside(told: &OsStr) -> Result<()> {
     for address in [backend::PARIS, backend::LYON, backend::RESPONDER] {
         run("ip", ["addr", "add", &format!("{address}/32"), "dev", "lo"])?;
     }
+    // API servers look for the address to tell others along the default route, and do not start without one.
+    run("ip", ["route", "add", "default", "dev", "lo"])?;
     run("mount", ["-t", "tmpfs", "tmpfs", CERTIFICATES])?;
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
