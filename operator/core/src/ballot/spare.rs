@@ -137,8 +137,8 @@ mod tests {
         Acts { replica: "a", revision, machine: Machine::Silent }
     }
 
-    const fn says(replica: &str, revision: ActingRevision, machine: Machine) -> Option<Acts<'_>> {
-        Some(Acts { replica, revision, machine })
+    const fn says(replica: &str, revision: ActingRevision, machine: Machine) -> Acts<'_> {
+        Acts { replica, revision, machine }
     }
 
     /// Reads every 250 ms from `from` to `to`, each answered within 2 ms; what the last one said.
@@ -213,24 +213,24 @@ mod tests {
     #[test]
     fn a_process_that_is_gone_is_followed_at_once_and_only_from_the_revision_that_was_read() {
         let mut spare = Spare::new(&TIMING);
-        assert_eq!(spare.read(ms(0), ms(1), says("a", 8, Machine::Listens)), Turn::Wait);
-        assert_eq!(spare.read(ms(250), ms(251), says("a", 9, Machine::Refuses)), Turn::Take(Some(9)));
+        assert_eq!(spare.read(ms(0), ms(1), Some(says("a", 8, Machine::Listens))), Turn::Wait);
+        assert_eq!(spare.read(ms(250), ms(251), Some(says("a", 9, Machine::Refuses))), Turn::Take(Some(9)));
     }
 
     #[test]
     fn a_replica_that_was_never_reached_is_not_believed_to_be_gone() {
         let mut spare = Spare::new(&TIMING);
-        assert_eq!(spare.read(ms(0), ms(1), says("b", 7, Machine::Listens)), Turn::Wait);
+        assert_eq!(spare.read(ms(0), ms(1), Some(says("b", 7, Machine::Listens))), Turn::Wait);
         for n in 0..20 {
             let t = 250 + n * 250;
             let refused = says("a", 8 + i64::try_from(n).unwrap(), Machine::Refuses);
-            assert_eq!(spare.read(ms(t), ms(t + 2), refused), Turn::Wait);
+            assert_eq!(spare.read(ms(t), ms(t + 2), Some(refused)), Turn::Wait);
         }
     }
 
     #[test]
     fn a_process_whose_address_is_this_ones_own_is_gone() {
         let mut spare = Spare::new(&TIMING);
-        assert_eq!(spare.read(ms(0), ms(1), says("a", 9, Machine::IsOurs)), Turn::Take(Some(9)));
+        assert_eq!(spare.read(ms(0), ms(1), Some(says("a", 9, Machine::IsOurs))), Turn::Take(Some(9)));
     }
 }
