@@ -1,4 +1,9 @@
 //! A page for people about each kind: every field with the values that it takes, and what is refused in which words.
+#![allow(
+    clippy::format_push_string,
+    clippy::format_collect,
+    reason = "a page is put together once, by a generator: what is easy to read is fast enough"
+)]
 
 use serde_json::Value;
 
@@ -206,7 +211,7 @@ mod tests {
     fn a_rule_is_said_without_what_it_takes_from_the_object() {
         let of = |expression: &str| said(&json!({ "rule": "x", "messageExpression": expression }));
         assert_eq!(of(r#""found '" + self + "', expected a size""#), "found '…', expected a size");
-        let list = r#"'one of (' + self.sites[0].name + ', ' + self.sites[1].name + (size(self.sites) > 2 ? ', ' + self.sites[2].name : '') + '); and no other'"#;
+        let list = r"'one of (' + self.sites[0].name + ', ' + self.sites[1].name + (size(self.sites) > 2 ? ', ' + self.sites[2].name : '') + '); and no other'";
         assert_eq!(of(list), "one of (…); and no other");
         assert_eq!(of("self.name"), "…");
         assert_eq!(said(&json!({ "rule": "x", "message": "it is wrong" })), "it is wrong");

@@ -114,15 +114,14 @@ pub fn revision(
     Err(problems)
 }
 
+/// The sources of some files, or everything that is wrong with them.
+pub type Sources = Result<Vec<Sourced<PolicySource>>, Vec<Problem>>;
+
 /// Takes the files that hold nothing but `PolicySources` from the others, and reads them. A revision with one is refused, so
 /// these are read for people, before they are applied by hand.
 ///
 /// Returns the other files, and the sources or everything that is wrong with them.
-pub fn sources<'a>(
-    files: &[File<'a>],
-    namespace: &Namespace,
-    limits: &Limits,
-) -> (Vec<File<'a>>, Result<Vec<Sourced<PolicySource>>, Vec<Problem>>) {
+pub fn sources<'a>(files: &[File<'a>], namespace: &Namespace, limits: &Limits) -> (Vec<File<'a>>, Sources) {
     let mut kept: BTreeMap<String, Sourced<PolicySource>> = BTreeMap::new();
     let (mut others, mut problems) = (Vec::new(), Vec::new());
     let is_source = |d: &Document| d.value["apiVersion"] == API_VERSION && d.value["kind"] == SOURCE;
