@@ -55,8 +55,10 @@ pub(crate) struct Statuses {
     said: BTreeMap<(PolicyKey, SiteName), Moment>,
     /// When an operator last listed what others had said.
     listed: BTreeMap<usize, Moment>,
-    /// When a site's operator could last write to its cluster, dead or alive since.
+    /// When a status or a heartbeat was last written in each site's cluster.
     wrote: BTreeMap<usize, Moment>,
+    /// Since when it has been looked without a break, and when it was last.
+    watched: Option<(Moment, Moment)>,
     /// What each site's wall clock showed at the last look.
     walls: BTreeMap<usize, (Moment, Timestamp)>,
     /// Somebody has set the site's wall clock: no age there says anything.
@@ -89,6 +91,11 @@ impl World {
     /// An operator has heard everything anew: what it hears has the age of its hearing.
     pub(crate) fn facts_listed(&mut self, op: usize) {
         self.judge.statuses.listed.insert(op, self.now);
+    }
+
+    /// A status or a heartbeat was written.
+    pub(crate) fn cluster_written(&mut self, site: usize) {
+        self.judge.statuses.wrote.insert(site, self.now);
     }
 
     /// What an operator shows now is the oldest that it may be: what is known of another site has its age.
@@ -181,6 +188,9 @@ impl World {
     /// A status is believed while its writer lives and can say so, and not when it has long been dead or cut off.
     fn judge_believed(&mut self, speakers: &[usize]) {
         let now = self.now;
+        let unbroken = self.judge.statuses.watched.filter(|(_, last)| now.since(*last) <= LOOKS);
+        let watched = unbroken.map_or(now, |(since, _)| since);
+        self.judge.statuses.watched = Some((watched, now));
         for site in 0..self.sites.len() {
             let wall = self.sites[site].machine.wall(now);
             if let Some((then, shown)) = self.judge.statuses.walls.insert(site, (now, wall)) {
@@ -190,22 +200,16 @@ impl World {
                 }
             }
             let it = &self.sites[site];
-            let here = |op: &crate::world::operator::Operator| op.site == site && op.up && !op.frozen;
-            let writes = it.up && it.cluster.read_fails().is_none() && self.operators.iter().any(here);
-            let last = if writes {
-                self.judge.statuses.wrote.insert(site, now);
-                now
-            } else {
-                *self.judge.statuses.wrote.entry(site).or_insert(now)
-            };
-            if self.judge.statuses.stepped.contains(&site) || now.since(last) <= YOUNG + LOOKS {
+            let Some(last) = self.judge.statuses.wrote.get(&site) else { continue };
+            if self.judge.statuses.stepped.contains(&site) || now.since(*last) <= YOUNG + LOOKS {
                 continue;
             }
             let believed = it.cluster.written.keys().find(|key| self.believes(site, key) == Some(true));
             if let Some(key) = believed {
                 let name = &it.name;
-                let what =
-                    format!("the status of {key} in {name} is believed, and who wrote it is long dead");
+                let what = format!(
+                    "the status of {key} in {name} is believed, and nothing was written there for half a minute"
+                );
                 self.judge.breaks(now, Invariant::L5, what);
             }
         }
@@ -213,7 +217,8 @@ impl World {
             let it = &self.operators[*op];
             let site = it.site;
             let alone = self.operators.iter().filter(|other| other.site == site && other.up).count() == 1;
-            let since = self.judge.statuses.shows.get(op).copied().unwrap_or(now).max(it.started);
+            let since =
+                self.judge.statuses.shows.get(op).copied().unwrap_or(now).max(it.started).max(watched);
             let judged = alone && it.by_hand.is_none() && !self.judge.statuses.stepped.contains(&site);
             if !judged || now.since(since) < VOUCHES {
                 continue;

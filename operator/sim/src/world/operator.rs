@@ -329,6 +329,7 @@ impl World {
                     let written =
                         (self.operators[op].brain.writer(), self.sites[site].machine.wall(self.now));
                     self.sites[site].cluster.written.insert(policy.clone(), written);
+                    self.cluster_written(site);
                     self.publishes(site, &policy, Some(&shown));
                     self.operators[op].shown.insert(policy.clone(), *shown);
                 }
@@ -342,6 +343,7 @@ impl World {
                 };
                 if outcome.is_done() {
                     self.sites[site].cluster.heartbeat = Some(*heartbeat);
+                    self.cluster_written(site);
                 }
                 self.reply(op, API, Event::Beaten { outcome });
             }
