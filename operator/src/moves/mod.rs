@@ -63,7 +63,7 @@ pub async fn run(order: Order, common: Common) -> anyhow::Result<ExitCode> {
     let seen = cluster.one(namespace.as_deref(), &name).await?;
     let now = Timestamp::now();
     let mv = make::of(&order, &common, &seen, now)?;
-    let evidence = Evidence::gather(&cluster, &seen, mv, now).await?;
+    let evidence = Box::pin(Evidence::gather(&cluster, &seen, mv, now)).await?;
     print(&evidence.text(&order, now)?)?;
     evidence.refuse(common.git.is_some())?;
     if let Some(directory) = &common.git {
