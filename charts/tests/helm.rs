@@ -204,10 +204,8 @@ fn a_responder_has_a_port_a_service_rights_and_a_grant_for_each_namespace_and_is
             json!([{ "group": "", "kind": "Service", "name": "bascule-responder" }])
         );
     }
-    let rules: Vec<&Value> = of_kind(&objects, "Role")
-        .into_iter()
-        .flat_map(|role| role["rules"].as_array().unwrap())
-        .collect();
+    let rules: Vec<&Value> =
+        of_kind(&objects, "Role").into_iter().flat_map(|role| role["rules"].as_array().unwrap()).collect();
     let given = |resource: &str, verb: &str| {
         rules.iter().any(|r| r["resources"] == json!([resource]) && r["verbs"] == json!([verb]))
     };

@@ -172,7 +172,7 @@ async fn play_all(chosen: &[&Scenario]) -> Result<Vec<Failure>> {
                     older: older()?,
                     ..Options::default()
                 };
-                Stage::up_with(options).await.context("no stage to play on")?
+                Box::pin(Stage::up_with(options)).await.context("no stage to play on")?
             }
         };
         let begin = Instant::now();

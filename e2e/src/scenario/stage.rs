@@ -24,7 +24,7 @@ pub struct Stage {
 impl Stage {
     /// Brings a world up, installs the application and waits until paris writes and lyon follows.
     pub async fn up() -> Result<Self> {
-        Self::up_with(Options::default()).await
+        Box::pin(Self::up_with(Options::default())).await
     }
 
     /// The same with a world that is made in this way, its disks in memory.

@@ -84,7 +84,7 @@ const WORLDS: usize = 3;
 async fn a_world() -> Result<Stage> {
     let mut tried = 1;
     loop {
-        match Stage::up_with(Options { clocks: true, ..Options::default() }).await {
+        match Box::pin(Stage::up_with(Options { clocks: true, ..Options::default() })).await {
             Ok(stage) => return Ok(stage),
             Err(e) if tried < WORLDS => println!("no world yet: {e:#}"),
             Err(e) => return Err(e.context(format!("no world to play in, tried {WORLDS} times"))),

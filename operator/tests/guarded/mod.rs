@@ -230,7 +230,8 @@ impl Writes {
     /// The longest time without a row from `since` until now; panics when the session has ended.
     pub async fn longest_pause(self, since: Instant) -> Duration {
         if self.session.is_finished() {
-            panic!("the session broke: {}", self.session.await.unwrap());
+            let why = self.session.await.unwrap();
+            panic!("the session broke: {why}");
         }
         self.session.abort();
         let written = self.written.lock().unwrap();
