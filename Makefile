@@ -84,11 +84,11 @@ test-gateway: packages ## Requests through Envoy Gateway and Envoy while two ope
 test-scenarios: prepare binaries ## Faults on real parts, judged by a client's record; SCENARIOS="words" chooses by name
 	$(BINARIES) $(CARGO) test --locked -p bascule-e2e --test scenarios -- $(SCENARIOS)
 
-torture: binaries ## Random schedules of faults on real parts for TORTURE_MINUTES=10, from TORTURE_SEED on; TORTURE_KEPT=1: those that have found something first (needs root)
+torture: binaries ## Random schedules of faults on real parts for TORTURE_MINUTES=10, from TORTURE_SEED on; TORTURE_KEPT=1: those that are kept first (needs root)
 	$(SUDO) env $(BINARIES) TORTURE_MINUTES=$(or $(TORTURE_MINUTES),10) $(STATIC_BIN)/bascule-torture random $(addprefix --seed ,$(TORTURE_SEED)) \
 	  $(if $(TORTURE_KEPT),--kept)
 
-test-torture: binaries ## Every schedule that torture has found something by, again (needs root)
+test-torture: binaries ## Every schedule that is kept in e2e/torture/kept (needs root)
 	$(SUDO) env $(BINARIES) $(STATIC_BIN)/bascule-torture kept
 
 # The same programs, and the one that can be killed at a boundary under a name of its own: the next `make binaries` puts the

@@ -11,7 +11,7 @@ mod live;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -30,6 +30,7 @@ use tempfile::TempDir;
 use crate::arbiter::TQ;
 use crate::guarded::{Database, Service};
 use crate::live::Cluster;
+use crate::live::apiserver::ports::free_port;
 
 const TIMING: Timing = Profile::Region.timing();
 
@@ -128,10 +129,6 @@ struct Replica {
     guards: u16,
     process: Child,
     journal: PathBuf,
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Site {

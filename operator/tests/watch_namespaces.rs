@@ -8,7 +8,7 @@ mod live;
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -21,6 +21,7 @@ use tempfile::TempDir;
 
 use crate::live::Cluster;
 use crate::live::apiserver::PLAIN_USER;
+use crate::live::apiserver::ports::free_port;
 
 /// Far above what anything here needs on a loaded machine.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -128,8 +129,7 @@ async fn an_operator_of_named_namespaces_acts_there_with_rights_there_alone_and_
     {
         fs::write(folder.path().join(name), content).unwrap();
     }
-    let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let (http, guards) = (port(), port());
+    let http = free_port();
     let file = |name: &str| folder.path().join(name).display().to_string();
     let endpoints: Vec<String> = (0..3).map(|i| arbiter.endpoint(i)).collect();
     let log = folder.path().join("log");
@@ -141,7 +141,7 @@ async fn an_operator_of_named_namespaces_acts_there_with_rights_there_alone_and_
         .args(["--arbiter-endpoints", &endpoints.join(","), "--arbiter-ca", &file("ca.crt")])
         .args(["--arbiter-cert", &file("tls.crt"), "--arbiter-key", &file("tls.key")])
         .args(["--guard-certificates", &folder.path().display().to_string()])
-        .args(["--guard-listen", &format!("127.0.0.1:{guards}"), "--git-cache", &file("git")])
+        .args(["--guard-listen", "127.0.0.1:0", "--git-cache", &file("git")])
         .args(["--http-listen", &format!("127.0.0.1:{http}")])
         .stdin(Stdio::null())
         .stdout(out.try_clone().unwrap())

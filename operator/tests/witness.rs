@@ -10,7 +10,6 @@ mod stored;
 mod witness;
 
 use std::fs::{self, File};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -59,7 +58,6 @@ struct Operator {
 impl Operator {
     fn start(cluster: &Cluster, witness: &Path, more: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let file = |name: &str| folder.path().join(name).display().to_string();
         certificates(folder.path());
         let log = File::create(folder.path().join("log")).unwrap();
@@ -69,7 +67,7 @@ impl Operator {
             .args(["--kubeconfig", &cluster.file().display().to_string()])
             .args(["--arbiter-kubeconfig", &witness.display().to_string()])
             .args(["--guard-certificates", &folder.path().display().to_string()])
-            .args(["--guard-listen", &port().to_string(), "--http-listen", &port().to_string()])
+            .args(["--guard-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])
             .args(["--journal", &file("journal"), "--git-cache", &file("git")])
             .args(more)
             .stdin(Stdio::null())

@@ -3,9 +3,11 @@
 // Shared by the tests of two crates, each of which uses a part of it.
 #![allow(unreachable_pub, dead_code, clippy::unwrap_used, clippy::panic)]
 
+#[path = "../../../operator/adapters/tests/ports.rs"]
+mod ports;
+
 use std::{
     env, fs,
-    net::TcpListener,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -14,6 +16,8 @@ use std::{
 
 use kube::{Client, Config, client::Body, config::AuthInfo};
 use serde_json::Value;
+
+use self::ports::free_port;
 
 /// Longest time that anything here may take.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -67,12 +71,6 @@ fn programs() -> PathBuf {
     })
 }
 
-/// Three ports that differ: each is held until all are found.
-fn free_ports() -> [u16; 3] {
-    let held = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    held.map(|listener| listener.local_addr().unwrap().port())
-}
-
 fn start(program: &Path, log: &Path, arguments: &[String]) -> Child {
     let log = fs::File::create(log).unwrap();
     Command::new(program)
@@ -91,7 +89,7 @@ impl ApiServer {
         let programs = programs();
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name).display().to_string();
-        let [client_port, peer_port, api_port] = free_ports();
+        let [client_port, peer_port, api_port] = [(); 3].map(|()| free_port());
         let key = rcgen::KeyPair::generate().unwrap();
         fs::write(at("sa.key"), key.serialize_pem()).unwrap();
         fs::write(at("sa.pub"), key.public_key_pem()).unwrap();

@@ -1,4 +1,4 @@
-//! `make torture`: random schedules of faults on real parts; `make test-torture`: those that have failed once.
+//! `make torture`: random schedules of faults on real parts; `make test-torture`: those that are kept.
 
 use std::fs;
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ enum What {
         /// The first schedule's seed; that of the clock when it is not given
         #[arg(long, env = "TORTURE_SEED")]
         seed: Option<u64>,
-        /// Before them, every schedule that has failed once, within the same time
+        /// Before them, every schedule that is kept, within the same time
         #[arg(long)]
         kept: bool,
     },
@@ -38,7 +38,7 @@ enum What {
         #[arg(short, long, default_value_t = 1)]
         times: usize,
     },
-    /// Plays every schedule that has failed once
+    /// Plays every schedule that is kept: it has failed once, or chance draws it too seldom
     Kept,
     /// Lists every fault of the vocabulary
     Faults,
@@ -113,7 +113,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
     Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Every schedule that has failed once.
+/// Every schedule that is kept.
 fn kept_ones() -> Result<Vec<Next>> {
     let all = kept(&kept_folder()?)?.into_iter().map(|(name, schedule)| Next {
         again: format!("bascule-torture play e2e/torture/kept/{name}.txt"),

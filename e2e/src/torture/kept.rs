@@ -1,4 +1,5 @@
-//! Schedules that have failed once, kept for ever; and what explains a failure.
+//! Schedules that are kept for ever: those that have failed once, and some that chance draws too seldom; and what explains a
+//! failure.
 
 use std::fs;
 use std::path::{Path, PathBuf};

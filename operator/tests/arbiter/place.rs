@@ -2,7 +2,6 @@
 //! values that `init` wrote and the certificates of its Secret, one with the configuration file for a machine.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -10,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::apiserver::ports::free_port;
 
 pub const MEMBERS: [&str; 3] = ["paris", "lyon", "third"];
 /// The one on a machine of its own.
@@ -48,9 +49,7 @@ pub fn refused(args: &[&str]) -> String {
 }
 
 pub fn free_ports(n: usize) -> Vec<u16> {
-    // Held together until all are chosen, so that none is chosen twice.
-    let held: Vec<_> = (0..n).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    held.iter().map(|l| l.local_addr().unwrap().port()).collect()
+    (0..n).map(|_| free_port()).collect()
 }
 
 struct Member {

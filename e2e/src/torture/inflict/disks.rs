@@ -11,7 +11,7 @@ use crate::world::{Place, Scope};
 
 /// How long a sync takes: a disk of a cloud on a bad day.
 const DELAY: Duration = Duration::from_millis(200);
-/// How long each of the few syncs of a promotion takes: together longer than anybody waits for it.
+/// How long each of the few syncs of a promotion takes: five of them were seen.
 const PROMOTION_DELAY: Duration = Duration::from_secs(2);
 /// Between two looks at who is held up: a container that was replaced has new processes.
 const LOOK: Duration = Duration::from_millis(200);

@@ -1,6 +1,9 @@
 //! Real PostgreSQL servers for the tests: one directory and one loopback port each, gone when dropped.
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
+#[path = "../../tests/ports.rs"]
+mod ports;
+
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{DirBuilderExt, chown};
@@ -15,6 +18,7 @@ use secrecy::SecretString;
 use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls};
 
+use self::ports::free_port;
 use super::{PostgresTarget, ROLE_SQL, Tls};
 
 const BIN: &str = "/usr/lib/postgresql/15/bin";
@@ -40,10 +44,6 @@ fn command(program: &str) -> Command {
 fn run(command: &mut Command) {
     let output = command.output().expect("PostgreSQL 15 is needed for this test");
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A running server.

@@ -10,7 +10,9 @@
 )]
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
-use std::net::TcpListener;
+#[path = "../ports.rs"]
+pub(crate) mod ports;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock, mpsc};
@@ -21,6 +23,8 @@ use kube::{Client, Config};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
+
+use self::ports::free_port;
 
 /// A start that takes longer than this has failed.
 const START: Duration = Duration::from_secs(90);
@@ -62,7 +66,7 @@ impl ApiServer {
             format!("{TOKEN},admin,1,system:masters\n{PLAIN_TOKEN},plain,2\n"),
         )
         .unwrap();
-        let (etcd_port, peer_port, port) = free_ports();
+        let (etcd_port, peer_port, port) = (free_port(), free_port(), free_port());
         let client_url = format!("http://127.0.0.1:{etcd_port}");
         let peer_url = format!("http://127.0.0.1:{peer_port}");
         let mut command = binary("etcd");
@@ -269,13 +273,6 @@ impl Drop for ApiServer {
             let _ = child.wait();
         }
     }
-}
-
-/// Three ports that are free now. All are held until all are known, so that they differ.
-fn free_ports() -> (u16, u16, u16) {
-    let held: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    let port = |n: usize| held[n].local_addr().unwrap().port();
-    (port(0), port(1), port(2))
 }
 
 fn assets() -> PathBuf {

@@ -1,7 +1,10 @@
 //! A real etcd of three members on loopback, with mutual TLS and users by common name.
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
-use std::net::TcpListener;
+#[allow(clippy::duplicate_mod, reason = "a test that has API servers too has this through them as well")]
+#[path = "../ports.rs"]
+mod ports;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,6 +17,8 @@ use rcgen::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+use self::ports::free_port;
 
 /// Generous for a loaded machine; tests that measure use their own.
 pub(crate) const TQ: Duration = Duration::from_secs(2);
@@ -51,12 +56,6 @@ fn etcd_binary() -> PathBuf {
     path
 }
 
-fn free_ports(n: usize) -> Vec<u16> {
-    // Held together until all are chosen, so that none is chosen twice.
-    let held: Vec<_> = (0..n).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    held.iter().map(|l| l.local_addr().unwrap().port()).collect()
-}
-
 impl Cluster {
     /// Three members with a leader, users and roles: `root`, `operator` (reads all, writes what an operator of paris
     /// or lyon writes), `older` (an operator of paris as it was before a site had several: it may not write which one
@@ -71,12 +70,11 @@ impl Cluster {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, "test arbiter");
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let ports = free_ports(6);
         let members = (0..3)
             .map(|i| MemberProcess {
                 name: format!("m{i}"),
-                client: ports[i],
-                peer: ports[i + 3],
+                client: free_port(),
+                peer: free_port(),
                 process: None,
             })
             .collect();

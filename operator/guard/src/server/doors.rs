@@ -43,9 +43,10 @@ impl Server {
         Ok(())
     }
 
-    /// Whether clients are kept out because a promotion may come.
+    /// Whether clients are kept out of the server that runs because a promotion may come.
     pub(crate) fn awaits_promotion(&self) -> bool {
-        self.marked().is_some()
+        let marked = self.marked().as_ref().map(|(pid, _)| *pid);
+        self.running().is_some_and(|(child, _)| marked == Some(child.pid()))
     }
 
     /// Keeps clients out of a standby that may be promoted next, and does all of that which can be done before.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use etcd_client::Client;
 
 use crate::roles::serves;
+use crate::world::ports::free_port;
 use crate::world::{PATIENCE, TIMING, World};
 
 struct Etcd {
@@ -32,10 +33,7 @@ fn binary() -> PathBuf {
 
 async fn etcd() -> (Etcd, Client) {
     let dir = tempfile::tempdir().unwrap();
-    let ports: Vec<std::net::TcpListener> =
-        (0..2).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    let urls: Vec<String> = ports.iter().map(|p| format!("http://{}", p.local_addr().unwrap())).collect();
-    drop(ports);
+    let urls = [(); 2].map(|()| format!("http://127.0.0.1:{}", free_port()));
     let process = Command::new(binary())
         .args(["--name", "m", "--data-dir"])
         .arg(dir.path().join("data"))

@@ -1,5 +1,8 @@
 //! Real servers under real guards: each guard is process 1 of a pid namespace of its own, as in a pod.
 
+#[path = "../../../adapters/tests/ports.rs"]
+pub(crate) mod ports;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::chown;
@@ -24,6 +27,8 @@ use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::bytes::Bytes;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
+
+use self::ports::free_port;
 
 pub(crate) const BIN: &str = "/usr/lib/postgresql/15/bin";
 /// PostgreSQL refuses root: servers and guards run as `nobody`.
@@ -142,10 +147,6 @@ pub(crate) fn as_nobody(program: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups", program]).env("LC_ALL", "C");
     command
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl World {
