@@ -10,6 +10,7 @@
 )]
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
+#[allow(clippy::duplicate_mod, reason = "a test that has an arbiter too has this through it as well")]
 #[path = "../ports.rs"]
 pub(crate) mod ports;
 
