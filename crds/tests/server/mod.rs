@@ -3,7 +3,7 @@
 // Shared by the tests of two crates, each of which uses a part of it.
 #![allow(unreachable_pub, dead_code, clippy::unwrap_used, clippy::panic)]
 
-#[path = "../../../operator/adapters/tests/ports.rs"]
+#[path = "../../../operator/adapters/tests/ports/mod.rs"]
 mod ports;
 
 use std::{

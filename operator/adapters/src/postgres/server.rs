@@ -1,7 +1,7 @@
 //! Real PostgreSQL servers for the tests: one directory and one loopback port each, gone when dropped.
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
-#[path = "../../tests/ports.rs"]
+#[path = "../../tests/ports/mod.rs"]
 mod ports;
 
 use std::fmt::Write as _;

@@ -11,9 +11,10 @@
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 #[allow(clippy::duplicate_mod, reason = "a test that has an arbiter too has this through it as well")]
-#[path = "../ports.rs"]
+#[path = "../ports/mod.rs"]
 pub(crate) mod ports;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock, mpsc};
@@ -233,20 +234,27 @@ impl ApiServer {
     }
 
     fn write_kubeconfig(&self) {
-        std::fs::write(self.kubeconfig(), self.kubeconfig_at(self.port, TOKEN)).unwrap();
+        self.write_whole(&self.kubeconfig(), &self.kubeconfig_at(self.port, TOKEN));
+    }
+
+    /// Writes a file that others may read at the same time: they find it as it was or as it is.
+    fn write_whole(&self, path: &Path, text: &str) {
+        let mut file = tempfile::NamedTempFile::new_in(self.dir.path()).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        file.persist(path).unwrap();
     }
 
     /// A kubeconfig of the user without rights of its own, by way of `port`.
     pub(crate) fn plain_kubeconfig(&self, port: u16) -> PathBuf {
         let path = self.dir.path().join(format!("kubeconfig-{port}"));
-        std::fs::write(&path, self.kubeconfig_at(port, PLAIN_TOKEN)).unwrap();
+        self.write_whole(&path, &self.kubeconfig_at(port, PLAIN_TOKEN));
         path
     }
 
     /// A kubeconfig with all rights, by way of `port`.
     pub(crate) fn kubeconfig_by(&self, port: u16) -> PathBuf {
         let path = self.dir.path().join(format!("kubeconfig-admin-{port}"));
-        std::fs::write(&path, self.kubeconfig_at(port, TOKEN)).unwrap();
+        self.write_whole(&path, &self.kubeconfig_at(port, TOKEN));
         path
     }
 

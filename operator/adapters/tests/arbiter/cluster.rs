@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 #[allow(clippy::duplicate_mod, reason = "a test that has API servers too has this through them as well")]
-#[path = "../ports.rs"]
+#[path = "../ports/mod.rs"]
 mod ports;
 
 use std::path::{Path, PathBuf};

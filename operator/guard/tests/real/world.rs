@@ -1,6 +1,6 @@
 //! Real servers under real guards: each guard is process 1 of a pid namespace of its own, as in a pod.
 
-#[path = "../../../adapters/tests/ports.rs"]
+#[path = "../../../adapters/tests/ports/mod.rs"]
 pub(crate) mod ports;
 
 use std::collections::BTreeMap;

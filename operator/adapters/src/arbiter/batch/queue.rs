@@ -278,7 +278,7 @@ impl<C: Carrier> Queue<C> {
 
 /// Whether every member that was asked has understood the request and refused it.
 fn is_refused(why: &Failures) -> bool {
-    why.0.iter().all(|failure| matches!(failure.cause, Cause::Refused(_)))
+    why.0.iter().all(|failure| matches!(failure.cause, Cause::Refused(_) | Cause::Denied(_)))
 }
 
 #[cfg(test)]
