@@ -200,7 +200,7 @@ async fn clusters_are_checked_before_an_installation_and_each_thing_that_is_wron
         "rules": [
             { "apiGroups": ["apiextensions.k8s.io"], "resources": ["customresourcedefinitions"], "verbs": ["get", "create", "patch"] },
             { "apiGroups": ["rbac.authorization.k8s.io"], "resources": ["clusterroles", "clusterrolebindings", "roles", "rolebindings"], "verbs": ["get", "create", "patch"] },
-            { "apiGroups": ["", "apps", "networking.k8s.io"], "resources": ["secrets", "serviceaccounts", "services", "persistentvolumeclaims", "deployments", "networkpolicies"], "verbs": ["create", "patch"] },
+            { "apiGroups": ["", "apps", "networking.k8s.io", "policy"], "resources": ["secrets", "serviceaccounts", "services", "statefulsets", "poddisruptionbudgets", "networkpolicies"], "verbs": ["create", "patch"] },
             { "apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "create"] },
             { "apiGroups": ["storage.k8s.io"], "resources": ["storageclasses"], "verbs": ["list"] },
         ],

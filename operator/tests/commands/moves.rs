@@ -50,6 +50,10 @@ fn lasting(said: &Said) -> String {
         let mut words: Vec<&str> = line.split(' ').map(|w| if volatile(w) { "…" } else { w }).collect();
         let mut ages = false;
         for i in 2..words.len() {
+            if words[i].trim_end_matches(',') == "ms" {
+                // By where in their beats the sites are found.
+                words[i - 1] = "…";
+            }
             if words[i].starts_with("ago") || words[i].starts_with("old") {
                 (words[i - 2], words[i - 1]) = ("…", "…");
                 ages = true;
