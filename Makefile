@@ -29,8 +29,11 @@ demo: binaries ## Two real clusters, a real failover, from a git push (needs roo
 sandbox: binaries ## The same world to play in: builds target/…/bascule-sandbox and prints how to use it
 	@echo "Now: export $(BINARIES)"; echo "and: $(SUDO) $(STATIC_BIN)/bascule-sandbox up"
 
-test: prepare ## Every test, on real servers and real clusters (needs root; 50 minutes the first time)
-	@$(MAKE) --no-print-directory test-unit test-world test-client test-story test-quickstart test-scenarios
+# What `make test` consists of.
+TESTS ?= test-unit test-world test-client test-story test-quickstart test-scenarios
+
+test: prepare ## Every test, on real servers and real clusters (needs root; 50 minutes the first time); TESTS="targets" chooses
+	@$(MAKE) --no-print-directory $(TESTS)
 
 test-unit: ## The tests of each crate: rules, and adapters on real API servers, etcd, PostgreSQL, Knot, Exim and git
 	$(TEST_ENV) $(CARGO) test --locked --tests $(patsubst %,-p %,$(filter-out bascule-e2e,$(CRATES)))
