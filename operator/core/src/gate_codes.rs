@@ -73,7 +73,7 @@ pub const ALL: &[GateCode] = &[
     ),
     state(
         "claim/marks",
-        "Wait: this site is back, and what it has written down of the record is read before it believes the arbiter. When it cannot be read, it goes on after R.",
+        "Wait: what this site has written down of the record is read again before it takes a role or claims its own anew. When it cannot be read, it goes on after R.",
     ),
     state(
         "claim/guard",

@@ -75,7 +75,7 @@ pub struct Observation {
     pub traffic: BTreeMap<ItemName, TrafficView>,
     /// What the other sites said.
     pub sites: BTreeMap<SiteName, Fact<SiteFacts>>,
-    /// The highest epoch, serial and generation this site has ever seen for this policy.
+    /// The highest epoch, serial and generation this site has ever seen for this policy, as old as the reading of it.
     pub high_water: Fact<Marks>,
     /// The highest of them that this process and its guards have seen, or that another site has said: what is not written
     /// down yet, or cannot be.

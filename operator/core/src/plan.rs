@@ -30,6 +30,8 @@ pub struct Plan {
     pub cannot_prove: Option<u64>,
     /// What this site would bring if it took the role, when there are others that could: what it tells them.
     pub candidacy: Option<crate::facts::Candidacy>,
+    /// This site's high-water marks have to be read again before the record is believed.
+    pub waits_for_marks: bool,
     /// When to decide again although nothing has changed.
     pub look_again: Option<Boottime>,
     /// The state in one sentence, for people.

@@ -27,9 +27,10 @@ pub(super) fn is_believed(s: &Situation<'_>, record: &Record, plan: &mut Plan) -
     if forgets("who may have seen more is heard first") {
         return true;
     }
-    let unread = more_is_known(s, record);
+    let (unread, marks) = (more_is_known(s, record), own_marks(s));
+    plan.waits_for_marks = marks.is_some();
     let gates: Vec<Gate> =
-        unread.into_iter().chain(own_marks(s)).chain(guards(s, back)).chain(sites(s, record, back)).collect();
+        unread.into_iter().chain(marks).chain(guards(s, back)).chain(sites(s, record, back)).collect();
     let believed = gates.is_empty();
     if !believed {
         plan.again(s.now + s.timing().p());
@@ -58,11 +59,19 @@ fn more_is_known(s: &Situation<'_>, record: &Record) -> Option<Gate> {
     ))
 }
 
-/// This site's marks as they are written down: another process of this site may have raised them while this one was away,
-/// or had not looked. An API server that cannot be read costs the time until a death is acted upon and no more.
+/// This site's marks as they are written down now: another process of this site may have raised them while this one was away,
+/// had not looked, or had looked already. What it saw the arbiter lose it writes down a moment later, and an arbiter that was
+/// restored looks like any other. An API server that cannot be read costs the time until a death is acted upon and no more.
 fn own_marks(s: &Situation<'_>) -> Option<Gate> {
-    let (wanted, asked) = (s.timing().r(), s.now.since(s.seen.high_water_old_since?));
-    (asked < wanted).then(|| {
+    let wanted = s.timing().r();
+    let (asked, old) = match (s.seen.high_water_old_since, s.seen.high_water.age()) {
+        (Some(since), _) => (s.now.since(since), true),
+        (None, Some(age)) => {
+            (Duration::ZERO, age > s.timing().p() && !forgets("marks are read before they count"))
+        }
+        (None, None) => return None,
+    };
+    (old && asked < wanted).then(|| {
         Gate::new(
             "claim/marks",
             Answer::NotYet,

@@ -1,5 +1,7 @@
 //! A site that was away hears those who may have seen more before it believes the record.
 
+use std::time::Duration;
+
 use bascule_core::guard::wire::{HighWater, ServerState};
 use bascule_core::observation::{Fact, Marks};
 use bascule_core::plan::Answer;
@@ -20,6 +22,10 @@ fn back(ms: u64) -> Given {
 
 fn seen(epoch: u64, serial: u64) -> Marks {
     Marks { generation: 0, epoch, serial }
+}
+
+fn read_before(ms: u64, marks: Marks) -> Fact<Marks> {
+    Fact::Known { value: marks, age: Duration::from_millis(ms) }
 }
 
 #[test]
@@ -56,7 +62,7 @@ fn a_writer_that_never_stopped_waits_for_no_site() {
     assert_eq!(goes_to(&open.plan()), Some(Phase::Steady));
     let mut before = back(50);
     before.seen.databases.values_mut().for_each(|d| {
-        d.guard = Fact::Known { value: primary(10), age: std::time::Duration::from_millis(60) };
+        d.guard = Fact::Known { value: primary(10), age: Duration::from_millis(60) };
     });
     stays(&before.plan());
     let mut earlier = primary(10);
@@ -102,6 +108,53 @@ fn marks_are_read_again_before_a_role_is_taken_when_the_watch_of_the_arbiter_bro
     assert_eq!(goes_to(&takes(None)), Some(Phase::ReadOnly));
     assert_eq!(goes_to(&takes(Some(moment(1_200)))), None);
     assert_eq!(goes_to(&takes(Some(moment(1_250)))), Some(Phase::ReadOnly));
+}
+
+#[test]
+fn marks_that_were_read_a_while_ago_are_read_again_before_a_role_is_taken() {
+    let takes = |age| {
+        let mut given = Given::at("lyon").record(steady()).silent("paris", 60_000);
+        given.seen.high_water = read_before(age, seen(1, 10));
+        given.plan()
+    };
+    assert_eq!(goes_to(&takes(250)), Some(Phase::ReadOnly));
+    let plan = takes(251);
+    stays(&plan);
+    assert_eq!(answer(&plan, "claim/marks"), Answer::NotYet);
+    assert!(plan.waits_for_marks, "nobody would read them");
+    assert!(!takes(250).waits_for_marks);
+}
+
+#[test]
+fn marks_that_were_read_a_while_ago_are_read_again_before_a_role_is_claimed_anew() {
+    let back = |age| {
+        let mut given = back(3_000).facts("lyon", |_| {});
+        given.seen.high_water = read_before(age, seen(1, 10));
+        given.plan()
+    };
+    assert_eq!(goes_to(&back(250)), Some(Phase::Steady));
+    stays(&back(251));
+    assert!(back(251).waits_for_marks, "nobody would read them");
+}
+
+#[test]
+fn a_site_that_has_had_its_role_all_the_time_reads_no_marks_again() {
+    let mut given = Given::at("paris").record(steady());
+    given.seen.high_water = read_before(60_000, seen(1, 10));
+    assert!(!given.plan().waits_for_marks);
+}
+
+#[test]
+fn marks_that_cannot_be_read_again_are_waited_for_for_r_and_no_longer() {
+    let takes = |since| {
+        let mut given = Given::at("lyon").record(steady()).silent("paris", 60_000);
+        given.seen.high_water = read_before(60_000, seen(1, 10));
+        given.seen.high_water_old_since = Some(moment(since));
+        given.plan()
+    };
+    stays(&takes(1_200));
+    assert!(takes(1_200).waits_for_marks);
+    assert_eq!(goes_to(&takes(1_250)), Some(Phase::ReadOnly));
 }
 
 #[test]

@@ -44,6 +44,9 @@ impl Brain {
         self.prepare(key, now);
         self.read_record(key, now);
         let (plan, situation_ready) = self.think(key, now, wall);
+        if plan.waits_for_marks {
+            self.want_marks(now);
+        }
         if situation_ready {
             self.commit(key, &plan, now);
             self.act(key, &plan, now);
@@ -73,7 +76,10 @@ impl Brain {
     fn prepare(&mut self, key: &PolicyKey, now: Boottime) {
         let stale_after = self.id.installation.timing.p() * MISSED_QUESTIONS;
         let marks = match &self.marks {
-            Fact::Known { value, .. } => Fact::now(value.get(key).map(|k| k.marks).unwrap_or_default()),
+            Fact::Known { value, .. } => Fact::Known {
+                value: value.get(key).map(|k| k.marks).unwrap_or_default(),
+                age: self.marks_heard_at.map_or(Duration::ZERO, |t| now.since(t)),
+            },
             Fact::Unknown { reason } => Fact::unknown(reason.clone()),
         };
         let kept = self.marks.value().and_then(|all| all.get(key)?.role.clone());

@@ -78,9 +78,12 @@ pub struct Brain {
     intent_listed: bool,
     arbiter_listed: bool,
     marks: Fact<BTreeMap<PolicyKey, Kept>>,
+    /// When the marks were last read.
+    marks_heard_at: Option<Boottime>,
     /// How many readings of the marks are under way.
     marks_asked: u32,
-    /// Since when the marks are being read again: this site came back, or its watch of the arbiter broke.
+    /// Since when the marks are being read again: this site came back, its watch of the arbiter broke, or what it is about to
+    /// do needs them as they are now.
     marks_old_since: Option<Boottime>,
     next_renewal: Boottime,
     next_lease_read: Boottime,
@@ -128,6 +131,7 @@ impl Brain {
             intent_listed: false,
             arbiter_listed: false,
             marks: Fact::unknown("this site's high-water marks have not been read yet"),
+            marks_heard_at: None,
             marks_asked: 0,
             marks_old_since: Some(now),
             next_renewal: now,
@@ -256,9 +260,7 @@ impl Brain {
             self.take_news(news, None);
         }
         if self.read_marks_at.is_some_and(|t| now >= t) {
-            self.read_marks_at = None;
-            self.marks_asked += 1;
-            self.out.push(Command::ReadMarks);
+            self.read_marks();
         }
         // Whoever is due is decided, which notes when it is due next.
         let due = self.wakes.iter().take_while(|(at, _)| now >= *at);
@@ -678,14 +680,35 @@ impl Brain {
         }
     }
 
+    fn read_marks(&mut self) {
+        self.read_marks_at = None;
+        self.marks_asked += 1;
+        self.out.push(Command::ReadMarks);
+    }
+
+    /// What a policy is about to do needs the marks as they are written down now: one reading is for all that wait.
+    fn want_marks(&mut self, now: Boottime) {
+        if self.marks_old_since.is_none() {
+            self.marks_old_since = Some(now);
+            self.read_marks();
+        }
+    }
+
     fn marks_read(&mut self, result: Result<BTreeMap<PolicyKey, Kept>, String>, now: Boottime) {
         self.marks_asked = self.marks_asked.saturating_sub(1);
         match result {
             Ok(marks) => {
-                self.marks = Fact::now(marks);
+                let before = std::mem::replace(&mut self.marks, Fact::now(marks));
+                self.marks_heard_at = Some(now);
                 // An answer to an earlier question says nothing of what was written since.
                 self.marks_old_since = self.marks_old_since.filter(|_| self.marks_asked > 0);
-                self.dirty.extend(self.policies.keys().cloned());
+                // They are read before each role is taken: of thousands of policies those are decided for which they say
+                // something new, or that wait for them.
+                let new = |key: &PolicyKey| {
+                    before.value().is_none_or(|b| b.get(key) != self.marks.value().and_then(|m| m.get(key)))
+                };
+                let due = self.policies.iter().filter(|(key, s)| s.plan.waits_for_marks || new(key));
+                self.dirty.extend(due.map(|(key, _)| key.clone()));
             }
             Err(reason) => {
                 if self.marks.value().is_none() {

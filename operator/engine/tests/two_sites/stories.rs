@@ -75,6 +75,20 @@ fn with_promote_after_zero_a_dead_site_is_replaced_after_l_without_serving_reads
 }
 
 #[test]
+fn what_another_process_of_the_site_wrote_down_meanwhile_is_read_before_a_role_is_taken() {
+    let mut w = World::new(&policy(After::Elapsed(Duration::ZERO)));
+    w.until("paris opens", 10, |w| w.settled("paris", 1));
+    w.run(3_000);
+    let kept = w.marks.get_mut(&site("lyon")).and_then(|all| all.values_mut().next()).unwrap();
+    kept.marks.epoch = 2;
+    w.kill("paris");
+    w.run(6_000);
+    assert!(w.is(&Phase::Steady, "paris", 1), "{:?}", w.phase());
+    let refused = |w: &World| w.story.iter().any(|line| line.contains("gone back in time: epoch 1"));
+    assert!(refused(&w), "{}", w.story.join("\n"));
+}
+
+#[test]
 fn a_site_that_comes_back_during_read_only_takes_its_role_back() {
     let mut w = World::new(&policy(After::Elapsed(Duration::from_mins(5))));
     w.until("paris opens", 10, |w| w.settled("paris", 1));

@@ -183,8 +183,8 @@ fn tell(path: &str, rule: &str) -> Result<bool, String> {
 
 fn find(path: &str, seconds: u64) -> Result<bool, String> {
     let mutants = read(path)?;
-    let flows: Vec<(Flow, u64, bool)> =
-        Flow::ALL.into_iter().filter(|f| *f != Flow::Fleet).map(|flow| (flow, 1, false)).collect();
+    let flows: Vec<(Flow, u64, bool, bool)> =
+        Flow::ALL.into_iter().filter(|f| *f != Flow::Fleet).map(|flow| (flow, 1, false, false)).collect();
     let bases = bases(&flows)?;
     let found = together(&mutants, |mutant| {
         let mut mutant = mutant.clone();

@@ -7,7 +7,7 @@ use bascule_core::plan::Step;
 use bascule_core::policy::Policy;
 use bascule_core::record::{Cause, Fences, Phase, Record};
 
-use super::{Commit, Invariant, Judge, Sometimes};
+use super::{Commit, Invariant, Judge, Limit, Sometimes};
 use crate::time::Moment;
 use crate::world::World;
 use crate::world::arbiter::{Caller, Changed};
@@ -145,6 +145,10 @@ impl World {
         };
         if highest.is_some_and(|h| h >= marks) && self.cannot_hear_its_own(by) {
             self.judge.believes();
+        } else if highest.is_some_and(|h| h >= marks && (h.0, h.1) == (marks.0, marks.1))
+            && self.cannot_have_heard_yet(by, before, next)
+        {
+            self.judge.limits.insert(Limit::ArbiterWentBack);
         } else if let Some(highest) = highest.filter(|h| *h >= marks) {
             let what = format!(
                 "the record of {policy} fell from {highest:?} to {marks:?} (generation, epoch, serial)"
@@ -197,6 +201,21 @@ impl World {
         self.judge.gone_back.is_some()
             && self.judge.disturbed.two_operators_since(self.now, self.timing.l())
             && self.judge.disturbed.api_was_away_since(site, self.now, MARKS_CALL)
+    }
+
+    /// Of two operators of one site one has seen a change that the arbiter has lost since, and has written it down. The other,
+    /// which has had the role all the time, goes on with it and has no reason to ask, until its own watch breaks: like a
+    /// site whose change another site alone has seen. The serial alone falls: no role moves, and what was written stays.
+    fn cannot_have_heard_yet(&self, by: Caller, before: Option<&Record>, next: &Record) -> bool {
+        let Caller::Operator(op, _) = by else { return false };
+        let (it, me) = (&self.operators[op], &self.sites[self.operators[op].site].name);
+        let keeps = next.active == *me && before.is_some_and(|b| b.active == *me);
+        // The watch is found broken, and the arbiter listed, and the marks read.
+        let heard = self.timing.tq() * 4;
+        let soon = |t: Moment| it.started < t && self.now.since(t) < heard;
+        keeps
+            && self.judge.gone_back.is_some_and(soon)
+            && self.judge.disturbed.two_operators_since(self.now, self.timing.l())
     }
 
     fn site_of_caller(&self, by: Caller) -> usize {
