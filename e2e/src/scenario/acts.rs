@@ -227,7 +227,7 @@ impl Scene<'_> {
     /// The same to any site.
     async fn commit_switchover_to(&self, to: Place, name: &str) -> Result<(MoveText, String)> {
         let from = self.holder();
-        let epoch = self.shop.view(from).await?.epoch();
+        let epoch = self.epoch().await?;
         let text = MoveText::switchover(name, from, to, epoch, "a scenario asks for it");
         let commit = self.shop.commit_move(&text)?;
         self.note(&format!("Move {name} from {from} to {to} in epoch {epoch}: {commit:.8}"));
@@ -239,7 +239,7 @@ impl Scene<'_> {
     pub async fn commit_switchovers_at_once(&self, names: [&str; 2]) -> Result<Place> {
         let from = self.holder();
         let to = from.other_site().unwrap_or(from);
-        let epoch = self.shop.view(from).await?.epoch();
+        let epoch = self.epoch().await?;
         let texts = names.map(|name| MoveText::switchover(name, from, to, epoch, "a scenario asks for it"));
         let commit = self.shop.commit_moves("two Moves at once", &texts)?;
         self.note(&format!(

@@ -355,9 +355,11 @@ impl Scene<'_> {
         Ok(self.shop.view(self.holder()).await?.status.serial)
     }
 
-    /// The epoch now.
+    /// The epoch now, as the active site says it: an operator that has just begun to act may not know it yet.
     pub async fn epoch(&self) -> Result<u64> {
-        Ok(self.shop.view(self.holder()).await?.epoch())
+        let what = format!("{} to say its epoch", self.holder());
+        let known = |view: &View| view.status.epoch.map(drop).context("it says none");
+        Ok(self.shop.view_when(self.holder(), &what, SOON, known).await?.epoch())
     }
 
     /// What was not replicated when a site died may be lost; each lost row must then be in the saved log.
