@@ -90,7 +90,7 @@ fn the_documented_scenario_is_played_to_a_good_end() {
     assert_eq!(said.code, 0, "{said:?}");
     for words in [
         "writes are acknowledged again, by lyon, 16 s after the last one",
-        "writes are acknowledged again, by paris, 2.6 s after the last one",
+        "writes are acknowledged again, by paris, 2.7 s after the last one",
         "none lost",
         "shop/shop: every promise was held",
     ] {

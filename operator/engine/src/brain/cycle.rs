@@ -522,7 +522,10 @@ fn worth_saying<'a>(old: &'a SiteFacts, new: &'a SiteFacts) -> bool {
     };
     let disks = |f: &'a SiteFacts| f.disks.iter().map(move |(n, d)| (n, disk(d)));
     old.question != new.question
-        || (old.marks.is_none() && new.marks.is_some())
+        || new.marks.is_some_and(|new| {
+            // What was said in an earlier hold counts for nothing to who shows this one.
+            old.marks.is_none_or(|old| (old.generation, old.epoch) < (new.generation, new.epoch))
+        })
         || old.answers != new.answers
         || old.spec_hash != new.spec_hash
         || old.revision != new.revision
