@@ -355,6 +355,17 @@ impl Scene<'_> {
         Ok(self.shop.view(self.holder()).await?.status.serial)
     }
 
+    /// Waits until the active site has claimed its role anew, in a record behind this serial.
+    pub async fn claims_its_role_anew(&self, before: Option<u64>) -> Result<()> {
+        let claimed = |view: &View| {
+            let serial = view.status.serial;
+            ensure!(serial > before, "it says serial {serial:?}, before it was {before:?}");
+            Ok(())
+        };
+        let what = format!("{} to claim its role anew", self.holder());
+        self.shop.view_when(self.holder(), &what, SOON, claimed).await.map(drop)
+    }
+
     /// The epoch now, as the active site says it: an operator that has just begun to act may not know it yet.
     pub async fn epoch(&self) -> Result<u64> {
         let what = format!("{} to say its epoch", self.holder());

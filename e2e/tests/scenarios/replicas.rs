@@ -61,10 +61,12 @@ async fn a_frozen_acting_operator_is_followed_and_does_nothing_when_it_thaws(
     s: &mut Scene<'_>,
 ) -> Result<()> {
     let site = s.active;
-    let acts = s.acts(site).await?;
+    let (acts, before) = (s.acts(site).await?, s.serial().await?);
     let frozen = Stamp::now();
     s.freeze(site, Scope::OneReplica(acts))?;
     s.begins_to_act(site, acts.other(), frozen).await?;
+    // A switchover that begins before is given up: its source takes its role back first.
+    s.claims_its_role_anew(before).await?;
     // Something that the frozen one does not know of, and would undo.
     s.switch_over("without-the-frozen-one").await?;
     s.writes_go_on_for(A_WHILE).await?;
