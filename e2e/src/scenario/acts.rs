@@ -404,6 +404,53 @@ impl Scene<'_> {
         Ok(())
     }
 
+    /// The server at a site writes a checkpoint, and then into the next segment of its log; answers the name of the one
+    /// that it has left.
+    pub async fn next_segment(&self, site: Place) -> Result<String> {
+        let database = self.shop.superuser(site)?;
+        let work = async {
+            let (client, connection) = database.config.connect(NoTls).await?;
+            let driver = tokio::spawn(connection);
+            client.batch_execute("checkpoint").await?;
+            let left = client.query_one("select pg_walfile_name(pg_switch_wal())", &[]).await?.get(0);
+            driver.abort();
+            Ok::<String, tokio_postgres::Error>(left)
+        };
+        let left = tokio::time::timeout(ANSWER, work).await.context("no answer in time")??;
+        self.note(&format!("the server of {site} has left segment {left} of its log"));
+        Ok(left)
+    }
+
+    /// What the server at a site, whose log reaches nobody, writes from now on is a history of its own: it has a checkpoint
+    /// there to recover from.
+    pub async fn writes_on_another_history(&self, site: Place) -> Result<()> {
+        self.shop.writes_more(site, 100_000).await?;
+        self.as_superuser(site, "checkpoint").await?;
+        self.shop.writes_more(site, 100_000).await?;
+        self.note(&format!("{site} has written what no other site has"));
+        Ok(())
+    }
+
+    /// Somebody removes a segment of the log of a site that has no power.
+    pub fn loses_segment(&self, site: Place, segment: &str) -> Result<()> {
+        let path = self.shop.volume(site).join("pgdata/pg_wal").join(segment);
+        match std::fs::remove_file(&path) {
+            Ok(()) => self.note(&format!("somebody removes segment {segment} of the log of {site}")),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                self.note(&format!("segment {segment} of the log of {site} is gone"));
+            }
+            Err(e) => return Err(e).with_context(|| format!("cannot remove {}", path.display())),
+        }
+        Ok(())
+    }
+
+    /// Runs a line of shell in the container of a site's database.
+    pub async fn run_in_database(&self, site: Place, line: &str) -> Result<()> {
+        self.note(&format!("somebody runs in the database's container of {site}: {line}"));
+        let pod = self.world().pod(site, NAMESPACE, DATABASE_POD).await?;
+        self.world().exec(&pod, DATABASE_CONTAINER, &["sh", "-c", line]).map(drop)
+    }
+
     /// What a server kept for replicas that nobody reads any more is dropped.
     pub async fn drop_slots(&self, site: Place) -> Result<()> {
         self.note(&format!("the slots of {site} are dropped"));

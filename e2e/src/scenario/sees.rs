@@ -141,6 +141,21 @@ impl Scene<'_> {
         Ok(view)
     }
 
+    /// A site comes to say that its copy can never be rewound; answers the commands that it tells.
+    pub async fn replica_cannot_be_rewound(&self, site: Place) -> Result<String> {
+        let told = |view: &View| {
+            let why = view.condition_message("FailoverPossible");
+            let (reason, line) =
+                why.split_once("; to go on, in its pod: ").with_context(|| why.to_owned())?;
+            ensure!(reason.contains("pg_rewind"), "it is for something else: {reason}");
+            Ok(line.split(" (needed").next().unwrap_or(line).to_owned())
+        };
+        let what = format!("{site} to say that pg_rewind refuses");
+        let view = self.shop.view_when(site, &what, SAID, |view| told(view).map(drop)).await?;
+        self.note(&format!("{site} says: {}", view.condition_message("FailoverPossible")));
+        told(&view)
+    }
+
     /// A site's loss gate comes to block a promotion by at least so many bytes that it knows of: by their time alone it
     /// may block for a moment before it has heard of any.
     pub async fn knows_of_a_loss(&self, site: Place, least: u64) -> Result<()> {

@@ -15,6 +15,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         a_killed_server_is_offered_and_the_standby_takes_it,
         a_pod_deleted_by_a_rollout_is_no_failover,
         two_primaries_that_the_operators_find_at_their_start_are_one_again_and_the_writer_stays,
+        a_copy_that_can_never_be_rewound_says_so_and_is_made_anew_by_the_told_commands,
     ];
     all.extend(scenarios![
         cooled_down;
@@ -130,4 +131,27 @@ async fn two_primaries_that_the_operators_find_at_their_start_are_one_again_and_
     }
     s.shop.steady(s.active, Duration::from_mins(1)).await?;
     s.nothing_moved(epoch).await
+}
+
+async fn a_copy_that_can_never_be_rewound_says_so_and_is_made_anew_by_the_told_commands(
+    s: &mut Scene<'_>,
+) -> Result<()> {
+    s.loss_is_allowed();
+    let old = s.active;
+    // The last checkpoint that both copies have lies in a segment before the one in which they part; the one from which the
+    // old copy recovers lies behind it.
+    let segment = s.next_segment(old).await?;
+    s.writes_go_on_for(A_WHILE).await?;
+    s.cut_replication(old, s.standby)?;
+    s.writes_on_another_history(old).await?;
+    s.kill(old)?;
+    s.heal()?;
+    s.writes_move_to(s.standby).await?;
+    s.loses_segment(old, &segment)?;
+    s.boot(old).await?;
+    let told = s.replica_cannot_be_rewound(old).await?;
+    s.writes_go_on_for(A_WHILE).await?;
+    s.run_in_database(old, &told).await?;
+    s.shop.steady(s.standby, Duration::from_mins(1)).await?;
+    s.writes_go_on_for(A_WHILE).await
 }

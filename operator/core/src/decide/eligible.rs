@@ -72,7 +72,9 @@ fn database_blockers(name: &ItemName, view: &DatabaseView, active: bool, found: 
             found.extend(unlocked::gate(name, report, *age));
             match &report.state {
                 ServerState::Standby { .. } => {}
-                ServerState::Failed { reason, .. } => found.push(server(Answer::No, reason.clone(), *age)),
+                ServerState::Failed { reason, commands } => {
+                    found.push(server(Answer::No, failed_words(reason, commands), *age));
+                }
                 _ if active => {}
                 other => {
                     let what = format!("its server is {}", state_words(other));
@@ -102,6 +104,14 @@ pub fn state_words(state: &ServerState) -> String {
         ServerState::Stopping => "stopping".to_owned(),
         ServerState::Cloning => "being cloned".to_owned(),
         ServerState::Rewinding => "being rewound".to_owned(),
-        ServerState::Failed { reason, .. } => format!("failed: {reason}"),
+        ServerState::Failed { reason, commands } => format!("failed: {}", failed_words(reason, commands)),
     }
+}
+
+/// Why a server failed, and how a person goes on where nothing else does.
+fn failed_words(reason: &str, commands: &[String]) -> String {
+    if commands.is_empty() {
+        return reason.to_owned();
+    }
+    format!("{reason}; to go on, in its pod: {}", commands.join("; "))
 }

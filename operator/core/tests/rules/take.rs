@@ -572,4 +572,11 @@ fn a_running_primary_blocks_nothing_of_its_own_site_and_a_server_that_failed_doe
         assert_eq!((gates[0].name.as_str(), gates[0].answer), ("database/main/server", Answer::No));
         assert_eq!(gates[0].found, "no space");
     }
+    // Where nothing goes on by itself, what a person has to do is told with it.
+    report.state = bascule_core::guard::wire::ServerState::Failed {
+        reason: "no way back".to_owned(),
+        commands: vec!["mv data data.kept".to_owned(), "# it is made anew".to_owned()],
+    };
+    let found = &Given::at("lyon").record(steady()).report(report).plan().blockers[0].found;
+    assert_eq!(found, "no way back; to go on, in its pod: mv data data.kept; # it is made anew");
 }
