@@ -29,35 +29,13 @@ use tempfile::TempDir;
 
 use crate::arbiter::TQ;
 use crate::guarded::{Database, Service};
-use crate::live::Cluster;
 use crate::live::apiserver::ports::free_port;
+use crate::live::{Cluster, WEB};
 
 const TIMING: Timing = Profile::Region.timing();
 
 /// Far above what anything here needs on a loaded machine.
 const PATIENCE: Duration = Duration::from_mins(1);
-
-const POLICY: &str = r"
-apiVersion: bascule.dev/v1alpha1
-kind: FailoverPolicy
-metadata: { name: web, namespace: web }
-spec:
-  sites: [{ name: paris }, { name: lyon }]
-  initialSite: paris
-  workloads:
-    - name: web
-      targetRef: { apiVersion: apps/v1, kind: Deployment, name: web }
-      replicas: { active: 2, standby: 0 }
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: { name: web, namespace: web }
-spec:
-  selector: { matchLabels: { app: web } }
-  template:
-    metadata: { labels: { app: web } }
-    spec: { containers: [{ name: web, image: web }] }
-";
 
 /// The policy of a database, which PORT leads to. That its guard is not there yet is no loss while a test begins.
 const DATABASE: &str = r"
@@ -139,7 +117,7 @@ impl Site {
             cluster.server.kubectl(&["create", "namespace", namespace], "");
         }
         cluster.server.kubectl(&["delete", "fop", "shop", "-n", "shop"], "");
-        cluster.server.kubectl(&["apply", "--server-side", "-f", "-"], POLICY);
+        cluster.server.kubectl(&["apply", "--server-side", "-f", "-"], WEB);
         let arbiter = arbiter::Cluster::start_with(Duration::from_millis(300)).await;
         let etcd = arbiter.arbiter("operator", &[0, 1, 2]).await;
         let record = serde_json::to_vec(&steady()).unwrap();

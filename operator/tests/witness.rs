@@ -19,35 +19,13 @@ use bascule_core::name::PolicyKey;
 use bascule_core::record::{Fences, Record};
 
 // Where the witness looks for it.
-use crate::live::Cluster;
 use crate::live::apiserver;
+use crate::live::{Cluster, WEB};
 use crate::stored::{bytes, record_of, site};
 use crate::witness::{TQ, Witness};
 
 /// Far above what anything here needs on a loaded machine.
 const PATIENCE: Duration = Duration::from_mins(1);
-
-const POLICY: &str = r"
-apiVersion: bascule.dev/v1alpha1
-kind: FailoverPolicy
-metadata: { name: web, namespace: web }
-spec:
-  sites: [{ name: paris }, { name: lyon }]
-  initialSite: paris
-  workloads:
-    - name: web
-      targetRef: { apiVersion: apps/v1, kind: Deployment, name: web }
-      replicas: { active: 2, standby: 0 }
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: { name: web, namespace: web }
-spec:
-  selector: { matchLabels: { app: web } }
-  template:
-    metadata: { labels: { app: web } }
-    spec: { containers: [{ name: web, image: web }] }
-";
 
 /// An operator of paris; it ends with this value.
 struct Operator {
@@ -123,7 +101,7 @@ async fn cluster() -> Cluster {
         cluster.server.kubectl(&["create", "namespace", namespace], "");
     }
     cluster.server.kubectl(&["delete", "fop", "shop", "-n", "shop"], "");
-    cluster.server.kubectl(&["apply", "--server-side", "-f", "-"], POLICY);
+    cluster.server.kubectl(&["apply", "--server-side", "-f", "-"], WEB);
     cluster
 }
 

@@ -15,6 +15,29 @@ use serde_json::{Value, json};
 
 use self::apiserver::ApiServer;
 
+/// The policy web/web of paris and lyon, first active in paris, and the Deployment that it scales.
+pub const WEB: &str = r"
+apiVersion: bascule.dev/v1alpha1
+kind: FailoverPolicy
+metadata: { name: web, namespace: web }
+spec:
+  sites: [{ name: paris }, { name: lyon }]
+  initialSite: paris
+  workloads:
+    - name: web
+      targetRef: { apiVersion: apps/v1, kind: Deployment, name: web }
+      replicas: { active: 2, standby: 0 }
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: web, namespace: web }
+spec:
+  selector: { matchLabels: { app: web } }
+  template:
+    metadata: { labels: { app: web } }
+    spec: { containers: [{ name: web, image: web }] }
+";
+
 /// What a run printed, how it ended, and how long it took.
 #[derive(Debug)]
 pub struct Said {
