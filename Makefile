@@ -84,7 +84,7 @@ e2e-versions: prepare binaries ## An older version's operator and guard at one s
 test-gateway: packages ## Requests through Envoy Gateway and Envoy while two operators change its routes: the split, and writes in a hold (needs root)
 	$(TEST_ENV) $(CARGO) test --locked -p bascule-e2e --test gateway
 
-test-scenarios: prepare binaries ## Faults on real parts, judged by a client's record; SCENARIOS="words" chooses by name
+test-scenarios: prepare binaries ## Faults on real parts, judged by a client's record; SCENARIOS="words 1/3" chooses by name and share
 	$(BINARIES) $(CARGO) test --locked -p bascule-e2e --test scenarios -- $(SCENARIOS)
 
 torture: binaries ## Random schedules of faults on real parts for TORTURE_MINUTES=10, from TORTURE_SEED on; TORTURE_KEPT=1: those that are kept first (needs root)

@@ -30,6 +30,7 @@ pub mod process;
 pub mod progress;
 pub mod scale;
 pub mod scenario;
+pub mod share;
 pub mod shop;
 pub mod story;
 pub mod tools;

@@ -350,6 +350,47 @@ async fn a_frozen_replica_is_followed_once_its_lease_has_run_out_and_does_nothin
     assert!(second.acts());
 }
 
+/// A Move that means no policy: its status says so.
+const MOVE_TO_NOBODY: &str = r"
+apiVersion: bascule.dev/v1alpha1
+kind: Move
+metadata: { name: nobody, namespace: web }
+spec: { policyRef: { name: nobody }, type: Switchover, to: lyon, epoch: 1 }
+";
+
+#[tokio::test]
+async fn a_status_that_another_replica_writes_late_is_written_over() {
+    let site = Site::start().await;
+    let first = site.replica("first");
+    site.until("it acts", || first.acts()).await;
+    site.cluster.server.kubectl(&["apply", "--server-side", "-f", "-"], MOVE_TO_NOBODY);
+    let says = |kind: &str, name: &str, path: &str| {
+        let path = format!("jsonpath={{.status.{path}}}");
+        site.cluster.server.kubectl(&["get", kind, name, "-n", "web", "-o", &path], "")
+    };
+    let writer = || says("fop", "web", "heartbeat.writer");
+    let message = || says("move", "nobody", "message");
+    site.until("the statuses are there", || !writer().is_empty() && message().contains("no FailoverPolicy"))
+        .await;
+    let (wrote, said) = (writer(), message());
+    // Twice: a replica may have more than one under way when it is frozen.
+    for time in 1..=2 {
+        let patch = |kind: &str, name: &str, status: &str| {
+            let patch = format!(r#"{{"status":{status}}}"#);
+            let late =
+                ["patch", kind, name, "-n", "web", "--subresource=status", "--type=merge", "-p", &patch];
+            site.cluster.server.kubectl(&late, "");
+        };
+        patch("fop", "web", r#"{"heartbeat":{"writer":"paris-late"},"message":"late"}"#);
+        patch("move", "nobody", r#"{"message":"late","state":"Requested"}"#);
+        site.until(&format!("its own status is there again, time {time}"), || {
+            writer() == wrote && says("fop", "web", "message") != "late"
+        })
+        .await;
+        site.until(&format!("the Move's is there again, time {time}"), || message() == said).await;
+    }
+}
+
 #[tokio::test]
 async fn without_an_api_server_the_other_replica_takes_over_all_the_same_and_keeps_the_role() {
     let site = Site::start().await;

@@ -14,6 +14,7 @@ use super::excuse::excuse;
 use super::flow::Flow;
 use crate::progress::seconds;
 use crate::scenario::Stage;
+use crate::share::Share;
 use crate::torture::{Played, keep};
 use crate::world::Options;
 
@@ -25,8 +26,8 @@ const LESSONS: usize = 2;
 pub struct Chosen {
     /// Only those whose words hold all of these.
     words: Vec<String>,
-    /// Of these only every so-manieth, from this one on.
-    share: Option<(usize, usize)>,
+    /// Of these only a share.
+    share: Option<Share>,
 }
 
 impl FromStr for Chosen {
@@ -36,14 +37,11 @@ impl FromStr for Chosen {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut chosen = Self::default();
         for word in text.split_whitespace() {
-            let Some((n, m)) = word.split_once('/') else {
+            if word.contains('/') {
+                chosen.share = Some(word.parse()?);
+            } else {
                 chosen.words.push(word.to_owned());
-                continue;
-            };
-            let numbers = n.parse().ok().zip(m.parse().ok());
-            let share = numbers.filter(|(n, m): &(usize, usize)| (1..=*m).contains(n));
-            chosen.share =
-                Some(share.ok_or_else(|| format!("{word:?} is no share; one is n/m with n from 1 to m"))?);
+            }
         }
         Ok(chosen)
     }
@@ -53,7 +51,7 @@ impl Chosen {
     fn takes(&self, number: usize, case: &Case) -> bool {
         let words = case.to_string();
         self.words.iter().all(|word| words.contains(word.as_str()))
-            && self.share.is_none_or(|(n, m)| number % m == n - 1)
+            && self.share.is_none_or(|share| share.takes(number))
     }
 
     /// A flow that no chosen case can belong to is not played.
@@ -228,7 +226,7 @@ mod tests {
     fn a_share_is_told_from_words_and_a_wrong_one_is_refused() {
         let chosen: Chosen = "switchover guard 2/5".parse().unwrap();
         assert_eq!(chosen.words, ["switchover", "guard"]);
-        assert_eq!(chosen.share, Some((2, 5)));
+        assert_eq!(chosen.share, Some("2/5".parse().unwrap()));
         assert!(chosen.may_take(Flow::Switchover) && !chosen.may_take(Flow::Offered));
         for wrong in ["0/5", "6/5", "a/b"] {
             assert!(wrong.parse::<Chosen>().unwrap_err().contains(wrong));

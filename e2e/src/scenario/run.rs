@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use super::{Scene, Stage};
 use crate::kept::keep_logs;
 use crate::progress::seconds;
+use crate::share::Share;
 use crate::shop::{PolicyText, Shop};
 use crate::world::{Older, Options, World};
 
@@ -52,9 +53,10 @@ pub fn with_spares(scenarios: Vec<Scenario>) -> Vec<Scenario> {
     scenarios.into_iter().map(|scenario| Scenario { replicas: 2, ..scenario }).collect()
 }
 
-/// Runs those whose name holds one of the arguments' words (all, without one): the `main` of a test without harness.
+/// Runs those whose name holds one of the arguments' words (all, without one), or a [`Share`] of these: the `main` of a test
+/// without harness.
 pub fn main(scenarios: &[Scenario]) -> ExitCode {
-    let (mut options, mut words) = (Vec::new(), Vec::new());
+    let (mut options, mut words, mut share) = (Vec::new(), Vec::new(), None);
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         if arg == "--test-threads" {
@@ -62,14 +64,24 @@ pub fn main(scenarios: &[Scenario]) -> ExitCode {
             args.next();
         } else if arg.starts_with("--") {
             options.push(arg);
+        } else if arg.contains('/') {
+            match arg.parse::<Share>() {
+                Ok(part) => share = Some(part),
+                Err(why) => {
+                    println!("{why}");
+                    return ExitCode::FAILURE;
+                }
+            }
         } else {
             words.push(arg);
         }
     }
-    let chosen: Vec<&Scenario> = scenarios
+    let named = scenarios
         .iter()
         .filter(|s| words.is_empty() || words.iter().any(|w| s.name.contains(w.as_str())))
-        .collect();
+        .enumerate();
+    let chosen: Vec<&Scenario> =
+        named.filter(|(place, _)| share.is_none_or(|share| share.takes(*place))).map(|(_, s)| s).collect();
     if chosen.is_empty() {
         return ExitCode::SUCCESS;
     }

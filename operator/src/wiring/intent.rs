@@ -9,7 +9,7 @@ use bascule_adapters::kube::client::Kube;
 use bascule_adapters::kube::status::{StatusDesk, StatusKey};
 use bascule_adapters::kube::watch::{Key, Seen, Unreadable, Within, speaks_of, watch_within};
 use bascule_core::name::PolicyKey;
-use bascule_crds::{FailoverPolicy, Move};
+use bascule_crds::{FailoverPolicy, Move, MoveStatus};
 use bascule_engine::intake::{moves, policy};
 use bascule_engine::ports::Intent;
 use jiff::Timestamp;
@@ -36,6 +36,8 @@ pub struct Followed {
     pub metrics: Arc<Metrics>,
     /// Whether this replica acts: one that stands by writes no status.
     pub acting: watch::Receiver<bool>,
+    /// The name that this process writes into each policy's status.
+    pub writer: String,
 }
 
 /// Watches policies and Moves and tells the engine, until the process ends.
@@ -185,15 +187,20 @@ impl Followed {
         let Ok(key) = PolicyKey::new(namespace, name) else { return };
         let mut known = self.objects.lock();
         let before = known.policies.remove(&key);
+        let same = |b: &&SeenPolicy| b.object.metadata.uid == object.metadata.uid;
+        if before.as_ref().filter(same).is_some_and(|b| b.said.is_some()) {
+            let status = object.status.take();
+            let writer = status.and_then(|status| status.heartbeat).map(|heartbeat| heartbeat.writer);
+            // Somebody has taken it away, or has written his own: a replica that was frozen when it acted, and thaws.
+            if writer.as_ref() != Some(&self.writer) && self.desk.overwritten(&StatusKey::of(&object)) {
+                told.push(Intent::ShowAgain(key.clone()));
+            }
+        }
         // An invalid one is told again whenever it comes: what was wrong with it may have lain in what is not compared.
         let echo =
             |b: &SeenPolicy| b.invalid.is_none() && wants_the_same(&b.object.metadata, &object.metadata);
         if let Some(SeenPolicy { said, .. }) = before.as_ref().filter(|b| echo(b)) {
             let said = said.clone();
-            if said.is_some() && object.status.take().is_none() {
-                // Somebody has taken it away.
-                told.push(Intent::ShowAgain(key.clone()));
-            }
             known.policies.insert(key, SeenPolicy { object, invalid: None, said });
             return;
         }
@@ -214,9 +221,6 @@ impl Followed {
                 (Intent::Invalid { policy: key.clone(), reason: reason.clone() }, Some(reason))
             }
         };
-        if said.is_some() {
-            object.status = None;
-        }
         known.policies.insert(key.clone(), SeenPolicy { object, invalid, said });
         told.push(intent);
         if replaced {
@@ -237,6 +241,7 @@ impl Followed {
                 let before = known.moves.get(&place).map(|seen| &seen.object.metadata);
                 let news = before.is_none_or(|before| !wants_the_same(before, &object.metadata));
                 let another = before.is_some_and(|before| before.uid != object.metadata.uid);
+                self.keep_status(&known, &place, &object);
                 let mut meant = known.policies_meant_at(&place);
                 self.insert_move(&mut known, *object);
                 meant.extend(known.policies_meant_at(&place));
@@ -263,6 +268,7 @@ impl Followed {
                 for object in found {
                     let (place, uid) = (place_of(&object), object.metadata.uid.clone());
                     let another = known.moves.get(&place).is_some_and(|m| m.object.metadata.uid != uid);
+                    self.keep_status(&known, &place, &object);
                     self.insert_move(&mut known, object);
                     if another {
                         replaced.extend(known.policies_meant_at(&place));
@@ -278,6 +284,25 @@ impl Followed {
             let again = replaced.contains(&policy).then(|| Intent::ShowAgain(policy.clone()));
             told.push(Intent::Moves { policy, moves });
             told.extend(again);
+        }
+    }
+
+    /// Puts down again what was said of a Move when another one's status is in it.
+    fn keep_status(&self, known: &Inner, place: &(String, String), object: &Move) {
+        let same = |m: &&SeenMove| m.object.metadata.uid == object.metadata.uid;
+        let Some(said) = known.moves.get(place).filter(same).and_then(|m| m.said.as_ref()) else { return };
+        let says = object.status.as_ref().map(|status| (status.state, &status.message));
+        let key = StatusKey::of(object);
+        if says != Some((said.state, &said.message)) && self.desk.overwritten(&key) {
+            self.put(&key, said);
+        }
+    }
+
+    fn put(&self, key: &StatusKey, status: &MoveStatus) {
+        let value = serde_json::to_value(status).map_err(|e| e.to_string());
+        if let Err(why) = value.and_then(|value| self.desk.put(key, value).map_err(|e| e.to_string())) {
+            let (namespace, name) = (&key.namespace, &key.name);
+            tracing::warn!(namespace, name, why, "the status of a Move was not taken");
         }
     }
 
@@ -316,17 +341,7 @@ impl Followed {
             .collect();
         for (place, status) in unmet {
             let Some(seen) = known.moves.get_mut(&place) else { continue };
-            let put = serde_json::to_value(&status).map_err(|e| e.to_string()).and_then(|value| {
-                self.desk.put(&StatusKey::of(&seen.object), value).map_err(|e| e.to_string())
-            });
-            if let Err(why) = put {
-                tracing::warn!(
-                    namespace = place.0,
-                    name = place.1,
-                    why,
-                    "the status of a Move was not taken"
-                );
-            }
+            self.put(&StatusKey::of(&seen.object), &status);
             seen.said = Some(status);
         }
     }

@@ -156,6 +156,7 @@ pub async fn run(settings: Settings, change: impl FnOnce(Parts) -> Parts) -> any
         desk: desk.clone(),
         metrics: Arc::clone(&metrics),
         acting: acts,
+        writer: writer(&settings.site, question),
     };
     tasks.spawn(intent::follow(followed, intent_in));
     let (pulse_in, pulse) = watch::channel(Pulse { at: boottime::now(), ..Pulse::default() });

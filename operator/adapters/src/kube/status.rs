@@ -26,6 +26,9 @@ const AGAIN: Duration = Duration::from_secs(2);
 const REFUSED_AGAIN: Duration = Duration::from_secs(30);
 /// How often in a row a write may meet another one, until the object is taken for another of the same name.
 const CONFLICTS: u8 = 5;
+/// How soon a status that somebody else has overwritten is written again when that happens over and over: two that fight
+/// for an object shall not write as fast as they can.
+const OVERWRITTEN_AGAIN: Duration = Duration::from_secs(10);
 /// How many objects' status may be written at once: one that hangs keeps no other waiting, and a thousand that change
 /// together are shown within seconds.
 const AT_ONCE: usize = 8;
@@ -139,6 +142,10 @@ struct Entry {
     refused_until: Option<Instant>,
     /// How often in a row a write has met another one.
     conflicts: u8,
+    /// While a writer has it, another one's status was seen in the object: which of the two is there is not known.
+    overwritten: bool,
+    /// When another one's status was last found in place of what was written.
+    overwritten_at: Option<Instant>,
     /// The entry among those that are due: what [`Entry::due`] was after the last change.
     queued: Option<NotBefore>,
     trouble: Option<String>,
@@ -149,6 +156,14 @@ impl Entry {
     fn due(&self) -> Option<NotBefore> {
         let at = self.not_before.max(self.refused_until);
         (self.waiting.is_some() && !self.writing).then_some(NotBefore(at))
+    }
+
+    /// What was written is not there any more.
+    fn lose(&mut self) {
+        self.written = None;
+        let now = Instant::now();
+        let before = self.overwritten_at.replace(now).map(|at| at + OVERWRITTEN_AGAIN).filter(|at| *at > now);
+        self.not_before = self.not_before.max(before);
     }
 }
 
@@ -242,6 +257,31 @@ impl StatusDesk {
         })
     }
 
+    /// Another one's status was seen in the object, such as that of a replica which was frozen and thaws: what was written
+    /// last counts no more, and the next status is written even if it says the same. Returns whether one has to be put down
+    /// for that; one that waits or is being written is written (again) anyway.
+    pub fn overwritten(&self, key: &StatusKey) -> bool {
+        self.shared.with(|entries| {
+            let Some(entry) = entries.of.get_mut(key) else { return true };
+            entry.overwritten = entry.writing;
+            let put = !entry.writing && entry.waiting.is_none();
+            if put {
+                entry.lose();
+            }
+            put
+        })
+    }
+
+    /// The next status of an object is written even if it says what was written last: for objects that nobody watches for
+    /// what others write.
+    pub fn doubt(&self, key: &StatusKey) {
+        self.shared.with(|entries| {
+            if let Some(entry) = entries.of.get_mut(key) {
+                entry.written = None;
+            }
+        });
+    }
+
     /// The objects whose newest status is not written yet, or could not be.
     pub fn unwritten(&self) -> BTreeSet<StatusKey> {
         let unwritten = |e: &Entry| e.waiting.is_some() || e.writing || e.trouble.is_some();
@@ -320,6 +360,7 @@ fn settle(
 ) {
     let Some(entry) = entries.of.get_mut(key) else { return };
     entry.writing = false;
+    let overwritten = std::mem::take(&mut entry.overwritten);
     match result {
         Ok(()) => {
             entry.not_before = Some(Instant::now() + pause);
@@ -328,6 +369,10 @@ fn settle(
             entry.trouble = None;
             entry.refused_until = None;
             entry.conflicts = 0;
+            if overwritten {
+                entry.lose();
+                entry.waiting.get_or_insert_with(|| status.clone());
+            }
         }
         // The object is gone, or another one has its name, which those who follow it will tell sooner or later. One conflict
         // may be no more than somebody else's write at the same moment.

@@ -208,6 +208,50 @@ async fn status_is_written_only_when_it_changed_and_the_newest_wins() {
 }
 
 #[tokio::test]
+async fn a_status_that_somebody_else_has_overwritten_is_written_again_and_not_as_fast_as_two_can() {
+    let ns = "status-fight";
+    let (kube, client, _) = place(ns).await;
+    applied_by(&client, "t", ns, &manifest("Deployment", ns, "web", None)).await;
+    let api: Api<Deployment> = Api::namespaced(client, ns);
+    let object = api.get("web").await.unwrap();
+    let key = StatusKey::of(&object);
+    let changes = api.watch(&WatchParams::default(), &object.resource_version().unwrap()).await.unwrap();
+    let mut changes = Box::pin(changes.filter_map(async |event| match event.unwrap() {
+        WatchEvent::Modified(object) => object.status.and_then(|s| s.replicas),
+        _ => None,
+    }));
+    let (desk, worker) = desk(&kube, 2, Duration::from_millis(1));
+    let worker = tokio::spawn(worker);
+    let put = || desk.put(&key, json!({ "replicas": 1 })).unwrap();
+    let others = async || {
+        let patch = Patch::Merge(json!({ "status": { "replicas": 7 } }));
+        api.patch_status("web", &PatchParams::default(), &patch).await.unwrap();
+    };
+    put();
+    assert_eq!(soon(changes.next()).await, Some(1));
+    soon(until(|| desk.unwritten().is_empty())).await;
+    others().await;
+    assert_eq!(soon(changes.next()).await, Some(7));
+    // It is told what is there, and so what it wrote is dropped no more.
+    assert!(desk.overwritten(&key), "a status has to be put down");
+    put();
+    assert_eq!(soon(changes.next()).await, Some(1));
+    soon(until(|| desk.unwritten().is_empty())).await;
+
+    let again = tokio::time::Instant::now();
+    others().await;
+    assert_eq!(soon(changes.next()).await, Some(7));
+    assert!(desk.overwritten(&key));
+    put();
+    assert!(!desk.overwritten(&key), "what waits is written anyway");
+    assert_eq!(tokio::time::timeout(Duration::from_mins(1), changes.next()).await.unwrap(), Some(1));
+    let took = again.elapsed();
+    assert!(took > Duration::from_secs(5), "{took:?}: two that fight write as fast as they can");
+    assert!(desk.overwritten(&StatusKey { name: "never-written".to_owned(), ..key }));
+    worker.abort();
+}
+
+#[tokio::test]
 async fn equal_events_are_counted_in_one_object_and_a_full_queue_never_waits() {
     let ns = "events";
     let (kube, client, _) = place(ns).await;

@@ -363,6 +363,8 @@ impl Source {
         self.said = Some(status.clone());
         let ready = status.conditions.iter().any(|c| c.type_ == READY && c.status == "True");
         let key = key_of(object);
+        // A replica that was frozen may have written over it.
+        self.shared.desk.doubt(&StatusKey::of(object));
         self.shared.metrics.source(&key.namespace, &key.name, ready);
         match serde_json::to_value(&status) {
             Ok(status) => {
