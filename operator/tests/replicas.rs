@@ -355,7 +355,7 @@ const MOVE_TO_NOBODY: &str = r"
 apiVersion: bascule.dev/v1alpha1
 kind: Move
 metadata: { name: nobody, namespace: web }
-spec: { policyRef: { name: nobody }, type: Switchover, to: lyon, epoch: 1 }
+spec: { policyRef: { name: nobody }, type: Switchover, from: paris, to: lyon, epoch: 1, reason: test }
 ";
 
 #[tokio::test]
