@@ -3,6 +3,7 @@
 //! `cargo test -p bascule-e2e --test scenarios` plays all of them in one world; words choose by name.
 
 mod scenarios {
+    pub(crate) mod answers;
     pub(crate) mod arbiter;
     pub(crate) mod clocks;
     pub(crate) mod databases;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         scenarios::databases::all(),
         scenarios::intent::all(),
         scenarios::people::all(),
+        scenarios::answers::all(),
         scenarios::three_sites::all(),
         // Last: they need worlds of their own.
         scenarios::replicas::all(),

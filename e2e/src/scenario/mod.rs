@@ -10,9 +10,11 @@
 //! one.
 
 mod acts;
+mod asks;
 mod run;
 mod sees;
 mod stage;
 
+pub use asks::Answer;
 pub use run::{Scenario, main, scenarios, with_clocks, with_spares};
 pub use stage::{Scene, Stage};

@@ -4,6 +4,7 @@ use std::error::Error as _;
 use std::fmt;
 use std::time::Duration;
 
+use bascule_core::time::human;
 use etcd_client::Error;
 use tonic::{Code, ConnectError};
 
@@ -88,7 +89,13 @@ impl fmt::Display for Cause {
         match self {
             Self::NotConnected(why) => write!(f, "cannot connect ({why})"),
             Self::Refused(why) | Self::Denied(why) => write!(f, "refused ({why})"),
-            Self::TimedOut(after) => write!(f, "no answer within {after:?}"),
+            // Rounded: what is left of a deadline is another number each time, and each would be news.
+            Self::TimedOut(after) => {
+                let after = Duration::from_millis(
+                    u64::try_from(after.as_micros().div_ceil(1000)).unwrap_or(u64::MAX),
+                );
+                write!(f, "no answer within {}", human(after))
+            }
             Self::Lost(why) => write!(f, "answer lost ({why})"),
         }
     }
