@@ -35,16 +35,22 @@ async fn what_a_person_asks_is_answered_within_five_seconds_whatever_is_cut(s: &
             s.cut("this site from the arbiter", &Cut::from_arbiter(here))?;
         }
         s.writes_go_on_for(A_WHILE).await?;
+        let failover = ["failover", "shop", "--reason", "who knows", "--dry-run"];
         for words in [
             &["status", "shop"][..],
             &["why", "shop"],
             &["hold", "shop", "--reason", "who knows", "--dry-run"],
-            &["failover", "shop", "--reason", "who knows", "--dry-run"],
+            &failover,
         ] {
             let said = answered(s.asks(here, words)?)?;
             ensure!(said.contains(&format!("Told by  {here}, ")) && said.contains(" ago"), "no age: {said}");
             ensure!(!arbiter || said.contains("ArbiterUnreachable: "), "no authority is named: {said}");
         }
+        let said = answered(s.asks(here, &failover)?)?;
+        ensure!(
+            arbiter == said.contains(&format!("whether {} lives", s.active)),
+            "what is not known: {said}"
+        );
         let kept = answered(s.asks(here, &["journal", &journal])?)?;
         ensure!(kept.lines().any(|line| line.contains("shop/shop")), "an empty journal: {kept}");
         if git {

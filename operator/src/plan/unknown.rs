@@ -1,12 +1,14 @@
 //! What nobody was asked about, and what is assumed instead.
 
 use bascule_core::policy::Policy;
+use bascule_crds::conditions::{Condition, READY};
 use bascule_sim::rehearsal::ASSUMED_REPLICAS;
 
 use super::Asked;
 use super::live::Live;
 use super::state::Case;
 use super::told::{Act, Change, MovePlan};
+use crate::why::judgement::ARBITER_UNREACHABLE;
 
 /// What nobody was asked about.
 pub fn not_asked(
@@ -25,6 +27,12 @@ pub fn not_asked(
         let to = mv.to.as_deref().unwrap_or_default();
         all.push(format!(
             "whether {to} could take over now (replication, lag, grants, who owns the fields): unknown; nothing in the way is assumed"
+        ));
+    }
+    let forced = moved.iter().any(|m| m.kind == "Failover");
+    if let (true, Some(here), Some(active)) = (forced, &elsewhere, live.and_then(unheard)) {
+        all.push(format!(
+            "whether {active} lives: {here} does not know; it is assumed to live, and a Failover of a site that lives is refused. Once {here} hears the arbiter again it knows"
         ));
     }
     let touched = acts.iter().any(|a| a.objects.iter().any(|o| o.site.is_some()));
@@ -64,4 +72,13 @@ pub fn not_asked(
         ));
     }
     all
+}
+
+/// The active site, where the one that was asked cannot know whether it lives: the arbiter tells, and is not reached.
+fn unheard(live: &Live) -> Option<&str> {
+    let status = &live.status;
+    let lost = |c: &Condition| c.type_ == READY && c.reason == ARBITER_UNREACHABLE;
+    let active = status.active_site.as_deref().filter(|_| status.conditions.iter().any(lost))?;
+    let row = status.sites.iter().find(|row| row.name == active)?;
+    (row.role.as_deref() == Some("Unknown")).then_some(active)
 }
