@@ -41,6 +41,12 @@ pub fn of(
 ) -> api::FailoverPolicyStatus {
     let generation = generation(shown, before, newest);
     let mut status = status(shown, before, generation, now);
+    if shown.record.is_none() {
+        // An operator that has just been started, and that may not reach the arbiter for long: what is past stays past.
+        status.last_transition.clone_from(&before.last_transition);
+        status.history.clone_from(&before.history);
+        status.moves.clone_from(&before.moves);
+    }
     if let Some(unknown) = newest.unknown_channels {
         let mut set = Set::new(&before.conditions, generation, now);
         if unknown.is_empty() {
@@ -247,6 +253,22 @@ mod tests {
         let status = of(&shown);
         assert_eq!(status.phase.as_deref(), Some("NoRecord"));
         assert_eq!((status.epoch, status.active_site, status.last_transition), (None, None, None));
+    }
+
+    #[test]
+    fn while_no_record_was_read_what_is_past_stays_told_and_who_is_active_does_not() {
+        let before = of(&shown());
+        let mut shown = shown();
+        shown.record = None;
+        let r = &mut shown.report;
+        (r.phase, r.epoch, r.serial, r.active, r.last, r.fence) = (None, None, None, None, None, None);
+        r.history.clear();
+        r.moves.clear();
+        let newest = Newest { generation: Some(7), invalid: None, unknown_channels: None };
+        let status = super::of(&"paris".try_into().unwrap(), &shown, &before, newest, now());
+        assert_eq!((status.epoch, status.active_site), (None, None));
+        assert_eq!(status.last_transition, before.last_transition);
+        assert_eq!((status.history, status.moves), (before.history, before.moves));
     }
 
     #[test]
