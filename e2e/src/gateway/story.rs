@@ -34,6 +34,9 @@ const SOON: Duration = Duration::from_mins(1);
 /// How long a silent site's reads may take to be served elsewhere: ten seconds by the policy, and all that follows.
 const HOLD: Duration = Duration::from_secs(90);
 
+/// How long the proxy may be in the middle of one change.
+const CHANGE: Duration = Duration::from_secs(2);
+
 /// How many answers in a row must agree before the data plane counts as having obeyed.
 const AGREE: usize = 20;
 
@@ -187,14 +190,19 @@ async fn back(route: &Route, again: impl Fn() -> Result<Tied>) -> Result<Tied> {
 /// What somebody has seen who has read and written all along, from before the rules came until after they had gone.
 ///
 /// Reads, and whatever goes elsewhere, are always answered by who is to answer them. Writes are first taken, then refused
-/// with when to try again, then taken by the active site: three stretches without an exception.
+/// with when to try again, then taken by the active site.
 ///
-/// Where the first one ends cannot be told from outside better than by the first refusal: the API server has the rule
+/// Where the first stretch ends cannot be told from outside better than by the first refusal: the API server has the rule
 /// before the gateway's controller has seen it, and the proxy has it later still, so that a write may pass although the
 /// route says already that it is refused. From then on nothing may get around it: the proxy has one worker, for which a
-/// change of its routes is one moment, and the visitor sends a request when the one before it was answered. The other end
-/// is the same the other way round. The first stretch may have writes at both sites, since where the route leads is
-/// changed first; in the last one the route leads to the active site before writes pass.
+/// change of its routes is one moment, and the visitor sends a request when the one before it was answered. The first
+/// stretch may have writes at both sites, since where the route leads is changed first; in the last one the route leads to
+/// the active site before writes pass.
+///
+/// Between the last two the proxy may answer by itself, 503 without a time: it is told that the cluster of the rule that
+/// goes is gone before it is told of routes that name it no more. One stream tells it both, one after the other, so that
+/// this is short, and begins after the last proper refusal. When the rule comes its cluster is told first, and nothing
+/// of the kind may be seen.
 fn judge(record: &[Asked]) -> Result<()> {
     let of = |method: &'static str, path: &'static str| {
         record.iter().filter(move |asked| asked.method == method && asked.path == path)
@@ -214,40 +222,56 @@ fn judge(record: &[Asked]) -> Result<()> {
         record.len() - writes,
         failed.first()
     );
-    let mut stretch = Stretch::Before;
-    let mut lengths = [0_usize; 3];
+    let mut stretches: Vec<(Stretch, &Asked, usize)> = Vec::new();
     for asked in of("POST", CART) {
-        stretch = stretch.after(asked).with_context(|| {
-            format!("{stretch:?} after {lengths:?}, {:?} after the first request", asked.at - record[0].at)
+        let last = stretches.last().map(|(stretch, ..)| *stretch);
+        let stretch = Stretch::follows(last, asked).with_context(|| {
+            format!("after {:?}", stretches.iter().map(|(s, _, n)| (s, n)).collect::<Vec<_>>())
         })?;
-        lengths[stretch as usize] += 1;
+        match stretches.last_mut().filter(|_| last == Some(stretch)) {
+            Some((_, _, length)) => *length += 1,
+            None => stretches.push((stretch, asked, 1)),
+        }
     }
-    ensure!(lengths.iter().all(|n| *n > 0), "writes taken, refused, taken: {lengths:?}");
-    let [before, refused, after] = lengths;
+    let found = |wanted: Stretch| stretches.iter().find(|(stretch, ..)| *stretch == wanted);
+    let all = [Stretch::Before, Stretch::Refused, Stretch::Between, Stretch::After];
+    let [before, refused, between, after] = all.map(|stretch| found(stretch).map_or(0, |(_, _, n)| *n));
+    ensure!(
+        before > 0 && refused > 0 && after > 0,
+        "writes were not taken, refused and taken again: {before}, {refused}, {after}"
+    );
+    if let (Some((_, first, _)), Some((_, taken, _))) = (found(Stretch::Between), found(Stretch::After)) {
+        let lasted = taken.at - first.at;
+        ensure!(lasted <= CHANGE, "for {lasted:?} the proxy answered {between} writes by itself");
+    }
     println!(
-        "all along: {reads} reads answered; {writes} writes: {before} taken, then {refused} refused, then {after} taken"
+        "all along: {reads} reads answered; {writes} writes: {before} taken, then {refused} refused, \
+         {between} answered by the proxy while the rule went, then {after} taken"
     );
     Ok(())
 }
 
 /// What becomes of writes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stretch {
     Before,
     Refused,
+    Between,
     After,
 }
 
 impl Stretch {
-    /// The stretch that this write belongs to, which follows those of this one.
-    fn after(self, asked: &Asked) -> Result<Self> {
+    /// The stretch that a write belongs to, after one of `last`.
+    fn follows(last: Option<Self>, asked: &Asked) -> Result<Self> {
         let taken = SITES.contains(&asked.who.as_str());
         let refused = asked.who == "503" && asked.retry_after;
-        match self {
-            Self::Before if taken => Ok(Self::Before),
-            Self::Before | Self::Refused if refused => Ok(Self::Refused),
-            Self::Refused | Self::After if asked.who == SITES[0] => Ok(Self::After),
-            Self::Before | Self::Refused | Self::After => bail!("this does not follow: {asked:?}"),
+        let by_itself = asked.who == "503" && !asked.retry_after;
+        match last {
+            None | Some(Self::Before) if taken => Ok(Self::Before),
+            Some(Self::Before | Self::Refused) if refused => Ok(Self::Refused),
+            Some(Self::Refused | Self::Between) if by_itself => Ok(Self::Between),
+            Some(Self::Refused | Self::Between | Self::After) if asked.who == SITES[0] => Ok(Self::After),
+            _ => bail!("this does not follow: {asked:?}"),
         }
     }
 }
