@@ -135,6 +135,8 @@ pub(super) struct Asked {
     /// Who answered, or why nobody did.
     pub(super) who: String,
     pub(super) retry_after: bool,
+    /// What was said.
+    pub(super) body: String,
 }
 
 /// Somebody who reads and writes all the time, one request after the other.
@@ -154,11 +156,11 @@ impl Visitor {
             for (method, path) in all.into_iter().cycle() {
                 pace.tick().await;
                 let answer = connection.ask_for(method, path).await;
-                let (who, retry_after) = match answer {
-                    Ok(answer) => (answer.who(), answer.retry_after.is_some()),
-                    Err(e) => (format!("{e:#}"), false),
+                let (who, retry_after, body) = match answer {
+                    Ok(answer) => (answer.who(), answer.retry_after.is_some(), answer.body),
+                    Err(e) => (format!("{e:#}"), false, String::new()),
                 };
-                kept.lock().await.push(Asked { at: Instant::now(), method, path, who, retry_after });
+                kept.lock().await.push(Asked { at: Instant::now(), method, path, who, retry_after, body });
             }
         });
         Self { record, task }

@@ -199,10 +199,10 @@ async fn back(route: &Route, again: impl Fn() -> Result<Tied>) -> Result<Tied> {
 /// stretch may have writes at both sites, since where the route leads is changed first; in the last one the route leads to
 /// the active site before writes pass.
 ///
-/// Between the last two the proxy may answer by itself, 503 without a time: it is told that the cluster of the rule that
-/// goes is gone before it is told of routes that name it no more. One stream tells it both, one after the other, so that
-/// this is short, and begins after the last proper refusal. When the rule comes its cluster is told first, and nothing
-/// of the kind may be seen.
+/// Between two stretches the proxy may answer by itself, 503 without a time: clusters and routes are told to it one after
+/// the other, so that routes may name the cluster of the rule before it serves, when the rule comes, and after it is gone,
+/// when the rule goes. It is none of the writes that pass, and none that got around anything. It ends soon, and there is
+/// nothing else in it.
 fn judge(record: &[Asked]) -> Result<()> {
     let of = |method: &'static str, path: &'static str| {
         record.iter().filter(move |asked| asked.method == method && asked.path == path)
@@ -234,19 +234,26 @@ fn judge(record: &[Asked]) -> Result<()> {
         }
     }
     let found = |wanted: Stretch| stretches.iter().find(|(stretch, ..)| *stretch == wanted);
-    let all = [Stretch::Before, Stretch::Refused, Stretch::Between, Stretch::After];
-    let [before, refused, between, after] = all.map(|stretch| found(stretch).map_or(0, |(_, _, n)| *n));
+    let long = |wanted: Stretch| found(wanted).map_or(0, |(_, _, length)| *length);
+    let [before, refused, after] = [Stretch::Before, Stretch::Refused, Stretch::After].map(long);
     ensure!(
         before > 0 && refused > 0 && after > 0,
         "writes were not taken, refused and taken again: {before}, {refused}, {after}"
     );
-    if let (Some((_, first, _)), Some((_, taken, _))) = (found(Stretch::Between), found(Stretch::After)) {
-        let lasted = taken.at - first.at;
-        ensure!(lasted <= CHANGE, "for {lasted:?} the proxy answered {between} writes by itself");
+    for (turn, next) in [(Stretch::Comes, Stretch::Refused), (Stretch::Goes, Stretch::After)] {
+        if let (Some((_, first, n)), Some((_, then, _))) = (found(turn), found(next)) {
+            let lasted = then.at - first.at;
+            ensure!(
+                lasted <= CHANGE,
+                "while the rule {turn:?} the proxy answered {n} writes by itself for {lasted:?}"
+            );
+        }
     }
+    let turns = long(Stretch::Comes) + long(Stretch::Goes);
+    let words = [Stretch::Comes, Stretch::Goes].map(|turn| found(turn).map(|(_, asked, _)| &asked.body));
     println!(
-        "all along: {reads} reads answered; {writes} writes: {before} taken, then {refused} refused, \
-         {between} answered by the proxy while the rule went, then {after} taken"
+        "all along: {reads} reads answered; of {writes} writes {before} taken, then {refused} refused, then {after} taken; \
+         {turns} answered by the proxy itself in between {words:?}"
     );
     Ok(())
 }
@@ -255,8 +262,9 @@ fn judge(record: &[Asked]) -> Result<()> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stretch {
     Before,
+    Comes,
     Refused,
-    Between,
+    Goes,
     After,
 }
 
@@ -268,9 +276,10 @@ impl Stretch {
         let by_itself = asked.who == "503" && !asked.retry_after;
         match last {
             None | Some(Self::Before) if taken => Ok(Self::Before),
-            Some(Self::Before | Self::Refused) if refused => Ok(Self::Refused),
-            Some(Self::Refused | Self::Between) if by_itself => Ok(Self::Between),
-            Some(Self::Refused | Self::Between | Self::After) if asked.who == SITES[0] => Ok(Self::After),
+            Some(Self::Before | Self::Comes) if by_itself => Ok(Self::Comes),
+            Some(Self::Before | Self::Comes | Self::Refused) if refused => Ok(Self::Refused),
+            Some(Self::Refused | Self::Goes) if by_itself => Ok(Self::Goes),
+            Some(Self::Refused | Self::Goes | Self::After) if asked.who == SITES[0] => Ok(Self::After),
             _ => bail!("this does not follow: {asked:?}"),
         }
     }
