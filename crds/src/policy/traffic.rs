@@ -136,7 +136,7 @@ pub struct HttpRoute {
     ///
     /// Each request of the methods POST, PUT, PATCH and DELETE gets 503 with `Retry-After` from Bascule's
     /// responder, with the text that `notifications.users[].readOnly` has in the client's language; reads
-    /// are served. The operator puts rules of its own, called `bascule-refuses-writes`, in front of the
+    /// are served. The operator puts rules of its own, called `bascule-refuses-writes`, behind the
     /// route's and takes them away afterwards; they repeat what the rules with the backends match, with
     /// each of those methods, and carry the epoch and the serial of the record in the annotation
     /// `bascule.dev/writes`.

@@ -22,6 +22,12 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// The methods of requests that may change something.
 pub(super) const WRITING: [&str; 4] = ["POST", "PUT", "PATCH", "DELETE"];
 
+/// What the application of the sites is asked for.
+pub(super) const CART: &str = "/cart?item=1";
+
+/// What is elsewhere.
+pub(super) const PICTURES: &str = "/pictures/1";
+
 /// How many requests a count consists of.
 pub(super) const MANY: usize = 1000;
 
@@ -50,9 +56,13 @@ pub(super) struct Connection(Option<SendRequest<Full<Bytes>>>);
 
 impl Connection {
     pub(super) async fn ask(&mut self, method: &str) -> Result<Answer> {
-        let answer = match tokio::time::timeout(ANSWER, self.once(method)).await {
+        self.ask_for(method, CART).await
+    }
+
+    pub(super) async fn ask_for(&mut self, method: &str, path: &str) -> Result<Answer> {
+        let answer = match tokio::time::timeout(ANSWER, self.once(method, path)).await {
             Ok(answer) => answer,
-            Err(_) => Err(anyhow!("{method}: no answer within {ANSWER:?}")),
+            Err(_) => Err(anyhow!("{method} {path}: no answer within {ANSWER:?}")),
         };
         if answer.is_err() {
             self.0 = None;
@@ -60,7 +70,7 @@ impl Connection {
         answer
     }
 
-    async fn once(&mut self, method: &str) -> Result<Answer> {
+    async fn once(&mut self, method: &str, path: &str) -> Result<Answer> {
         if self.0.as_ref().is_none_or(SendRequest::is_closed) {
             let stream = TcpStream::connect(LISTENER).await.context("the gateway does not listen")?;
             stream.set_nodelay(true)?;
@@ -72,7 +82,7 @@ impl Connection {
         sender.ready().await?;
         let request = Request::builder()
             .method(method)
-            .uri("/cart?item=1")
+            .uri(path)
             .header(header::HOST, "www.shop.example")
             .header(header::ACCEPT_LANGUAGE, "fr-CH, fr;q=0.9, en;q=0.5")
             // Who comes from outside cannot say whose words he wants to read.
@@ -118,11 +128,15 @@ pub(super) async fn split(when: &str, wanted: &[(&str, f64)]) -> Result<()> {
 /// One request of somebody who reads and writes all the time.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
+    /// When it was answered, or could not be.
     pub(super) at: Instant,
     pub(super) method: &'static str,
+    pub(super) path: &'static str,
     /// Who answered, or why nobody did.
     pub(super) who: String,
     pub(super) retry_after: bool,
+    /// What was said.
+    pub(super) body: String,
 }
 
 /// Somebody who reads and writes all the time, one request after the other.
@@ -137,15 +151,16 @@ impl Visitor {
         let kept = Arc::clone(&record);
         let task = tokio::spawn(async move {
             let mut connection = Connection::default();
-            let mut pace = tokio::time::interval(Duration::from_millis(5));
-            for method in ["GET", "POST"].into_iter().cycle() {
+            let mut pace = tokio::time::interval(Duration::from_millis(2));
+            let all = [("GET", CART), ("POST", CART), ("GET", PICTURES), ("POST", PICTURES)];
+            for (method, path) in all.into_iter().cycle() {
                 pace.tick().await;
-                let answer = connection.ask(method).await;
-                let (who, retry_after) = match answer {
-                    Ok(answer) => (answer.who(), answer.retry_after.is_some()),
-                    Err(e) => (format!("{e:#}"), false),
+                let answer = connection.ask_for(method, path).await;
+                let (who, retry_after, body) = match answer {
+                    Ok(answer) => (answer.who(), answer.retry_after.is_some(), answer.body),
+                    Err(e) => (format!("{e:#}"), false, String::new()),
                 };
-                kept.lock().await.push(Asked { at: Instant::now(), method, who, retry_after });
+                kept.lock().await.push(Asked { at: Instant::now(), method, path, who, retry_after, body });
             }
         });
         Self { record, task }

@@ -88,7 +88,7 @@ fn outside() -> Result<()> {
 fn inside(told: &OsStr) -> Result<()> {
     let told: Inside = serde_json::from_str(told.to_str().context("what is told is no text")?)?;
     run("ip", ["link", "set", "lo", "up"])?;
-    for address in [backend::PARIS, backend::LYON, backend::RESPONDER] {
+    for address in [backend::PARIS, backend::LYON, backend::PICTURES, backend::RESPONDER] {
         run("ip", ["addr", "add", &format!("{address}/32"), "dev", "lo"])?;
     }
     // API servers look for the address to tell others along the default route, and do not start without one.

@@ -1,6 +1,6 @@
 //! What is in the clusters: the gateway and its route, what stands behind its Services, and the policy.
 
-use super::backend::{LYON, PARIS, PORT, RESPONDER, RESPONDER_PORT};
+use super::backend::{LYON, PARIS, PICTURES, PORT, RESPONDER, RESPONDER_PORT};
 
 /// How long clients are asked to wait.
 pub(super) const RETRY: &str = "7";
@@ -19,7 +19,8 @@ kind: Namespace
 metadata: {name: bascule-system}
 ";
 
-/// The application's route, as its people have written it: half of the requests for each site, until Bascule knows better.
+/// The application's route, as its people have written it: half of the requests for each site, until Bascule knows better;
+/// and a rule that leads elsewhere.
 pub(super) const ROUTE: &str = "\
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
@@ -30,7 +31,16 @@ spec:
   rules:
     - name: pages
       backendRefs: [{name: web-paris, port: 80, weight: 50}, {name: web-lyon, port: 80, weight: 50}]
+    - name: pictures
+      matches: [{path: {value: /pictures}}]
+      backendRefs: [{name: pictures, port: 80}]
 ";
+
+/// The names of its rules.
+pub(super) const RULES: [&str; 2] = ["pages", "pictures"];
+
+/// How the rule is called by which Bascule has writes refused.
+pub(super) const REFUSING: &str = "bascule-refuses-writes";
 
 /// The gateway in lyon.
 pub(super) const GATEWAY: &str = "\
@@ -59,6 +69,7 @@ pub(super) fn services() -> String {
     };
     let mut all = service("shop", "web-paris", PARIS, PORT);
     all += &service("shop", "web-lyon", LYON, PORT);
+    all += &service("shop", "pictures", PICTURES, PORT);
     all += &service("bascule-system", "responder", RESPONDER, RESPONDER_PORT);
     all += "\
 apiVersion: gateway.networking.k8s.io/v1beta1

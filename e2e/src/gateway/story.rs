@@ -10,9 +10,9 @@ use kube::api::{Api, ApiResource, DynamicObject};
 use kube::core::GroupVersionKind;
 use kube::{Client, ResourceExt};
 
-use super::backend::{Backend, LYON, PARIS, RESPONDER, RESPONDER_PORT};
-use super::client::{Asked, Connection, Visitor, WRITING, split};
-use super::objects::{self, RETRY, WORDS};
+use super::backend::{Backend, LYON, PARIS, PICTURES, RESPONDER, RESPONDER_PORT};
+use super::client::{self, Asked, CART, Connection, Visitor, WRITING, split};
+use super::objects::{self, REFUSING, RETRY, RULES, WORDS};
 use super::plane::{Controller, Proxy};
 use crate::command::finish;
 use crate::scale::loopback::{ApiServer, Servers, Tied};
@@ -22,11 +22,20 @@ use crate::waiting::until;
 /// The sites. The gateway is in the second one.
 const SITES: [&str; 2] = ["paris", "lyon"];
 
+/// Who answers what the policy leaves alone.
+const ELSEWHERE: &str = "pictures";
+
+/// How often the active site falls silent: what goes wrong for a moment only does so now and then.
+const HOLDS: usize = 3;
+
 /// How long a change may take to come about, from the start of a process to the answer of the data plane.
 const SOON: Duration = Duration::from_mins(1);
 
 /// How long a silent site's reads may take to be served elsewhere: ten seconds by the policy, and all that follows.
 const HOLD: Duration = Duration::from_secs(90);
+
+/// How long the proxy may be in the middle of one change.
+const CHANGE: Duration = Duration::from_secs(2);
 
 /// How many answers in a row must agree before the data plane counts as having obeyed.
 const AGREE: usize = 20;
@@ -45,7 +54,11 @@ pub(super) async fn play(gateway: &Gateway, programs: &Path, folder: &Path) -> R
     let client = lyon.client().await?;
     kubectl(lyon).apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: envoy-gateway-system}\n")?;
     kubectl(lyon).apply(&objects::services())?;
-    let _backends = (Backend::start("paris", PARIS).await?, Backend::start("lyon", LYON).await?);
+    let _backends = [
+        Backend::start(SITES[0], PARIS).await?,
+        Backend::start(SITES[1], LYON).await?,
+        Backend::start(ELSEWHERE, PICTURES).await?,
+    ];
     let _controller = Controller::start(gateway, &client, &lyon.kubeconfig(), folder).await?;
     kubectl(lyon).apply(objects::GATEWAY)?;
     let _proxy = Proxy::start(gateway, &client, folder).await?;
@@ -69,7 +82,8 @@ pub(super) async fn play(gateway: &Gateway, programs: &Path, folder: &Path) -> R
         "--responder-service=responder:80".to_owned(),
     ];
     let _lyon = operator(lyon, answers.as_slice())?;
-    let first = operator(paris, [].as_slice())?;
+    let again = || operator(paris, [].as_slice());
+    let first = again()?;
     for site in [paris, lyon] {
         kubectl(site).apply(&objects::policy())?;
     }
@@ -82,37 +96,30 @@ pub(super) async fn play(gateway: &Gateway, programs: &Path, folder: &Path) -> R
         ensure!(answer.who() == "paris", "{method} while paris is active: {answer:?}");
     }
 
-    hold(&route, first).await?;
-
-    // The active site comes back: once it is stable its users follow, and writes are accepted again.
-    let again = Instant::now();
-    let _first = operator(paris, [].as_slice())?;
-    route.until_marked("bascule.dev/writes", "writes=passed").await?;
-    served_by("paris").await?;
-    until("writes to be taken", SOON, || async {
-        let answer = Connection::default().ask("POST").await?;
-        ensure!(answer.who() == "paris", "{answer:?}");
-        Ok(())
-    })
-    .await?;
-    println!(
-        "writes pass again {:.1} s after the operator of paris was started",
-        again.elapsed().as_secs_f64()
-    );
-    split("paris is back", &[("paris", 1.0), ("lyon", 0.0)]).await?;
-    for method in WRITING {
-        let answer = Connection::default().ask(method).await?;
-        ensure!(answer.who() == "paris", "{method} after the hold: {answer:?}");
+    let mut first = first;
+    for hold in 1..=HOLDS {
+        println!("hold {hold} of {HOLDS}");
+        first = no_read_is_refused_while_rules_behind_the_others_come_and_go(&route, first, &again).await?;
     }
-    let rules = route.rules().await?;
-    ensure!(rules == ["pages"], "the route has its own rules and no others: {rules:?}");
     println!("ok");
     Ok(())
 }
 
+/// A hold and its end, with somebody who reads and writes all along.
+async fn no_read_is_refused_while_rules_behind_the_others_come_and_go(
+    route: &Route,
+    first: Tied,
+    again: impl Fn() -> Result<Tied>,
+) -> Result<Tied> {
+    let visitor = Visitor::start();
+    hold(route, first).await?;
+    let first = back(route, again).await?;
+    judge(&visitor.end().await)?;
+    Ok(first)
+}
+
 /// The active site falls silent: lyon serves its reads, and its gateway answers writes.
 async fn hold(route: &Route, first: Tied) -> Result<()> {
-    let visitor = Visitor::start();
     let silent = Instant::now();
     drop(first);
     until("writes to be refused", HOLD, || async {
@@ -128,6 +135,11 @@ async fn hold(route: &Route, first: Tied) -> Result<()> {
         silent.elapsed().as_secs_f64()
     );
     split("during the hold", &[("paris", 0.0), ("lyon", 1.0)]).await?;
+    let rules = route.rules().await?;
+    ensure!(
+        rules.split_last().is_some_and(|(last, others)| last == REFUSING && others == RULES),
+        "the route's own rules keep their places, and Bascule's stands behind them: {rules:?}"
+    );
     let mut connection = Connection::default();
     let mut refused = 0;
     for method in WRITING.into_iter().cycle().take(400) {
@@ -146,25 +158,131 @@ async fn hold(route: &Route, first: Tied) -> Result<()> {
         let answer = connection.ask(method).await?;
         ensure!(answer.status == StatusCode::OK, "{method} during the hold: {answer:?}");
     }
-    judge(&visitor.end().await)
+    Ok(())
 }
 
-/// What somebody has seen who has read and written all along: no read was refused, and each write was taken by a site or
-/// refused with when to try again; once it was refused, it stayed so.
+/// The active site comes back: once it is stable its users follow, and writes are accepted again.
+async fn back(route: &Route, again: impl Fn() -> Result<Tied>) -> Result<Tied> {
+    let begun = Instant::now();
+    let first = again()?;
+    route.until_marked("bascule.dev/writes", "writes=passed").await?;
+    served_by("paris").await?;
+    until("writes to be taken", SOON, || async {
+        let answer = Connection::default().ask("POST").await?;
+        ensure!(answer.who() == "paris", "{answer:?}");
+        Ok(())
+    })
+    .await?;
+    println!(
+        "writes pass again {:.1} s after the operator of paris was started",
+        begun.elapsed().as_secs_f64()
+    );
+    split("paris is back", &[("paris", 1.0), ("lyon", 0.0)]).await?;
+    for method in WRITING {
+        let answer = Connection::default().ask(method).await?;
+        ensure!(answer.who() == "paris", "{method} after the hold: {answer:?}");
+    }
+    let rules = route.rules().await?;
+    ensure!(rules == RULES, "the route has its own rules and no others: {rules:?}");
+    Ok(first)
+}
+
+/// What somebody has seen who has read and written all along, from before the rules came until after they had gone.
+///
+/// Reads, and whatever goes elsewhere, are always answered by who is to answer them. Writes are first taken, then refused
+/// with when to try again, then taken by the active site.
+///
+/// Where the first stretch ends cannot be told from outside better than by the first refusal: the API server has the rule
+/// before the gateway's controller has seen it, and the proxy has it later still, so that a write may pass although the
+/// route says already that it is refused. From then on nothing may get around it: the proxy has one worker, for which a
+/// change of its routes is one moment, and the visitor sends a request when the one before it was answered. The first
+/// stretch may have writes at both sites, since where the route leads is changed first; in the last one the route leads to
+/// the active site before writes pass.
+///
+/// Between two stretches the proxy may answer by itself, 503 without a time: clusters and routes are told to it one after
+/// the other, so that routes may name the cluster of the rule before it serves, when the rule comes, and after it is gone,
+/// when the rule goes. It is none of the writes that pass, and none that got around anything. It ends soon, and there is
+/// nothing else in it.
 fn judge(record: &[Asked]) -> Result<()> {
-    let of = |method: &'static str| record.iter().filter(move |asked| asked.method == method);
-    let (reads, writes) = (of("GET").count(), of("POST").count());
+    let of = |method: &'static str, path: &'static str| {
+        record.iter().filter(move |asked| asked.method == method && asked.path == path)
+    };
+    let (reads, writes) = (of("GET", CART).count(), of("POST", CART).count());
     ensure!(reads > 100 && writes > 100, "too few to say anything: {reads} reads, {writes} writes");
-    let failed: Vec<&Asked> = of("GET").filter(|a| !SITES.contains(&a.who.as_str())).collect();
-    ensure!(failed.is_empty(), "{} of {reads} reads failed, first {:?}", failed.len(), failed.first());
-    let taken = |a: &Asked| SITES.contains(&a.who.as_str());
-    let odd: Vec<&Asked> = of("POST").filter(|a| !(taken(a) || a.who == "503" && a.retry_after)).collect();
-    ensure!(odd.is_empty(), "{} of {writes} writes got no proper answer, first {:?}", odd.len(), odd.first());
-    let first = of("POST").find(|a| !taken(a)).context("no write was refused")?.at;
-    let late = of("POST").filter(|a| taken(a) && a.at > first).count();
-    ensure!(late == 0, "{late} writes were taken after the first one was refused");
-    println!("all along: {reads} reads answered; {writes} writes, each taken or refused with Retry-After");
+    let astray = |a: &&Asked| match (a.method, a.path) {
+        (_, client::PICTURES) => a.who != ELSEWHERE,
+        ("GET", _) => !SITES.contains(&a.who.as_str()),
+        _ => false,
+    };
+    let failed: Vec<&Asked> = record.iter().filter(astray).collect();
+    ensure!(
+        failed.is_empty(),
+        "{} of {} requests that no rule refuses failed, first {:?}",
+        failed.len(),
+        record.len() - writes,
+        failed.first()
+    );
+    let mut stretches: Vec<(Stretch, &Asked, usize)> = Vec::new();
+    for asked in of("POST", CART) {
+        let last = stretches.last().map(|(stretch, ..)| *stretch);
+        let stretch = Stretch::follows(last, asked).with_context(|| {
+            format!("after {:?}", stretches.iter().map(|(s, _, n)| (s, n)).collect::<Vec<_>>())
+        })?;
+        match stretches.last_mut().filter(|_| last == Some(stretch)) {
+            Some((_, _, length)) => *length += 1,
+            None => stretches.push((stretch, asked, 1)),
+        }
+    }
+    let found = |wanted: Stretch| stretches.iter().find(|(stretch, ..)| *stretch == wanted);
+    let long = |wanted: Stretch| found(wanted).map_or(0, |(_, _, length)| *length);
+    let [before, refused, after] = [Stretch::Before, Stretch::Refused, Stretch::After].map(long);
+    ensure!(
+        before > 0 && refused > 0 && after > 0,
+        "writes were not taken, refused and taken again: {before}, {refused}, {after}"
+    );
+    for (turn, next) in [(Stretch::Comes, Stretch::Refused), (Stretch::Goes, Stretch::After)] {
+        if let (Some((_, first, n)), Some((_, then, _))) = (found(turn), found(next)) {
+            let lasted = then.at - first.at;
+            ensure!(
+                lasted <= CHANGE,
+                "while the rule {turn:?} the proxy answered {n} writes by itself for {lasted:?}"
+            );
+        }
+    }
+    let turns = long(Stretch::Comes) + long(Stretch::Goes);
+    let words = [Stretch::Comes, Stretch::Goes].map(|turn| found(turn).map(|(_, asked, _)| &asked.body));
+    println!(
+        "all along: {reads} reads answered; of {writes} writes {before} taken, then {refused} refused, then {after} taken; \
+         {turns} answered by the proxy itself in between {words:?}"
+    );
     Ok(())
+}
+
+/// What becomes of writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stretch {
+    Before,
+    Comes,
+    Refused,
+    Goes,
+    After,
+}
+
+impl Stretch {
+    /// The stretch that a write belongs to, after one of `last`.
+    fn follows(last: Option<Self>, asked: &Asked) -> Result<Self> {
+        let taken = SITES.contains(&asked.who.as_str());
+        let refused = asked.who == "503" && asked.retry_after;
+        let by_itself = asked.who == "503" && !asked.retry_after;
+        match last {
+            None | Some(Self::Before) if taken => Ok(Self::Before),
+            Some(Self::Before | Self::Comes) if by_itself => Ok(Self::Comes),
+            Some(Self::Before | Self::Comes | Self::Refused) if refused => Ok(Self::Refused),
+            Some(Self::Refused | Self::Goes) if by_itself => Ok(Self::Goes),
+            Some(Self::Refused | Self::Goes | Self::After) if asked.who == SITES[0] => Ok(Self::After),
+            _ => bail!("this does not follow: {asked:?}"),
+        }
+    }
 }
 
 /// Waits until the data plane sends every request to a site.

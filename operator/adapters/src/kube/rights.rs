@@ -277,7 +277,7 @@ pub const RIGHTS: [Right; 24] = [
             ("watch", "weights that somebody sets back, and gateways that obey, are seen at once"),
             (
                 "patch",
-                "the weights of its backends, rules of its own in front of the others and two annotations, by a JSON patch for the version that was read",
+                "the weights of its backends, rules of its own behind the others and two annotations, by a JSON patch for the version that was read",
             ),
         ],
         only_for: Some(OnlyFor { field: "traffic[].httpRoute", setting: "rbac.httpRoutes" }),

@@ -141,6 +141,15 @@ impl Shop {
         soon(self.target.refuse(on, &site("paris"), epoch, serial, DEADLINE)).await
     }
 
+    async fn rules(&self) -> Vec<Value> {
+        self.now().await.data["spec"]["rules"].as_array().unwrap().clone()
+    }
+
+    /// The names of its rules.
+    async fn names(&self) -> Vec<String> {
+        self.rules().await.iter().map(|rule| rule["name"].as_str().unwrap().to_owned()).collect()
+    }
+
     async fn writes(&self) -> Option<Writes> {
         self.at().await.writes
     }
@@ -581,7 +590,8 @@ async fn refusing(namespace: &str) -> Shop {
 }
 
 #[tokio::test]
-async fn writes_are_refused_by_rules_in_front_of_the_others_and_pass_when_they_are_taken_away() {
+async fn writes_are_refused_by_rules_behind_the_others_which_keep_their_places_and_pass_when_they_are_taken_away()
+ {
     let shop = refusing("routes-refused").await;
     let before = shop.applied("test", 1, 0).await;
     assert_eq!(shop.writes().await, Some(Writes::Pass));
@@ -589,19 +599,24 @@ async fn writes_are_refused_by_rules_in_front_of_the_others_and_pass_when_they_a
 
     let during = shop.now().await;
     let rules = during.data["spec"]["rules"].as_array().unwrap();
-    assert_eq!(rules[0]["name"], REFUSING_RULE);
-    let methods: Vec<&Value> = rules[0]["matches"].as_array().unwrap().iter().map(|m| &m["method"]).collect();
+    let (refusing, others) = rules.split_last().unwrap();
+    assert_eq!(
+        json!(others),
+        before.data["spec"]["rules"],
+        "the others are as they were, and where they were"
+    );
+    assert_eq!(refusing["name"], REFUSING_RULE);
+    let methods: Vec<&Value> = refusing["matches"].as_array().unwrap().iter().map(|m| &m["method"]).collect();
     assert_eq!(methods, ["POST", "PUT", "PATCH", "DELETE"]);
-    assert!(rules[0]["matches"].as_array().unwrap().iter().all(|m| m["path"]["value"] == "/"), "{rules:?}");
-    let backend = &rules[0]["backendRefs"][0];
+    assert!(refusing["matches"].as_array().unwrap().iter().all(|m| m["path"]["value"] == "/"), "{rules:?}");
+    let backend = &refusing["backendRefs"][0];
     assert_eq!(
         (&backend["name"], &backend["namespace"]),
         (&json!(RESPONDER), &json!("routes-refused-responder"))
     );
-    let headers = &rules[0]["filters"][0]["requestHeaderModifier"]["set"];
+    let headers = &refusing["filters"][0]["requestHeaderModifier"]["set"];
     assert_eq!(headers[0], json!({ "name": "x-bascule-policy", "value": "routes-refused/shop" }));
     assert_eq!(headers[1], json!({ "name": "x-bascule-retry-after", "value": "45" }));
-    assert_eq!(json!(rules[1..]), before.data["spec"]["rules"], "the others are as they were");
     let mark = &during.metadata.annotations.as_ref().unwrap()[WRITES_MARK];
     assert_eq!(mark, "v=1 epoch=5 serial=12 site=paris policy=shop writes=refused");
     shop.says(0, &[("Accepted", "True"), ("ResolvedRefs", "True")]).await;
@@ -720,14 +735,87 @@ async fn rules_that_change_during_a_hold_are_followed() {
     shop.applied("test", 1, 0).await;
     assert_eq!(shop.refuse(true, 5, 12).await, Outcome::Done);
     let mut rules = shop.now().await.data["spec"]["rules"].clone();
-    rules[1]["matches"] = json!([{ "path": { "type": "PathPrefix", "value": "/shop" } }]);
+    rules[0]["matches"] = json!([{ "path": { "type": "PathPrefix", "value": "/shop" } }]);
     shop.merged(json!({ "spec": { "rules": rules } })).await;
     assert!(matches!(shop.writes().await, Some(Writes::Mixed(_))));
     assert_eq!(shop.refuse(true, 5, 12).await, Outcome::Done);
     assert_eq!(shop.writes().await, Some(Writes::Refused));
     let rules = shop.now().await.data["spec"]["rules"].clone();
     assert_eq!(rules.as_array().unwrap().len(), 3);
-    assert_eq!(rules[0]["matches"][0]["path"]["value"], "/shop");
+    assert_eq!(rules[2]["matches"][0]["path"]["value"], "/shop");
+
+    // Bascule's stand last again when somebody has put one behind them.
+    let mut rules = rules.as_array().unwrap().clone();
+    rules
+        .push(json!({ "name": "films", "matches": [{ "path": { "type": "PathPrefix", "value": "/films" } }],
+        "backendRefs": [{ "name": "films", "port": 80 }] }));
+    shop.merged(json!({ "spec": { "rules": rules } })).await;
+    assert!(matches!(shop.writes().await, Some(Writes::Mixed(_))));
+    assert_eq!(shop.refuse(true, 5, 12).await, Outcome::Done);
+    assert_eq!(shop.writes().await, Some(Writes::Refused));
+    assert_eq!(shop.names().await, ["pages", "pictures", "films", REFUSING_RULE]);
+}
+
+/// Puts the rules that refuse writes in front of the others, as an older operator did.
+async fn put_in_front(shop: &Shop) {
+    let mut rules = shop.now().await.data["spec"]["rules"].as_array().unwrap().clone();
+    rules.rotate_right(1);
+    shop.merged(json!({ "spec": { "rules": rules } })).await;
+    assert_eq!(shop.names().await, [REFUSING_RULE, "pages", "pictures"]);
+}
+
+#[tokio::test]
+async fn rules_that_an_older_operator_has_put_in_front_are_moved_behind_while_they_are_needed() {
+    let shop = refusing("routes-refused-in-front").await;
+    let before = shop.applied("test", 1, 0).await;
+    assert_eq!(shop.refuse(true, 5, 12).await, Outcome::Done);
+    put_in_front(&shop).await;
+    let found = shop.writes().await;
+    assert!(matches!(&found, Some(Writes::Mixed(_))), "{found:?}");
+    // The record is still the one by which the older operator has put them there.
+    assert_eq!(shop.refuse(true, 5, 12).await, Outcome::Done);
+    assert_eq!(shop.names().await, ["pages", "pictures", REFUSING_RULE]);
+    assert_eq!(json!(shop.rules().await[..2]), before.data["spec"]["rules"]);
+    assert_eq!(shop.writes().await, Some(Writes::Refused));
+}
+
+#[tokio::test]
+async fn rules_that_an_older_operator_has_put_in_front_are_taken_away_when_writes_may_pass() {
+    let shop = refusing("routes-refused-in-front-passed").await;
+    let before = shop.applied("test", 1, 0).await;
+    assert_eq!(shop.refuse(true, 5, 12).await, Outcome::Done);
+    put_in_front(&shop).await;
+    // Users move meanwhile: the weights are those of the route's own rules, wherever they stand.
+    assert_eq!(shop.point("lyon", 5, 13).await, Outcome::Done);
+    assert_eq!(shop.point("paris", 5, 14).await, Outcome::Done);
+    assert_eq!(shop.refuse(false, 5, 15).await, Outcome::Done);
+    let mut expected = before.data["spec"]["rules"].clone();
+    expected[0]["backendRefs"][0]["weight"] = json!(100);
+    assert_eq!(json!(shop.rules().await), expected);
+    assert_eq!(shop.writes().await, Some(Writes::Pass));
+}
+
+#[tokio::test]
+async fn rules_in_front_that_could_not_stand_behind_stay_until_writes_may_pass() {
+    let shop = refusing("routes-refused-in-front-only").await;
+    shop.applied("test", 1, 0).await;
+    assert_eq!(shop.refuse(true, 5, 12).await, Outcome::Done);
+    put_in_front(&shop).await;
+    let post = json!([{ "path": { "type": "PathPrefix", "value": "/" }, "method": "POST" }]);
+    let mut rules = shop.rules().await;
+    // An older operator has repeated a match that has a method itself.
+    (rules[0]["matches"], rules[1]["matches"]) = (post.clone(), post);
+    shop.merged(json!({ "spec": { "rules": rules } })).await;
+    let stands = shop.now().await.metadata.resource_version;
+    assert_eq!(shop.writes().await, Some(Writes::Refused), "they do what they are for");
+    assert!(shop.gate("RouteWritesPass").await.found.contains("pages matches the method POST itself"));
+    assert_eq!(shop.now().await.metadata.resource_version, stands);
+    assert_eq!(shop.refuse(false, 5, 12).await, Outcome::Done);
+    assert_eq!(shop.names().await, ["pages", "pictures"]);
+    let found = shop.writes().await;
+    assert!(matches!(&found, Some(Writes::CannotRefuse(_))), "{found:?}");
+    let why = reason(shop.refuse(true, 5, 13).await);
+    assert!(why.contains("leave the method out of its matches"), "{why}");
 }
 
 #[tokio::test]

@@ -1,10 +1,10 @@
-//! No two sites call themselves writable for long (S7).
+//! No two sites call themselves writable for long, and users are read-only before a switchover stops them (S7).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bascule_core::name::PolicyKey;
-use bascule_core::record::Phase;
+use bascule_core::name::{ItemName, PolicyKey};
+use bascule_core::record::{Phase, Record};
 
 use super::Invariant;
 use crate::time::Moment;
@@ -19,7 +19,40 @@ const SETS: Duration = Duration::from_secs(8);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Off(BTreeMap<(PolicyKey, usize), Moment>);
 
+/// When each flag was last set.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Set(BTreeMap<(PolicyKey, ItemName, usize), Moment>);
+
+impl Set {
+    pub(crate) fn note(&mut self, policy: &PolicyKey, workload: &ItemName, site: usize, now: Moment) {
+        self.0.insert((policy.clone(), workload.clone(), site), now);
+    }
+}
+
 impl World {
+    /// A switchover hands the role over: the site that loses it has set its flags before it stopped, since the switchover was
+    /// requested. That they are set later, while the target proves that it has everything, is too late for its users.
+    pub(crate) fn judge_handover(&mut self, policy: &PolicyKey, next: &Record) {
+        let Some(site) = self.site_of(&next.active).filter(|site| self.reachable(*site)) else { return };
+        let requested = |r: &Record| r.phase == Phase::Requested && r.epoch == next.epoch;
+        let known = self.judge.changes.iter().rev().filter(|(_, p, _)| p == policy);
+        let since = known.take_while(|(_, _, r)| requested(r)).last().map(|(at, _, _)| *at);
+        let Some(since) = since else { return };
+        let set = &self.judge.set.0;
+        let late = self.sites[site].cluster.apps.iter().find(|((p, workload), app)| {
+            let key = (p.clone(), workload.clone(), site);
+            let was_set = app.flag || set.get(&key).is_some_and(|at| *at >= since);
+            p == policy && app.flagged && app.flag_owner.is_none() && !was_set
+        });
+        if let Some(((_, workload), _)) = late {
+            let what = format!(
+                "{} hands {policy} over, and the read-only flag of {workload} was not set since the switchover was requested",
+                next.active
+            );
+            self.judge.breaks(self.now, Invariant::S7, what);
+        }
+    }
+
     /// Looks at the read-only flags of the sites that have not the role.
     pub(crate) fn look_at_flags(&mut self) {
         // An arbiter that has gone back says who was active once; the sites that know better refuse it.

@@ -190,6 +190,8 @@ pub struct Judge {
     pub(crate) ends: writers::Ends,
     /// Flags that are off where they should not be.
     pub(crate) off: flags::Off,
+    /// When flags were set.
+    pub(crate) set: flags::Set,
     /// What operators have announced.
     pub(crate) announced: journal::Intents,
     /// What operators show.
@@ -226,6 +228,7 @@ impl Judge {
             disturbed: recovery::Disturbances::default(),
             ends: writers::Ends::default(),
             off: flags::Off::default(),
+            set: flags::Set::default(),
             announced: journal::Intents::default(),
             statuses: shown::Statuses::default(),
             known: sometimes::Known::default(),

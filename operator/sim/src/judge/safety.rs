@@ -175,6 +175,9 @@ impl World {
         if next.phase == Phase::Requested && before.phase != Phase::Requested && next.doing.is_none() {
             self.judge.breaks(now, Invariant::S8, "a switchover began without a Move".to_owned());
         }
+        if next.phase == Phase::Handover && before.phase == Phase::Requested {
+            self.judge_handover(policy, next);
+        }
         match next.phase {
             Phase::Offered => self.judge.meets(Sometimes::Offered),
             Phase::Withdrawn => self.judge.meets(Sometimes::Withdrawn),
@@ -376,7 +379,7 @@ impl World {
     }
 
     /// Whether a site can be reached by people's standards: it has power, its operator works, its API server answers.
-    fn reachable(&self, site: usize) -> bool {
+    pub(super) fn reachable(&self, site: usize) -> bool {
         if self.judge.unreachable.get(&site).is_some_and(|until| self.now < *until) {
             return false;
         }

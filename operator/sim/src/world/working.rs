@@ -237,7 +237,9 @@ impl World {
                 }
                 app.flag = *on;
                 app.instead = None;
-                if !*on {
+                if *on {
+                    self.judge.set.note(&policy.key, workload, site, self.now);
+                } else {
                     self.judge_flags(&policy.key, site, "takes its read-only flag off");
                 }
                 let Some(app) = self.sites[site].cluster.apps.get(&name) else { return Outcome::Done };

@@ -281,7 +281,7 @@ impl RouteTraffic {
     /// What to write where the other manager gets the route from.
     fn release(&self, by: &Owner) -> String {
         let (name, namespace) = (&self.route.name, &self.policy.namespace);
-        // Rules that come and go move the weights of the others.
+        // Rules that come and go are taken out by whoever leaves only weights alone.
         let ours = if self.route.refuse_writes.is_some() {
             ".spec.rules"
         } else {

@@ -8,7 +8,7 @@
 //! The annotation [`MARK`] says which transition wrote the weights. Weights and mark change together.
 //!
 //! Where the policy asks for it, writes are answered by the responder while nobody accepts them: rules of Bascule's own,
-//! known by a header that they set and by the annotation [`WRITES_MARK`], are put in front of the others and taken away again, in the
+//! known by a header that they set and by the annotation [`WRITES_MARK`], are put behind the others and taken away again, in the
 //! same way.
 
 mod gateway;

@@ -2,8 +2,14 @@
 //!
 //! A gateway takes of all matches the most specific one: first by the path, then one with a method before one without,
 //! then by how many headers and query parameters it has; of two that are equal, the one that stands first. So every match
-//! that leads to a backend is repeated with each writing method, and these stand before all others: whatever the policy's
-//! own rules match, reads still match them and writes do not.
+//! that leads to a backend is repeated with each writing method. With the same path, headers and query parameters it has a
+//! method besides, and wins over its original wherever it stands: whatever the policy's own rules match, reads still match
+//! them and writes do not. Only a match that has a writing method of its own cannot be made more specific; the route is left
+//! as it is.
+//!
+//! These rules stand behind all others. Gateways call what they make of a rule by its place (Envoy Gateway its clusters):
+//! with a rule in front every other one would change its place, and for the moment in which a proxy has the new clusters
+//! and the old routes, a read would be sent to the responder.
 
 use bascule_core::name::PolicyKey;
 use bascule_core::policy::RefuseWrites;
@@ -104,6 +110,12 @@ impl Route {
                 continue;
             }
             for matched in rule.all_matches() {
+                if let Some(method) = own_method(&matched) {
+                    let name = self.called(place);
+                    return Err(format!(
+                        "the rule {name} matches the method {method} itself, and no rule behind it can win over that: leave the method out of its matches, or name the rule in exceptRules"
+                    ));
+                }
                 for written in writing(&matched) {
                     if let Some(other) = self.taken_from(&matched, place, &written, &refused) {
                         return Err(other);
@@ -134,6 +146,12 @@ impl Route {
         Ok(wanted)
     }
 
+    /// How people call the rule at `place`.
+    fn called(&self, place: usize) -> String {
+        let name = self.rules.get(place).and_then(|rule| rule.name.clone());
+        name.unwrap_or_else(|| format!("number {}", self.number(place)))
+    }
+
     /// Which other rule's writes the match `written`, made of `matched` of the rule at `place`, would take: one that is
     /// not to be refused, that gets a request which both match now, and that would not get it then.
     fn taken_from(
@@ -153,11 +171,12 @@ impl Route {
                     && method.is_none_or(|method| Some(method) == written.get("method"));
                 // Of two that are equal the first one counts: a lower place is more.
                 let now = (weight(&theirs), place) > (weight(matched), other);
-                let then = weight(&theirs) > weight(written);
+                // It stands before all of Bascule's.
+                let then = weight(&theirs) >= weight(written);
                 if common && now && !then {
-                    let name = rule.name.clone().unwrap_or_else(|| format!("number {}", self.number(other)));
                     return Some(format!(
-                        "writes of the rule {name}, which the policy leaves alone, would be refused too: it has the same path {}",
+                        "writes of the rule {}, which the policy leaves alone, would be refused too: it has the same path {}",
+                        self.called(other),
                         path(matched).1
                     ));
                 }
@@ -166,27 +185,27 @@ impl Route {
         None
     }
 
-    /// Whether the rules that are Bascule's refuse exactly these, before all others and at the responder.
+    /// Whether the rules that are Bascule's refuse exactly these, behind all others and at the responder. Earlier versions
+    /// put them in front: those are written anew.
     pub(super) fn refuses_exactly(&self, wanted: &[Value], responder: Option<&Responder>) -> bool {
         let own = self.own();
-        let first = own.iter().enumerate().all(|(i, place)| i == *place);
+        let last = own.iter().copied().eq(self.rules.len() - own.len()..self.rules.len());
         let rules = || own.iter().filter_map(|place| self.rules.get(*place));
         let matches: Vec<Value> = rules().flat_map(Rule::all_matches).collect();
         let leads = |rule: &Rule| {
             responder.is_none_or(|r| matches!(rule.backend_refs.as_slice(), [only] if only.is_responder(r)))
         };
-        first && matches == wanted && rules().all(leads)
+        last && matches == wanted && rules().all(leads)
     }
 
-    /// The operations of a JSON patch that put these rules in the place of those that are Bascule's.
+    /// The operations of a JSON patch that take away the rules that are Bascule's, and put these behind the others.
     pub(super) fn replace_own(&self, rules: Vec<Value>) -> Vec<Value> {
         // The last one first: taking one away moves those behind it.
         let gone = self.own().into_iter().rev();
         let mut all: Vec<Value> =
             gone.map(|place| json!({ "op": "remove", "path": format!("/spec/rules/{place}") })).collect();
-        let made = rules.into_iter().enumerate();
         all.extend(
-            made.map(|(i, rule)| json!({ "op": "add", "path": format!("/spec/rules/{i}"), "value": rule })),
+            rules.into_iter().map(|rule| json!({ "op": "add", "path": "/spec/rules/-", "value": rule })),
         );
         all
     }
@@ -219,18 +238,19 @@ pub(super) fn rules(
     wanted.chunks(MOST_MATCHES).enumerate().map(rule).collect()
 }
 
-/// The same match for writing methods alone.
+/// The writing method that a match asks for itself.
+fn own_method(matched: &Value) -> Option<&str> {
+    matched.get("method").and_then(Value::as_str).filter(|method| WRITING.contains(method))
+}
+
+/// The same match with each writing method; none if it asks for a method itself.
 fn writing(matched: &Value) -> Vec<Value> {
     let of = |method: &str| {
         let mut matched: Map<String, Value> = matched.as_object().cloned().unwrap_or_default();
         matched.insert("method".to_owned(), json!(method));
         Value::Object(matched)
     };
-    match matched.get("method").and_then(Value::as_str) {
-        None => WRITING.into_iter().map(of).collect(),
-        Some(method) if WRITING.contains(&method) => vec![of(method)],
-        Some(_) => Vec::new(),
-    }
+    if matched.get("method").is_some() { Vec::new() } else { WRITING.into_iter().map(of).collect() }
 }
 
 /// The kind of path that is matched, and the path.
@@ -301,6 +321,11 @@ mod tests {
         matched
     }
 
+    fn without_method(mut matched: Value) -> Value {
+        matched.as_object_mut().unwrap().remove("method");
+        matched
+    }
+
     fn refusable(rules: &[Value], except: &[&str]) -> Result<Vec<Value>, String> {
         let (route, policy) = (route(rules), policy(except));
         let weighed = route.weighed(&policy).unwrap();
@@ -336,12 +361,23 @@ mod tests {
     }
 
     #[test]
-    fn a_method_that_a_rule_matches_itself_is_refused_only_when_it_writes() {
+    fn a_rule_that_matches_a_writing_method_itself_cannot_be_refused_from_behind() {
         let post = with(prefix("/cart"), "method", json!("POST"));
         let get = with(prefix("/list"), "method", json!("GET"));
-        assert_eq!(refusable(&[ours("pages", &[post.clone(), get.clone()])], &[]).unwrap(), [post]);
+        let forms = || ours("forms", &[get.clone(), post.clone()]);
+        let pages = || ours("pages", &[prefix("/")]);
+        let why = refusable(&[pages(), forms()], &[]).unwrap_err();
+        assert!(why.contains("the rule forms matches the method POST itself") && why.contains("exceptRules"));
+        // What it is told to do.
+        assert_eq!(refusable(&[pages(), forms()], &["forms"]).unwrap(), writing(&prefix("/")));
+        let without = ours("forms", &[get.clone(), prefix("/cart")]);
+        assert_eq!(refusable(&[without], &[]).unwrap(), writing(&prefix("/cart")));
         let why = refusable(&[ours("pages", &[get])], &[]).unwrap_err();
         assert!(why.contains("no rule lets a writing method pass"), "{why}");
+        let mut nameless = ours("forms", &[post]);
+        nameless.as_object_mut().unwrap().remove("name");
+        let why = refusable(&[pages(), nameless], &[]).unwrap_err();
+        assert!(why.contains("the rule number 2 matches the method POST"), "{why}");
     }
 
     #[test]
@@ -366,10 +402,9 @@ mod tests {
         // By its header it gets the request now, and a method counts more.
         let why = refusable(&[pages(), theirs("canary", &[header(prefix("/"))])], &[]).unwrap_err();
         assert!(why.contains("writes of the rule canary") && why.contains("the same path /"), "{why}");
-        // It matches the method itself, and stands behind what would be put in front.
-        let why = refusable(&[pages(), theirs("forms", &[post(prefix("/"))])], &[]).unwrap_err();
-        assert!(why.contains("writes of the rule forms"), "{why}");
         for harmless in [
+            // It matches the method itself, and stands before what would be put behind.
+            theirs("forms", &[post(prefix("/"))]),
             // More specific by method and header: it gets the request then, too.
             theirs("forms", &[post(header(prefix("/")))]),
             theirs("pictures", &[prefix("/pictures")]),
@@ -409,27 +444,60 @@ mod tests {
     }
 
     #[test]
-    fn what_was_put_in_front_is_found_again_and_taken_away_from_behind() {
+    fn what_was_put_behind_is_found_again_and_taken_away_the_last_one_first() {
         let pages = ours("pages", &[prefix("/")]);
         let wanted = refusable(std::slice::from_ref(&pages), &[]).unwrap();
-        let mut all = made(&wanted);
-        all.push(pages.clone());
+        let mut all = vec![pages.clone()];
+        all.extend(made(&wanted));
         let there = route(&all);
-        assert_eq!(there.own(), [0]);
+        assert_eq!(there.own(), [1]);
         assert!(there.refuses_exactly(&wanted, Some(&responder())));
-        // With them in front the policy's rules and what is wanted of them are the same.
+        // With them behind the policy's rules and what is wanted of them are the same, and stand where they stood.
         assert_eq!(refusable(&all, &[]).unwrap(), wanted);
-        assert_eq!(there.weighed(&policy(&[])).unwrap()[0].rule, 1);
+        assert_eq!(there.weighed(&policy(&[])).unwrap()[0].rule, 0);
 
         let elsewhere = Responder { port: 8081, ..responder() };
         assert!(!there.refuses_exactly(&wanted, Some(&elsewhere)), "it leads to another port");
         assert!(!there.refuses_exactly(&wanted[..3], Some(&responder())), "it refuses more");
         all.rotate_left(1);
-        assert!(!route(&all).refuses_exactly(&wanted, Some(&responder())), "it does not stand first");
+        let left = route(&all);
+        assert_eq!(left.own(), [0], "as an earlier version has left it");
+        assert!(!left.refuses_exactly(&wanted, Some(&responder())), "it does not stand last");
+        assert_eq!(refusable(&all, &[]).unwrap(), wanted);
 
         let twice = route(&[made(&wanted)[0].clone(), pages.clone(), made(&wanted)[0].clone()]);
+        assert!(!twice.refuses_exactly(&wanted, Some(&responder())), "it stands there twice");
         let paths: Vec<Value> = twice.replace_own(vec![pages]).iter().map(|op| op["path"].clone()).collect();
-        assert_eq!(paths, ["/spec/rules/2", "/spec/rules/0", "/spec/rules/0"]);
+        assert_eq!(paths, ["/spec/rules/2", "/spec/rules/0", "/spec/rules/-"]);
+    }
+
+    #[test]
+    fn every_kind_of_match_without_a_method_has_a_copy_behind_it_that_is_more_specific() {
+        let query = json!([{ "name": "q", "value": "1" }, { "name": "r", "value": "2" }]);
+        let header = json!([{ "name": "v", "value": "[0-9]+", "type": "RegularExpression" }]);
+        for path in [
+            json!({}),
+            prefix("/cart"),
+            json!({ "path": { "type": "Exact", "value": "/cart" } }),
+            json!({ "path": { "type": "RegularExpression", "value": "/cart/[0-9]+" } }),
+        ] {
+            for (headers, params) in [(false, false), (true, false), (false, true), (true, true)] {
+                let mut matched = path.clone();
+                if headers {
+                    matched["headers"] = header.clone();
+                }
+                if params {
+                    matched["queryParams"] = query.clone();
+                }
+                let found = refusable(&[ours("pages", std::slice::from_ref(&matched))], &[]).unwrap();
+                assert_eq!(found.len(), WRITING.len());
+                for copy in found {
+                    assert_eq!(super::path(&copy), super::path(&matched));
+                    assert!(weight(&copy) > weight(&matched), "{copy} does not win over {matched}");
+                    assert_eq!(without_method(copy), matched);
+                }
+            }
+        }
     }
 
     #[test]
@@ -439,8 +507,8 @@ mod tests {
         // Older definitions drop the name.
         let mut nameless = made(&wanted).remove(0);
         nameless.as_object_mut().unwrap().remove("name");
-        let there = route(&[nameless, pages.clone()]);
-        assert_eq!(there.own(), [0]);
+        let there = route(&[pages.clone(), nameless]);
+        assert_eq!(there.own(), [1]);
         assert!(there.refuses_exactly(&wanted, Some(&responder())));
 
         for taken in [RULE, "bascule-refuses-writes-2", "bascule-refuses-writes-14"] {

@@ -100,7 +100,7 @@ impl RouteTraffic {
         match wanted {
             Ok(wanted) if !route.refuses_exactly(&wanted, responder) => OfWrites {
                 found: Some(Writes::Mixed(format!(
-                    "the rules {RULE} are not what the route's own rules ask for"
+                    "the rules {RULE} are not what the route's own rules ask for, or do not stand behind them"
                 ))),
                 cannot: None,
             },

@@ -230,7 +230,7 @@ impl Route {
         if misfits.is_empty() { Ok(weighed) } else { Err(misfits) }
     }
 
-    /// The number that people know a rule by: those that Bascule has put in front are not counted.
+    /// The number that people know a rule by: those that Bascule has put there are not counted.
     pub(super) fn number(&self, place: usize) -> usize {
         1 + self.rules.iter().take(place).filter(|rule| !rule.is_own()).count()
     }
