@@ -250,10 +250,9 @@ fn judge(record: &[Asked]) -> Result<()> {
         }
     }
     let turns = long(Stretch::Comes) + long(Stretch::Goes);
-    let words = [Stretch::Comes, Stretch::Goes].map(|turn| found(turn).map(|(_, asked, _)| &asked.body));
     println!(
         "all along: {reads} reads answered; of {writes} writes {before} taken, then {refused} refused, then {after} taken; \
-         {turns} answered by the proxy itself in between {words:?}"
+         {turns} answered by the proxy itself in between"
     );
     Ok(())
 }
@@ -273,7 +272,8 @@ impl Stretch {
     fn follows(last: Option<Self>, asked: &Asked) -> Result<Self> {
         let taken = SITES.contains(&asked.who.as_str());
         let refused = asked.who == "503" && asked.retry_after;
-        let by_itself = asked.who == "503" && !asked.retry_after;
+        // It has no words for a cluster that it does not know, and some for one that does not answer.
+        let by_itself = asked.who == "503" && !asked.retry_after && asked.body.is_empty();
         match last {
             None | Some(Self::Before) if taken => Ok(Self::Before),
             Some(Self::Before | Self::Comes) if by_itself => Ok(Self::Comes),
