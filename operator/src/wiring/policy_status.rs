@@ -16,7 +16,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::conditions::Set;
 use super::move_status;
-use crate::why::judgement::ARBITER_UNREACHABLE;
 
 /// The object as its cluster has it now: it may be newer than the one that was judged.
 #[derive(Clone, Copy, Debug)]
@@ -133,7 +132,7 @@ fn conditions(
         }
         (None, Some(why)) => {
             set.put(kinds::ACCEPTED, Some(true), "Valid", "the spec is valid");
-            set.put(kinds::READY, None, ARBITER_UNREACHABLE, why);
+            set.put(kinds::READY, None, "ArbiterUnreachable", why);
         }
         (None, None) => set.put(kinds::ACCEPTED, Some(true), "Valid", "the spec is valid"),
     }

@@ -98,9 +98,9 @@ async fn two_flags_in_one_holder_leave_each_other_alone_also_when_they_are_set_a
         for position in [Position::ReadWrite, Position::ReadOnly] {
             let all = tokio::join!(set(0, position), set(1, position), set(2, position), set(3, position));
             assert_eq!(all, (Outcome::Done, Outcome::Done, Outcome::Done, Outcome::Done));
-            for n in 0..4 {
+            for (n, spec) in specs.iter().enumerate() {
                 let seen = says(n).await;
-                assert_eq!(seen.value, FlagValue::At(position), "{}", specs[n].key);
+                assert_eq!(seen.value, FlagValue::At(position), "{}", spec.key);
                 assert_eq!(seen.owners[0].manager, FLAG_MANAGER);
             }
         }
