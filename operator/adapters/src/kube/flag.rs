@@ -8,7 +8,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, PodSpec, Secret, Volume};
 use kube::ResourceExt;
 use kube::api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use bascule_core::outcome::Outcome;
 use bascule_core::policy::{FlagStore, ReadOnlyFlag};
@@ -23,6 +23,8 @@ pub const FLAG_MANAGER: &str = "bascule-read-only";
 pub const REFRESH_MANAGER: &str = "bascule-flag-refresh";
 /// The annotation that makes a pod's kubelet look at its mounts.
 pub const REFRESH_ANNOTATION: &str = "bascule.dev/flag-serial";
+/// How often a flag is tried whose holder is changed by others just then: each try loses to one change.
+const TRIES: usize = 16;
 /// How many pods are touched at the same time.
 const AT_ONCE: usize = 16;
 
@@ -98,18 +100,12 @@ impl Flag<'_> {
         }
     }
 
-    fn body(&self, position: Position, uid: Option<&str>) -> Value {
+    fn json(&self, position: Position) -> Value {
         let text = self.text(position);
-        let value = match self.spec.store {
+        match self.spec.store {
             FlagStore::ConfigMap => json!(text),
             FlagStore::Secret => json!(ByteString(text.as_bytes().to_vec())),
-        };
-        json!({
-            "apiVersion": "v1",
-            "kind": kind_name(self.spec.store),
-            "metadata": { "name": self.name(), "namespace": self.namespace, "uid": uid },
-            "data": { self.spec.key.as_str(): value },
-        })
+        }
     }
 }
 
@@ -184,28 +180,83 @@ async fn create_holder(kube: &Kube, flag: Flag<'_>, rehearse: bool) -> Result<()
 }
 
 async fn apply(kube: &Kube, flag: Flag<'_>, position: Position, rehearse: bool) -> Result<(), Failure> {
+    let mut applied = apply_once(kube, flag, position, rehearse).await;
+    for _ in 1..TRIES {
+        if !applied.as_ref().is_err_and(Failure::is_conflict) {
+            break;
+        }
+        applied = apply_once(kube, flag, position, rehearse).await;
+    }
+    applied
+}
+
+async fn apply_once(kube: &Kube, flag: Flag<'_>, position: Position, rehearse: bool) -> Result<(), Failure> {
     match flag.spec.store {
         FlagStore::ConfigMap => apply_to::<ConfigMap>(kube, flag, position, rehearse).await,
         FlagStore::Secret => apply_to::<Secret>(kube, flag, position, rehearse).await,
     }
 }
 
-async fn apply_to<K>(kube: &Kube, flag: Flag<'_>, position: Position, rehearse: bool) -> Result<(), Failure>
-where
-    K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
-        + serde::de::DeserializeOwned
-        + Clone
-        + std::fmt::Debug,
+/// What holds flags: each key is one, or is somebody else's.
+trait Holder:
+    kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+    + serde::de::DeserializeOwned
+    + Clone
+    + std::fmt::Debug
 {
+    /// The values of all keys, as they stand in JSON.
+    fn data(&self) -> Map<String, Value>;
+}
+
+impl Holder for ConfigMap {
+    fn data(&self) -> Map<String, Value> {
+        self.data.iter().flatten().map(|(key, value)| (key.clone(), json!(value))).collect()
+    }
+}
+
+impl Holder for Secret {
+    fn data(&self) -> Map<String, Value> {
+        self.data.iter().flatten().map(|(key, value)| (key.clone(), json!(value))).collect()
+    }
+}
+
+async fn apply_to<K: Holder>(
+    kube: &Kube,
+    flag: Flag<'_>,
+    position: Position,
+    rehearse: bool,
+) -> Result<(), Failure> {
     let subject = flag.subject();
     let api = kube.api::<K>(flag.namespace);
-    let seen = kube.call(&subject, api.get_metadata(flag.name())).await?;
-    // With the identity an apply neither creates the object nor touches one that replaced it meanwhile.
-    let body = flag.body(position, seen.metadata.uid.as_deref());
+    let seen = kube.call(&subject, api.get(flag.name())).await?;
+    // What an apply leaves out goes away with it: the other flags in this holder are sent along, as they stand.
+    let mut data: Map<String, Value> = seen
+        .data()
+        .into_iter()
+        .filter(|(key, _)| is_ours(&owners(seen.managed_fields(), Field(&["data", key]))))
+        .collect();
+    data.insert(flag.spec.key.clone(), flag.json(position));
+    let body = json!({
+        "apiVersion": "v1",
+        "kind": kind_name(flag.spec.store),
+        "metadata": {
+            "name": flag.name(),
+            "namespace": flag.namespace,
+            // With the identity an apply neither creates the object nor touches one that replaced it meanwhile.
+            "uid": seen.meta().uid,
+            // With the version it is refused when another flag was set meanwhile, which it would set back.
+            "resourceVersion": seen.meta().resource_version,
+        },
+        "data": data,
+    });
     let params = PatchParams { dry_run: rehearse, ..PatchParams::apply(FLAG_MANAGER) };
     let applied = kube.call(&subject, api.patch_metadata(flag.name(), &params, &Patch::Apply(&body))).await;
     let path = ["data", flag.spec.key.as_str()];
     applied.map(drop).map_err(|failure| with_release(failure, "", seen.managed_fields(), Field(&path)))
+}
+
+fn is_ours(owners: &[Owner]) -> bool {
+    owners.iter().any(|owner| owner.manager == FLAG_MANAGER && owner.operation == "Apply")
 }
 
 /// How a pod takes the flag in.

@@ -79,6 +79,54 @@ async fn a_secrets_key_is_set_too_and_an_odd_value_is_not_repeated() {
 }
 
 #[tokio::test]
+async fn two_flags_in_one_holder_leave_each_other_alone_also_when_they_are_set_at_the_same_time() {
+    for (ns, store) in [("flag-two", FlagStore::ConfigMap), ("flag-two-secret", FlagStore::Secret)] {
+        let (kube, _, _) = place(ns).await;
+        let specs =
+            ["WEB", "API", "JOBS", "MAIL"].map(|key| ReadOnlyFlag { key: key.to_owned(), ..spec(store) });
+        let says = async |n: usize| observe(&kube, Flag { namespace: ns, spec: &specs[n] }).await.unwrap();
+        let set =
+            async |n: usize, position| set(&kube, Flag { namespace: ns, spec: &specs[n] }, position).await;
+
+        assert_eq!(set(0, Position::ReadOnly).await, Outcome::Done);
+        assert_eq!(set(1, Position::ReadWrite).await, Outcome::Done);
+        let rehearsed = rehearse(&kube, Flag { namespace: ns, spec: &specs[2] }, Position::ReadOnly).await;
+        assert_eq!(rehearsed, Rehearsal::Possible);
+        assert_eq!(says(0).await.value, FlagValue::At(Position::ReadOnly), "the first is still there");
+        assert_eq!(says(1).await.value, FlagValue::At(Position::ReadWrite));
+
+        for position in [Position::ReadWrite, Position::ReadOnly] {
+            let all = tokio::join!(set(0, position), set(1, position), set(2, position), set(3, position));
+            assert_eq!(all, (Outcome::Done, Outcome::Done, Outcome::Done, Outcome::Done));
+            for (n, spec) in specs.iter().enumerate() {
+                let seen = says(n).await;
+                assert_eq!(seen.value, FlagValue::At(position), "{}", spec.key);
+                assert_eq!(seen.owners[0].manager, FLAG_MANAGER);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_flag_that_somebody_else_has_taken_since_is_not_taken_back_with_another_one() {
+    let ns = "flag-two-taken";
+    let (kube, client, _) = place(ns).await;
+    let specs = ["WEB", "API"].map(|key| ReadOnlyFlag { key: key.to_owned(), ..spec(FlagStore::ConfigMap) });
+    for spec in &specs {
+        assert_eq!(set(&kube, Flag { namespace: ns, spec }, Position::ReadOnly).await, Outcome::Done);
+    }
+    let api: Api<ConfigMap> = Api::namespaced(client, ns);
+    let taken = holder("ConfigMap", &json!({ "WEB": "0" }));
+    api.patch("web-flags", &PatchParams::apply("somebody").force(), &Patch::Apply(&taken)).await.unwrap();
+
+    assert_eq!(set(&kube, Flag { namespace: ns, spec: &specs[1] }, Position::ReadWrite).await, Outcome::Done);
+    let data = api.get("web-flags").await.unwrap().data.unwrap();
+    assert_eq!((data["WEB"].as_str(), data["API"].as_str()), ("0", "0"));
+    let again = set(&kube, Flag { namespace: ns, spec: &specs[0] }, Position::ReadOnly).await;
+    assert!(matches!(again, Outcome::Refused { .. }), "{again:?}");
+}
+
+#[tokio::test]
 async fn a_key_that_git_owns_is_contended_until_its_line_has_run() {
     let ns = "flag-contended";
     let (kube, client, server) = place(ns).await;
