@@ -38,10 +38,11 @@ pub use policy::status::{
     MoveVerdict, PhaseTime, SiteStatus, TransitionRecord,
 };
 pub use policy::{
-    Addresses, Backend, ConfigMapKey, Database, DatabaseLost, Dns, Failover, FailoverPolicy,
-    FailoverPolicySpec, Fence, HttpGet, HttpRoute, MaxDataLoss, Notifications, PostgreSql,
-    PostgreSqlInstance, Promote, ReadOnly, RefuseWrites, ReplicaCounts, SecretKey, ServeReads, Site,
-    TargetKind, TargetRef, Traffic, UserNotices, Verify, Workload,
+    Addresses, Annotation, AnnotationOf, Backend, Call, CallMethod, ConfigMapKey, Database, DatabaseLost,
+    Dns, EnvironmentVariable, Failover, FailoverPolicy, FailoverPolicySpec, Fence, HttpCall, HttpGet,
+    HttpRoute, MaxDataLoss, Notifications, PostgreSql, PostgreSqlInstance, Promote, ReadOnly, RefuseWrites,
+    ReplicaCounts, SecretKey, ServeReads, Site, TargetKind, TargetRef, Traffic, UserNotices, Verify,
+    Workload,
 };
 pub use reference::{Reference, Reserved};
 pub use source::{GitRef, PolicySource, PolicySourceSpec, PolicySourceStatus, SourceError};

@@ -19,7 +19,8 @@ pub use self::{
     notifications::{Notifications, UserNotices},
     traffic::{Addresses, Backend, Dns, HttpRoute, RefuseWrites, Traffic},
     workload::{
-        ConfigMapKey, HttpGet, ReadOnly, ReplicaCounts, SecretKey, TargetKind, TargetRef, Verify, Workload,
+        Annotation, AnnotationOf, Call, CallMethod, ConfigMapKey, EnvironmentVariable, HttpCall, HttpGet,
+        ReadOnly, ReplicaCounts, SecretKey, TargetKind, TargetRef, Verify, Workload,
     },
 };
 use crate::{

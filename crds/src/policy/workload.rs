@@ -2,7 +2,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{reference::Reserved, text};
+use crate::text;
 
 /// A workload that is scaled or told to be read-only as its site's role changes.
 ///
@@ -95,10 +95,10 @@ pub struct ReplicaCounts {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
-    validation = Rule::new("[has(self.configMapKey), has(self.secretKey), has(self.environment)].filter(m, m).size() == 1")
-        .message("workloads[].readOnly: expected exactly one of configMapKey, secretKey"),
-    validation = Rule::new("!has(self.environment)")
-        .message("workloads[].readOnly.environment is not supported by this version of Bascule yet; use configMapKey or secretKey"),
+    validation = Rule::new("[has(self.configMapKey), has(self.secretKey), has(self.environment), has(self.annotation), has(self.httpCall)].filter(m, m).size() == 1")
+        .message("workloads[].readOnly: expected exactly one of configMapKey, secretKey, environment, annotation, httpCall"),
+    validation = Rule::new("!has(self.httpCall) || has(self.verify)")
+        .message("workloads[].readOnly.httpCall: expected verify beside it: what a pod makes of a call is known only by asking it"),
 )]
 pub struct ReadOnly {
     /// A key of a ConfigMap that the pods mount or read. Bascule creates the ConfigMap when it is not
@@ -114,12 +114,27 @@ pub struct ReadOnly {
     #[schemars(with = "SecretKey")]
     pub secret_key: Option<SecretKey>,
 
-    /// Not supported by this version; a policy that has it is refused.
+    /// An environment variable of a container in the workload's own template. Each change makes the workload's
+    /// controller replace every pod: that takes as long as any rollout, and a planned switchover waits for it within
+    /// `failover.switchoverDeadline`. For applications that read a file, `configMapKey` takes a second and restarts
+    /// nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Reserved")]
-    pub environment: Option<Reserved>,
+    #[schemars(with = "EnvironmentVariable")]
+    pub environment: Option<EnvironmentVariable>,
 
-    /// How the effect is proved, asked in every running pod. Without it, status says
+    /// An annotation of the workload, or of its pods' template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Annotation")]
+    pub annotation: Option<Annotation>,
+
+    /// A request by HTTP to every running pod. The flag is then in the pods alone, and `verify` is needed: a pod that says
+    /// otherwise, as one that was started meanwhile may, is told again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "HttpCall")]
+    pub http_call: Option<HttpCall>,
+
+    /// How the effect is proved, asked in every running pod. Without it a flag by `environment`, or by an
+    /// `annotation` of the template, is proved by what each pod was started with; for the others, status says
     /// `ReadOnlyEffective=Unknown`, and a planned switchover does not wait for the effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Verify")]
@@ -168,6 +183,119 @@ pub struct SecretKey {
     /// Its value while writing is allowed, as text. Example: `"0"`.
     #[schemars(length(max = 256))]
     pub read_write_value: String,
+}
+
+/// An environment variable of a container and its two values.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(
+    validation = Rule::new("self.readOnlyValue != self.readWriteValue")
+        .message("workloads[].readOnly.environment: readOnlyValue and readWriteValue are the same; the flag would say nothing")
+)]
+pub struct EnvironmentVariable {
+    /// The container of the workload's template. Default: the only one that it has. A workload whose template has no
+    /// such container is not changed, and its site is not promotable. Example: `web`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "text::label::schema")]
+    pub container: Option<String>,
+    /// The variable. Bascule adds it when it is not there. Example: `READ_ONLY`.
+    #[schemars(schema_with = "text::variable::schema")]
+    pub name: String,
+    /// Its value while writing is not allowed. Example: `"1"`.
+    #[schemars(length(max = 256))]
+    pub read_only_value: String,
+    /// Its value while writing is allowed. Example: `"0"`.
+    #[schemars(length(max = 256))]
+    pub read_write_value: String,
+}
+
+/// An annotation and its two values.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(
+    validation = Rule::new("self.readOnlyValue != self.readWriteValue")
+        .message("workloads[].readOnly.annotation: readOnlyValue and readWriteValue are the same; the flag would say nothing")
+)]
+pub struct Annotation {
+    /// `Workload`: of the Deployment or StatefulSet itself, for a controller or a tool that watches it; no pod sees it,
+    /// and none is replaced. `PodTemplate`: of the template, for what reads the annotations of a pod (the downward
+    /// API, whatever is injected into pods); every pod is replaced at each change, as with `environment`.
+    pub of: AnnotationOf,
+    /// The annotation. Bascule adds it when it is not there. Example: `shop.example/read-only`.
+    #[schemars(schema_with = "text::annotation_key::schema")]
+    pub key: String,
+    /// Its value while writing is not allowed. Example: `"true"`.
+    #[schemars(length(max = 256))]
+    pub read_only_value: String,
+    /// Its value while writing is allowed. Example: `"false"`.
+    #[schemars(length(max = 256))]
+    pub read_write_value: String,
+}
+
+/// Whose annotation it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum AnnotationOf {
+    /// The workload's own object.
+    Workload,
+    /// The template of its pods.
+    PodTemplate,
+}
+
+/// Two requests to every running pod of the workload, at its own address: one that it may not write, one that it may.
+/// Each is repeated until every pod has taken it, so the same twice must do no harm.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(
+    validation = Rule::new("self.readOnly.method != self.readWrite.method || self.readOnly.path != self.readWrite.path || (has(self.readOnly.body) ? self.readOnly.body : '') != (has(self.readWrite.body) ? self.readWrite.body : '')")
+        .message("workloads[].readOnly.httpCall: readOnly and readWrite are the same; the call would say nothing")
+)]
+pub struct HttpCall {
+    /// TCP port of the pod. Default: the first port that its containers declare.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<u16>,
+    /// The request that forbids writing.
+    pub read_only: Call,
+    /// The request that allows writing.
+    pub read_write: Call,
+}
+
+/// One request to a pod. It has no credentials: whoever reads the policy reads it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Call {
+    /// Method of the request.
+    pub method: CallMethod,
+    /// Path, from the slash on. Example: `/admin/read-only`.
+    #[schemars(length(min = 1, max = 256))]
+    #[x_kube(validation = text::url_path::rule())]
+    pub path: String,
+    /// Body of the request. Default: none. Example: `{"readOnly": true}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 4096))]
+    pub body: Option<String>,
+    /// What the body is. Default: `application/json`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "text::media_type::schema")]
+    pub content_type: Option<String>,
+    /// The status that means that the pod has taken it. Default: any from 200 to 299.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 200, max = 599))]
+    pub expect_status: Option<u16>,
+}
+
+/// Methods of requests that change something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum CallMethod {
+    /// POST.
+    Post,
+    /// PUT.
+    Put,
+    /// PATCH.
+    Patch,
+    /// DELETE.
+    Delete,
 }
 
 /// How the effect of a read-only flag is proved.

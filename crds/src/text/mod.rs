@@ -15,8 +15,8 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 
 pub use self::{
     git::{commit, folder, ref_name, url},
-    names::{data_key, label, language, object_name, said},
-    net::{fqdn, host, ip, socket, url_path},
+    names::{annotation_key, data_key, label, language, object_name, said, variable},
+    net::{fqdn, host, ip, media_type, socket, url_path},
 };
 
 /// Why a text was refused: what was found and what was expected. Says nothing about where; the

@@ -76,6 +76,63 @@ pub mod data_key {
     }
 }
 
+/// Names of environment variables.
+pub mod variable {
+    use super::{Refusal, Schema, SchemaGenerator, json_schema, refusal, refusing};
+
+    const EXPECTED: &str =
+        "the name of a variable: at most 253 letters, digits, '-', '_' and '.', not beginning with a digit";
+
+    /// Whether a text can be the name of an environment variable of a container.
+    pub fn check(text: &str) -> Result<(), Refusal> {
+        let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let valid = (1..=253).contains(&text.len())
+            && text.chars().all(inner)
+            && !text.starts_with(|c: char| c.is_ascii_digit())
+            && !text.starts_with("..")
+            && text != ".";
+        if valid { Ok(()) } else { Err(refusal(text, EXPECTED)) }
+    }
+
+    pub(crate) fn schema(_: &mut SchemaGenerator) -> Schema {
+        let rule = refusing(
+            "self.matches('^[-._a-zA-Z][-._a-zA-Z0-9]*$') && self != '.' && !self.startsWith('..')"
+                .to_owned(),
+            EXPECTED,
+        );
+        json_schema!({ "type": "string", "minLength": 1, "maxLength": 253, "x-kubernetes-validations": [rule] })
+    }
+}
+
+/// Keys of annotations.
+pub mod annotation_key {
+    use super::{Refusal, Schema, SchemaGenerator, json_schema, object_name, refusal, refusing};
+
+    const EXPECTED: &str = "the key of an annotation: at most 63 letters, digits, '-', '_' and '.', after a DNS name and a slash if need be";
+
+    /// Whether a text can be the key of an annotation.
+    pub fn check(text: &str) -> Result<(), Refusal> {
+        let (prefix, name) = text.split_once('/').map_or((None, text), |(of, name)| (Some(of), name));
+        let outer = |c: char| c.is_ascii_alphanumeric();
+        let inner = |c: char| outer(c) || matches!(c, '-' | '_' | '.');
+        let valid = (1..=63).contains(&name.len())
+            && name.chars().all(inner)
+            && name.starts_with(outer)
+            && name.ends_with(outer)
+            && prefix.is_none_or(|prefix| object_name::check(prefix).is_ok());
+        if valid { Ok(()) } else { Err(refusal(text, EXPECTED)) }
+    }
+
+    pub(crate) fn schema(_: &mut SchemaGenerator) -> Schema {
+        let rule = refusing(
+            r"self.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$') && self.indexOf('/') <= 253"
+                .to_owned(),
+            EXPECTED,
+        );
+        json_schema!({ "type": "string", "minLength": 1, "maxLength": 317, "x-kubernetes-validations": [rule] })
+    }
+}
+
 /// Languages: a short language tag.
 pub mod language {
     use super::{Refusal, Schema, SchemaGenerator, json_schema, refusal, refusing};

@@ -109,6 +109,31 @@ pub mod host {
     }
 }
 
+/// What a body is.
+pub mod media_type {
+    use super::{Refusal, Schema, SchemaGenerator, json_schema, refusal, refusing};
+
+    const EXPECTED: &str = "a media type such as application/json";
+
+    /// Whether a text is a media type, with parameters if need be.
+    pub fn check(text: &str) -> Result<(), Refusal> {
+        let word = |w: &str| {
+            !w.is_empty() && w.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '+' | '-'))
+        };
+        let essence = text.split(';').next().unwrap_or_default();
+        let valid = (1..=128).contains(&text.len())
+            && essence.split_once('/').is_some_and(|(kind, sub)| word(kind) && word(sub))
+            && text.chars().all(|c| c == ' ' || c.is_ascii_graphic());
+        if valid { Ok(()) } else { Err(refusal(text, EXPECTED)) }
+    }
+
+    pub(crate) fn schema(_: &mut SchemaGenerator) -> Schema {
+        let rule =
+            refusing("self.matches('^[-.+a-zA-Z0-9]+/[-.+a-zA-Z0-9]+(;[ -~]*)?$')".to_owned(), EXPECTED);
+        json_schema!({ "type": "string", "minLength": 1, "maxLength": 128, "x-kubernetes-validations": [rule] })
+    }
+}
+
 /// Paths of URLs.
 pub mod url_path {
     use super::{Refusal, Rule, refusal, refusing};

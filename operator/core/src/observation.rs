@@ -224,6 +224,16 @@ pub enum FlagValue {
     Other(String),
     /// The key does not exist.
     Missing,
+    /// Only pods have it, and none runs: nobody is there to be told, or to write.
+    NoPods,
+}
+
+impl FlagValue {
+    /// Whether nothing is left to set where `wanted` is to hold.
+    #[must_use]
+    pub fn holds(&self, wanted: &Self) -> bool {
+        self == wanted || *self == Self::NoPods
+    }
 }
 
 /// How many pods were asked and what they said.
@@ -238,6 +248,20 @@ pub struct PodsAsked {
 }
 
 impl PodsAsked {
+    /// The flag as the pods themselves have it, where they alone do. Those that did not answer do not count, unless none
+    /// did: then they are told again.
+    #[must_use]
+    pub fn flag(&self) -> FlagValue {
+        let answered = self.pods.saturating_sub(self.unknown);
+        match (self.pods, answered) {
+            (0, _) => FlagValue::NoPods,
+            (pods, 0) => FlagValue::Other(format!("none of {pods} pods answered")),
+            (_, all) if self.read_only == all => FlagValue::ReadOnly,
+            _ if self.read_only == 0 => FlagValue::ReadWrite,
+            (_, all) => FlagValue::Other(format!("{} of {all} pods are read-only", self.read_only)),
+        }
+    }
+
     /// Whether a pod has answered that its flag is not what it should be. Who did not answer may have seen it.
     #[must_use]
     pub fn say_otherwise(&self, read_only: bool) -> bool {

@@ -254,21 +254,166 @@ pub struct Replicas {
     pub read_only: Option<u32>,
 }
 
-/// A read-only flag in a ConfigMap or Secret.
+/// How a workload is told to refuse writes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReadOnlyFlag {
-    /// Where the flag lives.
+    /// Where it is put.
+    pub place: FlagPlace,
+    /// How every pod is asked whether it has seen the flag.
+    pub verify: Option<VerifyProbe>,
+}
+
+impl ReadOnlyFlag {
+    /// Whether it can be known of each pod that it has seen the flag.
+    pub const fn is_verified(&self) -> bool {
+        self.verify.is_some() || self.place.shows_in_pods()
+    }
+}
+
+/// Where a read-only flag is put.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FlagPlace {
+    /// A key of a ConfigMap or Secret.
+    Key(FlagKey),
+    /// An environment variable in the template of the workload's pods.
+    Variable(FlagVariable),
+    /// An annotation of the workload itself, or of its pods' template.
+    Annotation(FlagAnnotation),
+    /// In each running pod, which is told by HTTP. Nobody else has it.
+    Calls(FlagCalls),
+}
+
+impl FlagPlace {
+    /// Its two values. `None`: pods are told in other words.
+    pub const fn values(&self) -> Option<&FlagValues> {
+        match self {
+            Self::Key(key) => Some(&key.values),
+            Self::Variable(variable) => Some(&variable.values),
+            Self::Annotation(annotation) => Some(&annotation.values),
+            Self::Calls(_) => None,
+        }
+    }
+
+    /// Whether a pod has had the same flag for all its life, and shows it.
+    pub const fn shows_in_pods(&self) -> bool {
+        match self {
+            Self::Key(_) | Self::Calls(_) => false,
+            Self::Variable(_) => true,
+            Self::Annotation(annotation) => matches!(annotation.of, AnnotationOf::PodTemplate),
+        }
+    }
+
+    /// The same place, whatever its values mean.
+    pub fn is_at(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Key(a), Self::Key(b)) => (a.store, &a.name, &a.key) == (b.store, &b.name, &b.key),
+            (Self::Variable(a), Self::Variable(b)) => (&a.container, &a.name) == (&b.container, &b.name),
+            (Self::Annotation(a), Self::Annotation(b)) => (a.of, &a.key) == (b.of, &b.key),
+            // The pods have it, in whatever words they were told.
+            (Self::Calls(_), Self::Calls(_)) => true,
+            _ => false,
+        }
+    }
+
+    /// The key of a ConfigMap or Secret, if it is one.
+    pub const fn key(&self) -> Option<&FlagKey> {
+        match self {
+            Self::Key(key) => Some(key),
+            Self::Variable(_) | Self::Annotation(_) | Self::Calls(_) => None,
+        }
+    }
+}
+
+/// The values of a read-only flag.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlagValues {
+    /// The value that means: refuse writes.
+    pub read_only: String,
+    /// The value that means: accept writes.
+    pub read_write: String,
+}
+
+/// A key of a ConfigMap or Secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlagKey {
+    /// The kind of object it lies in.
     pub store: FlagStore,
     /// The object's name.
     pub name: ObjectName,
     /// The key in it.
     pub key: String,
-    /// The value that means: refuse writes.
-    pub read_only_value: String,
-    /// The value that means: accept writes.
-    pub read_write_value: String,
-    /// How every pod is asked whether it has seen the flag.
-    pub verify: Option<VerifyProbe>,
+    /// Its values.
+    pub values: FlagValues,
+}
+
+/// An environment variable of a container of the workload's pods.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlagVariable {
+    /// The container; `None`: the only one that the template has.
+    pub container: Option<String>,
+    /// The variable's name.
+    pub name: String,
+    /// Its values.
+    pub values: FlagValues,
+}
+
+/// An annotation of a workload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlagAnnotation {
+    /// Of what.
+    pub of: AnnotationOf,
+    /// Its key.
+    pub key: String,
+    /// Its values.
+    pub values: FlagValues,
+}
+
+/// Whose annotation it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AnnotationOf {
+    /// The workload's own object: its pods go on as they are.
+    Workload,
+    /// The template of its pods, which are replaced.
+    PodTemplate,
+}
+
+/// How each running pod is told by HTTP. Telling it the same twice must do no harm.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlagCalls {
+    /// The port; `None`: the pod's first declared container port.
+    pub port: Option<u16>,
+    /// The request that means: refuse writes.
+    pub read_only: FlagCall,
+    /// The request that means: accept writes.
+    pub read_write: FlagCall,
+}
+
+/// One request to a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlagCall {
+    /// Its method.
+    pub method: CallMethod,
+    /// Its path.
+    pub path: String,
+    /// Its body; empty: none.
+    pub body: String,
+    /// What the body is.
+    pub content_type: String,
+    /// The status that means: done; `None`: any from 200 to 299.
+    pub status: Option<u16>,
+}
+
+/// The methods of requests that change something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CallMethod {
+    /// POST.
+    Post,
+    /// PUT.
+    Put,
+    /// PATCH.
+    Patch,
+    /// DELETE.
+    Delete,
 }
 
 /// The kind of object a flag lives in.

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use bascule_core::name::{PolicyKey, SiteName};
 use bascule_core::policy::{
-    After, Backend, Database, Dns, Failover, FenceClass, FlagStore, HttpRoute, Instance, MaxDataLoss,
-    Notifications, Policy, ReadOnlyFlag, RefuseWrites, Replicas, Traffic, VerifyProbe, Workload,
-    WorkloadKind,
+    After, Backend, Database, Dns, Failover, FenceClass, FlagKey, FlagPlace, FlagStore, FlagValues,
+    HttpRoute, Instance, MaxDataLoss, Notifications, Policy, ReadOnlyFlag, RefuseWrites, Replicas, Traffic,
+    VerifyProbe, Workload, WorkloadKind,
 };
 
 #[expect(clippy::expect_used, reason = "every text below is a constant that is a name")]
@@ -59,11 +59,12 @@ pub fn policy() -> Policy {
         addresses: BTreeMap::from([(name("paris"), address(1)), (name("lyon"), address(2))]),
     };
     let flag = ReadOnlyFlag {
-        store: FlagStore::ConfigMap,
-        name: name("web-flags"),
-        key: "READ_ONLY".to_owned(),
-        read_only_value: "1".to_owned(),
-        read_write_value: "0".to_owned(),
+        place: FlagPlace::Key(FlagKey {
+            store: FlagStore::ConfigMap,
+            name: name("web-flags"),
+            key: "READ_ONLY".to_owned(),
+            values: FlagValues { read_only: "1".to_owned(), read_write: "0".to_owned() },
+        }),
         verify: Some(VerifyProbe { path: "/read-only".to_owned(), port: None, expect_body: "1".to_owned() }),
     };
     let web = Workload {

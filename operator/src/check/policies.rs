@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bascule_core::policy::{FlagStore, Policy, Traffic, WorkloadKind};
+use bascule_core::policy::{FlagPlace, FlagStore, Policy, Traffic, WorkloadKind};
 use bascule_core::time::human;
 use bascule_core::timing::{Profile, Timing};
 use bascule_engine::intake::moves::{Command, Target};
@@ -113,14 +113,18 @@ fn acts_on(policy: &Policy) -> Vec<(String, String)> {
         let field = format!("spec.workloads[{name}]");
         all.push((format!("{kind} {namespace}/{}", workload.name), field.clone()));
         if let Some(flag) = &workload.read_only {
-            let store = match flag.store {
-                FlagStore::ConfigMap => "ConfigMap",
-                FlagStore::Secret => "Secret",
+            let place = match &flag.place {
+                FlagPlace::Key(key) => {
+                    let store = match key.store {
+                        FlagStore::ConfigMap => "ConfigMap",
+                        FlagStore::Secret => "Secret",
+                    };
+                    Some(format!("{store} {namespace}/{}, key {}", key.name, key.key))
+                }
+                // It is in the workload itself, which is named already.
+                FlagPlace::Variable(_) | FlagPlace::Annotation(_) | FlagPlace::Calls(_) => None,
             };
-            all.push((
-                format!("{store} {namespace}/{}, key {}", flag.name, flag.key),
-                format!("{field}.readOnly"),
-            ));
+            all.extend(place.map(|place| (place, format!("{field}.readOnly"))));
         }
     }
     for (name, traffic) in &policy.traffic {

@@ -1,14 +1,14 @@
 //! Whether everything is there that a policy names in a site's cluster, and as it must be.
 
 use bascule_adapters::dns::TsigKey;
-use bascule_adapters::kube::flag::{self, Flag, FlagValue, Position};
+use bascule_adapters::kube::flag::{FlagValue, Position};
 use bascule_adapters::kube::foreign;
 use bascule_adapters::kube::pods::asks_server;
 use bascule_adapters::kube::secret::{self, SecretError, SecretValues};
 use bascule_adapters::kube::workload::{self, Autoscaler, WorkloadRef};
-use bascule_adapters::kube::{Failure, Rehearsal};
+use bascule_adapters::kube::{Failure, Rehearsal, read_only};
 use bascule_core::name::{ItemName, SiteName};
-use bascule_core::policy::{FenceClass, FlagStore, Instance, Policy, Workload, WorkloadKind};
+use bascule_core::policy::{FenceClass, FlagPlace, FlagStore, Instance, Policy, Workload, WorkloadKind};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -285,17 +285,28 @@ async fn of_workload(
     }
     let Some(spec) = &workload.read_only else { return };
     let field = format!("{field}.readOnly");
-    let flag = Flag { namespace, spec };
-    let store = match spec.store {
-        FlagStore::ConfigMap => "ConfigMap",
-        FlagStore::Secret => "Secret",
-    };
-    let object = format!("{store} {namespace}/{}", spec.name);
-    match flag::observe(kube, flag).await {
-        Err(Failure::Missing { .. }) => {
-            let found = format!("{object} does not exist");
-            report.find(FLAG_MISSING, &named(policy), &field, found, &format!("the key {}", spec.key));
+    let of_workload = format!("{:?} {namespace}/{}", workload.kind, workload.name);
+    let (object, place) = match &spec.place {
+        FlagPlace::Key(key) => {
+            let store = match key.store {
+                FlagStore::ConfigMap => "ConfigMap",
+                FlagStore::Secret => "Secret",
+            };
+            (format!("{store} {namespace}/{}", key.name), format!("data.{}", key.key))
         }
+        FlagPlace::Variable(variable) => (of_workload, format!("variable {}", variable.name)),
+        FlagPlace::Annotation(annotation) => (of_workload, format!("annotation {}", annotation.key)),
+        FlagPlace::Calls(_) => (of_workload, "its pods".to_owned()),
+    };
+    match read_only::observe(kube, &reference, &spec.place).await {
+        Err(Failure::Missing { .. }) => {
+            // Of a missing workload, that is said already.
+            let Some(key) = spec.place.key() else { return };
+            let found = format!("{object} does not exist");
+            report.find(FLAG_MISSING, &named(policy), &field, found, &format!("the key {}", key.key));
+        }
+        // The dry run below says it, as what it is.
+        Err(Failure::Unfit { .. }) => {}
         Err(why) => return report.unseen(&named(policy), &field, why.to_string()),
         Ok(facts) => {
             if facts.immutable {
@@ -303,18 +314,24 @@ async fn of_workload(
             }
             let found = match facts.value {
                 FlagValue::At(_) => None,
-                FlagValue::Absent => Some((FLAG_MISSING, "no such key")),
+                // Whoever leaves it out of git, as is best, has none before Bascule writes it.
+                FlagValue::Absent => spec.place.key().map(|_| (FLAG_MISSING, "no such key")),
                 // It may be a secret.
                 FlagValue::Other => Some((FLAG_VALUE, "another value")),
             };
             if let Some((code, found)) = found {
                 let expected = "readOnlyValue or readWriteValue of the policy";
-                report.find(code, &object, &format!("data.{}", spec.key), found.to_owned(), expected);
+                report.find(code, &object, &place, found.to_owned(), expected);
             }
         }
     }
     for position in [Position::ReadOnly, Position::ReadWrite] {
-        if rehearsed(flag::rehearse(kube, flag, position).await, policy, &field, report) {
+        if rehearsed(
+            read_only::rehearse(kube, &reference, &spec.place, position).await,
+            policy,
+            &field,
+            report,
+        ) {
             break;
         }
     }

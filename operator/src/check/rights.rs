@@ -187,7 +187,8 @@ fn objects(policy: &Policy, right: &Given, verb: &str) -> BTreeSet<Option<String
     let any_if = |needed: bool| needed.then_some(None).into_iter().collect();
     let workloads = |kind: WorkloadKind| policy.workloads.values().filter(move |w| w.kind == kind);
     let flags = || policy.workloads.values().filter_map(|w| w.read_only.as_ref());
-    let flags_in = |store: FlagStore| flags().filter(move |f| f.store == store).map(|f| &f.name);
+    let keys = || flags().filter_map(|f| f.place.key());
+    let flags_in = |store: FlagStore| keys().filter(move |k| k.store == store).map(|k| &k.name);
     match (right.group, right.resource, verb) {
         // What writes policies and Moves are sources.
         (GROUP, "failoverpolicies" | "moves", verb) => any_if(["list", "watch"].contains(&verb)),

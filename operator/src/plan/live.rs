@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use bascule_adapters::kube::flag::{self, Flag};
+use bascule_adapters::kube::flag;
 use bascule_adapters::kube::workload::{self, WorkloadRef};
-use bascule_adapters::kube::{Kube, apply};
+use bascule_adapters::kube::{Kube, apply, read_only};
 use bascule_core::name::{ItemName, Namespace, PolicyKey, SiteName};
 use bascule_core::observation::FlagValue;
 use bascule_core::policy::Policy;
@@ -138,7 +138,7 @@ async fn of(kube: &Kube, seen: &crate::why::explain::Seen, policy: &Policy, now:
             Err(why) => live.unseen.push(format!("replicas of {item} at {site}: unknown ({why})")),
         }
         if let Some(spec) = &wanted.read_only {
-            match flag::observe(&kube, Flag { namespace, spec }).await {
+            match read_only::observe(&kube, &reference, &spec.place).await {
                 Ok(facts) => found.flag = Some(value(facts.value)),
                 Err(why) => {
                     live.unseen.push(format!("the read-only flag of {item} at {site}: unknown ({why})"));

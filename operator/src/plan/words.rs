@@ -6,7 +6,9 @@ use std::time::Duration;
 use bascule_core::name::{ItemName, SiteName};
 use bascule_core::observation::FlagValue;
 use bascule_core::plan::Step as CoreStep;
-use bascule_core::policy::{FlagStore, Policy, ReadOnlyFlag, Traffic};
+use bascule_core::policy::{
+    AnnotationOf, FlagPlace, FlagStore, FlagValues, FlagVariable, Policy, ReadOnlyFlag, Traffic, Workload,
+};
 use bascule_core::record::{Fences, Record};
 use bascule_core::time::{Millis, human};
 use bascule_sim::deed::{Before, Deed, Doing, End, Published};
@@ -73,13 +75,15 @@ fn effect(
     let what = if known.serial { step.words() } else { without_serial(&step.words()) };
     match step {
         CoreStep::SetReadOnly { workload, on } => {
-            let spec = policy.workloads.get(workload).and_then(|w| w.read_only.as_ref());
+            let known = policy.workloads.get(workload).and_then(|w| Some((w, w.read_only.as_ref()?)));
+            let spec = known.map(|(_, flag)| flag);
             let wanted = if *on { FlagValue::ReadOnly } else { FlagValue::ReadWrite };
             let old = match before {
                 Before::Flag(Some(value)) => flag_value(value, spec),
                 _ => None,
             };
-            let object = spec.map_or_else(|| format!("the flag of {workload}"), |f| flag_words(policy, f));
+            let object =
+                known.map_or_else(|| format!("the flag of {workload}"), |(w, f)| flag_words(policy, w, f));
             Step { kind: Kind::Flag, object, old, new: flag_value(&wanted, spec), what, ..base }
         }
         CoreStep::Scale { workload, replicas } => {
@@ -164,23 +168,46 @@ fn workload_words(policy: &Policy, workload: &ItemName) -> String {
     }
 }
 
-fn flag_words(policy: &Policy, flag: &ReadOnlyFlag) -> String {
-    format!("{:?} {}/{}, key {}", flag.store, policy.key.namespace, flag.name, flag.key)
+fn flag_words(policy: &Policy, workload: &Workload, flag: &ReadOnlyFlag) -> String {
+    let namespace = &policy.key.namespace;
+    match &flag.place {
+        FlagPlace::Key(key) => format!("{:?} {namespace}/{}, key {}", key.store, key.name, key.key),
+        FlagPlace::Variable(variable) => {
+            format!("{:?} {namespace}/{}, {}", workload.kind, workload.name, variable_words(variable))
+        }
+        FlagPlace::Calls(_) => format!("every pod of {:?} {namespace}/{}", workload.kind, workload.name),
+        FlagPlace::Annotation(annotation) => {
+            let of = match annotation.of {
+                AnnotationOf::Workload => "",
+                AnnotationOf::PodTemplate => " of its template",
+            };
+            format!("{:?} {namespace}/{}, annotation {}{of}", workload.kind, workload.name, annotation.key)
+        }
+    }
+}
+
+/// `variable READ_ONLY of container web`.
+fn variable_words(variable: &FlagVariable) -> String {
+    let of = variable.container.as_ref().map(|c| format!(" of container {c}")).unwrap_or_default();
+    format!("variable {}{of}", variable.name)
 }
 
 fn flag_value(value: &FlagValue, spec: Option<&ReadOnlyFlag>) -> Option<String> {
-    let of = |pick: fn(&ReadOnlyFlag) -> &String, otherwise: &str| {
-        spec.map_or_else(|| otherwise.to_owned(), |f| format!("\"{}\"", pick(f)))
+    let of = |pick: fn(&FlagValues) -> &String, otherwise: &str| {
+        let values = spec.and_then(|f| f.place.values());
+        values.map_or_else(|| otherwise.to_owned(), |v| format!("\"{}\"", pick(v)))
     };
     match value {
-        FlagValue::ReadOnly => Some(of(|f| &f.read_only_value, "read-only")),
-        FlagValue::ReadWrite => Some(of(|f| &f.read_write_value, "read-write")),
+        FlagValue::ReadOnly => Some(of(|v| &v.read_only, "read-only")),
+        FlagValue::ReadWrite => Some(of(|v| &v.read_write, "read-write")),
         // It may be a secret.
-        FlagValue::Other(_) if spec.is_some_and(|f| f.store == FlagStore::Secret) => {
+        FlagValue::Other(_)
+            if spec.and_then(|f| f.place.key()).is_some_and(|k| k.store == FlagStore::Secret) =>
+        {
             Some("another value".to_owned())
         }
         FlagValue::Other(text) => Some(format!("\"{text}\"")),
-        FlagValue::Missing => None,
+        FlagValue::Missing | FlagValue::NoPods => None,
     }
 }
 
@@ -340,7 +367,7 @@ pub fn in_every_site(policy: &Policy) -> Vec<String> {
     let mut all = Vec::new();
     for (name, workload) in &policy.workloads {
         all.push(workload_words(policy, name));
-        all.extend(workload.read_only.as_ref().map(|flag| flag_words(policy, flag)));
+        all.extend(workload.read_only.as_ref().map(|flag| flag_words(policy, workload, flag)));
     }
     all
 }

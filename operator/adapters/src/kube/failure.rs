@@ -76,6 +76,14 @@ pub enum Failure {
         /// Who owns which field, and what would release it.
         contentions: Vec<Contention>,
     },
+    /// The object is not as a write needs it, so none was made.
+    #[error("{subject}: {reason}")]
+    Unfit {
+        /// The object.
+        subject: Subject,
+        /// The field, what was found in it, and what is expected.
+        reason: String,
+    },
     /// No connection, or no request that could be sent. A write had no effect.
     #[error("{subject}: nothing was sent to the API server: {reason}")]
     NotSent {
@@ -148,6 +156,11 @@ impl Failure {
     /// A refusal of our own, made before or after asking.
     pub(super) fn own(subject: &Subject, reason: impl Into<String>) -> Self {
         Self::NotSent { subject: subject.clone(), reason: reason.into() }
+    }
+
+    /// The object is not as a write needs it.
+    pub(super) fn unfit(subject: &Subject, reason: impl Into<String>) -> Self {
+        Self::Unfit { subject: subject.clone(), reason: reason.into() }
     }
 
     /// Whether the object is known to be absent.

@@ -11,13 +11,13 @@ use kube::api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::{Map, Value, json};
 
 use bascule_core::outcome::Outcome;
-use bascule_core::policy::{FlagStore, ReadOnlyFlag};
+use bascule_core::policy::{FlagKey, FlagStore, FlagValues};
 
 use super::client::Kube;
 use super::failure::{Failure, Subject, outcome};
-use super::ownership::{Field, Owner, Rehearsal, owners, with_release};
+use super::ownership::{Field, Owner, Part, Rehearsal, owners, with_release};
 
-/// The field manager of read-only flags.
+/// The field manager of read-only flags in ConfigMaps and Secrets; those in a workload have one each, which begins so.
 pub const FLAG_MANAGER: &str = "bascule-read-only";
 /// The field manager of the annotation that makes kubelets look.
 pub const REFRESH_MANAGER: &str = "bascule-flag-refresh";
@@ -33,8 +33,8 @@ const AT_ONCE: usize = 16;
 pub struct Flag<'a> {
     /// The policy's own namespace.
     pub namespace: &'a str,
-    /// The object, the key and its two values.
-    pub spec: &'a ReadOnlyFlag,
+    /// The holder, the key and its two values.
+    pub spec: &'a FlagKey,
 }
 
 /// A position of the flag.
@@ -46,6 +46,16 @@ pub enum Position {
     ReadWrite,
 }
 
+impl Position {
+    /// The value that means it.
+    pub(super) fn of(self, values: &FlagValues) -> &str {
+        match self {
+            Self::ReadOnly => &values.read_only,
+            Self::ReadWrite => &values.read_write,
+        }
+    }
+}
+
 /// What the flag says now. A value that is neither of the two is not repeated: it may be a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FlagValue {
@@ -53,8 +63,20 @@ pub enum FlagValue {
     At(Position),
     /// Some other value.
     Other,
-    /// The holder has no such key.
+    /// It is not there.
     Absent,
+}
+
+impl FlagValue {
+    /// What a value that was found means.
+    pub(super) fn of(values: &FlagValues, found: Option<&[u8]>) -> Self {
+        match found {
+            None => Self::Absent,
+            Some(v) if v == values.read_only.as_bytes() => Self::At(Position::ReadOnly),
+            Some(v) if v == values.read_write.as_bytes() => Self::At(Position::ReadWrite),
+            Some(_) => Self::Other,
+        }
+    }
 }
 
 /// A flag as it was observed.
@@ -64,7 +86,7 @@ pub struct FlagFacts {
     pub value: FlagValue,
     /// Who owns the key. Empty when it is absent.
     pub owners: Vec<Owner>,
-    /// Whether the holder is marked immutable: then it can never change.
+    /// Whether what holds it is marked immutable: then it can never change.
     pub immutable: bool,
 }
 
@@ -84,24 +106,8 @@ impl Flag<'_> {
         Subject::new(kind_name(self.spec.store), self.namespace, self.name())
     }
 
-    fn text(&self, position: Position) -> &str {
-        match position {
-            Position::ReadOnly => &self.spec.read_only_value,
-            Position::ReadWrite => &self.spec.read_write_value,
-        }
-    }
-
-    fn value(&self, found: Option<&[u8]>) -> FlagValue {
-        match found {
-            None => FlagValue::Absent,
-            Some(v) if v == self.spec.read_only_value.as_bytes() => FlagValue::At(Position::ReadOnly),
-            Some(v) if v == self.spec.read_write_value.as_bytes() => FlagValue::At(Position::ReadWrite),
-            Some(_) => FlagValue::Other,
-        }
-    }
-
     fn json(&self, position: Position) -> Value {
-        let text = self.text(position);
+        let text = position.of(&self.spec.values);
         match self.spec.store {
             FlagStore::ConfigMap => json!(text),
             FlagStore::Secret => json!(ByteString(text.as_bytes().to_vec())),
@@ -109,16 +115,20 @@ impl Flag<'_> {
     }
 }
 
+fn key(key: &str) -> [Part<'_>; 2] {
+    [Part::Member("data"), Part::Member(key)]
+}
+
 /// Reads the flag.
 pub async fn observe(kube: &Kube, flag: Flag<'_>) -> Result<FlagFacts, Failure> {
     let subject = flag.subject();
-    let path = ["data", flag.spec.key.as_str()];
+    let path = key(&flag.spec.key);
     Ok(match flag.spec.store {
         FlagStore::ConfigMap => {
             let found = kube.call(&subject, kube.api::<ConfigMap>(flag.namespace).get(flag.name())).await?;
             let value = found.data.as_ref().and_then(|data| data.get(&flag.spec.key));
             FlagFacts {
-                value: flag.value(value.map(String::as_bytes)),
+                value: FlagValue::of(&flag.spec.values, value.map(String::as_bytes)),
                 owners: owners(found.managed_fields(), Field(&path)),
                 immutable: found.immutable == Some(true),
             }
@@ -127,7 +137,7 @@ pub async fn observe(kube: &Kube, flag: Flag<'_>) -> Result<FlagFacts, Failure> 
             let found = kube.call(&subject, kube.api::<Secret>(flag.namespace).get(flag.name())).await?;
             let value = found.data.as_ref().and_then(|data| data.get(&flag.spec.key));
             FlagFacts {
-                value: flag.value(value.map(|v| v.0.as_slice())),
+                value: FlagValue::of(&flag.spec.values, value.map(|v| v.0.as_slice())),
                 owners: owners(found.managed_fields(), Field(&path)),
                 immutable: found.immutable == Some(true),
             }
@@ -233,7 +243,7 @@ async fn apply_to<K: Holder>(
     let mut data: Map<String, Value> = seen
         .data()
         .into_iter()
-        .filter(|(key, _)| is_ours(&owners(seen.managed_fields(), Field(&["data", key]))))
+        .filter(|(key, _)| is_ours(&owners(seen.managed_fields(), Field(&self::key(key)))))
         .collect();
     data.insert(flag.spec.key.clone(), flag.json(position));
     let body = json!({
@@ -251,7 +261,7 @@ async fn apply_to<K: Holder>(
     });
     let params = PatchParams { dry_run: rehearse, ..PatchParams::apply(FLAG_MANAGER) };
     let applied = kube.call(&subject, api.patch_metadata(flag.name(), &params, &Patch::Apply(&body))).await;
-    let path = ["data", flag.spec.key.as_str()];
+    let path = key(&flag.spec.key);
     applied.map(drop).map_err(|failure| with_release(failure, "", seen.managed_fields(), Field(&path)))
 }
 

@@ -83,24 +83,74 @@ impl Rehearsal {
     }
 }
 
+/// One step of a field's path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part<'a> {
+    /// The member of this name.
+    Member(&'a str),
+    /// The entry of a list that has this `name`.
+    Entry(&'a str),
+}
+
 /// A field by its path, the one way to write it that is never ambiguous: a ConfigMap's key may contain dots.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Field<'a>(pub &'a [&'a str]);
+pub(super) struct Field<'a>(pub &'a [Part<'a>]);
 
 impl Field<'_> {
-    /// As a JSON pointer: `/spec/replicas`.
-    pub(super) fn pointer(self) -> String {
-        joined(self.0.iter().flat_map(|part| ["/".to_owned(), escaped(part)]))
-    }
-
     /// Where an entry of `managedFields` says that it owns the field: `/f:spec/f:replicas`.
     fn owned(self) -> String {
-        joined(self.0.iter().flat_map(|part| ["/f:".to_owned(), escaped(part)]))
+        joined(self.0.iter().flat_map(|part| match part {
+            Part::Member(name) => ["/f:".to_owned(), escaped(name)],
+            Part::Entry(name) => ["/k:".to_owned(), escaped(&json!({ "name": name }).to_string())],
+        }))
     }
 
     /// As the API server writes it in a conflict: `.spec.replicas`.
     pub(super) fn dotted(self) -> String {
-        joined(self.0.iter().flat_map(|part| [".", *part]))
+        joined(self.0.iter().map(|part| match part {
+            Part::Member(name) => format!(".{name}"),
+            Part::Entry(name) => format!("[name={name:?}]"),
+        }))
+    }
+
+    /// As people write it: `spec.template.spec.containers[web]`.
+    pub(super) fn words(self) -> String {
+        let text = joined(self.0.iter().map(|part| match part {
+            Part::Member(name) => format!(".{name}"),
+            Part::Entry(name) => format!("[{name}]"),
+        }));
+        text.trim_start_matches('.').to_owned()
+    }
+
+    /// As a JSON pointer: `/spec/replicas`. `None`: it lies in a list, where places are not names.
+    pub(super) fn pointer(self) -> Option<String> {
+        let members = self.0.iter().map(|part| match part {
+            Part::Member(name) => Some(format!("/{}", escaped(name))),
+            Part::Entry(_) => None,
+        });
+        members.collect::<Option<Vec<_>>>().map(|members| members.concat())
+    }
+
+    /// As a member of `ignoreDifferences` of an Argo CD Application.
+    fn ignored(self) -> String {
+        if let Some(pointer) = self.pointer() {
+            return format!("jsonPointers: [\"{pointer}\"]");
+        }
+        let query = joined(self.0.iter().map(|part| match part {
+            Part::Member(name) => format!(".{name}"),
+            Part::Entry(name) => format!("[] | select(.name == {name:?}) | "),
+        }));
+        format!("jqPathExpressions: ['{}']", query.trim_end_matches(" | "))
+    }
+
+    /// The value of an entry is let go with the entry: a name alone is nothing.
+    pub(super) fn whole(self) -> Self {
+        match self.0 {
+            [entry @ .., Part::Member("value")] if matches!(entry.last(), Some(Part::Entry(_))) => {
+                Field(entry)
+            }
+            _ => self,
+        }
     }
 }
 
@@ -170,6 +220,7 @@ pub(super) fn with_release(
             .into_iter()
             .find(|o| o.manager == contention.manager && o.subresource == contention.subresource);
         let applies = owner.as_ref().is_some_and(|owner| owner.operation == "Apply");
+        let field = field.whole();
         contention.release = at_the_manager(contention, applies, group, &subject, field);
         contention.release.extend(owner.map(|owner| {
             let fields = entries.get(owner.entry).and_then(|entry| entry.fields_v1.as_ref());
@@ -188,11 +239,11 @@ fn at_the_manager(
     subject: &Subject,
     field: Field<'_>,
 ) -> Vec<String> {
-    let (kind, name, pointer) = (&subject.kind, &subject.name, field.pointer());
-    let yaml_path = field.0.join(".");
+    let (kind, name, words) = (&subject.kind, &subject.name, field.words());
     let ignored = [
         format!(
-            "  ignoreDifferences: [{{group: \"{group}\", kind: {kind}, name: {name}, jsonPointers: [\"{pointer}\"]}}]"
+            "  ignoreDifferences: [{{group: \"{group}\", kind: {kind}, name: {name}, {}}}]",
+            field.ignored()
         ),
         "  syncPolicy: {syncOptions: [RespectIgnoreDifferences=true]}".to_owned(),
     ];
@@ -202,7 +253,7 @@ fn at_the_manager(
         ("kustomize-controller", _) => {
             let mut lines = vec![
                 format!(
-                    "in git, leave {yaml_path} out of {kind} {name}: Flux owns what git has, also what spec.ignore of its Kustomization names"
+                    "in git, leave {words} out of {kind} {name}: Flux owns what git has, also what spec.ignore of its Kustomization names"
                 ),
                 format!("{first} (flux suspend kustomization, flux resume kustomization)"),
             ];
@@ -212,18 +263,23 @@ fn at_the_manager(
             }
             lines
         }
-        ("helm-controller", _) => vec![
-            format!(
-                "leave {yaml_path} out of the chart's {kind} {name}, and in the Flux HelmRelease, under spec:"
-            ),
-            format!(
-                "  driftDetection: {{ignore: [{{target: {{kind: {kind}, name: {name}}}, paths: [\"{pointer}\"]}}]}}"
-            ),
-        ],
+        ("helm-controller", _) => {
+            let mut lines = vec![format!("leave {words} out of the chart's {kind} {name}")];
+            // Nobody else's entry of a list counts as drift.
+            if let Some(pointer) = field.pointer() {
+                lines = vec![
+                    format!("{}, and in the Flux HelmRelease, under spec:", lines.concat()),
+                    format!(
+                        "  driftDetection: {{ignore: [{{target: {{kind: {kind}, name: {name}}}, paths: [\"{pointer}\"]}}]}}"
+                    ),
+                ];
+            }
+            lines
+        }
         (manager, _) if manager.starts_with("argocd") && applies => {
             let mut lines = vec![
                 format!(
-                    "in git, leave {yaml_path} out of {kind} {name}: Argo CD with ServerSideApply=true owns what git has, also what it is told to ignore"
+                    "in git, leave {words} out of {kind} {name}: Argo CD with ServerSideApply=true owns what git has, also what it is told to ignore"
                 ),
                 format!("{first} (argocd app set --sync-policy none, --sync-policy automated)"),
                 format!("or, where git must have it, under metadata of {kind} {name}:"),
@@ -239,15 +295,15 @@ fn at_the_manager(
             lines.extend(ignored);
             lines
         }
-        ("helm", _) => vec![format!("leave {yaml_path} out of the chart's {kind} {name}")],
+        ("helm", _) => vec![format!("leave {words} out of the chart's {kind} {name}")],
         ("kube-controller-manager", Some("scale")) => {
             vec![format!("delete the HorizontalPodAutoscaler that targets {kind} {name}")]
         }
         (manager, None) if manager.starts_with("kubectl-client-side-apply") || manager == "kubectl" => {
-            vec![format!("leave {yaml_path} out of the manifest of {kind} {name}")]
+            vec![format!("leave {words} out of the manifest of {kind} {name}")]
         }
         (manager, _) if manager.starts_with("kubectl") => Vec::new(),
-        (manager, _) => vec![format!("leave {yaml_path} out of what {manager:?} writes to {kind} {name}")],
+        (manager, _) => vec![format!("leave {words} out of what {manager:?} writes to {kind} {name}")],
     }
 }
 
@@ -318,14 +374,38 @@ mod tests {
 
     #[test]
     fn a_key_with_dots_and_slashes_keeps_its_own_pointer() {
-        let field = Field(&["data", "app.conf/a~b"]);
-        assert_eq!(field.pointer(), "/data/app.conf~1a~0b");
+        let field = Field(&[Part::Member("data"), Part::Member("app.conf/a~b")]);
+        assert_eq!(field.pointer().as_deref(), Some("/data/app.conf~1a~0b"));
         assert_eq!(field.owned(), "/f:data/f:app.conf~1a~0b");
     }
 
     #[test]
+    fn an_entry_of_a_list_is_named_by_its_name_everywhere() {
+        let path = [
+            Part::Member("spec"),
+            Part::Member("containers"),
+            Part::Entry("web"),
+            Part::Member("env"),
+            Part::Entry("READ_ONLY"),
+            Part::Member("value"),
+        ];
+        let field = Field(&path);
+        assert_eq!(field.dotted(), ".spec.containers[name=\"web\"].env[name=\"READ_ONLY\"].value");
+        assert_eq!(
+            field.owned(),
+            "/f:spec/f:containers/k:{\"name\":\"web\"}/f:env/k:{\"name\":\"READ_ONLY\"}/f:value"
+        );
+        assert_eq!(field.whole().words(), "spec.containers[web].env[READ_ONLY]");
+        assert_eq!(field.pointer(), None);
+        assert_eq!(
+            field.whole().ignored(),
+            "jqPathExpressions: ['.spec.containers[] | select(.name == \"web\") | .env[] | select(.name == \"READ_ONLY\")']"
+        );
+    }
+
+    #[test]
     fn letting_go_of_the_only_key_of_a_map_lets_go_of_the_map() {
-        let field = Field(&["data", "READ_ONLY"]);
+        let field = Field(&[Part::Member("data"), Part::Member("READ_ONLY")]);
         let gone = |fields: Value| let_go(Some(&fields), field).owned();
         let label = json!({ "f:labels": { "f:app": {} } });
         assert_eq!(gone(json!({ "f:data": { "f:READ_ONLY": {} }, "f:metadata": label })), "/f:data");
@@ -338,13 +418,13 @@ mod tests {
         assert_eq!(gone(json!({ "f:data": { ".": {}, "f:READ_ONLY": {} } })), "/f:data/f:READ_ONLY");
         assert_eq!(let_go(None, field).owned(), "/f:data/f:READ_ONLY");
         let map = json!({ "f:data": {} });
-        assert_eq!(let_go(Some(&map), Field(&["data"])).owned(), "/f:data");
+        assert_eq!(let_go(Some(&map), Field(&[Part::Member("data")])).owned(), "/f:data");
     }
 
     #[test]
     fn every_known_manager_is_told_its_own_lines() {
         let subject = Subject::new("Deployment", "shop", "web");
-        let field = Field(&["spec", "replicas"]);
+        let field = Field(&[Part::Member("spec"), Part::Member("replicas")]);
         let lines = |manager: &str, subresource: Option<&str>| {
             let contention = Contention {
                 manager: manager.to_owned(),

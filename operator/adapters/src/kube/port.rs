@@ -9,14 +9,14 @@ use bascule_core::name::{ItemName, PolicyKey};
 use bascule_core::observation::{Fact, FlagValue, Kept, PodsAsked, ReplicasSeen, WorkloadView};
 use bascule_core::outcome::Outcome;
 use bascule_core::plan::{Answer, Gate, Step};
-use bascule_core::policy::{Policy, Workload};
+use bascule_core::policy::{FlagPlace, Policy, Workload};
 
 use super::client::Kube;
 use super::failure::Failure;
 use super::flag::{self, Flag, Intake, Position};
 use super::ownership::{Contention, Rehearsal};
 use super::workload::{self, WorkloadFacts, WorkloadRef};
-use super::{marks, verify};
+use super::{marks, own, read_only, verify};
 
 /// How long one pod has to answer the verify probe.
 const PER_POD: Duration = Duration::from_millis(500);
@@ -57,20 +57,19 @@ impl Workloads {
             };
         };
         let target = target(policy, spec);
-        let (facts, flag) = tokio::join!(
-            workload::observe(&self.kube, &target),
-            self.flag(policy.key.namespace.as_str(), spec)
-        );
+        let (facts, flag) = tokio::join!(workload::observe(&self.kube, &target), self.flag(&target, spec));
         let (effective, blockers) =
             tokio::join!(self.effective(&target, spec, &facts), self.blockers(policy, name, spec, &facts));
+        let in_pods = spec.read_only.as_ref().is_some_and(|f| matches!(f.place, FlagPlace::Calls(_)));
+        let flag = if in_pods { by_pods(&effective) } else { flag };
         WorkloadView { flag, effective, replicas: replicas(&facts), blockers }
     }
 
-    async fn flag(&self, namespace: &str, spec: &Workload) -> Fact<FlagValue> {
+    async fn flag(&self, target: &WorkloadRef, spec: &Workload) -> Fact<FlagValue> {
         let Some(flag) = &spec.read_only else {
             return Fact::unknown("the policy names no read-only flag for it");
         };
-        match flag::observe(&self.kube, Flag { namespace, spec: flag }).await {
+        match read_only::observe(&self.kube, target, &flag.place).await {
             Ok(found) => Fact::now(match found.value {
                 flag::FlagValue::At(Position::ReadOnly) => FlagValue::ReadOnly,
                 flag::FlagValue::At(Position::ReadWrite) => FlagValue::ReadWrite,
@@ -79,8 +78,8 @@ impl Workloads {
                 }
                 flag::FlagValue::Absent => FlagValue::Missing,
             }),
-            // Setting it creates it.
-            Err(Failure::Missing { .. }) => Fact::now(FlagValue::Missing),
+            // Setting it creates what holds a key, and no workload.
+            Err(Failure::Missing { .. }) if flag.place.key().is_some() => Fact::now(FlagValue::Missing),
             Err(failure) => Fact::unknown(failure.to_string()),
         }
     }
@@ -91,12 +90,20 @@ impl Workloads {
         spec: &Workload,
         facts: &Result<WorkloadFacts, Failure>,
     ) -> Fact<PodsAsked> {
-        let Some(probe) = spec.read_only.as_ref().and_then(|flag| flag.verify.as_ref()) else {
+        let Some(flag) = spec.read_only.as_ref().filter(|flag| flag.is_verified()) else {
             return Fact::unknown("the policy has no readOnly.verify for it, so no pod can be asked");
         };
         let facts = match facts {
             Ok(facts) => facts,
             Err(failure) => return Fact::unknown(failure.to_string()),
+        };
+        let probe = match (&flag.verify, &flag.place) {
+            (Some(probe), _) => probe,
+            (None, place @ (FlagPlace::Variable(_) | FlagPlace::Annotation(_))) => {
+                let shown = own::shown(&self.kube, target, &facts.selector, &facts.containers, place).await;
+                return shown.map_or_else(|failure| Fact::unknown(failure.to_string()), Fact::now);
+            }
+            (None, FlagPlace::Key(_) | FlagPlace::Calls(_)) => return Fact::unknown("no pod can be asked"),
         };
         match verify::ask(&self.kube, &target.namespace, &facts.selector, probe, PER_POD).await {
             Ok(answers) => Fact::now(PodsAsked {
@@ -161,9 +168,9 @@ impl Workloads {
             Err(failure) => return Err(failure.to_string()),
         };
         if let Some(flag) = &spec.read_only {
-            let flag = Flag { namespace: policy.key.namespace.as_str(), spec: flag };
             for position in [Position::ReadOnly, Position::ReadWrite] {
-                add(&mut blockers, "readOnlyFlag", name, flag::rehearse(&self.kube, flag, position).await)?;
+                let tried = read_only::rehearse(&self.kube, &target, &flag.place, position).await;
+                add(&mut blockers, "readOnlyFlag", name, tried)?;
             }
         }
         for replicas in counts(spec, facts.replicas) {
@@ -201,9 +208,13 @@ impl Workloads {
         let Some(flag) = &spec.read_only else {
             return Outcome::refused(format!("the policy names no read-only flag for workload {name}"));
         };
-        let flag = Flag { namespace: policy.key.namespace.as_str(), spec: flag };
         let position = if on { Position::ReadOnly } else { Position::ReadWrite };
         let target = target(policy, spec);
+        let FlagPlace::Key(key) = &flag.place else {
+            // No kubelet has to look: pods that take it in are replaced.
+            return read_only::set(&self.kube, &target, &flag.place, position).await;
+        };
+        let flag = Flag { namespace: target.namespace.as_str(), spec: key };
         let (set, selector) =
             tokio::join!(flag::set(&self.kube, flag, position), workload::selector(&self.kube, &target));
         if !set.is_done() {
@@ -235,6 +246,14 @@ impl Workloads {
     /// Raises a mark; it never falls.
     pub async fn raise_mark(&self, policy: &PolicyKey, kept: &Kept) -> Outcome {
         self.raising.raise(policy, kept).await
+    }
+}
+
+/// The flag as the pods have it that were asked.
+fn by_pods(effective: &Fact<PodsAsked>) -> Fact<FlagValue> {
+    match effective {
+        Fact::Known { value, age } => Fact::Known { value: value.flag(), age: *age },
+        Fact::Unknown { reason } => Fact::unknown(reason.clone()),
     }
 }
 

@@ -242,8 +242,11 @@ pub const RIGHTS: [Right; 24] = [
         resource: "deployments",
         names: Names::Any,
         verbs: &[
-            ("get", "the number of replicas, wanted and ready, and who owns it"),
-            ("patch", "spec.replicas, by server-side apply without force"),
+            ("get", "the number of replicas, wanted and ready, its read-only flag, and who owns them"),
+            (
+                "patch",
+                "spec.replicas, and a read-only flag: one annotation, or one variable of its template; by server-side apply without force",
+            ),
         ],
         only_for: None,
     },
@@ -253,8 +256,11 @@ pub const RIGHTS: [Right; 24] = [
         resource: "statefulsets",
         names: Names::Any,
         verbs: &[
-            ("get", "the number of replicas, wanted and ready, and who owns it"),
-            ("patch", "spec.replicas, by server-side apply without force"),
+            ("get", "the number of replicas, wanted and ready, its read-only flag, and who owns them"),
+            (
+                "patch",
+                "spec.replicas, and a read-only flag: one annotation, or one variable of its template; by server-side apply without force",
+            ),
         ],
         only_for: None,
     },

@@ -22,7 +22,7 @@ use crate::http1;
 /// How many pods are asked at the same time.
 const AT_ONCE: usize = 32;
 /// How much of an answer is read, in bytes.
-const BODY_LIMIT: usize = 4096;
+pub(super) const BODY_LIMIT: usize = 4096;
 /// How much of an unexpected answer is told, in characters.
 const TOLD: usize = 80;
 
@@ -90,7 +90,7 @@ pub async fn ask(
     let mut pods: Vec<PodAnswer> = stream::iter(pods)
         .map(|pod| async move {
             let started = Instant::now();
-            let answer = match address(&pod, probe) {
+            let answer = match address(&pod, probe.port, "readOnly.verify.httpGet.port") {
                 Ok(address) => {
                     tokio::time::timeout(per_pod, ask_pod(address, probe)).await.unwrap_or_else(|_| {
                         Answer::Unknown { reason: format!("{address} did not answer within {per_pod:?}") }
@@ -107,8 +107,8 @@ pub async fn ask(
     Ok(Answers { pods })
 }
 
-/// Where to ask a pod.
-fn address(pod: &Pod, probe: &VerifyProbe) -> Result<SocketAddr, String> {
+/// Where to ask a pod. `field`: where a policy names the port.
+pub(super) fn address(pod: &Pod, port: Option<u16>, field: &str) -> Result<SocketAddr, String> {
     let ip: IpAddr = pod
         .status
         .as_ref()
@@ -121,10 +121,8 @@ fn address(pod: &Pod, probe: &VerifyProbe) -> Result<SocketAddr, String> {
         let port = containers.iter().flat_map(|c| c.ports.iter().flatten()).next()?;
         u16::try_from(port.container_port).ok()
     };
-    let port = probe
-        .port
-        .or_else(declared)
-        .ok_or("no container declares a port; name one in readOnly.verify.httpGet.port")?;
+    let port =
+        port.or_else(declared).ok_or_else(|| format!("no container declares a port; name one in {field}"))?;
     Ok(SocketAddr::new(ip, port))
 }
 
@@ -145,6 +143,6 @@ async fn ask_pod(address: SocketAddr, probe: &VerifyProbe) -> Answer {
     }
 }
 
-fn shortened(body: &str) -> String {
+pub(super) fn shortened(body: &str) -> String {
     body.trim().chars().take(TOLD).collect()
 }

@@ -12,12 +12,12 @@ use bascule_core::policy::WorkloadKind;
 
 use super::client::Kube;
 use super::failure::{Failure, Subject, outcome};
-use super::ownership::{Field, Owner, Rehearsal, owners, with_release};
+use super::ownership::{Field, Owner, Part, Rehearsal, owners, with_release};
 
 /// The field manager of replica counts.
 pub const SCALE_MANAGER: &str = "bascule-scale";
 
-const REPLICAS: Field<'static> = Field(&["spec", "replicas"]);
+const REPLICAS: Field<'static> = Field(&[Part::Member("spec"), Part::Member("replicas")]);
 
 /// The kind as in a manifest.
 pub const fn kind_name(kind: WorkloadKind) -> &'static str {
@@ -27,7 +27,7 @@ pub const fn kind_name(kind: WorkloadKind) -> &'static str {
     }
 }
 
-fn resource(kind: WorkloadKind) -> ApiResource {
+pub(super) fn resource(kind: WorkloadKind) -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", kind_name(kind)))
 }
 
@@ -48,7 +48,7 @@ impl WorkloadRef {
         Self { namespace: namespace.into(), kind, name: name.into() }
     }
 
-    fn subject(&self) -> Subject {
+    pub(super) fn subject(&self) -> Subject {
         Subject::new(kind_name(self.kind), &self.namespace, &self.name)
     }
 }
@@ -95,6 +95,8 @@ pub struct WorkloadFacts {
     pub replicas_owners: Vec<Owner>,
     /// Its pods' selector, as in a list request.
     pub selector: String,
+    /// The containers of its template, by name.
+    pub containers: Vec<String>,
 }
 
 /// Reads a workload.
@@ -120,6 +122,7 @@ pub async fn observe(kube: &Kube, workload: &WorkloadRef) -> Result<WorkloadFact
         autoscaler,
         replicas_owners: owners(object.managed_fields(), REPLICAS),
         selector,
+        containers: containers(&object).iter().filter_map(name_of).map(ToOwned::to_owned).collect(),
     })
 }
 
@@ -140,6 +143,16 @@ fn selector_of(subject: &Subject, object: &DynamicObject) -> Result<String, Fail
         // An empty selector would mean every pod of the namespace.
         .filter(|selector| !selector.is_empty())
         .ok_or_else(|| Failure::own(subject, "spec.selector is empty or cannot be read"))
+}
+
+/// The containers of its template.
+pub(super) fn containers(object: &DynamicObject) -> &[Value] {
+    object.data.pointer("/spec/template/spec/containers").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// The name of an entry of a list.
+pub(super) fn name_of(entry: &Value) -> Option<&str> {
+    entry.get("name").and_then(Value::as_str)
 }
 
 fn number(object: &DynamicObject, pointer: &str) -> Option<i32> {

@@ -5,7 +5,7 @@ use bascule_adapters::kube::flag::{
     FLAG_MANAGER, Flag, FlagValue, Intake, Position, REFRESH_ANNOTATION, observe, refresh, rehearse, set,
 };
 use bascule_core::outcome::Outcome;
-use bascule_core::policy::{FlagStore, ReadOnlyFlag};
+use bascule_core::policy::{FlagKey, FlagStore, FlagValues};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::ResourceExt;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
@@ -13,14 +13,12 @@ use serde_json::{Value, json};
 
 use crate::place;
 
-fn spec(store: FlagStore) -> ReadOnlyFlag {
-    ReadOnlyFlag {
+fn spec(store: FlagStore) -> FlagKey {
+    FlagKey {
         store,
         name: "web-flags".try_into().unwrap(),
         key: "READ_ONLY".to_owned(),
-        read_only_value: "1".to_owned(),
-        read_write_value: "0".to_owned(),
-        verify: None,
+        values: FlagValues { read_only: "1".to_owned(), read_write: "0".to_owned() },
     }
 }
 
@@ -82,8 +80,7 @@ async fn a_secrets_key_is_set_too_and_an_odd_value_is_not_repeated() {
 async fn two_flags_in_one_holder_leave_each_other_alone_also_when_they_are_set_at_the_same_time() {
     for (ns, store) in [("flag-two", FlagStore::ConfigMap), ("flag-two-secret", FlagStore::Secret)] {
         let (kube, _, _) = place(ns).await;
-        let specs =
-            ["WEB", "API", "JOBS", "MAIL"].map(|key| ReadOnlyFlag { key: key.to_owned(), ..spec(store) });
+        let specs = ["WEB", "API", "JOBS", "MAIL"].map(|key| FlagKey { key: key.to_owned(), ..spec(store) });
         let says = async |n: usize| observe(&kube, Flag { namespace: ns, spec: &specs[n] }).await.unwrap();
         let set =
             async |n: usize, position| set(&kube, Flag { namespace: ns, spec: &specs[n] }, position).await;
@@ -111,7 +108,7 @@ async fn two_flags_in_one_holder_leave_each_other_alone_also_when_they_are_set_a
 async fn a_flag_that_somebody_else_has_taken_since_is_not_taken_back_with_another_one() {
     let ns = "flag-two-taken";
     let (kube, client, _) = place(ns).await;
-    let specs = ["WEB", "API"].map(|key| ReadOnlyFlag { key: key.to_owned(), ..spec(FlagStore::ConfigMap) });
+    let specs = ["WEB", "API"].map(|key| FlagKey { key: key.to_owned(), ..spec(FlagStore::ConfigMap) });
     for spec in &specs {
         assert_eq!(set(&kube, Flag { namespace: ns, spec }, Position::ReadOnly).await, Outcome::Done);
     }

@@ -9,8 +9,10 @@
 #[path = "../apiserver/mod.rs"]
 mod apiserver;
 
+mod annotations;
 mod calls;
 mod engine_port;
+mod environment;
 mod flags;
 mod from_git;
 mod keeping;
@@ -19,6 +21,7 @@ mod policy;
 mod rights;
 mod routes;
 mod site;
+mod telling;
 mod verifying;
 mod watching;
 mod workloads;

@@ -15,12 +15,12 @@ use bascule_adapters::kube::rights::{Names, RIGHTS, Scope};
 use bascule_adapters::kube::status::{StatusKey, write};
 use bascule_adapters::kube::watch::{Key, Seen, Within, watch_within};
 use bascule_adapters::kube::workload::{self, Autoscaler, WorkloadRef};
-use bascule_adapters::kube::{Credentials, Kube, cluster, heartbeat, marks, secret};
+use bascule_adapters::kube::{Credentials, Kube, cluster, heartbeat, marks, read_only, secret};
 use bascule_core::heartbeat::{Heartbeat, Unshown};
 use bascule_core::name::{Namespace, PolicyKey};
 use bascule_core::observation::Marks;
 use bascule_core::outcome::Outcome;
-use bascule_core::policy::{FlagStore, ReadOnlyFlag, WorkloadKind};
+use bascule_core::policy::{FlagKey, FlagPlace, FlagStore, FlagValues, FlagVariable, WorkloadKind};
 use bascule_crds::{FailoverPolicy, Move, PolicySource};
 use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -103,9 +103,9 @@ fn uses() -> Vec<(Needed, Use)> {
         Applications "" "pods" "list" => pods_touched;
         Applications "" "pods" "patch" => pods_touched;
         Applications "apps" "deployments" "get" => deployment_looked_at;
-        Applications "apps" "deployments" "patch" => deployment_scaled;
+        Applications "apps" "deployments" "patch" => deployment_changed;
         Applications "apps" "statefulsets" "get" => stateful_set_looked_at;
-        Applications "apps" "statefulsets" "patch" => stateful_set_scaled;
+        Applications "apps" "statefulsets" "patch" => stateful_set_changed;
         Applications "autoscaling" "horizontalpodautoscalers" "list" => deployment_looked_at;
         Applications "gateway.networking.k8s.io" "httproutes" "get" => route_pointed;
         Applications "gateway.networking.k8s.io" "httproutes" "patch" => route_pointed;
@@ -653,15 +653,12 @@ async fn secret_read(s: &Stand) -> Result<(), String> {
     secret::read(&s.kube, SHOP, "database", &["password"]).await.map(drop).map_err(|e| e.to_string())
 }
 
-fn flag_in(store: FlagStore) -> ReadOnlyFlag {
-    ReadOnlyFlag {
-        store,
-        name: "flags".try_into().unwrap(),
-        key: "READ_ONLY".to_owned(),
-        read_only_value: "1".to_owned(),
-        read_write_value: "0".to_owned(),
-        verify: None,
-    }
+fn values() -> FlagValues {
+    FlagValues { read_only: "1".to_owned(), read_write: "0".to_owned() }
+}
+
+fn flag_in(store: FlagStore) -> FlagKey {
+    FlagKey { store, name: "flags".try_into().unwrap(), key: "READ_ONLY".to_owned(), values: values() }
 }
 
 async fn flag_created(s: &Stand) -> Result<(), String> {
@@ -694,24 +691,28 @@ async fn looked_at(s: &Stand, kind: WorkloadKind) -> Result<(), String> {
     }
 }
 
-async fn scaled(s: &Stand, kind: WorkloadKind) -> Result<(), String> {
-    said(workload::set_replicas(&s.kube, &WorkloadRef::new(SHOP, kind, "web"), 1).await)
+/// As many replicas as before, and a flag in the template.
+async fn changed(s: &Stand, kind: WorkloadKind) -> Result<(), String> {
+    let web = WorkloadRef::new(SHOP, kind, "web");
+    said(workload::set_replicas(&s.kube, &web, 1).await)?;
+    let variable = FlagVariable { container: None, name: "READ_ONLY".to_owned(), values: values() };
+    said(read_only::set(&s.kube, &web, &FlagPlace::Variable(variable), Position::ReadOnly).await)
 }
 
 async fn deployment_looked_at(s: &Stand) -> Result<(), String> {
     looked_at(s, WorkloadKind::Deployment).await
 }
 
-async fn deployment_scaled(s: &Stand) -> Result<(), String> {
-    scaled(s, WorkloadKind::Deployment).await
+async fn deployment_changed(s: &Stand) -> Result<(), String> {
+    changed(s, WorkloadKind::Deployment).await
 }
 
 async fn stateful_set_looked_at(s: &Stand) -> Result<(), String> {
     looked_at(s, WorkloadKind::StatefulSet).await
 }
 
-async fn stateful_set_scaled(s: &Stand) -> Result<(), String> {
-    scaled(s, WorkloadKind::StatefulSet).await
+async fn stateful_set_changed(s: &Stand) -> Result<(), String> {
+    changed(s, WorkloadKind::StatefulSet).await
 }
 
 async fn told_twice(s: &Stand) -> Result<(), String> {

@@ -38,7 +38,7 @@ fn http(status: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
 }
 
-async fn pod(client: &Client, ns: &str, name: &str, ip: Option<&str>, port: u16, phase: &str) {
+pub(crate) async fn pod(client: &Client, ns: &str, name: &str, ip: Option<&str>, port: u16, phase: &str) {
     let api: Api<Pod> = Api::namespaced(client.clone(), ns);
     let pod = json!({
         "metadata": { "name": name, "labels": { "app": "web" } },

@@ -77,8 +77,8 @@ pub(super) fn read_only_seen(policy: &Policy, seen: &Observation) -> bool {
         policy.workloads.iter().filter_map(|(name, w)| w.read_only.as_ref().map(|flag| (name, flag)));
     flagged.into_iter().all(|(name, flag)| {
         seen.workloads.get(name).is_some_and(|w| {
-            let set = w.flag.value() == Some(&FlagValue::ReadOnly);
-            let heard = flag.verify.is_none()
+            let set = w.flag.value().is_some_and(|v| v.holds(&FlagValue::ReadOnly));
+            let heard = !flag.is_verified()
                 || w.effective.value().is_some_and(|pods| pods.unknown == 0 && pods.read_only == pods.pods);
             set && heard
         })

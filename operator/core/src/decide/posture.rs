@@ -140,7 +140,7 @@ fn flags(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
     let wanted = if on { FlagValue::ReadOnly } else { FlagValue::ReadWrite };
     for (name, _) in policy.workloads.iter().filter(|(_, w)| w.read_only.is_some()) {
         let Some(view) = s.seen.workloads.get(name) else { continue };
-        let differs = view.flag.value().is_some_and(|v| *v != wanted);
+        let differs = view.flag.value().is_some_and(|v| !v.holds(&wanted));
         // Setting it also makes every kubelet look at it, and that part may have failed alone.
         let unheard = view.effective.value().is_some_and(|pods| pods.say_otherwise(on));
         if differs || unheard && view.flag.value().is_some() {
@@ -379,14 +379,18 @@ fn point(
 /// Whether every flag is known to accept writes.
 pub(super) fn read_write_set(policy: &Policy, seen: &Observation) -> bool {
     policy.workloads.iter().filter(|(_, w)| w.read_only.is_some()).all(|(name, _)| {
-        seen.workloads.get(name).is_some_and(|w| w.flag.value() == Some(&FlagValue::ReadWrite))
+        seen.workloads
+            .get(name)
+            .is_some_and(|w| w.flag.value().is_some_and(|v| v.holds(&FlagValue::ReadWrite)))
     })
 }
 
 /// Whether every flag is known to refuse writes.
 pub(super) fn read_only_set(policy: &Policy, seen: &Observation) -> bool {
     policy.workloads.iter().filter(|(_, w)| w.read_only.is_some()).all(|(name, _)| {
-        seen.workloads.get(name).is_some_and(|w| w.flag.value() == Some(&FlagValue::ReadOnly))
+        seen.workloads
+            .get(name)
+            .is_some_and(|w| w.flag.value().is_some_and(|v| v.holds(&FlagValue::ReadOnly)))
     })
 }
 
@@ -441,7 +445,7 @@ pub(super) fn read_only_words(policy: &Policy, seen: &Observation) -> String {
             continue;
         };
         let flag = match &w.flag {
-            Fact::Known { value: FlagValue::ReadOnly, .. } => None,
+            Fact::Known { value: FlagValue::ReadOnly | FlagValue::NoPods, .. } => None,
             Fact::Known { value, .. } => Some(format!("{name}'s flag is {value:?}")),
             Fact::Unknown { reason } => Some(format!("{name}'s flag is unknown: {reason}")),
         };

@@ -179,7 +179,7 @@ fn flags(s: &Situation<'_>, policy: &Policy, record: &Record) -> Option<Conditio
             None => return Some(one(kind, None, "FlagUnknown", format!("{name} was not looked at yet"))),
         };
         let wanted = if writes { FlagValue::ReadWrite } else { FlagValue::ReadOnly };
-        if *value != wanted {
+        if !value.holds(&wanted) {
             return Some(one(
                 kind,
                 Some(false),
@@ -190,7 +190,7 @@ fn flags(s: &Situation<'_>, policy: &Policy, record: &Record) -> Option<Conditio
         if writes {
             continue;
         }
-        if flag.verify.is_none() {
+        if !flag.is_verified() {
             let message =
                 format!("{name} has no verify probe: nobody knows whether its pods have seen the flag");
             return Some(one(kind, None, "NotVerified", message));

@@ -193,6 +193,7 @@ fn who_has_not_seen_the_read_only_flag_is_told() {
 #[case::who_does_not_answer_may_have_seen_it(FlagValue::ReadOnly, (3, 2, 1), None)]
 #[case::one_has_not_seen_it(FlagValue::ReadOnly, (3, 2, 0), Some(true))]
 #[case::it_is_not_set(FlagValue::ReadWrite, (3, 0, 0), Some(true))]
+#[case::nobody_is_there_to_be_told(FlagValue::NoPods, (0, 0, 0), None)]
 fn pods_that_have_not_seen_a_flag_are_told_again(
     #[case] flag_is: FlagValue,
     #[case] (pods, read_only, unknown): (u32, u32, u32),
@@ -202,6 +203,20 @@ fn pods_that_have_not_seen_a_flag_are_told_again(
     given.seen.workloads.get_mut(&item("web")).unwrap().effective =
         Fact::now(PodsAsked { pods, read_only, unknown });
     assert_eq!(flag(&given.plan()), told);
+}
+
+#[rstest]
+#[case::nobody_runs((0, 0, 0), FlagValue::NoPods)]
+#[case::all_refuse((3, 3, 0), FlagValue::ReadOnly)]
+#[case::all_accept((3, 0, 0), FlagValue::ReadWrite)]
+#[case::they_differ((3, 1, 0), FlagValue::Other("1 of 3 pods are read-only".to_owned()))]
+#[case::who_is_silent_does_not_count((3, 2, 1), FlagValue::ReadOnly)]
+#[case::all_are_silent((3, 0, 3), FlagValue::Other("none of 3 pods answered".to_owned()))]
+fn a_flag_that_only_pods_have_is_what_those_say_that_answer(
+    #[case] (pods, read_only, unknown): (u32, u32, u32),
+    #[case] found: FlagValue,
+) {
+    assert_eq!(PodsAsked { pods, read_only, unknown }.flag(), found);
 }
 
 #[test]

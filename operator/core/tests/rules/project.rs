@@ -8,7 +8,7 @@ use bascule_core::loss::LossBound;
 use bascule_core::moves::MoveHash;
 use bascule_core::observation::{Fact, FlagValue, PodsAsked, ReplicasSeen};
 use bascule_core::plan::{Answer, Gate};
-use bascule_core::policy::{After, FenceClass, Policy};
+use bascule_core::policy::{After, FenceClass, FlagPlace, FlagVariable, Policy};
 use bascule_core::position::Lsn;
 use bascule_core::project::{Lag, Report, SiteRole, project, size};
 use bascule_core::record::{Cause, HoldUntil, MeasuredLoss, Phase, PhaseTime, Record};
@@ -174,6 +174,14 @@ fn not_looked(me: &str) -> Given {
     given
 }
 
+/// Each pod shows what it was started with; nobody has to ask it.
+fn by_variable(policy: &mut Policy) {
+    let flag = policy.workloads.get_mut(&item("web")).unwrap().read_only.as_mut().unwrap();
+    let values = flag.place.values().unwrap().clone();
+    flag.place = FlagPlace::Variable(FlagVariable { container: None, name: "READ_ONLY".to_owned(), values });
+    flag.verify = None;
+}
+
 fn never(policy: &mut Policy) {
     policy.failover.promote_after = After::Never;
 }
@@ -292,6 +300,8 @@ fn knows_no_site() -> Given {
 #[case::flag_wrong(Given::at("lyon").record(steady()).flag(FlagValue::ReadWrite), "ReadOnlyEffective", Some(false), "FlagDiffers")]
 #[case::not_verified(Given::at("lyon").record(steady()).policy(|p| {
     p.workloads.get_mut(&item("web")).unwrap().read_only.as_mut().unwrap().verify = None; }), "ReadOnlyEffective", None, "NotVerified")]
+#[case::proved_by_the_pods_themselves(Given::at("lyon").record(steady()).policy(by_variable), "ReadOnlyEffective", Some(true), "ReadOnly")]
+#[case::nobody_is_there_to_be_told(Given::at("lyon").record(steady()).flag(FlagValue::NoPods), "ReadOnlyEffective", Some(true), "ReadOnly")]
 #[case::pods_silent({ let mut g = Given::at("lyon").record(steady());
     g.seen.workloads.get_mut(&item("web")).unwrap().effective = Fact::now(PodsAsked { pods: 2, read_only: 1, unknown: 1 }); g }, "ReadOnlyEffective", None, "PodsUnknown")]
 #[case::pods_differ({ let mut g = Given::at("lyon").record(steady());

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bascule_core::moves::{Move, MoveHash, Order};
 use bascule_core::name::PolicyKey;
 use bascule_core::policy::{
-    After, Database, Dns, Failover, FenceClass, FlagStore, Instance, MaxDataLoss, Notifications, Policy,
-    ReadOnlyFlag, Replicas, Traffic, VerifyProbe, Workload, WorkloadKind,
+    After, Database, Dns, Failover, FenceClass, FlagKey, FlagPlace, FlagStore, FlagValues, Instance,
+    MaxDataLoss, Notifications, Policy, ReadOnlyFlag, Replicas, Traffic, VerifyProbe, Workload, WorkloadKind,
 };
 use jiff::Timestamp;
 
@@ -67,11 +67,12 @@ fn workload() -> Workload {
         name: "web".try_into().unwrap(),
         replicas: Replicas { active: None, standby: Some(0), read_only: Some(2) },
         read_only: Some(ReadOnlyFlag {
-            store: FlagStore::ConfigMap,
-            name: "web-flags".try_into().unwrap(),
-            key: "READ_ONLY".to_owned(),
-            read_only_value: "1".to_owned(),
-            read_write_value: "0".to_owned(),
+            place: FlagPlace::Key(FlagKey {
+                store: FlagStore::ConfigMap,
+                name: "web-flags".try_into().unwrap(),
+                key: "READ_ONLY".to_owned(),
+                values: FlagValues { read_only: "1".to_owned(), read_write: "0".to_owned() },
+            }),
             verify: Some(VerifyProbe {
                 path: "/mode".to_owned(),
                 port: None,

@@ -20,8 +20,8 @@ use bascule_core::observation::{
 use bascule_core::outcome::Outcome;
 use bascule_core::plan::Step;
 use bascule_core::policy::{
-    After, Dns, Failover, FlagStore, Policy, ReadOnlyFlag, Replicas, Traffic, VerifyProbe, Workload,
-    WorkloadKind,
+    After, Dns, Failover, FlagKey, FlagPlace, FlagStore, FlagValues, Policy, ReadOnlyFlag, Replicas, Traffic,
+    VerifyProbe, Workload, WorkloadKind,
 };
 use bascule_core::position::{Lsn, SystemId, Timeline};
 use bascule_core::record::{Phase, Record};
@@ -49,11 +49,12 @@ pub fn policy(promote_after: After) -> Policy {
                 name: "web".try_into().unwrap(),
                 replicas: Replicas { active: None, standby: Some(0), read_only: Some(1) },
                 read_only: Some(ReadOnlyFlag {
-                    store: FlagStore::ConfigMap,
-                    name: "web-flags".try_into().unwrap(),
-                    key: "READ_ONLY".to_owned(),
-                    read_only_value: "1".to_owned(),
-                    read_write_value: "0".to_owned(),
+                    place: FlagPlace::Key(FlagKey {
+                        store: FlagStore::ConfigMap,
+                        name: "web-flags".try_into().unwrap(),
+                        key: "READ_ONLY".to_owned(),
+                        values: FlagValues { read_only: "1".to_owned(), read_write: "0".to_owned() },
+                    }),
                     verify: Some(VerifyProbe {
                         path: "/mode".to_owned(),
                         port: None,

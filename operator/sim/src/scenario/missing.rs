@@ -1,6 +1,6 @@
 //! What a policy says that is not simulated: named, never left out silently.
 
-use bascule_core::policy::{FenceClass, Policy, Traffic};
+use bascule_core::policy::{AnnotationOf, FenceClass, FlagPlace, Policy, Traffic};
 
 /// Everything in this policy that the simulated world does not have.
 pub(super) fn of(policy: &Policy) -> Vec<String> {
@@ -32,7 +32,22 @@ pub(super) fn of(policy: &Policy) -> Vec<String> {
         }
         if let Some(flag) = &workload.read_only {
             let probe = if flag.verify.is_some() { "; verify.httpGet: pods obey within 30 ms" } else { "" };
-            parts.push(format!("the {:?} {}{probe}", flag.store, flag.name));
+            parts.push(match &flag.place {
+                FlagPlace::Key(key) => format!("the {:?} {}{probe}", key.store, key.name),
+                FlagPlace::Variable(variable) => {
+                    format!("how long its pods take to be replaced for the variable {}{probe}", variable.name)
+                }
+                FlagPlace::Calls(_) => format!("what its pods make of the calls{probe}"),
+                FlagPlace::Annotation(annotation) => match annotation.of {
+                    AnnotationOf::Workload => {
+                        format!("who reads the annotation {}{probe}", annotation.key)
+                    }
+                    AnnotationOf::PodTemplate => format!(
+                        "how long its pods take to be replaced for the annotation {}{probe}",
+                        annotation.key
+                    ),
+                },
+            });
         }
         all.push(format!("workload {name}: {}", parts.join("; ")));
     }

@@ -68,15 +68,18 @@ impl World {
                     _ => unknown(&name, item),
                 };
                 let flag = was.and_then(|(was, _)| was.read_only.as_ref());
-                let same = same_key(flag, workload);
+                let same = same_place(flag, workload);
                 if !same {
                     let new = unknown(&name, item);
                     (app.flag, app.seen, app.instead) = (new.flag, new.seen, new.instead);
-                } else if let Some((old, new)) = flag.zip(workload.read_only.as_ref()) {
+                } else if let Some((old, new)) = flag
+                    .and_then(|f| f.place.values())
+                    .zip(workload.read_only.as_ref().and_then(|f| f.place.values()))
+                {
                     // The words of the policy have changed, the key's content has not.
-                    let says = if app.flag { &old.read_only_value } else { &old.read_write_value };
-                    if *says == new.read_only_value || *says == new.read_write_value {
-                        app.flag = *says == new.read_only_value;
+                    let says = if app.flag { &old.read_only } else { &old.read_write };
+                    if *says == new.read_only || *says == new.read_write {
+                        app.flag = *says == new.read_only;
                     } else {
                         app.instead = Some(bascule_core::observation::FlagValue::Other(says.clone()));
                     }
@@ -95,12 +98,11 @@ impl World {
     }
 }
 
-/// Whether a flag lies in the same key of the same object.
-fn same_key(before: Option<&bascule_core::policy::ReadOnlyFlag>, after: &Workload) -> bool {
-    let place = |f: &bascule_core::policy::ReadOnlyFlag| (f.store, f.name.clone(), f.key.clone());
+/// Whether a flag is in the same place as before.
+fn same_place(before: Option<&bascule_core::policy::ReadOnlyFlag>, after: &Workload) -> bool {
     match (before, &after.read_only) {
         (_, None) => true,
         (None, Some(_)) => false,
-        (Some(before), Some(after)) => place(before) == place(after),
+        (Some(before), Some(after)) => before.place.is_at(&after.place),
     }
 }

@@ -330,7 +330,10 @@ fn needs_person(failure: &Failure) -> bool {
         Failure::Contended { .. } => true,
         // Somebody else wrote at the same moment, or too many ask.
         Failure::Refused { code, .. } => !matches!(code, 409 | 429),
-        Failure::Missing { .. } | Failure::NotSent { .. } | Failure::Unknown { .. } => false,
+        Failure::Missing { .. }
+        | Failure::Unfit { .. }
+        | Failure::NotSent { .. }
+        | Failure::Unknown { .. } => false,
     }
 }
 

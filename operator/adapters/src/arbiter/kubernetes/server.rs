@@ -59,7 +59,9 @@ impl Trouble {
             Answer::Refused { code, reason, .. } => Self::Refused { code, reason },
             Answer::NotSent { reason, .. } => Self::Other(Cause::NotConnected(reason)),
             Answer::Unknown { reason, .. } => Self::Other(Cause::Lost(reason)),
-            Answer::Contended { .. } => Self::Other(Cause::Refused(answer.to_string())),
+            Answer::Contended { .. } | Answer::Unfit { .. } => {
+                Self::Other(Cause::Refused(answer.to_string()))
+            }
         }
     }
 }

@@ -127,6 +127,7 @@ impl RouteTraffic {
             Failure::Refused { .. }
             | Failure::Contended { .. }
             | Failure::NotSent { .. }
+            | Failure::Unfit { .. }
             | Failure::Unknown { .. } => Unseen::Unknown(failure.to_string()),
         }
     }

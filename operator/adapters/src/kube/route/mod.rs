@@ -41,7 +41,7 @@ use self::watch::Following;
 use super::client::Kube;
 use super::failure::{Failure, Subject, chain};
 use super::heard::Heard;
-use super::ownership::{Field, Owner};
+use super::ownership::{Field, Owner, Part};
 
 /// The API group of routes and gateways.
 pub const GROUP: &str = "gateway.networking.k8s.io";
@@ -59,7 +59,7 @@ pub const ROUTE_MANAGER: &str = "bascule-route";
 /// The weight of the backend that has all requests.
 pub const ALL: u32 = 100;
 
-const RULES: Field<'static> = Field(&["spec", "rules"]);
+const RULES: Field<'static> = Field(&[Part::Member("spec"), Part::Member("rules")]);
 
 /// Weights that somebody has set back after Bascule had written them.
 #[derive(Clone, Debug)]

@@ -227,13 +227,8 @@ impl Convert<'_> {
     }
 
     fn read_only(&mut self, at: &str, read_only: &api::ReadOnly) -> Option<core::ReadOnlyFlag> {
-        let api::ReadOnly { config_map_key, secret_key, environment, verify } = read_only;
-        if environment.is_some() {
-            self.findings.add(
-                format!("{at}.environment"),
-                "workloads[].readOnly.environment is not supported by this version of Bascule yet; use configMapKey or secretKey",
-            );
-        }
+        let api::ReadOnly { config_map_key, secret_key, environment, annotation, http_call, verify } =
+            read_only;
         let verify = match verify {
             None => None,
             Some(api::Verify { http_get }) => {
@@ -259,39 +254,113 @@ impl Convert<'_> {
             self.findings.check(format!("{at}.verify.httpGet.path"), text::url_path::check(path))?;
             Some(core::VerifyProbe { path: path.clone(), port: *port, expect_body })
         });
-        let (store, member, name, key, read_only_value, read_write_value) = match (config_map_key, secret_key)
-        {
-            (Some(flag), None) if environment.is_none() => {
+        if http_call.is_some() && verify.is_none() {
+            self.findings.add(
+                at,
+                "workloads[].readOnly.httpCall: expected verify beside it: what a pod makes of a call is known only by asking it",
+            );
+        }
+        let place = match (config_map_key, secret_key, environment, annotation, http_call) {
+            (Some(flag), None, None, None, None) => {
                 let api::ConfigMapKey { name, key, read_only_value, read_write_value } = flag;
-                (core::FlagStore::ConfigMap, "configMapKey", name, key, read_only_value, read_write_value)
+                let values = self.values(at, "configMapKey", read_only_value, read_write_value);
+                self.key(&format!("{at}.configMapKey"), core::FlagStore::ConfigMap, name, key, values)
             }
-            (None, Some(flag)) if environment.is_none() => {
+            (None, Some(flag), None, None, None) => {
                 let api::SecretKey { name, key, read_only_value, read_write_value } = flag;
-                (core::FlagStore::Secret, "secretKey", name, key, read_only_value, read_write_value)
+                let values = self.values(at, "secretKey", read_only_value, read_write_value);
+                self.key(&format!("{at}.secretKey"), core::FlagStore::Secret, name, key, values)
             }
-            (None, None) if environment.is_some() => return None,
+            (None, None, Some(flag), None, None) => self.variable(at, flag),
+            (None, None, None, Some(flag), None) => self.annotation(at, flag),
+            (None, None, None, None, Some(flag)) => self.calls(&format!("{at}.httpCall"), flag),
             _ => {
-                self.findings
-                    .add(at, "workloads[].readOnly: expected exactly one of configMapKey, secretKey");
-                return None;
+                self.findings.add(
+                    at,
+                    "workloads[].readOnly: expected exactly one of configMapKey, secretKey, environment, annotation, httpCall",
+                );
+                None
             }
         };
-        let at = format!("{at}.{member}");
-        if read_only_value == read_write_value {
+        Some(core::ReadOnlyFlag { place: place?, verify })
+    }
+
+    /// The two values of a flag; `member`: which kind of flag.
+    fn values(&mut self, at: &str, member: &str, read_only: &str, read_write: &str) -> core::FlagValues {
+        if read_only == read_write {
             let reason = format!(
                 "workloads[].readOnly.{member}: readOnlyValue and readWriteValue are the same; the flag would say nothing"
             );
-            self.findings.add(&at, reason);
+            self.findings.add(format!("{at}.{member}"), reason);
         }
+        core::FlagValues { read_only: read_only.to_owned(), read_write: read_write.to_owned() }
+    }
+
+    fn key(
+        &mut self,
+        at: &str,
+        store: core::FlagStore,
+        name: &str,
+        key: &str,
+        values: core::FlagValues,
+    ) -> Option<core::FlagPlace> {
         self.findings.check(format!("{at}.key"), text::data_key::check(key));
-        Some(core::ReadOnlyFlag {
-            store,
-            name: self.object(format!("{at}.name"), name)?,
-            key: key.clone(),
-            read_only_value: read_only_value.clone(),
-            read_write_value: read_write_value.clone(),
-            verify,
-        })
+        let name = self.object(format!("{at}.name"), name)?;
+        Some(core::FlagPlace::Key(core::FlagKey { store, name, key: key.to_owned(), values }))
+    }
+
+    fn variable(&mut self, at: &str, flag: &api::EnvironmentVariable) -> Option<core::FlagPlace> {
+        let api::EnvironmentVariable { container, name, read_only_value, read_write_value } = flag;
+        let values = self.values(at, "environment", read_only_value, read_write_value);
+        let at = format!("{at}.environment");
+        if let Some(container) = container {
+            self.findings.check(format!("{at}.container"), text::label::check(container));
+        }
+        self.findings.check(format!("{at}.name"), text::variable::check(name))?;
+        let (container, name) = (container.clone(), name.clone());
+        Some(core::FlagPlace::Variable(core::FlagVariable { container, name, values }))
+    }
+
+    fn annotation(&mut self, at: &str, flag: &api::Annotation) -> Option<core::FlagPlace> {
+        let api::Annotation { of, key, read_only_value, read_write_value } = flag;
+        let values = self.values(at, "annotation", read_only_value, read_write_value);
+        self.findings.check(format!("{at}.annotation.key"), text::annotation_key::check(key))?;
+        let of = match of {
+            api::AnnotationOf::Workload => core::AnnotationOf::Workload,
+            api::AnnotationOf::PodTemplate => core::AnnotationOf::PodTemplate,
+        };
+        Some(core::FlagPlace::Annotation(core::FlagAnnotation { of, key: key.clone(), values }))
+    }
+
+    fn calls(&mut self, at: &str, calls: &api::HttpCall) -> Option<core::FlagPlace> {
+        let said = |call: &api::Call| (call.method, call.path.clone(), call.body.clone().unwrap_or_default());
+        let api::HttpCall { port, read_only, read_write } = calls;
+        if *port == Some(0) {
+            self.findings.add(format!("{at}.port"), "found 0, expected a TCP port from 1 to 65535");
+        }
+        if said(read_only) == said(read_write) {
+            let reason = "workloads[].readOnly.httpCall: readOnly and readWrite are the same; the call would say nothing";
+            self.findings.add(at, reason);
+        }
+        let read_only = self.call(&format!("{at}.readOnly"), read_only);
+        let read_write = self.call(&format!("{at}.readWrite"), read_write);
+        let (read_only, read_write) = (read_only?, read_write?);
+        Some(core::FlagPlace::Calls(core::FlagCalls { port: *port, read_only, read_write }))
+    }
+
+    fn call(&mut self, at: &str, call: &api::Call) -> Option<core::FlagCall> {
+        let api::Call { method, path, body, content_type, expect_status } = call;
+        let method = match method {
+            api::CallMethod::Post => core::CallMethod::Post,
+            api::CallMethod::Put => core::CallMethod::Put,
+            api::CallMethod::Patch => core::CallMethod::Patch,
+            api::CallMethod::Delete => core::CallMethod::Delete,
+        };
+        let content_type = content_type.clone().unwrap_or_else(|| "application/json".to_owned());
+        let kind = self.findings.check(format!("{at}.contentType"), text::media_type::check(&content_type));
+        self.findings.check(format!("{at}.path"), text::url_path::check(path)).and(kind)?;
+        let (body, status) = (body.clone().unwrap_or_default(), *expect_status);
+        Some(core::FlagCall { method, path: path.clone(), body, content_type, status })
     }
 
     pub(super) fn traffic(&mut self, at: &str, traffic: &api::Traffic) -> Option<core::Traffic> {
