@@ -3,12 +3,10 @@
 //! A series is there while it says something: one whose value is not known any more, or whose policy is gone, is
 //! removed, for a number that nobody keeps up to date looks like a fact.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Debug;
-use std::hash::Hash;
+mod policies;
+
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use bascule_core::name::{PolicyKey, SiteName};
 use bascule_engine::ports::{JournalEntry, Shown};
@@ -20,12 +18,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// Labels of a policy's series.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
-struct PolicyLabels {
-    namespace: String,
-    policy: String,
-}
+use self::policies::{Policies, Told};
 
 /// Labels of the journal's counter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -40,24 +33,6 @@ struct NoticeLabels {
     outcome: &'static str,
 }
 
-/// Labels of a gate that is not passed.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
-struct GateLabels {
-    namespace: String,
-    policy: String,
-    gate: String,
-}
-
-/// Labels of a condition.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
-struct ConditionLabels {
-    namespace: String,
-    policy: String,
-    condition: String,
-    status: String,
-    reason: String,
-}
-
 /// Labels that are the same as long as the process lives.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct InfoLabels {
@@ -65,59 +40,11 @@ struct InfoLabels {
     version: &'static str,
 }
 
-/// Labels of what is known of one site.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
-struct SiteLabels {
-    namespace: String,
-    policy: String,
-    site: String,
-}
-
-/// Labels of a part of the last transition.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
-struct PhaseLabels {
-    namespace: String,
-    policy: String,
-    phase: String,
-}
-
 /// Labels of a source's series.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
 struct SourceLabels {
     namespace: String,
     source: String,
-}
-
-/// Series of one meaning, with the policy that each belongs to.
-struct Series<L> {
-    family: Family<L, Gauge<f64, AtomicU64>>,
-    there: Mutex<BTreeMap<PolicyKey, BTreeSet<L>>>,
-}
-
-impl<L> Series<L>
-where
-    L: Clone + Debug + Ord + Hash + Send + Sync + EncodeLabelSet + 'static,
-{
-    fn registered(registry: &mut Registry, name: &str, help: &str) -> Self {
-        let family = Family::default();
-        registry.register(name, help, family.clone());
-        Self { family, there: Mutex::default() }
-    }
-
-    /// All series of a policy: those that are not named any more are removed.
-    fn set(&self, policy: &PolicyKey, values: BTreeMap<L, f64>) {
-        let mut all = self.there.lock().unwrap_or_else(PoisonError::into_inner);
-        let there: BTreeSet<L> = values.keys().cloned().collect();
-        for gone in all.remove(policy).unwrap_or_default().difference(&there) {
-            self.family.remove(gone);
-        }
-        for (labels, value) in values {
-            self.family.get_or_create(&labels).set(value);
-        }
-        if !there.is_empty() {
-            all.insert(policy.clone(), there);
-        }
-    }
 }
 
 /// The operator's metrics.
@@ -133,16 +60,7 @@ pub struct Metrics {
     events_lost: Gauge<u64, AtomicU64>,
     source_ready: Family<SourceLabels, Gauge>,
     notices: Family<NoticeLabels, Counter>,
-    epoch: Series<PolicyLabels>,
-    serial: Series<PolicyLabels>,
-    active: Series<PolicyLabels>,
-    blocked: Series<GateLabels>,
-    condition: Series<ConditionLabels>,
-    lag: Series<SiteLabels>,
-    write_pause: Series<PolicyLabels>,
-    phases: Series<PhaseLabels>,
-    lost_transactions: Series<PolicyLabels>,
-    lost_bytes: Series<PolicyLabels>,
+    policies: Arc<Policies>,
 }
 
 /// What is read when Prometheus asks.
@@ -207,7 +125,11 @@ impl Metrics {
             "Notices to people since the start, by channel and by whether they were delivered",
             Family::clone(&notices),
         );
+        let policies = Arc::new(Policies::default());
+        r.register_collector(Box::new(Told(Arc::clone(&policies))));
         Self {
+            registry,
+            of_the_engine,
             leader,
             lease_alive,
             engine_events,
@@ -216,46 +138,7 @@ impl Metrics {
             events_lost,
             source_ready,
             notices,
-            epoch: Series::registered(r, "policy_epoch", "The record's epoch"),
-            serial: Series::registered(r, "policy_serial", "The record's serial"),
-            active: Series::registered(r, "policy_active", "1 where this site is the active one"),
-            blocked: Series::registered(
-                r,
-                "policy_gate_blocked",
-                "1 for each gate that is not passed; all Moves together are one",
-            ),
-            condition: Series::registered(
-                r,
-                "policy_condition",
-                "1 for the status (True, False or Unknown) and the reason that a condition has",
-            ),
-            lag: Series::registered(
-                r,
-                "policy_replication_lag_bytes",
-                "How far a site's replicas are behind; absent while unknown",
-            ),
-            write_pause: Series::registered(
-                r,
-                "policy_last_transition_write_pause_seconds",
-                "For how long nobody could write in the last transition, where it was measured",
-            ),
-            phases: Series::registered(
-                r,
-                "policy_last_transition_phase_seconds",
-                "How long each part of the last transition took",
-            ),
-            lost_transactions: Series::registered(
-                r,
-                "policy_last_transition_lost_transactions",
-                "Transactions that the last transition lost, counted at the old site's return",
-            ),
-            lost_bytes: Series::registered(
-                r,
-                "policy_last_transition_lost_bytes",
-                "Bytes of log that the last transition lost, counted at the old site's return",
-            ),
-            registry,
-            of_the_engine,
+            policies,
         }
     }
 
@@ -284,72 +167,12 @@ impl Metrics {
 
     /// What is shown of a policy, as `site` sees it.
     pub fn show(&self, site: &SiteName, shown: &Shown) {
-        let key = &shown.key;
-        let labels = || PolicyLabels { namespace: key.namespace.to_string(), policy: key.name.to_string() };
-        let one = |value: Option<f64>| value.map(|v| (labels(), v)).into_iter().collect::<BTreeMap<_, _>>();
-        let record = shown.record.as_ref();
-        self.epoch.set(key, one(record.map(|r| r.epoch as f64)));
-        self.serial.set(key, one(record.map(|r| r.serial as f64)));
-        self.active.set(key, one(record.map(|r| f64::from(r.active == *site))));
-
-        let mut blocked = BTreeMap::new();
-        for gate in &shown.report.gates {
-            // A Move's name lives for one Move; as a label it would stay for ever in whoever collects.
-            let name = if gate.name.starts_with("move/") { "move" } else { &gate.name };
-            let PolicyLabels { namespace, policy } = labels();
-            let value = blocked.entry(GateLabels { namespace, policy, gate: name.to_owned() }).or_insert(0.0);
-            *value = f64::from(!gate.passed()).max(*value);
-        }
-        self.blocked.set(key, blocked);
-
-        let conditions = shown.report.conditions.iter().map(|c| {
-            let PolicyLabels { namespace, policy } = labels();
-            let status = match c.status {
-                Some(true) => "True",
-                Some(false) => "False",
-                None => "Unknown",
-            };
-            let (condition, status, reason) = (c.kind.clone(), status.to_owned(), c.reason.clone());
-            (ConditionLabels { namespace, policy, condition, status, reason }, 1.0)
-        });
-        self.condition.set(key, conditions.collect());
-
-        let lag = shown.report.sites.iter().filter_map(|row| {
-            let PolicyLabels { namespace, policy } = labels();
-            Some((SiteLabels { namespace, policy, site: row.name.to_string() }, row.lag.bytes? as f64))
-        });
-        self.lag.set(key, lag.collect());
-
-        let last = shown.report.last.as_ref();
-        let seconds = |ms: u64| Duration::from_millis(ms).as_secs_f64();
-        self.write_pause.set(key, one(last.and_then(|l| l.write_pause_ms).map(seconds)));
-        let phases = last.map(|l| &l.transition.phases[..]).unwrap_or_default();
-        let phases = phases.iter().map(|p| {
-            let PolicyLabels { namespace, policy } = labels();
-            (PhaseLabels { namespace, policy, phase: p.name.clone() }, seconds(p.took.0))
-        });
-        self.phases.set(key, phases.collect());
-        let loss = last.and_then(|l| l.transition.measured_loss.as_ref());
-        self.lost_transactions.set(key, one(loss.map(|m| m.transactions as f64)));
-        self.lost_bytes.set(key, one(loss.map(|m| m.bytes as f64)));
+        self.policies.show(site, shown);
     }
 
     /// A policy is gone.
     pub fn forget(&self, key: &PolicyKey) {
-        for series in [
-            &self.epoch,
-            &self.serial,
-            &self.active,
-            &self.write_pause,
-            &self.lost_transactions,
-            &self.lost_bytes,
-        ] {
-            series.set(key, BTreeMap::new());
-        }
-        self.blocked.set(key, BTreeMap::new());
-        self.condition.set(key, BTreeMap::new());
-        self.lag.set(key, BTreeMap::new());
-        self.phases.set(key, BTreeMap::new());
+        self.policies.forget(key);
     }
 
     /// From now on this replica acts.
@@ -376,6 +199,8 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use bascule_core::project::Condition;
 
     use super::*;
@@ -403,8 +228,8 @@ mod tests {
     }
 
     fn ready(status: Option<bool>, reason: &str) -> Condition {
-        let (reason, message) = (reason.to_owned(), "any".to_owned());
-        Condition { kind: "Ready".to_owned(), status, reason, message }
+        let (reason, message) = (reason.to_owned().into(), "any".into());
+        Condition { kind: "Ready".into(), status, reason, message }
     }
 
     #[test]

@@ -98,8 +98,7 @@ fn retry(headers: &HeaderMap) -> u32 {
 /// What the policy has to say to its users.
 fn users(objects: &Objects, policy: &PolicyKey) -> Vec<UserNotices> {
     let known = objects.lock();
-    let notifications = known.policies.get(policy).and_then(|seen| seen.object.spec.notifications.as_ref());
-    notifications.map(|n| n.users.clone()).unwrap_or_default()
+    known.policies.get(policy).map(|seen| seen.users.clone()).unwrap_or_default()
 }
 
 /// The words in the language that the client likes best, or in the policy's first.
@@ -177,7 +176,7 @@ mod tests {
         object.spec.notifications =
             Some(bascule_crds::Notifications { users, ..bascule_crds::Notifications::default() });
         let objects = Objects::default();
-        let seen = SeenPolicy { object, invalid: None, said: None };
+        let seen = Box::new(SeenPolicy::new(object, None));
         objects.lock().policies.insert(samples::key("orders"), seen);
         Arc::new(objects)
     }

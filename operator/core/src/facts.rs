@@ -1,10 +1,10 @@
 //! What a site tells the others about itself: information, never authority.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::few::Few;
 use crate::guard::wire::{Behind, Disk, Diverged, Report, ServerState};
 use crate::name::{ItemName, SiteName};
 use crate::observation::Marks;
@@ -15,7 +15,7 @@ use crate::position::Position;
 pub const SCHEMA: u32 = 1;
 
 /// One site's facts about one policy. Written only by that site, and only when something changed or was asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SiteFacts {
     /// The layout.
@@ -28,7 +28,7 @@ pub struct SiteFacts {
     #[serde(default)]
     pub number: u64,
     /// The others' questions that these facts answer.
-    pub answers: BTreeMap<SiteName, u64>,
+    pub answers: Few<SiteName, u64>,
     /// The highest that this site has seen of the record; `None`: it cannot read its marks now, it does not know yet what
     /// became of a write of its own, or an older version speaks.
     /// A site that comes back believes the arbiter only when nobody who lives has seen more.
@@ -51,26 +51,26 @@ pub struct SiteFacts {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub candidacy: Option<Candidacy>,
     /// What lies on its databases' disks; absent while no guard is connected.
-    pub disks: BTreeMap<ItemName, Disk>,
+    pub disks: Few<ItemName, Disk>,
     /// How far its replicas that stream are behind, in bytes; for people.
-    pub lag_bytes: BTreeMap<ItemName, u64>,
+    pub lag_bytes: Few<ItemName, u64>,
     /// How far the other sites' replicas are behind this site's databases while it is active, as last worth saying
     /// ([`Behind::to_say`]); a replica that keeps up is absent. Where a line is slow the standby learns of its own lag
     /// too late, so what the active site said counts in the loss gate.
     #[serde(default)]
-    pub behind: BTreeMap<ItemName, BTreeMap<SiteName, Behind>>,
+    pub behind: Few<ItemName, Few<SiteName, Behind>>,
     /// Why its other replicas do not stream; nothing is known of a database that is in neither of the two.
     #[serde(default)]
-    pub not_streaming: BTreeMap<ItemName, String>,
+    pub not_streaming: Few<ItemName, String>,
     /// Log past the fork that its databases saved when they last came back on another history.
     #[serde(default)]
-    pub diverged: BTreeMap<ItemName, Diverged>,
+    pub diverged: Few<ItemName, Diverged>,
     /// Replicas of each workload as observed.
-    pub sizes: BTreeMap<ItemName, u32>,
+    pub sizes: Few<ItemName, u32>,
 }
 
 /// What a site would bring if it took the role.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Candidacy {
     /// The epoch of the hold that it would end.
@@ -78,7 +78,7 @@ pub struct Candidacy {
     /// Whether nothing but time and other sites' turns is in its way: it can be promoted, and within the loss gate.
     pub able: bool,
     /// How far each of its replicas has its primary's history; absent where it does not know.
-    pub positions: BTreeMap<ItemName, Position>,
+    pub positions: Few<ItemName, Position>,
 }
 
 /// How a replica follows its primary.
@@ -171,7 +171,7 @@ mod tests {
             state: ServerState::Standby { open: true },
             disk: Disk::Empty,
             positions: Some(positions),
-            replicas: BTreeMap::new(),
+            replicas: Few::new(),
             stopped: None,
             checkpointed: None,
             opened_epoch: None,

@@ -9,6 +9,7 @@ pub mod blocker;
 pub mod check;
 pub mod decide;
 pub mod facts;
+pub mod few;
 pub mod gate_codes;
 pub mod guard;
 pub mod heartbeat;

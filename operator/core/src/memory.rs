@@ -3,9 +3,9 @@
 //! Nothing here decides who may write. It holds the moments from which deadlines and durations are counted on this
 //! machine's clock; losing it (a restart) makes things later, never wrong.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::few::Few;
 use crate::record::{Entered, Phase, Record};
 use crate::time::Boottime;
 
@@ -49,7 +49,7 @@ pub struct Memory {
     phase_since: Option<Boottime>,
     epoch: u64,
     epoch_settled: Option<Boottime>,
-    stamps: BTreeMap<Stamp, Boottime>,
+    stamps: Few<Stamp, Boottime>,
 }
 
 impl Memory {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::name::{ObjectName, SiteName};
 
 /// The hash of a Move's content. The same text is the same Move, whoever applies it and however often.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct MoveHash(pub String);
 

@@ -1,7 +1,10 @@
 //! Names that cannot be wrong: parsed once, never looked at as raw text again.
 
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -27,12 +30,38 @@ fn is_subdomain(s: &str) -> bool {
     s.len() <= 253 && s.split('.').all(|part| is_label(part, 63))
 }
 
+/// Texts that are kept once, however often they are read: a fleet's records and reports name a few sites and items over and
+/// over. Whether two names share their text can be seen by nobody.
+struct Shared(Mutex<BTreeSet<Arc<str>>>);
+
+impl Shared {
+    /// How many texts are shared at most: names come from outside, and none is ever forgotten.
+    const MOST: usize = 1024;
+
+    const fn new() -> Self {
+        Self(Mutex::new(BTreeSet::new()))
+    }
+
+    fn text(&self, text: String) -> Arc<str> {
+        // A panic while the lock was held leaves a set of whole texts behind.
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.get(text.as_str()) {
+            return Arc::clone(known);
+        }
+        let text: Arc<str> = text.into();
+        if known.len() < Self::MOST {
+            known.insert(Arc::clone(&text));
+        }
+        text
+    }
+}
+
 macro_rules! name {
-    ($(#[$doc:meta])* $name:ident, $kind:literal, $max:literal, $check:expr) => {
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $max:literal, $check:expr, $text:expr) => {
         $(#[$doc])*
         ///
         /// A copy is one count more: names are keys everywhere, and are copied with every event.
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Clone, Debug, Eq, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(Arc<str>);
 
@@ -43,12 +72,41 @@ macro_rules! name {
             }
         }
 
+        // Most names that are compared are copies of one another.
+        impl PartialEq for $name {
+            fn eq(&self, other: &Self) -> bool {
+                Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+            }
+        }
+
+        impl Ord for $name {
+            fn cmp(&self, other: &Self) -> Ordering {
+                if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+            }
+        }
+
+        impl PartialOrd for $name {
+            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+
+        impl Hash for $name {
+            fn hash<H: Hasher>(&self, state: &mut H) {
+                self.0.hash(state);
+            }
+        }
+
         impl TryFrom<String> for $name {
             type Error = NameError;
 
             fn try_from(value: String) -> Result<Self, NameError> {
                 let ok: fn(&str) -> bool = $check;
-                if ok(&value) { Ok(Self(value.into())) } else { Err(NameError { kind: $kind, found: value, max: $max }) }
+                if !ok(&value) {
+                    return Err(NameError { kind: $kind, found: value, max: $max });
+                }
+                let text: fn(String) -> Arc<str> = $text;
+                Ok(Self(text(value)))
             }
         }
 
@@ -80,21 +138,25 @@ macro_rules! name {
     };
 }
 
+static SITES: Shared = Shared::new();
+static ITEMS: Shared = Shared::new();
+static NAMESPACES: Shared = Shared::new();
+
 name!(
     /// The name of a site, as its operator was installed with.
-    SiteName, "site name", 63, |s| is_label(s, 63)
+    SiteName, "site name", 63, |s| is_label(s, 63), |text| SITES.text(text)
 );
 name!(
     /// The name of one entry of a policy: a database, a workload or a traffic target.
-    ItemName, "name", 63, |s| is_label(s, 63)
+    ItemName, "name", 63, |s| is_label(s, 63), |text| ITEMS.text(text)
 );
 name!(
     /// A Kubernetes namespace.
-    Namespace, "namespace", 63, |s| is_label(s, 63)
+    Namespace, "namespace", 63, |s| is_label(s, 63), |text| NAMESPACES.text(text)
 );
 name!(
     /// A Kubernetes object's name.
-    ObjectName, "object name", 253, is_subdomain
+    ObjectName, "object name", 253, is_subdomain, Into::into
 );
 
 /// Which policy: its namespace and name, the same in every site.
@@ -131,6 +193,22 @@ mod tests {
         for bad in ["", "Paris", "-a", "a-", "a.b", "ä", &"a".repeat(64)] {
             assert!(SiteName::try_from(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_text_is_kept_once_as_long_as_there_are_not_too_many() {
+        let few = Shared::new();
+        let text = |n: usize| few.text(format!("name-{n}"));
+        let first = text(0);
+        assert!(Arc::ptr_eq(&first, &text(0)));
+        for n in 1..Shared::MOST {
+            text(n);
+        }
+        assert!(Arc::ptr_eq(&text(1), &text(1)));
+        let another = text(Shared::MOST);
+        assert_eq!(another, text(Shared::MOST));
+        assert!(!Arc::ptr_eq(&another, &text(Shared::MOST)));
+        assert!(Arc::ptr_eq(&first, &text(0)), "what is known stays");
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! What a site's operator has seen of its own cluster and heard from the others.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::facts::SiteFacts;
+use crate::few::Few;
 use crate::guard::wire::{HighWater, Report};
 use crate::loss::LastContact;
 use crate::name::{ItemName, SiteName};
@@ -68,13 +69,13 @@ impl<T> Default for Fact<T> {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observation {
     /// Its own databases.
-    pub databases: BTreeMap<ItemName, DatabaseView>,
+    pub databases: Few<ItemName, DatabaseView>,
     /// Its own workloads.
-    pub workloads: BTreeMap<ItemName, WorkloadView>,
+    pub workloads: Few<ItemName, WorkloadView>,
     /// The traffic targets.
-    pub traffic: BTreeMap<ItemName, TrafficView>,
+    pub traffic: Few<ItemName, TrafficView>,
     /// What the other sites said.
-    pub sites: BTreeMap<SiteName, Fact<SiteFacts>>,
+    pub sites: Few<SiteName, Fact<SiteFacts>>,
     /// The highest epoch, serial and generation this site has ever seen for this policy, as old as the reading of it.
     pub high_water: Fact<Marks>,
     /// The highest of them that this process and its guards have seen, or that another site has said: what is not written
@@ -84,7 +85,7 @@ pub struct Observation {
     /// does when an arbiter is restored. Another process of this site may have raised it since it was read.
     pub high_water_old_since: Option<Boottime>,
     /// Who had the role in the newest record that this site has seen, as it is written down or as this process knows it.
-    pub role_seen: Option<RoleSeen>,
+    pub role_seen: Option<Arc<RoleSeen>>,
     /// What a person should know that stands in nobody's way, as gates that are passed.
     pub advice: Vec<Gate>,
 }
@@ -97,7 +98,7 @@ impl Observation {
 }
 
 /// High-water marks kept outside the arbiter.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Marks {
     /// The arbiter's generation.
@@ -140,7 +141,7 @@ pub struct Kept {
     /// The highest numbers that it has seen.
     pub marks: Marks,
     /// Who had the role. Missing where an older version wrote it down.
-    pub role: Option<RoleSeen>,
+    pub role: Option<Arc<RoleSeen>>,
 }
 
 impl Kept {
@@ -165,7 +166,7 @@ impl From<Marks> for Kept {
 }
 
 /// The newer of two roles.
-pub fn newer(a: Option<RoleSeen>, b: Option<RoleSeen>) -> Option<RoleSeen> {
+pub fn newer(a: Option<Arc<RoleSeen>>, b: Option<Arc<RoleSeen>>) -> Option<Arc<RoleSeen>> {
     match (a, b) {
         (Some(a), Some(b)) => Some(if b.at > a.at { b } else { a }),
         (a, b) => a.or(b),
@@ -188,7 +189,7 @@ impl From<HighWater> for Marks {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DatabaseView {
     /// The guard's last report.
-    pub guard: Fact<Report>,
+    pub guard: Fact<Arc<Report>>,
     /// What this standby last knew of its primary.
     pub last_contact: Option<LastContact>,
     /// What is wrong with its settings, grants and Secrets. A gate that is passed stands in nobody's way and is told
@@ -197,7 +198,7 @@ pub struct DatabaseView {
     /// The epoch in which a write was verified through the operator's role.
     pub write_verified: Option<u64>,
     /// Every guard process that this operator has granted to in this hold, by its boot, and when it last did.
-    pub granted: BTreeMap<String, Boottime>,
+    pub granted: Few<String, Boottime>,
 }
 
 /// What is known of a workload in this site.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::ballot::silence::LeaseRevision;
+use crate::few::Few;
 use crate::name::{ItemName, SiteName};
 use crate::record::Record;
 use crate::time::Boottime;
@@ -15,7 +16,7 @@ pub struct Plan {
     /// The change of the record, if one is due.
     pub transition: Option<Change>,
     /// What each database of this site shall be.
-    pub databases: std::collections::BTreeMap<ItemName, DatabaseOrder>,
+    pub databases: Few<ItemName, DatabaseOrder>,
     /// The guards are being ordered to lock: from now on nothing is granted until a later own write succeeds.
     pub lock: bool,
     /// Effects that are due, at most one for each lane.
@@ -200,7 +201,7 @@ impl Step {
 }
 
 /// One question that a decision depends on, with its answer and evidence.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Gate {
     /// The question's stable name, e.g. `loss`, `silence`, `promise`.
@@ -217,7 +218,7 @@ pub struct Gate {
 }
 
 /// A gate's answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Answer {
     /// It is as it must be.
     Yes,

@@ -2,13 +2,14 @@
 //!
 //! Intake makes these from the Kubernetes types. After that nobody looks at raw text again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::decide::Installation;
+use crate::few::Few;
 use crate::name::{ItemName, ObjectName, PolicyKey, SiteName};
 
 /// How long to wait before doing something by itself, or never.
@@ -50,11 +51,11 @@ pub struct Policy {
     /// What happens when the active site is lost.
     pub failover: Failover,
     /// Its databases.
-    pub databases: BTreeMap<ItemName, Database>,
+    pub databases: Few<ItemName, Database>,
     /// Its workloads.
-    pub workloads: BTreeMap<ItemName, Workload>,
+    pub workloads: Few<ItemName, Workload>,
     /// Its traffic targets.
-    pub traffic: BTreeMap<ItemName, Traffic>,
+    pub traffic: Few<ItemName, Traffic>,
     /// Whom to tell, and in which words.
     #[serde(default)]
     pub notifications: Notifications,
@@ -89,7 +90,7 @@ pub struct Notifications {
     /// The channels of the administrators: every kind of notice, in the operator's words.
     pub channels: Vec<ItemName>,
     /// The users, by language: some kinds, in the policy's words.
-    pub users: BTreeMap<String, UserWords>,
+    pub users: Few<String, UserWords>,
 }
 
 impl Notifications {
@@ -165,7 +166,7 @@ pub struct Database {
     /// How its old primary is stopped.
     pub fence: FenceClass,
     /// Its instance in each site.
-    pub instances: BTreeMap<SiteName, Instance>,
+    pub instances: Few<SiteName, Instance>,
 }
 
 /// How an old primary is kept from writing (design: fence classes).
@@ -360,7 +361,7 @@ pub struct HttpRoute {
     /// The rules whose weights are Bascule's, by name; empty: every rule that has one of the backends.
     pub rules: BTreeSet<String>,
     /// The backend that leads to each site, the same in every site's route.
-    pub backends: BTreeMap<SiteName, Backend>,
+    pub backends: Few<SiteName, Backend>,
     /// How gateways answer writes while nobody accepts them; `None`: they reach the application.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refuse_writes: Option<RefuseWrites>,
@@ -409,5 +410,5 @@ pub struct Dns {
     /// The Secret with the TSIG key.
     pub tsig_secret: ObjectName,
     /// Each site's addresses; never empty.
-    pub addresses: BTreeMap<SiteName, Vec<IpAddr>>,
+    pub addresses: Few<SiteName, Vec<IpAddr>>,
 }

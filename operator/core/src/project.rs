@@ -7,6 +7,8 @@ mod gates;
 mod rows;
 mod sentence;
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -125,7 +127,7 @@ pub struct SiteRow {
 }
 
 /// What a site's databases are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum SiteRole {
     /// Primaries.
     Primary,
@@ -174,13 +176,13 @@ pub struct TransitionRow {
 pub struct Condition {
     /// What is judged, in CamelCase.
     #[serde(rename = "type")]
-    pub kind: String,
+    pub kind: Cow<'static, str>,
     /// The judgement: `Some(true)` is `True`, `None` is `Unknown`.
     pub status: Option<bool>,
     /// One stable CamelCase word.
-    pub reason: String,
+    pub reason: Cow<'static, str>,
     /// What it means and what to do.
-    pub message: String,
+    pub message: Cow<'static, str>,
 }
 
 impl Condition {

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::few::Few;
 use crate::loss::LossBound;
 use crate::moves::{MoveHash, Verdict};
 use crate::name::{ItemName, ObjectName, SiteName};
@@ -70,8 +71,8 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<HoldUntil>,
     /// In `Handover`: where each database stopped.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub positions: BTreeMap<ItemName, Position>,
+    #[serde(default, skip_serializing_if = "Few::is_empty")]
+    pub positions: Few<ItemName, Position>,
     /// In `Offered`: what the offering site knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offer: Option<Offer>,
@@ -87,8 +88,8 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<Transition>,
     /// Replicas of each workload as observed while active: what a pilot light is scaled to.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub sizes: BTreeMap<ItemName, u32>,
+    #[serde(default, skip_serializing_if = "Few::is_empty")]
+    pub sizes: Few<ItemName, u32>,
     /// What this version does not know, kept as it was found.
     #[serde(flatten)]
     pub unknown: BTreeMap<String, serde_json::Value>,
@@ -110,13 +111,13 @@ impl Record {
             target: None,
             doing: None,
             hold: None,
-            positions: BTreeMap::new(),
+            positions: Few::new(),
             offer: None,
             transition: None,
             entered,
             moves: Vec::new(),
             history: Vec::new(),
-            sizes: BTreeMap::new(),
+            sizes: Few::new(),
             unknown: BTreeMap::new(),
         }
     }
@@ -287,7 +288,7 @@ pub struct Offer {
     /// Its guard proves that nothing was opened in this hold: the site before may take without a loss gate.
     pub never_opened: bool,
     /// The last end of write-ahead log that each database was known to have.
-    pub ends: BTreeMap<ItemName, Position>,
+    pub ends: Few<ItemName, Position>,
     /// Why it offers.
     pub reason: String,
 }

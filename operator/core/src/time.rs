@@ -63,7 +63,7 @@ impl fmt::Display for Boottime {
 }
 
 /// A duration in whole milliseconds, the unit of everything that is stored or sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Millis(pub u64);
 

@@ -1,10 +1,10 @@
 //! Looks at the running server, several times a second.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bascule_boundary::Effect;
+use bascule_core::few::Few;
 use bascule_core::guard::contact::{Contact, Received};
 use bascule_core::guard::replicas::Flushed;
 use bascule_core::guard::wire::Behind;
@@ -26,7 +26,7 @@ const WHILE_CLIENTS_WAIT: Duration = Duration::from_millis(5);
 pub(crate) struct Seen {
     pub(crate) reading: Reading,
     /// How far each replica of this primary is behind, by its slot.
-    pub(crate) replicas: BTreeMap<String, Behind>,
+    pub(crate) replicas: Few<String, Behind>,
     pub(crate) at: Boottime,
 }
 

@@ -1,11 +1,12 @@
 //! The policy that searches and tests speak of: one database, one web application and one name in two sites, with
 //! everything quick.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use bascule_core::few::Few;
 use bascule_core::name::{PolicyKey, SiteName};
 use bascule_core::policy::{
     After, Backend, Database, Dns, Failover, FenceClass, FlagStore, HttpRoute, Instance, MaxDataLoss,
@@ -25,7 +26,7 @@ pub fn with(routes: bool, refusals: bool) -> Policy {
     if routes || refusals {
         let backend = |service| Backend { service: name(service), port: 80 };
         let backends =
-            BTreeMap::from([(name("paris"), backend("web-paris")), (name("lyon"), backend("web-lyon"))]);
+            Few::from([(name("paris"), backend("web-paris")), (name("lyon"), backend("web-lyon"))]);
         let refuse_writes = refusals
             .then(|| RefuseWrites { retry_after: Duration::from_secs(30), except_rules: BTreeSet::new() });
         let route = HttpRoute { name: name("web"), rules: BTreeSet::new(), backends, refuse_writes };
@@ -56,7 +57,7 @@ pub fn policy() -> Policy {
         update_servers: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 53)), 53)],
         verify_servers: vec![],
         tsig_secret: name("dns-key"),
-        addresses: BTreeMap::from([(name("paris"), address(1)), (name("lyon"), address(2))]),
+        addresses: Few::from([(name("paris"), address(1)), (name("lyon"), address(2))]),
     };
     let flag = ReadOnlyFlag {
         store: FlagStore::ConfigMap,
@@ -89,15 +90,15 @@ pub fn policy() -> Policy {
             offer_for: Duration::from_secs(10),
             restart_grace: Duration::from_secs(3),
         },
-        databases: BTreeMap::from([(
+        databases: Few::from([(
             name("main"),
             Database {
                 fence: FenceClass::Guard,
                 instances: sites.iter().map(|s| (s.clone(), instance.clone())).collect(),
             },
         )]),
-        workloads: BTreeMap::from([(name("web"), web)]),
-        traffic: BTreeMap::from([(name("public"), Traffic::Dns(dns))]),
+        workloads: Few::from([(name("web"), web)]),
+        traffic: Few::from([(name("public"), Traffic::Dns(dns))]),
         notifications: Notifications::default(),
         sites,
     }

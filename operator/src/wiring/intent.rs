@@ -170,15 +170,13 @@ impl Followed {
     fn policy_gone(&self, key: PolicyKey, told: &mut Vec<Intent>) {
         let gone = self.objects.lock().policies.remove(&key);
         if let Some(gone) = gone {
-            self.desk.forget(&StatusKey::of(&gone.object));
+            self.desk.forget(&gone.status_key(&key));
         }
         self.metrics.forget(&key);
         told.push(Intent::PolicyGone(key));
     }
 
-    fn apply_policy(&self, mut object: FailoverPolicy, told: &mut Vec<Intent>) {
-        // Nobody here asks who wrote which field, and it is larger than the object.
-        object.metadata.managed_fields = None;
+    fn apply_policy(&self, object: FailoverPolicy, told: &mut Vec<Intent>) {
         let revision = object.metadata.annotations.as_ref().and_then(|a| a.get(REVISION_ANNOTATION)).cloned();
         let namespace = object.metadata.namespace.clone().unwrap_or_default();
         let name = object.metadata.name.clone().unwrap_or_default();
@@ -186,27 +184,25 @@ impl Followed {
         let mut known = self.objects.lock();
         let before = known.policies.remove(&key);
         // An invalid one is told again whenever it comes: what was wrong with it may have lain in what is not compared.
-        let echo =
-            |b: &SeenPolicy| b.invalid.is_none() && wants_the_same(&b.object.metadata, &object.metadata);
-        if let Some(SeenPolicy { said, .. }) = before.as_ref().filter(|b| echo(b)) {
-            let said = said.clone();
-            if said.is_some() && object.status.take().is_none() {
-                // Somebody has taken it away.
-                told.push(Intent::ShowAgain(key.clone()));
+        let echo = |b: &SeenPolicy| b.invalid.is_none() && b.wants_the_same(&object.metadata);
+        let before = match before {
+            Some(before) if echo(&before) => {
+                if before.has_said() && object.status.is_none() {
+                    // Somebody has taken it away.
+                    told.push(Intent::ShowAgain(key.clone()));
+                }
+                known.policies.insert(key, Box::new(SeenPolicy::new(object, None).after(*before)));
+                return;
             }
-            known.policies.insert(key, SeenPolicy { object, invalid: None, said });
-            return;
-        }
-        let mut replaced = false;
-        let said = match before {
-            Some(before) if before.object.metadata.uid == object.metadata.uid => before.said,
-            Some(before) => {
-                self.desk.forget(&StatusKey::of(&before.object));
-                replaced = true;
-                None
-            }
-            None => None,
+            before => before,
         };
+        let (before, another): (Option<_>, Option<_>) = match before {
+            Some(before) if before.is(&object.metadata) => (Some(before), None),
+            another => (None, another),
+        };
+        if let Some(another) = &another {
+            self.desk.forget(&another.status_key(&key));
+        }
         let (intent, invalid) = match policy::convert(&object, revision) {
             Ok(policy) => (Intent::Policy(Box::new(policy)), None),
             Err(invalid) => {
@@ -214,12 +210,13 @@ impl Followed {
                 (Intent::Invalid { policy: key.clone(), reason: reason.clone() }, Some(reason))
             }
         };
-        if said.is_some() {
-            object.status = None;
+        let mut seen = SeenPolicy::new(object, invalid);
+        if let Some(before) = before {
+            seen = seen.after(*before);
         }
-        known.policies.insert(key.clone(), SeenPolicy { object, invalid, said });
+        known.policies.insert(key.clone(), Box::new(seen));
         told.push(intent);
-        if replaced {
+        if another.is_some() {
             told.push(Intent::ShowAgain(key.clone()));
         }
         // Labels may have changed, and with them which Moves mean this policy.

@@ -15,6 +15,7 @@ use bascule_core::record::Phase;
 use bascule_crds as api;
 use bascule_engine::ports::Shown;
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;
 
 use super::move_status::{self, Word};
@@ -67,7 +68,7 @@ impl StatusPublisher {
         let told = shown.policy.as_deref().filter(|policy| !policy.notifications.is_empty());
         let unknown = told.map(|policy| self.notices.unknown(policy));
         let newest = Newest {
-            generation: seen.object.metadata.generation,
+            generation: seen.generation,
             invalid: seen.invalid.as_deref(),
             unknown_channels: unknown.as_deref(),
         };
@@ -77,12 +78,10 @@ impl StatusPublisher {
             ..policy_status::of(&self.site, shown, &old, newest, now)
         };
         if old.serial != status.serial || old.phase != status.phase {
-            self.tell(&seen.object, shown);
+            self.tell(seen.reference(&shown.key), shown);
         }
-        let key = StatusKey::of(&seen.object);
-        seen.said = Some(status.clone());
-        // What it said before is of no use any more, and thousands of policies' is most of the memory.
-        seen.object.status = None;
+        let key = seen.status_key(&shown.key);
+        seen.say(&status);
         let made = |hash: &MoveHash| {
             let (_, mv) = objects.move_with(hash)?;
             mv.object.metadata.creation_timestamp.as_ref().map(|t| t.0)
@@ -98,14 +97,14 @@ impl StatusPublisher {
         self.desk.put(key, value).map_err(|e| e.to_string())
     }
 
-    fn tell(&self, object: &api::FailoverPolicy, shown: &Shown) {
+    fn tell(&self, about: ObjectReference, shown: &Shown) {
         let Some(record) = &shown.record else { return };
         let weight = match record.phase {
             Phase::ReadOnly | Phase::Offered | Phase::Withdrawn => Weight::Warning,
             _ => Weight::Normal,
         };
         self.teller.tell(Telling {
-            about: object.object_ref(&()),
+            about,
             weight,
             reason: record.phase.name().to_owned(),
             // Events of one reason and action are folded into the first one's words.

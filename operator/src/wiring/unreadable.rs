@@ -42,12 +42,5 @@ where
 }
 
 fn key<K: Resource<DynamicType = ()>>(bad: &Unreadable) -> StatusKey {
-    StatusKey {
-        api_version: K::api_version(&()).into_owned(),
-        kind: K::kind(&()).into_owned(),
-        plural: K::plural(&()).into_owned(),
-        namespace: bad.key.namespace.clone(),
-        name: bad.key.name.clone(),
-        uid: String::new(),
-    }
+    StatusKey::named::<K>(&bad.key.namespace, &bad.key.name, "")
 }

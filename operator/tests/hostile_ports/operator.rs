@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bascule_core::few::Few;
 use bascule_core::guard::wire::{
     Ask, Disk, FromGuard, FromOperator, Hello, HighWater, PROTOCOL, Report, ServerState,
 };
@@ -215,7 +216,7 @@ impl Guard {
             state: ServerState::Down,
             disk: Disk::Empty,
             positions: None,
-            replicas: std::collections::BTreeMap::new(),
+            replicas: Few::new(),
             stopped: None,
             checkpointed: None,
             opened_epoch: None,

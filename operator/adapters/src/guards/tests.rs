@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use bascule_core::few::Few;
 use bascule_core::guard::wire::{
     Ask, Cluster, ClusterState, Disk, FromGuard, HighWater, MAX_FRAME, PROTOCOL, Report, Role, ServerState,
     Timing,
@@ -123,7 +124,7 @@ fn ask(nonce: u64, notes: Vec<String>) -> FromGuard {
         state: ServerState::Down,
         disk: Disk::Empty,
         positions: None,
-        replicas: std::collections::BTreeMap::new(),
+        replicas: Few::new(),
         stopped: None,
         checkpointed: None,
         opened_epoch: None,

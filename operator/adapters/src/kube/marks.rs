@@ -5,7 +5,7 @@
 //! `bascule-marks` of the operator's own namespace, one key per policy, and never fall.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bascule_core::name::PolicyKey;
 use bascule_core::observation::{Kept, Marks, RoleSeen};
@@ -87,8 +87,8 @@ fn text(kept: &Kept) -> String {
     let role = kept.role.as_ref().map(|role| {
         let (site, profile) = (role.active.as_str(), role.promise.profile.as_str());
         match usual(kept.marks, site, profile) {
-            Some(short) if short == *role => Role::Usual(format!("{site} {profile}")),
-            _ => Role::Whole(Box::new(role.clone())),
+            Some(short) if short == **role => Role::Usual(format!("{site} {profile}")),
+            _ => Role::Whole(Box::new(RoleSeen::clone(role))),
         }
     });
     json!(Written { marks: kept.marks, role }).to_string()
@@ -105,7 +105,7 @@ fn parse(value: &str) -> Result<Kept, String> {
             Some(known.ok_or_else(|| wrong(&format!("role {words:?} is not a site and a timing profile")))?)
         }
     };
-    Ok(Kept { marks, role })
+    Ok(Kept { marks, role: role.map(Arc::new) })
 }
 
 async fn stored(kube: &Kube, api: &Api<ConfigMap>) -> Result<Option<ConfigMap>, Failure> {
@@ -269,13 +269,13 @@ mod tests {
     fn the_usual_role_takes_two_words_and_every_other_is_kept_whole() {
         let marks = Marks { generation: 0, epoch: 3, serial: 17 };
         let role = usual(marks, "lyon", "metro").unwrap();
-        let kept = Kept { marks, role: Some(role.clone()) };
+        let kept = Kept { marks, role: Some(role.clone().into()) };
         assert_eq!(text(&kept), r#"{"epoch":3,"generation":0,"role":"lyon metro","serial":17}"#);
         assert_eq!(parse(&text(&kept)).unwrap(), kept);
         let older = RoleSeen { at: Marks { serial: 16, ..marks }, ..role.clone() };
         let never = RoleSeen { promise: Promise { fences: Fences::Never, ..role.promise.clone() }, ..role };
         for role in [older, never] {
-            let kept = Kept { marks, role: Some(role) };
+            let kept = Kept { marks, role: Some(role.into()) };
             assert_eq!(parse(&text(&kept)).unwrap(), kept);
         }
         assert_eq!(parse(r#"{"epoch":3,"generation":0,"serial":17}"#).unwrap(), marks.into());
@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn ten_thousand_usual_marks_fit_into_a_config_map() {
         let marks = Marks { generation: 0, epoch: 12, serial: 345 };
-        let kept = Kept { marks, role: usual(marks, "frankfurt", "metro") };
+        let kept = Kept { marks, role: usual(marks, "frankfurt", "metro").map(Arc::new) };
         let key = "a-namespace.a-policy-of-a-shop";
         assert!((key.len() + text(&kept).len()) * 10_000 < 1 << 20, "{}", text(&kept).len());
     }

@@ -1,5 +1,6 @@
 //! The status of our own objects: written only when it changed, never faster than people read.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -34,11 +35,11 @@ const AT_ONCE: usize = 8;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StatusKey {
     /// The kind's API version, `group/version`.
-    pub api_version: String,
+    pub api_version: Cow<'static, str>,
     /// The kind.
-    pub kind: String,
+    pub kind: Cow<'static, str>,
     /// The kind's plural name, as in its URL.
-    pub plural: String,
+    pub plural: Cow<'static, str>,
     /// The object's namespace.
     pub namespace: String,
     /// The object's name.
@@ -51,13 +52,19 @@ impl StatusKey {
     /// The key of an object of ours.
     pub fn of<K: kube::Resource<DynamicType = ()>>(object: &K) -> Self {
         let meta = object.meta();
+        let of = |part: &Option<String>| part.clone().unwrap_or_default();
+        Self::named::<K>(&of(&meta.namespace), &of(&meta.name), &of(&meta.uid))
+    }
+
+    /// The key of an object of ours that has these names.
+    pub fn named<K: kube::Resource<DynamicType = ()>>(namespace: &str, name: &str, uid: &str) -> Self {
         Self {
-            api_version: K::api_version(&()).into_owned(),
-            kind: K::kind(&()).into_owned(),
-            plural: K::plural(&()).into_owned(),
-            namespace: meta.namespace.clone().unwrap_or_default(),
-            name: meta.name.clone().unwrap_or_default(),
-            uid: meta.uid.clone().unwrap_or_default(),
+            api_version: K::api_version(&()),
+            kind: K::kind(&()),
+            plural: K::plural(&()),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            uid: uid.to_owned(),
         }
     }
 
@@ -70,9 +77,9 @@ impl StatusKey {
         ApiResource {
             group: group.to_owned(),
             version: version.to_owned(),
-            api_version: self.api_version.clone(),
-            kind: self.kind.clone(),
-            plural: self.plural.clone(),
+            api_version: self.api_version.clone().into_owned(),
+            kind: self.kind.clone().into_owned(),
+            plural: self.plural.clone().into_owned(),
         }
     }
 }

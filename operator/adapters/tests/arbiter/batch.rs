@@ -1,7 +1,7 @@
 //! Calls for many policies that travel together, against what each would have been alone.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bascule_adapters::arbiter::{EtcdArbiter, Taken};
 use bascule_sim::random::Chance;

@@ -6,7 +6,6 @@ mod acting;
 mod batch;
 mod cluster;
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bascule_adapters::arbiter::{
@@ -14,6 +13,7 @@ use bascule_adapters::arbiter::{
     VersionFound, Versions,
 };
 use bascule_core::facts::SiteFacts;
+use bascule_core::few::Few;
 use bascule_core::name::{PolicyKey, SiteName};
 use bascule_core::outcome::Outcome;
 use bascule_engine::ports::{Arbiter, ArbiterChange, Renewed};
@@ -457,12 +457,12 @@ async fn through_the_engines_port_a_site_renews_and_its_facts_are_listed_and_wat
     assert!(paris.leases(TQ).await.unwrap()[&site("paris")] > before);
 
     let facts = |question| SiteFacts {
-        diverged: BTreeMap::new(),
+        diverged: Few::new(),
         schema: 1,
         site: site("paris"),
         question,
         number: 1,
-        answers: BTreeMap::new(),
+        answers: Few::new(),
         marks: None,
         spec_hash: None,
         revision: None,
@@ -470,11 +470,11 @@ async fn through_the_engines_port_a_site_renews_and_its_facts_are_listed_and_wat
         ready_for: None,
         cannot_prove: None,
         candidacy: None,
-        disks: BTreeMap::new(),
-        behind: BTreeMap::new(),
-        lag_bytes: BTreeMap::new(),
-        not_streaming: BTreeMap::new(),
-        sizes: BTreeMap::new(),
+        disks: Few::new(),
+        behind: Few::new(),
+        lag_bytes: Few::new(),
+        not_streaming: Few::new(),
+        sizes: Few::new(),
     };
     assert_eq!(paris.put_facts(&shop(), &facts(1), TQ).await, Outcome::Done);
     cluster.raw("root").await.put("/bascule/v1/facts/shop/shop/lyon", "rubbish", None).await.unwrap();

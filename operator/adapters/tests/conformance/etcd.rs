@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use bascule_adapters::arbiter::{Identity, SiteArbiter};
 use bascule_core::facts::SiteFacts;
+use bascule_core::few::Few;
 use bascule_core::name::{PolicyKey, SiteName};
 use bascule_core::outcome::Outcome;
 use bascule_core::record::Record;
@@ -251,24 +252,24 @@ pub(crate) fn record(site: Site, serial: u64) -> Record {
 
 pub(crate) fn facts(site: Site, question: u64) -> SiteFacts {
     SiteFacts {
-        diverged: BTreeMap::new(),
+        diverged: Few::new(),
         marks: None,
         schema: 1,
         site: site.name(),
         question,
         number: 1,
-        answers: BTreeMap::new(),
+        answers: Few::new(),
         spec_hash: None,
         revision: None,
         blockers: Vec::new(),
         ready_for: None,
         cannot_prove: None,
         candidacy: None,
-        disks: BTreeMap::new(),
-        behind: BTreeMap::new(),
-        lag_bytes: BTreeMap::new(),
-        not_streaming: BTreeMap::new(),
-        sizes: BTreeMap::new(),
+        disks: Few::new(),
+        behind: Few::new(),
+        lag_bytes: Few::new(),
+        not_streaming: Few::new(),
+        sizes: Few::new(),
     }
 }
 

@@ -238,9 +238,9 @@ async fn a_status_in_which_a_part_becomes_unknown_is_taken() {
     assert!(apply(&kube, &policy(ns, "1h"), &source).await.is_done());
     let object = policies(&client, ns).get("shop").await.unwrap();
     let key = StatusKey {
-        api_version: "bascule.dev/v1alpha1".to_owned(),
-        kind: "FailoverPolicy".to_owned(),
-        plural: "failoverpolicies".to_owned(),
+        api_version: "bascule.dev/v1alpha1".into(),
+        kind: "FailoverPolicy".into(),
+        plural: "failoverpolicies".into(),
         namespace: ns.to_owned(),
         name: "shop".to_owned(),
         uid: object.metadata.uid.clone().unwrap(),

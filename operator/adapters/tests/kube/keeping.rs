@@ -66,10 +66,10 @@ async fn who_had_the_role_is_kept_beside_the_mark_and_no_older_word_replaces_it(
     api.patch(MARKS, &PatchParams::apply("t"), &Patch::Apply(old)).await.unwrap();
     assert_eq!(read(&kube).await.unwrap().marks[&shop], mark(0, 3, 17));
     for (serial, active) in [(18, "lyon"), (16, "paris")] {
-        let kept = Kept { role: Some(role(serial, active)), ..mark(0, 3, serial) };
+        let kept = Kept { role: Some(role(serial, active).into()), ..mark(0, 3, serial) };
         assert_eq!(raise(&kube, &shop, &kept).await, Outcome::Done);
     }
-    let kept = Kept { role: Some(role(18, "lyon")), ..mark(0, 3, 18) };
+    let kept = Kept { role: Some(role(18, "lyon").into()), ..mark(0, 3, 18) };
     assert_eq!(read(&kube).await.unwrap().marks[&shop], kept);
 }
 

@@ -491,9 +491,9 @@ async fn status_of(s: &Stand, kind: &str, plural: &str, name: &str, status: Valu
     let resource = resource("bascule.dev", kind, plural);
     let api = Api::<DynamicObject>::namespaced_with(s.admin.clone(), SHOP, &resource);
     let key = StatusKey {
-        api_version: "bascule.dev/v1alpha1".to_owned(),
-        kind: kind.to_owned(),
-        plural: plural.to_owned(),
+        api_version: "bascule.dev/v1alpha1".into(),
+        kind: kind.to_owned().into(),
+        plural: plural.to_owned().into(),
         namespace: SHOP.to_owned(),
         name: name.to_owned(),
         uid: api.get(name).await.unwrap().uid().unwrap(),

@@ -1,5 +1,6 @@
 //! Changes of the record.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Case, Found, Rule, effects, take, understood};
@@ -353,7 +354,7 @@ fn finished_promotion(case: &Case<'_>, before: &Record, found: &mut Found) {
 /// Each database of the policy with its guard's report.
 pub(super) fn reports<'a>(case: &'a Case<'a>) -> impl Iterator<Item = (&'a ItemName, Option<&'a Report>)> {
     let names = case.present().into_iter().flat_map(|p| p.databases.keys());
-    names.map(|name| (name, case.s.seen.databases.get(name).and_then(|d| d.guard.value())))
+    names.map(|name| (name, case.s.seen.databases.get(name).and_then(|d| d.guard.value()).map(Arc::as_ref)))
 }
 
 /// Whether what this database's guard says ends the writing: it has this hold's data, and whoever else was granted to

@@ -8,10 +8,10 @@
 //! The numbers leap ([`LEAP`]), so that they are above every number that somebody may have seen who cannot say so now. A
 //! transition that was under way is given up, as is every Move: they were meant for epochs that are over.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::decide::situation::Situation;
+use crate::few::Few;
 use crate::name::SiteName;
 use crate::observation::{Fact, Marks, RoleSeen};
 use crate::plan::{Answer, Change, Gate, Plan};
@@ -68,7 +68,7 @@ pub(super) fn make(s: &Situation<'_>, policy: &Policy, found: Option<&Record>, p
         target: None,
         doing: None,
         hold: role.hold.clone(),
-        positions: BTreeMap::new(),
+        positions: Few::new(),
         offer: None,
         transition: None,
         entered: Entered { at: s.wall, by: s.me.clone() },
@@ -110,7 +110,7 @@ fn newest_role(
         return refuse(Answer::NotYet, found, needed.to_owned());
     };
     if role.at == seen {
-        return Some(role.clone());
+        return Some(RoleSeen::clone(role));
     }
     let found = format!(
         "this site has seen epoch {}, serial {}; another one, or a guard, has seen epoch {}, serial {}",

@@ -8,6 +8,7 @@
 //! when. Each wait for a word ends by itself; another absence begins it anew.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::decide::situation::Situation;
@@ -130,7 +131,7 @@ fn sites(s: &Situation<'_>, record: &Record, back: Duration) -> Option<Gate> {
 }
 
 /// Whether this guard has said, since this site is back, that its server takes writes in the hold of `epoch`.
-fn writes_in(guard: &Fact<Report>, epoch: u64, back: Duration) -> bool {
+fn writes_in(guard: &Fact<Arc<Report>>, epoch: u64, back: Duration) -> bool {
     let open =
         |r: &Report| matches!(r.state, ServerState::Primary { open: true }) && r.opened_epoch == Some(epoch);
     matches!(guard, Fact::Known { value, age } if open(value) && *age < back)

@@ -28,12 +28,10 @@ pub(super) fn blockers(s: &Situation<'_>, policy: &Policy, record: &Record) -> V
         }
     }
     for (name, w) in policy.workloads.keys().map(|n| (n, s.seen.workloads.get(n))) {
-        let gates = w.map_or(Fact::unknown("not looked at yet"), |w| w.blockers.clone());
-        take_in(&format!("workload/{name}"), gates, &mut found);
+        take_in(&format!("workload/{name}"), w.map(|w| &w.blockers), &mut found);
     }
     for (name, t) in policy.traffic.keys().map(|n| (n, s.seen.traffic.get(n))) {
-        let gates = t.map_or(Fact::unknown("not looked at yet"), |t| t.blockers.clone());
-        take_in(&format!("traffic/{name}"), gates, &mut found);
+        take_in(&format!("traffic/{name}"), t.map(|t| &t.blockers), &mut found);
     }
     if let Fact::Unknown { reason } = &s.seen.high_water {
         found.push(Gate::new(
@@ -46,15 +44,17 @@ pub(super) fn blockers(s: &Situation<'_>, policy: &Policy, record: &Record) -> V
     merged(found)
 }
 
-fn take_in(name: &str, gates: Fact<Vec<Gate>>, found: &mut Vec<Gate>) {
+fn take_in(name: &str, gates: Option<&Fact<Vec<Gate>>>, found: &mut Vec<Gate>) {
+    let unknown = |reason: &str| Gate::new(name, Answer::Unknown, reason, "a look at it");
     match gates {
-        Fact::Known { value, age } => {
-            found.extend(value.into_iter().filter(|g| !g.passed()).map(|g| match g.age_ms {
-                None => g.aged(Some(age)),
+        Some(Fact::Known { value, age }) => {
+            found.extend(value.iter().filter(|g| !g.passed()).cloned().map(|g| match g.age_ms {
+                None => g.aged(Some(*age)),
                 Some(_) => g,
             }));
         }
-        Fact::Unknown { reason } => found.push(Gate::new(name, Answer::Unknown, reason, "a look at it")),
+        Some(Fact::Unknown { reason }) => found.push(unknown(reason)),
+        None => found.push(unknown("not looked at yet")),
     }
 }
 
@@ -88,7 +88,7 @@ fn database_blockers(name: &ItemName, view: &DatabaseView, active: bool, found: 
             }
         }
     }
-    take_in(&format!("database/{name}/preflight"), view.preflight.clone(), found);
+    take_in(&format!("database/{name}/preflight"), Some(&view.preflight), found);
 }
 
 /// The state of a server in words.

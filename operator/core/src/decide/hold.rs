@@ -65,7 +65,7 @@ pub(super) fn reclaim(s: &Situation<'_>, record: &Record, plan: &mut Plan) -> bo
             let mut next = next::phase(s, record, Phase::Offered);
             next.offer = Some(crate::record::Offer {
                 never_opened: true,
-                ends: std::collections::BTreeMap::new(),
+                ends: crate::few::Few::new(),
                 reason: "its operator was away".to_owned(),
             });
             (next, "gives its role back".to_owned())

@@ -1,8 +1,7 @@
 //! How the next record is made from the present one.
 
-use std::collections::BTreeMap;
-
 use crate::decide::situation::Situation;
+use crate::few::Few;
 use crate::moves::{Move, MoveEnd, Verdict};
 use crate::mutant::forgets;
 use crate::name::SiteName;
@@ -37,7 +36,7 @@ pub(super) fn promoted(s: &Situation<'_>, policy: &Policy, record: &Record) -> R
     next.settled = false;
     next.target = None;
     next.offer = None;
-    next.positions = BTreeMap::new();
+    next.positions = Few::new();
     if let Some(t) = &mut next.transition {
         t.epoch = next.epoch;
         t.to = s.me.clone();
@@ -50,7 +49,7 @@ pub(super) fn settled_again(s: &Situation<'_>, record: &Record) -> Record {
     let mut next = phase(s, record, if record.settled { Phase::Steady } else { Phase::Promoting });
     next.target = None;
     next.offer = None;
-    next.positions = BTreeMap::new();
+    next.positions = Few::new();
     if record.settled {
         next.transition = None;
     }

@@ -36,7 +36,9 @@ pub fn note(memory: &mut Memory, s: &Situation<'_>) {
     // Of a record that was made anew the server may be open since before.
     let in_this_hold = |r: &Report| record.phase != Phase::Promoting || r.opened_epoch == Some(record.epoch);
     let opened = open
-        && all_in(policy.databases.keys(), &s.seen.databases, |d| d.guard.value().is_some_and(in_this_hold));
+        && all_in(policy.databases.keys(), &s.seen.databases, |d| {
+            d.guard.value().is_some_and(|r| in_this_hold(r))
+        });
     set(Stamp::Opened, opened);
     set(
         Stamp::WriteVerified,

@@ -1,10 +1,10 @@
 //! Is the database dead while its operator lives, and who takes it?
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::decide::situation::Situation;
 use crate::decide::{candidate, next, note, posture, take, withdraw, witness};
+use crate::few::Few;
 use crate::guard::wire::{Disk, ServerState};
 use crate::loss::{LossBound, offered};
 use crate::memory::Stamp;
@@ -193,7 +193,7 @@ fn taker(s: &Situation<'_>, policy: &Policy) -> Gate {
 }
 
 /// The last end of write-ahead log that each database of this site was known to have.
-pub(super) fn known_ends(s: &Situation<'_>, policy: &Policy) -> BTreeMap<ItemName, Position> {
+pub(super) fn known_ends(s: &Situation<'_>, policy: &Policy) -> Few<ItemName, Position> {
     policy
         .databases
         .keys()

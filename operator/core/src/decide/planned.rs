@@ -3,6 +3,7 @@
 //! `Requested` → read-only seen → checkpoint → lock and stop → `Handover` with the exact positions → the target
 //! proves that it has replayed them → `Promoting`, the point of no return.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::decide::situation::{Situation, between};
@@ -210,10 +211,7 @@ fn unclean(s: &Situation<'_>, policy: &Policy, record: &Record) -> Option<String
     })
 }
 
-fn positions(
-    s: &Situation<'_>,
-    policy: &Policy,
-) -> std::collections::BTreeMap<crate::name::ItemName, Position> {
+fn positions(s: &Situation<'_>, policy: &Policy) -> crate::few::Few<crate::name::ItemName, Position> {
     let stop = |name| s.seen.databases.get(name)?.guard.value()?.stopped.as_ref();
     policy
         .databases
@@ -282,7 +280,7 @@ pub(super) fn get_ready(s: &Situation<'_>, policy: &Policy, record: &Record, pla
             upstream.map_or_else(|| "no receiver".to_owned(), |u| u.status.clone()),
             STREAMING,
         ));
-        if let Some(lag) = posture::lag_bytes(report) {
+        if let Some(lag) = posture::lag_bytes(report.map(Arc::as_ref)) {
             let most = policy.failover.max_data_loss.bytes.max(16 << 20);
             gates.push(Gate::when(
                 lag <= most,

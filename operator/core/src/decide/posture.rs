@@ -1,10 +1,10 @@
 //! What shall this site's databases, workloads and traffic be now?
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::decide::note::all_databases;
 use crate::decide::situation::Situation;
+use crate::few::Few;
 use crate::guard::wire::Report;
 use crate::memory::Stamp;
 use crate::mutant::forgets;
@@ -153,7 +153,7 @@ fn flags(s: &Situation<'_>, policy: &Policy, record: &Record, plan: &mut Plan) {
 }
 
 /// The replicas that each workload has while its site is active: as written, or as the active site last ran it.
-pub(super) fn active_sizes(policy: &Policy, record: &Record) -> BTreeMap<ItemName, u32> {
+pub(super) fn active_sizes(policy: &Policy, record: &Record) -> Few<ItemName, u32> {
     let size = |name: &ItemName, written: Option<u32>| written.or_else(|| record.sizes.get(name).copied());
     policy
         .workloads
@@ -164,7 +164,7 @@ pub(super) fn active_sizes(policy: &Policy, record: &Record) -> BTreeMap<ItemNam
 }
 
 /// The replicas that each workload has while its site serves reads: as written, or as while active.
-fn read_only_sizes(policy: &Policy, record: &Record) -> BTreeMap<ItemName, u32> {
+fn read_only_sizes(policy: &Policy, record: &Record) -> Few<ItemName, u32> {
     let written = policy.workloads.iter().filter_map(|(name, w)| Some((name.clone(), w.replicas.read_only?)));
     let mut sizes = active_sizes(policy, record);
     sizes.extend(written);

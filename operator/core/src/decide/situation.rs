@@ -1,6 +1,5 @@
 //! What is known, and the small questions that every rule asks.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,6 +8,7 @@ use crate::ballot::claim::Claim;
 use crate::ballot::holder::Holder;
 use crate::ballot::silence::{LeaseRevision, Observer};
 use crate::decide::unlocked;
+use crate::few::Few;
 use crate::memory::Memory;
 use crate::moves::Move;
 use crate::mutant::forgets;
@@ -276,7 +276,7 @@ pub(super) fn between(from: Option<Boottime>, to: Option<Boottime>) -> Option<Mi
 /// Whether every entry of `names` fulfils `test` in `map`; an entry that is missing does not.
 pub(super) fn all_in<'a, K: Ord + 'a, V>(
     names: impl IntoIterator<Item = &'a K>,
-    map: &BTreeMap<K, V>,
+    map: &Few<K, V>,
     test: impl Fn(&V) -> bool,
 ) -> bool {
     names.into_iter().all(|name| map.get(name).is_some_and(&test))

@@ -4,6 +4,8 @@
 //! series of own reads, the last of them sent after the record's reply; the promise says that it fences; the loss gate
 //! agrees; then one compare-and-swap that also compares the lease.
 
+use std::sync::Arc;
+
 use crate::blocker::is_about;
 use crate::decide::situation::Situation;
 use crate::decide::{candidate, next, planned};
@@ -337,14 +339,13 @@ pub(super) fn loss(s: &Situation<'_>, policy: &Policy, record: &Record) -> LossB
     for name in policy.databases.keys() {
         let view = s.seen.databases.get(name);
         let bound = match record.positions.get(name).filter(|_| exact) {
-            Some(stop) => {
-                received_of(view.and_then(|d| d.guard.value()), stop).map_or(LossBound::UNKNOWN, |received| {
-                    LossBound {
-                        bytes: Some(stop.lsn.ahead_of(received)),
-                        unseen: Some(crate::time::Millis(0)),
-                    }
-                })
-            }
+            Some(stop) => received_of(view.and_then(|d| d.guard.value()).map(Arc::as_ref), stop).map_or(
+                LossBound::UNKNOWN,
+                |received| LossBound {
+                    bytes: Some(stop.lsn.ahead_of(received)),
+                    unseen: Some(crate::time::Millis(0)),
+                },
+            ),
             None => silent_site(
                 view.and_then(|d| d.last_contact.as_ref()),
                 window.map(|w| w.first_received),

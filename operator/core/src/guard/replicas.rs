@@ -1,9 +1,10 @@
 //! How far are the replicas behind this primary, by its own log and clock?
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::wire::Behind;
+use crate::few::Few;
 use crate::position::Lsn;
 use crate::time::{Boottime, Millis};
 
@@ -22,12 +23,7 @@ pub struct Flushed {
 impl Flushed {
     /// Takes a reading of a primary: what it has flushed, and what each replica has confirmed, by slot. The reading was
     /// begun at `at`, so nothing in it is older.
-    pub fn take(
-        &mut self,
-        flush: Lsn,
-        confirmed: &[(String, Lsn)],
-        at: Boottime,
-    ) -> BTreeMap<String, Behind> {
+    pub fn take(&mut self, flush: Lsn, confirmed: &[(String, Lsn)], at: Boottime) -> Few<String, Behind> {
         if self.moments.back().is_none_or(|(last, lsn)| flush > *lsn && at.since(*last) >= APART) {
             self.moments.push_back((at, flush));
         }

@@ -3,13 +3,13 @@
 //! The guard asks, the operator answers; the operator may also tell at any time. No message carries a moment of
 //! either machine's clock: times are relative, and the one who asked counts from the moment it asked.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::unlocked::Unlocked;
 
+use crate::few::Few;
 use crate::name::{ItemName, ObjectName, PolicyKey, SiteName};
 use crate::position::{Lsn, SystemId, Timeline};
 use crate::time::Millis;
@@ -86,7 +86,7 @@ pub struct Ask {
 }
 
 /// What a guard shall do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Instruction {
     /// The record's serial that this follows from. Lower ones than the guard has seen are refused.
@@ -110,7 +110,7 @@ pub struct Instruction {
 }
 
 /// The part of the installation's timing that a guard needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Timing {
     /// Renew period `p`.
@@ -131,7 +131,7 @@ impl Timing {
 }
 
 /// Permission to write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Grant {
     /// Until this long after the moment the guard asked.
@@ -144,7 +144,7 @@ pub enum Grant {
 }
 
 /// What a guard shall be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "camelCase")]
 pub enum Role {
     /// The operator cannot read the record now: go on with the role and the deadline you have.
@@ -186,7 +186,7 @@ impl Role {
 }
 
 /// Where a standby gets its WAL. Its `Debug` hides the password.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Upstream {
     /// Host name or address of the primary.
@@ -231,7 +231,7 @@ pub struct Report {
     pub positions: Option<Positions>,
     /// How far each connected replica is behind this primary, by the name of its replication slot.
     #[serde(default)]
-    pub replicas: BTreeMap<String, Behind>,
+    pub replicas: Few<String, Behind>,
     /// How the last stop of a primary by this guard ended.
     pub stopped: Option<Stopped>,
     /// The serial of the last instruction whose `CHECKPOINT` is done.
@@ -338,7 +338,7 @@ impl ServerState {
 }
 
 /// What lies in the data directory.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "camelCase")]
 pub enum Disk {
     /// Nothing: it may be cloned into.
@@ -353,7 +353,7 @@ pub enum Disk {
 }
 
 /// What a cluster's control file says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Cluster {
     /// Which database.
@@ -371,7 +371,7 @@ pub struct Cluster {
 }
 
 /// The state of a cluster in its control file, as `pg_controldata` names them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ClusterState {
     /// "starting up"
@@ -447,7 +447,7 @@ impl UpstreamView {
 
 /// How far a replica is behind its primary, as the primary knows it: by its own log and its own clock. The replica
 /// itself cannot tell while what it would learn it from is still on the way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Behind {
     /// Bytes that the primary has flushed and the replica has not confirmed to have flushed.
@@ -499,7 +499,7 @@ pub struct Stopped {
 }
 
 /// WAL past a fork, saved before a rewind.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Diverged {
     /// The timeline it was written on.

@@ -193,7 +193,7 @@ fn decision(memory: &Memory, case: &Case, now: Timestamp) -> Option<Happening> {
     Some(Happening {
         since,
         subject: "a decision is needed: nothing more happens by itself".to_owned(),
-        facts: vec![("Waits for", stalled.message.clone())],
+        facts: vec![("Waits for", stalled.message.to_string())],
         ..happening(case, Kind::DecisionNeeded, which, at)
     })
 }
@@ -202,7 +202,7 @@ fn unprotected(memory: &Memory, case: &Case, record: &Record, now: Timestamp) ->
     let since = memory.unprotected.filter(|_| record.phase == Phase::Steady)?;
     let lasts = Duration::try_from(now.duration_since(since)).ok()?;
     let (which, after) = milestone(lasts)?;
-    let why = case.condition("FailoverPossible").map(|c| c.message.clone()).unwrap_or_default();
+    let why = case.condition("FailoverPossible").map(|c| c.message.to_string()).unwrap_or_default();
     Some(Happening {
         since,
         subject: format!(

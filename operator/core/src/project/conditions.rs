@@ -1,5 +1,7 @@
 //! Judgements with stable reasons.
 
+use std::borrow::Cow;
+
 use super::{Condition, SiteRole, SiteRow, State, size};
 use crate::blocker::is_contended;
 use crate::decide::{PolicySeen, Situation, loss_now, not_passing, not_refusing, withdrawal_wait};
@@ -49,8 +51,13 @@ pub(super) fn conditions(
     all
 }
 
-fn one(kind: &str, status: Option<bool>, reason: &str, message: impl Into<String>) -> Condition {
-    Condition { kind: kind.to_owned(), status, reason: reason.to_owned(), message: message.into() }
+fn one(
+    kind: &'static str,
+    status: Option<bool>,
+    reason: &'static str,
+    message: impl Into<Cow<'static, str>>,
+) -> Condition {
+    Condition { kind: kind.into(), status, reason: reason.into(), message: message.into() }
 }
 
 fn arbiter(s: &Situation<'_>, plan: &Plan) -> Condition {

@@ -69,8 +69,12 @@ fn unknown<T>(facts: &Fact<T>) -> String {
 }
 
 fn own_role(s: &Situation<'_>) -> SiteRole {
-    let roles: Vec<SiteRole> =
-        s.seen.databases.values().map(|d| d.guard.value().map_or(SiteRole::Unknown, server_role)).collect();
+    let roles: Vec<SiteRole> = s
+        .seen
+        .databases
+        .values()
+        .map(|d| d.guard.value().map_or(SiteRole::Unknown, |report| server_role(report)))
+        .collect();
     match roles.split_first() {
         Some((first, rest)) if rest.iter().all(|r| r == first) => *first,
         Some(_) if roles.contains(&SiteRole::Unknown) => SiteRole::Unknown,
@@ -148,7 +152,7 @@ fn own(s: &Situation<'_>, record: Option<&Record>, databases: &[&ItemName]) -> F
     for name in databases {
         let guard = s.seen.databases.get(*name).map(|d| &d.guard);
         let seen = guard.and_then(Fact::age).unwrap_or_default();
-        match guard.and_then(Fact::value).and_then(following) {
+        match guard.and_then(Fact::value).and_then(|report| following(report)) {
             Some(Following::Streaming { lag, age }) => {
                 let age_ms = age.map(|age| Millis::from(seen + age).0);
                 let lag = lag.map(|bytes| bytes.max(told(name).unwrap_or_default()));

@@ -17,7 +17,7 @@ const SEEN: Marks = Marks { generation: 0, epoch: 4, serial: 40 };
 fn seen(mut given: Given, active: &str) -> Given {
     let role = RoleSeen { at: SEEN, active: site(active), promise: steady().promise, hold: None };
     given.seen.high_water = Fact::now(SEEN);
-    given.seen.role_seen = Some(role);
+    given.seen.role_seen = Some(role.into());
     for said in given.seen.sites.values_mut() {
         if let Fact::Known { value, .. } = said {
             value.marks = Some(SEEN);
@@ -74,7 +74,7 @@ fn a_hold_outlives_the_record_that_was_lost() {
         hash: bascule_core::moves::MoveHash("h".to_owned()),
     };
     let mut given = emptied("paris");
-    given.seen.role_seen.as_mut().unwrap().hold = Some(hold.clone());
+    std::sync::Arc::make_mut(given.seen.role_seen.as_mut().unwrap()).hold = Some(hold.clone());
     assert_eq!(next(&given.plan()).hold, Some(hold));
 }
 
@@ -105,7 +105,7 @@ fn while_a_record_is_not_made_anew_yet_nothing_is_said_to_be_well() {
     let report = given.look(|s| project(s, &decide(s)));
     let said = |kind: &str| {
         let all = report.conditions.iter();
-        all.filter(|c| c.kind == kind).map(|c| (c.status, c.reason.clone())).collect::<Vec<_>>()
+        all.filter(|c| c.kind == kind).map(|c| (c.status, c.reason.to_string())).collect::<Vec<_>>()
     };
     assert_eq!(said("Ready"), [(Some(false), "RecordLost".to_owned())]);
     assert_eq!(said("ArbiterAgrees"), [(Some(false), "RecordLost".to_owned())]);

@@ -62,7 +62,7 @@ fn a_writer_that_never_stopped_waits_for_no_site() {
     assert_eq!(goes_to(&open.plan()), Some(Phase::Steady));
     let mut before = back(50);
     before.seen.databases.values_mut().for_each(|d| {
-        d.guard = Fact::Known { value: primary(10), age: Duration::from_millis(60) };
+        d.guard = Fact::Known { value: primary(10).into(), age: Duration::from_millis(60) };
     });
     stays(&before.plan());
     let mut earlier = primary(10);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bascule_core::ballot::claim::{Claim, NoGrant};
 use bascule_core::ballot::holder::Holder;
 use bascule_core::ballot::silence::Observer;
+use bascule_core::few::Few;
 use bascule_core::moves::MoveEnd;
 use bascule_core::observation::FlagValue;
 use bascule_core::plan::DatabaseRole;
@@ -215,7 +216,7 @@ fn that_offer_excuses_from_the_loss_gate_only_the_site_whose_hold_came_just_befo
         record.previous = Some(PreviousHold { site: site(previous), settled: true });
         record.offer = Some(bascule_core::record::Offer {
             never_opened: true,
-            ends: std::collections::BTreeMap::new(),
+            ends: Few::new(),
             reason: "the promotion failed".to_owned(),
         });
         let mut given = Given::at("paris").record(record).report(orphan(10));

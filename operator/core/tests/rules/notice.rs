@@ -42,8 +42,8 @@ fn row(name: &str, lives: Option<bool>) -> SiteRow {
 }
 
 fn condition(kind: &str, status: Option<bool>, reason: &str) -> Condition {
-    let message = format!("why it is {reason}");
-    Condition { kind: kind.to_owned(), status, reason: reason.to_owned(), message }
+    let message = format!("why it is {reason}").into();
+    Condition { kind: kind.to_owned().into(), status, reason: reason.to_owned().into(), message }
 }
 
 /// A policy whose administrators have one channel and whose French users another one.

@@ -1,5 +1,6 @@
 //! Databases that die while their operator lives.
 
+use bascule_core::few::Few;
 use bascule_core::guard::wire::{Disk, Report, ServerState};
 use bascule_core::loss::LossBound;
 use bascule_core::memory::Stamp;
@@ -246,7 +247,7 @@ fn handed_back(never_opened: bool, previous_settled: bool) -> Record {
     let mut r = in_phase(Phase::Promoting);
     r.phase = Phase::Offered;
     r.previous = Some(PreviousHold { site: site("paris"), settled: previous_settled });
-    r.offer = Some(Offer { never_opened, ends: std::collections::BTreeMap::new(), reason: "x".to_owned() });
+    r.offer = Some(Offer { never_opened, ends: Few::new(), reason: "x".to_owned() });
     r.target = Some(site("paris"));
     r
 }

@@ -230,7 +230,7 @@ fn condition(r: &Report, kind: &str) -> (Option<bool>, String) {
         .iter()
         .find(|c| c.kind == kind)
         .unwrap_or_else(|| panic!("no {kind}: {:?}", r.conditions));
-    (c.status, c.reason.clone())
+    (c.status, c.reason.to_string())
 }
 
 /// Started anew, with a policy that cannot be read.
@@ -356,7 +356,7 @@ fn what_is_true_only_sometimes_is_absent_otherwise() {
 /// What is advised to paris.
 fn advice(record: Record, change: impl FnOnce(&mut Policy)) -> Option<String> {
     let r = told(&Given::at("paris").record(record).policy(change));
-    r.conditions.into_iter().find(|c| c.kind == "Advice").map(|c| c.message)
+    r.conditions.into_iter().find(|c| c.kind == "Advice").map(|c| c.message.into_owned())
 }
 
 #[test]
@@ -658,10 +658,10 @@ fn what_a_site_is_has_one_name_everywhere() {
 #[test]
 fn a_condition_is_true_false_or_unknown() {
     let condition = |status| bascule_core::project::Condition {
-        kind: "Ready".to_owned(),
+        kind: "Ready".into(),
         status,
-        reason: "R".to_owned(),
-        message: "m".to_owned(),
+        reason: "R".into(),
+        message: "m".into(),
     };
     assert_eq!(
         [Some(true), Some(false), None].map(|s| condition(s).status_name()),
@@ -746,7 +746,7 @@ fn what_another_manager_owns_is_told_and_nothing_else_is() {
     let contended = |gate: Gate| {
         let mut given = Given::at("paris").record(steady());
         given.seen.workloads.get_mut(&item("web")).unwrap().blockers = Fact::now(vec![gate]);
-        told(&given).conditions.into_iter().find(|c| c.kind == "Contended").map(|c| c.message)
+        told(&given).conditions.into_iter().find(|c| c.kind == "Contended").map(|c| c.message.into_owned())
     };
     let gate = |name, answer| Gate::new(name, answer, "x", "y");
     assert_eq!(

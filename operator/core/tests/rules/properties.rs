@@ -1,9 +1,9 @@
 //! What holds in every situation, likely or not.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bascule_core::check::check;
+use bascule_core::few::Few;
 use bascule_core::guard::wire::{Report, ServerState};
 use bascule_core::loss::LossBound;
 use bascule_core::memory::Stamp;
@@ -84,7 +84,7 @@ prop_compose! {
         r.doing = doing_it.map(doing);
         r.hold = hold.map(|until| HoldUntil { until, reason: "x".to_owned(), hash: MoveHash("h".to_owned()) });
         if positions { r.positions = in_phase(Phase::Handover).positions; }
-        r.offer = opened.map(|never_opened| Offer { never_opened, ends: BTreeMap::new(), reason: "x".to_owned() });
+        r.offer = opened.map(|never_opened| Offer { never_opened, ends: Few::new(), reason: "x".to_owned() });
         r.transition = has_transition.then(|| transition(Cause::SiteLost, bound));
         r.history = cooled.map(|ago| finished(Cause::Planned, ago)).into_iter().collect();
         r.entered.by = site(by);

@@ -455,7 +455,7 @@ fn a_message_is_as_old_as_it_was_and_what_its_report_and_the_guard_s_word_have_a
         p.upstream.as_mut().unwrap().message_age = Some(Millis(message));
         let mut given = reads_served();
         given.seen.databases.get_mut(&item("main")).unwrap().guard =
-            Fact::Known { value: r, age: Duration::from_millis(90) };
+            Fact::Known { value: r.into(), age: Duration::from_millis(90) };
         given.plan()
     };
     // The limit is 405 ms.

@@ -144,6 +144,6 @@ fn the_condition_says_it_and_never_forgets_it(
 ) {
     let told = told(&at_paris(never_fences(steady()), report));
     let it = told.conditions.iter().find(|c| c.kind == "Unlocked").unwrap();
-    assert_eq!((it.status, it.reason.as_str()), (status, reason));
+    assert_eq!((it.status, &*it.reason), (status, reason));
     assert!(it.message.contains("both arbiters burnt"), "{}", it.message);
 }

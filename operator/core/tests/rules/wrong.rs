@@ -883,7 +883,7 @@ fn a_server_whose_last_message_is_young_still_sends() {
         p.upstream.as_mut().unwrap().message_age = message;
         let mut given = silent(steady());
         given.seen.databases.get_mut(&item("main")).unwrap().guard =
-            Fact::Known { value: r, age: Duration::from_millis(90) };
+            Fact::Known { value: r.into(), age: Duration::from_millis(90) };
         by_silence(&given, Some(small_loss()), None)
     };
     // The limit is 405 ms.

@@ -1,7 +1,6 @@
 //! A database with its guard, which does at once what it is told, under the guard's rules of grants and locks.
 
-use std::collections::BTreeMap;
-
+use bascule_core::few::Few;
 use bascule_core::guard::wire::{
     Behind, Cluster, ClusterState, Disk, HighWater, Positions, Report, ServerState, Stopped, UpstreamView,
 };
@@ -30,7 +29,7 @@ pub struct Database {
     /// The end of its primary's log, as last heard.
     pub upstream_end: u64,
     /// Who is connected to it.
-    pub replicas: BTreeMap<String, Behind>,
+    pub replicas: Few<String, Behind>,
     pub grant_until: Option<u64>,
     serial: u64,
     locked: Option<u64>,
@@ -59,7 +58,7 @@ impl Database {
             replays_until: None,
             streams: false,
             upstream_end: 0,
-            replicas: BTreeMap::new(),
+            replicas: Few::new(),
             grant_until: None,
             serial: 0,
             locked: None,

@@ -9,6 +9,7 @@ use bascule_core::ballot::silence::Observer;
 use bascule_core::check::check;
 use bascule_core::decide::{Installation, PolicySeen, Situation, decide, note};
 use bascule_core::facts::{SCHEMA, SiteFacts};
+use bascule_core::few::Few;
 use bascule_core::guard::wire::{Behind, slot_of};
 use bascule_core::loss::LastContact;
 use bascule_core::memory::Memory;
@@ -329,14 +330,14 @@ impl Sim {
                 });
             }
         }
-        let connected: BTreeMap<String, Behind> = self
+        let connected: Few<String, Behind> = self
             .sites
             .iter()
             .filter(|s| s.db.streams)
             .map(|s| (slot_of(&s.name), Behind { bytes: 0, time: Some(Millis(0)) }))
             .collect();
         for s in &mut self.sites {
-            s.db.replicas = if s.db.writes() { connected.clone() } else { BTreeMap::new() };
+            s.db.replicas = if s.db.writes() { connected.clone() } else { Few::new() };
         }
     }
 
@@ -355,21 +356,21 @@ impl Sim {
         };
         let (at, epoch, serial) = self.traffic.clone();
         Observation {
-            databases: BTreeMap::from([(
+            databases: Few::from([(
                 item("main"),
                 DatabaseView {
                     guard: if me.node {
-                        Fact::now(me.db.report())
+                        Fact::now(me.db.report().into())
                     } else {
                         Fact::unknown("its guard is not connected")
                     },
                     last_contact: me.contact,
                     preflight: Fact::now(if me.node { vec![] } else { vec![nobody_answers()] }),
                     write_verified: me.verified,
-                    granted: BTreeMap::from([(me.db.report().boot, ms(self.now))]),
+                    granted: Few::from([(me.db.report().boot, ms(self.now))]),
                 },
             )]),
-            workloads: BTreeMap::from([(
+            workloads: Few::from([(
                 item("web"),
                 WorkloadView {
                     flag: Fact::now(flag),
@@ -378,7 +379,7 @@ impl Sim {
                     blockers: Fact::now(vec![]),
                 },
             )]),
-            traffic: BTreeMap::from([(
+            traffic: Few::from([(
                 item("public"),
                 TrafficView {
                     at: Fact::now(TrafficAt { site: Some(at), serial, epoch, ..TrafficAt::default() }),
@@ -460,12 +461,12 @@ impl Sim {
                 ready_for: plan.ready_for,
                 cannot_prove: plan.cannot_prove,
                 candidacy: plan.candidacy.clone(),
-                disks: BTreeMap::from([(item("main"), self.sites[i].db.report().disk)]),
-                behind: BTreeMap::new(),
+                disks: Few::from([(item("main"), self.sites[i].db.report().disk)]),
+                behind: Few::new(),
                 lag_bytes: self.lag(i),
-                not_streaming: BTreeMap::new(),
-                sizes: BTreeMap::from([(item("web"), self.sites[i].replicas)]),
-                diverged: BTreeMap::new(),
+                not_streaming: Few::new(),
+                sizes: Few::from([(item("web"), self.sites[i].replicas)]),
+                diverged: Few::new(),
             },
         );
         for step in &plan.steps {
@@ -495,7 +496,7 @@ impl Sim {
         }
     }
 
-    fn lag(&self, i: usize) -> BTreeMap<bascule_core::name::ItemName, u64> {
+    fn lag(&self, i: usize) -> Few<bascule_core::name::ItemName, u64> {
         let s = &self.sites[i];
         let known = s.contact.filter(|_| s.db.streams);
         known.map(|c| (item("main"), c.reported_end.ahead_of(Lsn(s.db.lsn)))).into_iter().collect()

@@ -8,6 +8,7 @@ use bascule_core::ballot::holder::Holder;
 use bascule_core::ballot::silence::Observer;
 use bascule_core::decide::{Installation, PolicySeen, Situation, decide, note};
 use bascule_core::facts::{SCHEMA, SiteFacts};
+use bascule_core::few::Few;
 use bascule_core::guard::wire::{Disk, Report, ServerState};
 use bascule_core::loss::LastContact;
 use bascule_core::memory::Memory;
@@ -177,7 +178,7 @@ impl Given {
         {
             report.opened_epoch = Some(record.epoch);
         }
-        self.seen.databases.entry(item("main")).or_default().guard = Fact::now(report);
+        self.seen.databases.entry(item("main")).or_default().guard = Fact::now(report.into());
         self
     }
 
@@ -395,8 +396,8 @@ fn ms(t: u64) -> Boottime {
 
 pub fn database(report: Report) -> DatabaseView {
     DatabaseView {
-        granted: BTreeMap::from([(report.boot.clone(), ms(NOW - 100))]),
-        guard: Fact::now(report),
+        granted: Few::from([(report.boot.clone(), ms(NOW - 100))]),
+        guard: Fact::now(report.into()),
         last_contact: None,
         preflight: Fact::now(vec![]),
         write_verified: None,
@@ -429,7 +430,7 @@ pub fn facts(name: &SiteName) -> SiteFacts {
     let Disk::Cluster(mut c) = replica(0).disk else { unreachable!("a replica has a cluster") };
     c.standby_signal = *name != site("paris");
     SiteFacts {
-        diverged: BTreeMap::new(),
+        diverged: Few::new(),
         schema: SCHEMA,
         site: name.clone(),
         question: 7,
@@ -442,10 +443,10 @@ pub fn facts(name: &SiteName) -> SiteFacts {
         ready_for: None,
         cannot_prove: None,
         candidacy: None,
-        disks: BTreeMap::from([(item("main"), Disk::Cluster(c))]),
-        behind: BTreeMap::new(),
-        lag_bytes: BTreeMap::from([(item("main"), 0)]),
-        not_streaming: BTreeMap::new(),
-        sizes: BTreeMap::from([(item("web"), if *name == site("paris") { 3 } else { 0 })]),
+        disks: Few::from([(item("main"), Disk::Cluster(c))]),
+        behind: Few::new(),
+        lag_bytes: Few::from([(item("main"), 0)]),
+        not_streaming: Few::new(),
+        sizes: Few::from([(item("web"), if *name == site("paris") { 3 } else { 0 })]),
     }
 }

@@ -1,8 +1,8 @@
 //! Policies and Moves.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bascule_core::few::Few;
 use bascule_core::moves::{Move, MoveHash, Order};
 use bascule_core::name::PolicyKey;
 use bascule_core::policy::{
@@ -39,9 +39,9 @@ pub fn policy_in(names: &[&str]) -> Policy {
             offer_for: Duration::from_secs(30),
             restart_grace: Duration::from_secs(30),
         },
-        databases: BTreeMap::from([(item("main"), database(names))]),
-        workloads: BTreeMap::from([(item("web"), workload())]),
-        traffic: BTreeMap::from([(item("public"), traffic(names))]),
+        databases: Few::from([(item("main"), database(names))]),
+        workloads: Few::from([(item("web"), workload())]),
+        traffic: Few::from([(item("public"), traffic(names))]),
         notifications: Notifications::default(),
         sites,
     }

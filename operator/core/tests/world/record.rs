@@ -1,7 +1,6 @@
 //! Records in each phase. Paris is active, lyon the target, unless a test says otherwise.
 
-use std::collections::BTreeMap;
-
+use bascule_core::few::Few;
 use bascule_core::loss::LossBound;
 use bascule_core::moves::MoveHash;
 use bascule_core::policy::FenceClass;
@@ -31,7 +30,7 @@ pub fn in_phase(phase: Phase) -> Record {
     let mut r = Record {
         serial: 10,
         phase: phase.clone(),
-        sizes: BTreeMap::from([(item("web"), 3)]),
+        sizes: Few::from([(item("web"), 3)]),
         ..Record::first(site("paris"), fences(), Entered { at: wall(), by: site("paris") })
     };
     match phase {
@@ -40,7 +39,7 @@ pub fn in_phase(phase: Phase) -> Record {
             r.doing = Some(doing("kernel"));
             r.transition = Some(transition(Cause::Planned, None));
             if phase == Phase::Handover {
-                r.positions = BTreeMap::from([(item("main"), stop_position())]);
+                r.positions = Few::from([(item("main"), stop_position())]);
             }
         }
         Phase::ReadOnly | Phase::Returning => {
@@ -51,7 +50,7 @@ pub fn in_phase(phase: Phase) -> Record {
         Phase::Offered => {
             r.offer = Some(Offer {
                 never_opened: false,
-                ends: BTreeMap::new(),
+                ends: Few::new(),
                 reason: "main died: killed by signal 9".to_owned(),
             });
             r.transition = Some(transition(Cause::DatabaseDead, None));

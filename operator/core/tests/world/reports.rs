@@ -1,5 +1,6 @@
 //! What guards report.
 
+use bascule_core::few::Few;
 use bascule_core::guard::wire::{
     Behind, Cluster, ClusterState, Disk, HighWater, Positions, Report, ServerState, Stopped, UpstreamView,
 };
@@ -27,7 +28,7 @@ fn report(serial: u64, state: ServerState, disk: Disk) -> Report {
         state,
         disk,
         positions: None,
-        replicas: std::collections::BTreeMap::new(),
+        replicas: Few::new(),
         stopped: None,
         checkpointed: None,
         opened_epoch: None,

@@ -1,14 +1,14 @@
 //! One policy, once: note, decide, check, commit, act, tell.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bascule_core::ballot::holder::Holder;
 use bascule_core::check::check;
 use bascule_core::decide::{PolicySeen, Situation, decide, note};
-use bascule_core::facts::{Following, SCHEMA, SiteFacts, following, magnitude};
-use bascule_core::guard::wire::{Behind, Disk, slot_of};
+use bascule_core::facts::{Following, SCHEMA, SiteFacts, following};
+use bascule_core::few::Few;
+use bascule_core::guard::wire::{Behind, slot_of};
 use bascule_core::mutant::forgets;
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
 use bascule_core::observation::{Fact, Kept, Marks, newer};
@@ -19,7 +19,7 @@ use bascule_core::time::Boottime;
 use jiff::Timestamp;
 
 use super::event::{Command, Look};
-use super::policy::State;
+use super::policy::{Decided, LaneState, State};
 use super::told::Told;
 use super::trouble::Call;
 use super::words::Words;
@@ -41,49 +41,59 @@ const SAY_OVER: Duration = Duration::from_secs(1);
 
 impl Brain {
     pub(super) fn cycle(&mut self, key: &PolicyKey, now: Boottime, wall: Timestamp) {
-        self.prepare(key, now);
-        self.read_record(key, now);
-        let (plan, situation_ready) = self.think(key, now, wall);
+        // Taken out for as long: of thousands of policies it is looked for once and not by each part.
+        let Some(place) = self.policies.get_mut(key) else { return };
+        let mut taken = std::mem::replace(place, self.spare.take().unwrap_or_default());
+        let state = &mut *taken;
+        self.prepare(key, state, now);
+        self.read_record(key, state, now);
+        let (plan, situation_ready) = self.think(state, now, wall);
         if plan.waits_for_marks {
             self.want_marks(now);
         }
         if situation_ready {
-            self.commit(key, &plan, now);
-            self.act(key, &plan, now);
-            self.say(key, &plan, now);
+            self.commit(key, state, &plan, now);
+            self.act(key, state, &plan, now);
+            self.say(key, state, &plan, now);
         }
-        if let Some(state) = self.policies.get_mut(key) {
-            if plan.transition.is_none() && news(&state.plan) != news(&plan) {
-                let (epoch, serial) = state.epoch_serial();
-                self.out.push(Command::Journal(JournalEntry {
-                    policy: Some(key.clone()),
-                    epoch,
-                    serial,
-                    kind: JournalKind::Observed,
-                    what: plan.summary.clone(),
-                }));
-            }
-            state.look_again = plan.look_again.filter(|t| *t > now);
-            state.plan = plan;
+        let decided = Decided::of(&plan);
+        if plan.transition.is_none() && state.decided != decided {
+            let (epoch, serial) = state.epoch_serial();
+            self.out.push(Command::Journal(JournalEntry {
+                policy: Some(key.clone()),
+                epoch,
+                serial,
+                kind: JournalKind::Observed,
+                what: plan.summary.clone(),
+            }));
         }
-        self.instruct(key, now);
-        self.look(key, now);
-        self.show(key, now, wall);
-        self.raise_mark(key, now);
-        self.set_wake(key);
+        state.look_again = plan.look_again.filter(|t| *t > now);
+        state.decided = decided;
+        state.waits_for_marks = plan.waits_for_marks;
+        self.instruct(state, &plan, now);
+        self.look(state, now);
+        self.show(key, state, &plan, now, wall);
+        self.raise_mark(key, state, now);
+        if let Some((before, at)) = state.wakes_otherwise() {
+            self.wake(key, before, at);
+        }
+        if let Some(place) = self.policies.get_mut(key) {
+            self.spare = Some(std::mem::replace(place, taken));
+        }
     }
 
-    fn prepare(&mut self, key: &PolicyKey, now: Boottime) {
+    fn prepare(&mut self, key: &PolicyKey, state: &mut State, now: Boottime) {
         let stale_after = self.id.installation.timing.p() * MISSED_QUESTIONS;
+        let known = self.marks.value().and_then(|all| all.get(key));
         let marks = match &self.marks {
-            Fact::Known { value, .. } => Fact::Known {
-                value: value.get(key).map(|k| k.marks).unwrap_or_default(),
+            Fact::Known { .. } => Fact::Known {
+                value: known.map(|k| k.marks).unwrap_or_default(),
                 age: self.marks_heard_at.map_or(Duration::ZERO, |t| now.since(t)),
             },
             Fact::Unknown { reason } => Fact::unknown(reason.clone()),
         };
-        let kept = self.marks.value().and_then(|all| all.get(key)?.role.clone());
-        let Some(state) = self.policies.get_mut(key) else { return };
+        let kept = known.and_then(|k| k.role.clone());
+        state.share_role(kept.as_ref());
         state.seen.role_seen = newer(kept, state.role_seen.clone());
         // A mark is raised after a change was seen. An arbiter may go back in time in between, and what this process and
         // the guards have seen counts as much as what was written down.
@@ -121,6 +131,8 @@ impl Brain {
                 state.looks.now(&Look::Workload(name.clone()));
             }
         }
+        // What is as if nothing had ever been done there is not kept.
+        state.lanes.retain(|_, it| *it != LaneState::default());
         state.refresh(now, stale_after);
         state.seen.advice = advice(&self.unreadable, state);
         state.seen.high_water = match &state.mark_unwritable {
@@ -130,9 +142,8 @@ impl Brain {
     }
 
     /// Asks for the record when it is wanted or when nothing can be written without it.
-    fn read_record(&mut self, key: &PolicyKey, now: Boottime) {
+    fn read_record(&mut self, key: &PolicyKey, state: &mut State, now: Boottime) {
         let alive = self.holder.remaining(now).is_some();
-        let Some(state) = self.policies.get_mut(key) else { return };
         let needed = state.read_wanted
             || !state.record_known
             || (alive && state.claim.must_read(&self.holder))
@@ -149,8 +160,7 @@ impl Brain {
     }
 
     /// Decides. The second value says whether anything may be written or done: not while the record is unread.
-    fn think(&mut self, key: &PolicyKey, now: Boottime, wall: Timestamp) -> (Plan, bool) {
-        let Some(state) = self.policies.get_mut(key) else { return (Plan::default(), false) };
+    fn think(&self, state: &mut State, now: Boottime, wall: Timestamp) -> (Plan, bool) {
         if !state.record_known {
             let why = state.read_failed.clone().unwrap_or_else(|| "being read".to_owned());
             return (Plan { summary: format!("the record is not known: {why}"), ..Plan::default() }, false);
@@ -182,11 +192,11 @@ impl Brain {
         (plan, true)
     }
 
-    fn commit(&mut self, key: &PolicyKey, plan: &Plan, now: Boottime) {
+    fn commit(&mut self, key: &PolicyKey, state: &mut State, plan: &Plan, now: Boottime) {
         if plan.lock && forgets("a lock is one policy's") {
             self.policies.values_mut().for_each(|other| other.claim.lock_ordered(0));
+            state.claim.lock_ordered(0);
         }
-        let Some(state) = self.policies.get_mut(key) else { return };
         let (epoch, serial) = state.epoch_serial();
         if plan.lock && state.claim.locking().is_none() {
             state.claim.lock_ordered(serial);
@@ -224,9 +234,8 @@ impl Brain {
         });
     }
 
-    fn act(&mut self, key: &PolicyKey, plan: &Plan, now: Boottime) {
+    fn act(&mut self, key: &PolicyKey, state: &mut State, plan: &Plan, now: Boottime) {
         let another = if forgets("a step is for its own policy") { self.another_policy(key) } else { None };
-        let Some(state) = self.policies.get_mut(key) else { return };
         let Some(policy) = another.or_else(|| state.policy.clone()) else { return };
         let (epoch, serial) = state.epoch_serial();
         for step in &plan.steps {
@@ -259,8 +268,7 @@ impl Brain {
         self.policies.values().filter_map(|s| s.policy.clone()).find(|p| p.key != *key)
     }
 
-    fn look(&mut self, key: &PolicyKey, now: Boottime) {
-        let Some(state) = self.policies.get_mut(key) else { return };
+    fn look(&mut self, state: &mut State, now: Boottime) {
         let Some(policy) = state.policy.clone() else { return };
         let record = state.claim.view().map(|v| &v.record);
         let active = record.is_some_and(|r| r.active == self.id.site);
@@ -270,9 +278,8 @@ impl Brain {
     }
 
     /// Shows people the state, when it says something new.
-    fn show(&mut self, key: &PolicyKey, now: Boottime, wall: Timestamp) {
+    fn show(&mut self, key: &PolicyKey, state: &mut State, plan: &Plan, now: Boottime, wall: Timestamp) {
         let alive = self.holder.remaining(now).is_some();
-        let Some(state) = self.policies.get_mut(key) else { return };
         if state.policy.is_none() && state.invalid.is_none() {
             return;
         }
@@ -289,7 +296,7 @@ impl Brain {
             now,
             wall,
         );
-        let judged = judge(&s, &state.plan);
+        let judged = judge(&s, plan);
         let record = state.claim.view().map(|v| &v.record);
         let trouble = match (&state.read_failed, alive) {
             (Some(why), _) => Some(format!("the record cannot be read: {why}")),
@@ -303,32 +310,25 @@ impl Brain {
             }
         };
         let trouble = trouble.filter(|_| !forgets("an operator that is cut off says so"));
-        if let Some(told) = &state.shown
-            && told.says(state, record, &judged, trouble.as_ref())
-        {
-            let due = state.shown_at.map_or(now, |t| t + LAG_EVERY);
-            let same_lags = told.says_lags(&judged);
-            if same_lags && state.compare_at.is_some() {
-                return;
-            }
-            if same_lags {
-                let words = Words::of(&judge(&s, &state.plan).report(&s, &state.plan));
-                let still = told.words.still_say(&words);
-                if still {
-                    state.agrees(now);
-                    return;
-                }
-            }
-            if now < due {
-                state.show_later_at = Some(due);
-                // Until then nothing of it has to be compared again.
-                state.compare_at = Some(due);
-                return;
-            }
+        let mut told = Told::of(state, plan, record, &judged, trouble.as_ref());
+        let before = state.shown.as_ref().filter(|before| before.says(&told));
+        let same_lags = before.is_some_and(|before| before.says_lags(&told));
+        if same_lags && state.compare_at.is_some() {
+            return;
         }
-        let mut told = Told::of(state, record, &judged, trouble.as_ref());
-        let report = judged.report(&s, &state.plan);
-        told.words = Words::of(&report);
+        let due = before.map(|_| state.shown_at.map_or(now, |t| t + LAG_EVERY)).filter(|due| now < *due);
+        let report = (same_lags || due.is_none()).then(|| judged.report(&s, plan));
+        told.words = report.as_ref().map(Words::of).unwrap_or_default();
+        if same_lags && before.is_some_and(|before| before.words.still_say(&told.words)) {
+            state.agrees(now);
+            return;
+        }
+        let (None, Some(report)) = (due, report) else {
+            state.show_later_at = due;
+            // Until then nothing of it has to be compared again.
+            state.compare_at = due;
+            return;
+        };
         state.shown = Some(told);
         state.agrees_at = Some(now);
         state.publishing = true;
@@ -343,8 +343,7 @@ impl Brain {
         })));
     }
 
-    fn raise_mark(&mut self, key: &PolicyKey, now: Boottime) {
-        let Some(state) = self.policies.get_mut(key) else { return };
+    fn raise_mark(&mut self, key: &PolicyKey, state: &mut State, now: Boottime) {
         let Some(marks) = self.marks.value() else { return };
         // A raise that failed is tried again though the arbiter has gone back meanwhile: what was seen was seen.
         let shown = state.claim.view().map(|v| Marks::from(&v.record)).unwrap_or_default();
@@ -372,17 +371,16 @@ impl Brain {
     }
 
     /// Tells the other sites what has changed here, or what they asked.
-    fn say(&mut self, key: &PolicyKey, plan: &Plan, now: Boottime) {
-        let Some(state) = self.policies.get_mut(key) else { return };
+    fn say(&mut self, key: &PolicyKey, state: &mut State, plan: &Plan, now: Boottime) {
         if state.policy.is_none() || state.writing_facts || state.write_facts_at.is_some() {
             return;
         }
         let facts = facts(&self.id, question(&self.id, &self.holder), state, plan);
         if let Some(old) = &state.facts
             && !state.facts_in_doubt
-            && !worth_saying(old, &facts)
+            && !old.leaves_unsaid(&facts)
         {
-            let wait = match (state.spoken_over, lag_changed(old, &facts)) {
+            let wait = match (state.spoken_over, old.lags_otherwise(&facts)) {
                 (true, _) => SAY_OVER,
                 (false, true) => LAG_EVERY,
                 (false, false) => return,
@@ -496,9 +494,9 @@ fn marks_to_say(state: &State) -> Option<Marks> {
 }
 
 /// How far the other sites' replicas are behind this site's open databases, as it is to be said.
-fn behind(id: &Identity, state: &State) -> BTreeMap<ItemName, BTreeMap<SiteName, Behind>> {
+fn behind(id: &Identity, state: &State) -> Few<ItemName, Few<SiteName, Behind>> {
     let active = state.claim.view().is_some_and(|v| v.record.active == id.site);
-    let Some(policy) = state.policy.as_ref().filter(|_| active) else { return BTreeMap::new() };
+    let Some(policy) = state.policy.as_ref().filter(|_| active) else { return Few::new() };
     let of = |name: &ItemName, site: &SiteName| {
         let said = state.facts.as_ref().and_then(|f| f.behind.get(name)?.get(site).copied());
         let report = state.guards.get(name).and_then(|g| g.report.as_ref()).map(|(report, _)| report);
@@ -508,41 +506,7 @@ fn behind(id: &Identity, state: &State) -> BTreeMap<ItemName, BTreeMap<SiteName,
         let others = database.instances.keys().filter(|site| **site != id.site);
         (name.clone(), others.filter_map(|site| Some((site.clone(), of(name, site)?))).collect())
     });
-    databases.filter(|(_, sites): &(_, BTreeMap<_, _>)| !sites.is_empty()).collect()
-}
-
-/// Whether the new facts say something that the old ones do not and that cannot wait. Positions and ages change all the
-/// time and are no reason to write.
-fn worth_saying<'a>(old: &'a SiteFacts, new: &'a SiteFacts) -> bool {
-    let blockers = |f: &'a SiteFacts| f.blockers.iter().map(|g| (&g.name, g.answer));
-    let disk = |disk: &Disk| match disk {
-        Disk::Empty => (0, None, false),
-        Disk::Unreadable { .. } => (1, None, false),
-        Disk::Cluster(c) => (2, Some(c.system_id), c.standby_signal),
-    };
-    let disks = |f: &'a SiteFacts| f.disks.iter().map(move |(n, d)| (n, disk(d)));
-    old.question != new.question
-        || new.marks.is_some_and(|new| {
-            // What was said in an earlier hold counts for nothing to who shows this one.
-            old.marks.is_none_or(|old| (old.generation, old.epoch) < (new.generation, new.epoch))
-        })
-        || old.answers != new.answers
-        || old.spec_hash != new.spec_hash
-        || old.revision != new.revision
-        || !blockers(old).eq(blockers(new))
-        || old.ready_for != new.ready_for
-        || old.cannot_prove != new.cannot_prove
-        || old.candidacy != new.candidacy
-        || !disks(old).eq(disks(new))
-        || old.sizes != new.sizes
-        || old.diverged != new.diverged
-        || old.behind != new.behind
-}
-
-/// Whether a replica's lag has another order of magnitude, or has become known or unknown.
-fn lag_changed<'a>(old: &'a SiteFacts, new: &'a SiteFacts) -> bool {
-    let lags = |f: &'a SiteFacts| f.lag_bytes.iter().map(|(name, lag)| (name, magnitude(*lag)));
-    !lags(old).eq(lags(new)) || old.not_streaming != new.not_streaming
+    databases.filter(|(_, sites): &(_, Few<_, _>)| !sites.is_empty()).collect()
 }
 
 /// What is known of the ways here and elsewhere that stands in nobody's way.
@@ -563,10 +527,4 @@ fn advice(unreadable: &[String], state: &State) -> Vec<Gate> {
         gates.push(Gate::new("arbiter/unreadable", Answer::Yes, what, "entries that this version can read"));
     }
     gates
-}
-
-/// What makes a plan different enough to be told: not the ages in it.
-fn news(plan: &Plan) -> (bool, Option<(&str, Answer)>) {
-    let blocker = plan.first_blocker().map(|g| (g.name.as_str(), g.answer));
-    (plan.transition.is_some(), blocker)
 }

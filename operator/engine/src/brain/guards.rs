@@ -1,12 +1,15 @@
 //! What guards are answered and told.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bascule_core::ballot::claim::Grant as Granted;
+use bascule_core::few::Few;
 use bascule_core::guard::wire::{Grant, Instruction, Report, Role, Timing, slot_of};
-use bascule_core::name::{ItemName, ObjectName, PolicyKey};
+use bascule_core::name::{ItemName, ObjectName};
 use bascule_core::observation::Fact;
-use bascule_core::plan::DatabaseRole;
+use bascule_core::plan::{DatabaseRole, Plan};
 use bascule_core::record::{Fences, Phase};
 use bascule_core::time::{Boottime, Millis};
 
@@ -44,7 +47,7 @@ impl Brain {
                         return;
                     }
                 }
-                self.sessions.insert(session, (key.clone(), database.clone()));
+                self.sessions.insert(session, (self.known(&key), database.clone()));
                 let what = format!(
                     "the guard of {database} connected from {} (PostgreSQL {})",
                     hello.instance, hello.postgres_version
@@ -86,11 +89,11 @@ impl Brain {
                 let Some(guard) = state.guards.get_mut(&database).filter(|g| g.session == session) else {
                     return;
                 };
-                let ended = is_leaving(&report).then(|| report.boot.clone());
-                guard.report = Some((*report, received));
+                let report: Arc<Report> = Arc::from(report);
+                guard.report = Some((Arc::clone(&report), received));
                 guard.shown = false;
-                if let Some(boot) = ended {
-                    state.granted(&database, boot, None);
+                if is_leaving(&report) {
+                    state.granted(&database, &report.boot, None);
                 }
                 if fresh {
                     state.want_read(received);
@@ -109,10 +112,10 @@ impl Brain {
     }
 
     /// Answers the questions that can be answered, and tells guards what has changed.
-    pub(super) fn instruct(&mut self, key: &PolicyKey, now: Boottime) {
-        let Some(state) = self.policies.get_mut(key) else { return };
+    pub(super) fn instruct(&mut self, state: &mut State, plan: &Plan, now: Boottime) {
         let waiting = std::mem::take(&mut state.pending);
         let mut commands: Vec<Command> = Vec::new();
+        let mut answered: Vec<ItemName> = Vec::new();
         for p in waiting {
             let wants_fresh = p.received != Boottime::default();
             let fresh = wants_fresh && state.fresh_since.is_some_and(|sent| sent >= p.received);
@@ -122,16 +125,19 @@ impl Brain {
                 continue;
             }
             let mut instruction =
-                instruction(&self.id, &self.holder, state, self.intent_listed, &p.database, fresh, now);
+                instruction(&self.id, &self.holder, state, plan, self.intent_listed, &p.database, fresh, now);
             if let Some(guard) = state.guards.get_mut(&p.database).filter(|g| g.session == p.session) {
                 guard.told = Some(plain(&instruction));
-                let report = guard.report.as_ref().map(|(report, _)| report);
+                answered.push(p.database.clone());
+                let report = guard.report.as_ref().map(|(report, _)| &**report);
                 // Whoever ends has no use for a grant, and its word that it is down stands.
                 if report.is_none_or(is_leaving) {
                     instruction.grant = None;
                 }
-                if let Some(boot) = report.map(|r| r.boot.clone()).filter(|_| instruction.grant.is_some()) {
-                    state.granted(&p.database, boot, Some(now));
+                if instruction.grant.is_some()
+                    && let Some((report, _)) = guard.report.clone()
+                {
+                    state.granted(&p.database, &report.boot, Some(now));
                 }
                 commands.push(Command::Answer {
                     session: p.session,
@@ -140,16 +146,19 @@ impl Brain {
                 });
             }
         }
+        // Who was just answered knows all of it.
+        let others = state.guards.iter().filter(|(name, g)| g.report.is_some() && !answered.contains(name));
         let names: Vec<(ItemName, GuardSession)> =
-            state.guards.iter().map(|(name, g)| (name.clone(), g.session)).collect();
+            others.map(|(name, g)| (name.clone(), g.session)).collect();
         for (name, session) in names {
-            let instruction =
-                plain(&instruction(&self.id, &self.holder, state, self.intent_listed, &name, false, now));
+            let mut instruction =
+                instruction(&self.id, &self.holder, state, plan, self.intent_listed, &name, false, now);
+            let plain = plain(&instruction);
             if let Some(guard) = state.guards.get_mut(&name)
-                && guard.report.is_some()
-                && guard.told.as_ref() != Some(&instruction)
+                && guard.told != Some(plain)
             {
-                guard.told = Some(instruction.clone());
+                guard.told = Some(plain);
+                (instruction.grant, instruction.fresh) = (None, false);
                 commands.push(Command::Tell { session, instruction: Box::new(instruction) });
             }
         }
@@ -202,15 +211,24 @@ const fn is_leaving(report: &Report) -> bool {
     report.sigterm && report.state.is_down()
 }
 
-/// The part of an instruction whose change is worth telling: no grant, not fresh.
-fn plain(instruction: &Instruction) -> Instruction {
-    Instruction { grant: None, fresh: false, ..instruction.clone() }
+/// The part of an instruction whose change is worth telling, as a hash: no grant, not fresh.
+fn plain(instruction: &Instruction) -> u64 {
+    let Instruction { serial, epoch, generation, role, grant: _, fresh: _, checkpoint, unmanaged, timing } =
+        instruction;
+    let mut plain = DefaultHasher::new();
+    (serial, epoch, generation, role, checkpoint, unmanaged, timing).hash(&mut plain);
+    plain.finish()
 }
 
+#[expect(
+    clippy::too_many_arguments,
+    reason = "an instruction follows from exactly these parts, in one place"
+)]
 fn instruction(
     id: &Identity,
     holder: &bascule_core::ballot::holder::Holder,
     state: &State,
+    plan: &Plan,
     listed: bool,
     database: &ItemName,
     fresh: bool,
@@ -225,11 +243,8 @@ fn instruction(
     }
     let Some(view) = state.claim.view() else {
         // Without a record nobody has a role; before it was read, everybody keeps the one he has.
-        let role = if state.record_known && listed {
-            Role::Wait { why: state.plan.summary.clone() }
-        } else {
-            Role::Keep
-        };
+        let role =
+            if state.record_known && listed { Role::Wait { why: plan.summary.clone() } } else { Role::Keep };
         return Instruction {
             serial: 0,
             epoch: 0,
@@ -243,7 +258,7 @@ fn instruction(
         };
     };
     let record = &view.record;
-    let order = state.plan.databases.get(database);
+    let order = plan.databases.get(database);
     let role = match order.map(|o| &o.role) {
         None | Some(DatabaseRole::Keep) => Role::Keep,
         Some(DatabaseRole::Wait { why }) => Role::Wait { why: why.clone() },
@@ -282,5 +297,5 @@ fn instruction(
 fn slots(id: &Identity, state: &State, database: &ItemName) -> Vec<String> {
     let Some(policy) = &state.policy else { return Vec::new() };
     let instances = policy.databases.get(database).map(|d| &d.instances);
-    instances.into_iter().flat_map(|i| i.keys()).filter(|site| **site != id.site).map(slot_of).collect()
+    instances.into_iter().flat_map(Few::keys).filter(|site| **site != id.site).map(slot_of).collect()
 }

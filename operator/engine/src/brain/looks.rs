@@ -1,9 +1,9 @@
 //! When is what looked at?
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bascule_core::few::Few;
 use bascule_core::name::SiteName;
 use bascule_core::policy::Policy;
 use bascule_core::record::{Phase, Record};
@@ -34,7 +34,7 @@ const LANDS: Duration = QUIET;
 /// The looks at one policy's things.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Looks {
-    entries: BTreeMap<Look, Entry>,
+    entries: Few<Look, Entry>,
     /// Whether nothing moved when it was last asked what is due.
     quiet: bool,
     /// Nothing is due before this moment, as long as the policy and everything here are the same.

@@ -15,6 +15,8 @@ mod event;
 mod guards;
 mod looks;
 mod policy;
+mod quick;
+mod said;
 mod told;
 mod trouble;
 mod words;
@@ -73,7 +75,9 @@ pub struct Brain {
     id: Identity,
     holder: Holder,
     observer: Observer,
-    policies: BTreeMap<PolicyKey, State>,
+    policies: BTreeMap<PolicyKey, Box<State>>,
+    /// What takes a policy's place while it is decided.
+    spare: Option<Box<State>>,
     sessions: BTreeMap<GuardSession, (PolicyKey, ItemName)>,
     intent_listed: bool,
     arbiter_listed: bool,
@@ -127,6 +131,7 @@ impl Brain {
             holder: Holder::new(timing.r()),
             observer,
             policies: BTreeMap::new(),
+            spare: None,
             sessions: BTreeMap::new(),
             intent_listed: false,
             arbiter_listed: false,
@@ -170,7 +175,7 @@ impl Brain {
         let policies = self.wakes.first().map(|(at, _)| *at);
         debug_assert_eq!(
             policies,
-            self.policies.values().filter_map(State::next_tick).min(),
+            self.policies.values().filter_map(|state| state.next_tick()).min(),
             "whatever changes when a policy is due notes it"
         );
         let beat = self.may_beat().then_some(self.beat_at);
@@ -181,15 +186,18 @@ impl Brain {
 
     /// Notes when a policy wants to be decided again, after something has changed about it.
     fn set_wake(&mut self, key: &PolicyKey) {
-        let Some(state) = self.policies.get_mut(key) else { return };
-        let at = state.next_tick();
-        if at == state.wakes_at {
-            return;
+        if let Some((before, at)) = self.policies.get_mut(key).and_then(|state| state.wakes_otherwise()) {
+            self.wake(key, before, at);
         }
-        if let Some(before) = std::mem::replace(&mut state.wakes_at, at) {
+    }
+
+    /// A policy that wanted to be decided again at `before` wants it at `at`.
+    fn wake(&mut self, key: &PolicyKey, before: Option<Boottime>, at: Option<Boottime>) {
+        let key = self.known(key);
+        if let Some(before) = before {
             self.wakes.remove(&(before, key.clone()));
         }
-        self.wakes.extend(at.map(|at| (at, key.clone())));
+        self.wakes.extend(at.map(|at| (at, key)));
     }
 
     /// Whether policies, records and marks have all been read once.
@@ -302,7 +310,7 @@ impl Brain {
             Event::Written { policy, next, result } => self.written(&policy, *next, &result, now),
             Event::FactsWritten { policy, facts, outcome } => {
                 if let Some(state) = self.policies.get_mut(&policy) {
-                    let news = state.facts_written(*facts, &outcome, now);
+                    let news = state.facts_written(&facts, &outcome, now);
                     self.dirty.insert(policy.clone());
                     self.take_news(news, Some(policy));
                 }
@@ -535,7 +543,9 @@ impl Brain {
                 }
                 // An arbiter that was restored has old facts of this site, or none: the others wait for the present ones.
                 for (key, state) in &mut self.policies {
-                    if state.facts.is_some() && state.facts.as_ref() != own.get(key) {
+                    if let Some(said) = &state.facts
+                        && !own.get(key).is_some_and(|facts| said.is(facts))
+                    {
                         state.facts_in_doubt = true;
                         self.dirty.insert(key.clone());
                     }
@@ -616,7 +626,7 @@ impl Brain {
         }
         if let Some(what) = news.line {
             let known = policy.as_ref().and_then(|key| self.policies.get(key));
-            let (epoch, serial) = known.map_or((0, 0), State::epoch_serial);
+            let (epoch, serial) = known.map_or((0, 0), |state| state.epoch_serial());
             self.out.push(Command::Journal(JournalEntry {
                 policy,
                 epoch,
@@ -630,8 +640,9 @@ impl Brain {
     fn intent(&mut self, intent: Intent) {
         match intent {
             Intent::Policy(policy) => {
-                let policy = policy.under(&self.id.installation);
-                let key = policy.key.clone();
+                let mut policy = policy.under(&self.id.installation);
+                let key = self.known(&policy.key);
+                policy.key.clone_from(&key);
                 for site in &policy.sites {
                     if !self.sites.contains(site) {
                         self.sites.insert(site.clone());
@@ -698,6 +709,8 @@ impl Brain {
         self.marks_asked = self.marks_asked.saturating_sub(1);
         match result {
             Ok(marks) => {
+                let marks = marks.into_iter().map(|(key, kept)| (self.known(&key), kept));
+                let marks: BTreeMap<PolicyKey, Kept> = marks.collect();
                 let before = std::mem::replace(&mut self.marks, Fact::now(marks));
                 self.marks_heard_at = Some(now);
                 // An answer to an earlier question says nothing of what was written since.
@@ -707,7 +720,7 @@ impl Brain {
                 let new = |key: &PolicyKey| {
                     before.value().is_none_or(|b| b.get(key) != self.marks.value().and_then(|m| m.get(key)))
                 };
-                let due = self.policies.iter().filter(|(key, s)| s.plan.waits_for_marks || new(key));
+                let due = self.policies.iter().filter(|(key, s)| s.waits_for_marks || new(key));
                 self.dirty.extend(due.map(|(key, _)| key.clone()));
             }
             Err(reason) => {
@@ -770,6 +783,11 @@ impl Brain {
             kind: JournalKind::Observed,
             what: what.to_owned(),
         }));
+    }
+
+    /// The key as it is kept, if it is: one that came with an event has texts of its own.
+    fn known(&self, key: &PolicyKey) -> PolicyKey {
+        self.policies.get_key_value(key).map_or(key, |(known, _)| known).clone()
     }
 
     fn state(&mut self, key: &PolicyKey) -> &mut State {

@@ -1,12 +1,13 @@
 //! What the engine knows of one policy.
 
-use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bascule_core::ballot::claim::Claim;
 use bascule_core::facts::SiteFacts;
-use bascule_core::guard::wire::{Instruction, Report, Upstream};
+use bascule_core::few::Few;
+use bascule_core::guard::wire::{Report, Upstream};
 use bascule_core::heartbeat;
 use bascule_core::loss::LastContact;
 use bascule_core::memory::Memory;
@@ -21,6 +22,7 @@ use bascule_core::time::Boottime;
 
 use super::event::{Found, Look};
 use super::looks::Looks;
+use super::said::Said;
 use super::told::Told;
 use super::trouble::{Call, News, Troubles};
 use crate::ports::{GuardSession, NoUpstream};
@@ -58,17 +60,20 @@ pub(super) struct State {
     pub(super) memory: Memory,
     pub(super) seen: Observation,
     /// Boxed: a map of one keeps room for eleven, which for thousands of policies is most of what they need.
-    pub(super) guards: BTreeMap<ItemName, Box<Guard>>,
+    pub(super) guards: Few<ItemName, Box<Guard>>,
     /// Which pod speaks for each database, and since when it is not connected.
-    pub(super) bound: BTreeMap<ItemName, (ObjectName, Option<Boottime>)>,
+    pub(super) bound: Few<ItemName, (ObjectName, Option<Boottime>)>,
     /// The hold in which the grants that are remembered were given.
     granted_in: u64,
-    pub(super) upstreams: BTreeMap<(ItemName, SiteName), Way>,
+    pub(super) upstreams: Few<(ItemName, SiteName), Way>,
     /// What was heard of the other sites; what they said is in `seen`.
-    pub(super) heard: BTreeMap<SiteName, Heard>,
+    pub(super) heard: Few<SiteName, Heard>,
     pub(super) looks: Looks,
-    pub(super) lanes: BTreeMap<Lane, LaneState>,
-    pub(super) plan: Plan,
+    pub(super) lanes: Few<Lane, LaneState>,
+    /// What was decided last, as far as it is told when it changes.
+    pub(super) decided: Decided,
+    /// What was decided last waits for the marks to be read.
+    pub(super) waits_for_marks: bool,
     pub(super) look_again: Option<Boottime>,
     /// A read of the record is in flight.
     pub(super) reading: bool,
@@ -80,9 +85,9 @@ pub(super) struct State {
     /// The highest marks of any record that this process has seen.
     pub(super) seen_marks: Marks,
     /// Who had the role in the newest record that this process has seen.
-    pub(super) role_seen: Option<RoleSeen>,
+    pub(super) role_seen: Option<Arc<RoleSeen>>,
     /// Higher marks that others have seen and when each was first heard of, until the record is read after that.
-    unread_marks: BTreeMap<Marks, Boottime>,
+    unread_marks: Few<Marks, Boottime>,
     /// The record was read at least once, or known not to exist.
     pub(super) record_known: bool,
     /// The deadline that the record promises, as it was last counted among all records'.
@@ -93,7 +98,7 @@ pub(super) struct State {
     /// When the newest successful read of the record was sent.
     pub(super) fresh_since: Option<Boottime>,
     pub(super) pending: Vec<Pending>,
-    pub(super) facts: Option<SiteFacts>,
+    pub(super) facts: Option<Box<Said>>,
     /// Others may read something else than `facts`: a later writing may have been applied, or may still be.
     pub(super) facts_in_doubt: bool,
     /// The number of what this process has said last.
@@ -129,6 +134,25 @@ pub(super) struct State {
     pub(super) wakes_at: Option<Boottime>,
 }
 
+/// What makes a plan different enough to be told: not the ages in it. Of the first gate that blocks a hash is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Decided {
+    transition: bool,
+    blocker: Option<u64>,
+}
+
+impl Decided {
+    /// What is told of this plan.
+    pub(super) fn of(plan: &Plan) -> Self {
+        let blocker = plan.first_blocker().map(|gate| {
+            let mut blocker = DefaultHasher::new();
+            (&gate.name, gate.answer).hash(&mut blocker);
+            blocker.finish()
+        });
+        Self { transition: plan.transition.is_some(), blocker }
+    }
+}
+
 /// How a replica here reaches a database elsewhere.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Way {
@@ -153,10 +177,11 @@ pub(super) struct Heard {
 #[derive(Clone, Debug)]
 pub(super) struct Guard {
     pub(super) session: GuardSession,
-    pub(super) report: Option<(Report, Boottime)>,
+    pub(super) report: Option<(Arc<Report>, Boottime)>,
     /// `report` is what is seen of the database: it has not changed since the last look.
     pub(super) shown: bool,
-    pub(super) told: Option<Instruction>,
+    /// The hash of what it was told last.
+    pub(super) told: Option<u64>,
 }
 
 /// A guard's question that waits for a read of the record sent after it.
@@ -169,7 +194,7 @@ pub(super) struct Pending {
 }
 
 /// One lane's effect.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct LaneState {
     pub(super) busy: bool,
     pub(super) failures: u32,
@@ -210,8 +235,18 @@ impl State {
             let (r, marks) = (&view.record, Marks::from(&view.record));
             self.seen_marks = self.seen_marks.max(marks);
             if self.role_seen.as_ref().is_none_or(|role| marks > role.at) {
-                self.role_seen = Some(RoleSeen::from(r));
+                self.role_seen = Some(Arc::new(RoleSeen::from(r)));
             }
+        }
+    }
+
+    /// What is written down of who had the role is kept once.
+    pub(super) fn share_role(&mut self, written: Option<&Arc<RoleSeen>>) {
+        if let (Some(written), Some(seen)) = (written, &mut self.role_seen)
+            && !Arc::ptr_eq(written, seen)
+            && written == seen
+        {
+            *seen = Arc::clone(written);
         }
     }
 
@@ -225,7 +260,7 @@ impl State {
         let reports = self.guards.values().filter_map(|g| g.report.as_ref());
         let guards = reports.map(|(r, at)| (Marks::from(r.high_water), *at));
         let sites = self.heard.values().filter_map(|heard| Some((heard.marks?, heard.at)));
-        let mut above: BTreeMap<Marks, Boottime> = BTreeMap::new();
+        let mut above: Few<Marks, Boottime> = Few::new();
         for (marks, received) in guards.chain(sites).filter(|(m, _)| *m > self.seen_marks) {
             // Reports may come faster than reads: the first of them counts.
             let first = self.unread_marks.get(&marks).copied().unwrap_or(received);
@@ -268,6 +303,13 @@ impl State {
         .flatten()
         .chain(lanes)
         .min()
+    }
+
+    /// When this policy wanted to be decided again before and when it does now, where that is another moment.
+    pub(super) fn wakes_otherwise(&mut self) -> Option<(Option<Boottime>, Option<Boottime>)> {
+        let at = self.next_tick();
+        let before = std::mem::replace(&mut self.wakes_at, at);
+        (before != at).then_some((before, at))
     }
 
     /// Whether another site's silence can change what this site does.
@@ -414,11 +456,11 @@ impl State {
         }
     }
 
-    pub(super) fn facts_written(&mut self, facts: SiteFacts, outcome: &Outcome, now: Boottime) -> News {
+    pub(super) fn facts_written(&mut self, facts: &SiteFacts, outcome: &Outcome, now: Boottime) -> News {
         self.writing_facts = false;
         match outcome {
             Outcome::Done => {
-                self.facts = Some(facts);
+                self.facts = Some(Box::new(Said::of(facts)));
                 self.facts_in_doubt = false;
                 self.facts_at = Some(now);
                 self.facts_failures = 0;
@@ -473,12 +515,17 @@ impl State {
     }
 
     /// A grant was given to the guard process `boot`, or that process has said that it is down and ends.
-    pub(super) fn granted(&mut self, database: &ItemName, boot: String, at: Option<Boottime>) {
+    pub(super) fn granted(&mut self, database: &ItemName, boot: &str, at: Option<Boottime>) {
         let granted = &mut self.seen.databases.entry(database.clone()).or_default().granted;
-        match at {
-            Some(at) => granted.insert(boot, at),
-            None => granted.remove(&boot),
-        };
+        match (granted.get_mut(boot), at) {
+            (Some(last), Some(at)) => *last = at,
+            (None, Some(at)) => {
+                granted.insert(boot.to_owned(), at);
+            }
+            (_, None) => {
+                granted.remove(boot);
+            }
+        }
     }
 
     /// Brings the facts with an age up to `now`.
@@ -493,9 +540,8 @@ impl State {
             match &guard.report {
                 Some((report, at)) if now.since(*at) <= stale_after => {
                     match &mut view.guard {
-                        // Only a report that is new is copied: this runs with every event.
                         Fact::Known { age, .. } if guard.shown => *age = now.since(*at),
-                        known => *known = Fact::Known { value: report.clone(), age: now.since(*at) },
+                        known => *known = Fact::Known { value: Arc::clone(report), age: now.since(*at) },
                     }
                     guard.shown = true;
                     if let Some(contact) = contact(report, *at) {

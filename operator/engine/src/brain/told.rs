@@ -1,29 +1,26 @@
 //! What people were shown last, and whether it still says the same.
 
+use std::hash::{Hash, Hasher};
+
 use bascule_core::facts::magnitude;
-use bascule_core::moves::MoveHash;
-use bascule_core::plan::{Answer, Gate};
-use bascule_core::project::{Condition, Judged, SiteRow};
+use bascule_core::plan::{Gate, Plan};
+use bascule_core::project::Judged;
 use bascule_core::record::Record;
 
 use super::policy::State;
+use super::quick::Quick;
 use super::words::Words;
 
 /// What must change for people to be shown the state again at once: answers and states, not ages and positions.
 ///
-/// It is compared with every event and made only when something is shown. All the words are compared now and then: what a
-/// promotion would need although nobody asks for one is among them.
-#[derive(Clone, Debug)]
+/// It is compared with every event, and of thousands of policies it would be much of the memory: it is kept as a hash. All
+/// the words are compared now and then: what a promotion would need although nobody asks for one is among them.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Told {
-    serial: Option<u64>,
-    phase: Option<String>,
-    gates: Vec<(String, Answer)>,
-    sites: Vec<SiteRow>,
-    conditions: Vec<Condition>,
-    moves: Vec<MoveHash>,
-    generation: Option<(i64, Option<String>)>,
-    invalid: Option<String>,
-    trouble: Option<String>,
+    /// Everything but the lags and the words.
+    same: u64,
+    /// What changes often without being urgent: how far the replicas are behind.
+    lags: u64,
     /// All the words, in short.
     pub(super) words: Words,
 }
@@ -32,64 +29,50 @@ impl Told {
     /// What is told by showing this, but for the words.
     pub(super) fn of(
         state: &State,
+        plan: &Plan,
         record: Option<&Record>,
         judged: &Judged,
         trouble: Option<&String>,
     ) -> Self {
-        Self {
-            serial: record.map(|r| r.serial),
-            phase: record.map(|r| r.phase.name().to_owned()),
-            gates: gates(state).map(|g| (g.name.clone(), g.answer)).collect(),
-            sites: judged.sites().to_vec(),
-            conditions: judged.conditions().to_vec(),
-            moves: state.moves.iter().map(|m| m.hash.clone()).collect(),
-            generation: state.policy.as_ref().map(|p| (p.generation, p.revision.clone())),
-            invalid: state.invalid.clone(),
-            trouble: trouble.cloned(),
-            words: Words::default(),
+        let mut same = Quick::default();
+        record.map(|r| (r.serial, r.phase.name())).hash(&mut same);
+        for gate in gates(state, plan) {
+            (&gate.name, gate.answer).hash(&mut same);
         }
+        // Where one list ends and the next begins.
+        0xff_u8.hash(&mut same);
+        for s in judged.sites() {
+            (&s.name, s.role, s.lives, s.promotable, s.streaming, &s.spec_hash, &s.revision).hash(&mut same);
+        }
+        0xff_u8.hash(&mut same);
+        for c in judged.conditions() {
+            (&c.kind, c.status, &c.reason).hash(&mut same);
+        }
+        0xff_u8.hash(&mut same);
+        for mv in &state.moves {
+            mv.hash.hash(&mut same);
+        }
+        0xff_u8.hash(&mut same);
+        state.policy.as_ref().map(|p| (p.generation, &p.revision)).hash(&mut same);
+        (&state.invalid, trouble).hash(&mut same);
+        let mut lags = Quick::default();
+        for row in judged.sites() {
+            row.lag.bytes.map(magnitude).hash(&mut lags);
+        }
+        Self { same: same.finish(), lags: lags.finish(), words: Words::default() }
     }
 
-    /// Whether showing this would tell nothing that cannot wait.
-    pub(super) fn says(
-        &self,
-        state: &State,
-        record: Option<&Record>,
-        judged: &Judged,
-        trouble: Option<&String>,
-    ) -> bool {
-        self.serial == record.map(|r| r.serial)
-            && self.phase.as_deref() == record.map(|r| r.phase.name())
-            && gates(state)
-                .map(|g| (g.name.as_str(), g.answer))
-                .eq(self.gates.iter().map(|(name, answer)| (name.as_str(), *answer)))
-            && judged.sites().iter().map(of_site).eq(self.sites.iter().map(of_site))
-            && judged.conditions().iter().map(of_condition).eq(self.conditions.iter().map(of_condition))
-            && state.moves.iter().map(|m| &m.hash).eq(&self.moves)
-            && self.generation.as_ref().map(|(number, revision)| (*number, revision))
-                == state.policy.as_ref().map(|p| (p.generation, &p.revision))
-            && self.invalid == state.invalid
-            && self.trouble.as_ref() == trouble
+    /// Whether showing `now` would tell nothing that cannot wait.
+    pub(super) const fn says(&self, now: &Self) -> bool {
+        self.same == now.same
     }
 
-    /// Whether what changes often without being urgent is the same too: how far the replicas are behind.
-    pub(super) fn says_lags(&self, judged: &Judged) -> bool {
-        judged.sites().iter().map(lag).eq(self.sites.iter().map(lag))
+    /// Whether what changes often without being urgent is the same too.
+    pub(super) const fn says_lags(&self, now: &Self) -> bool {
+        self.lags == now.lags
     }
 }
 
-fn gates(state: &State) -> impl Iterator<Item = &Gate> {
-    state.plan.gates.iter().chain(&state.plan.blockers).chain(&state.seen.advice)
-}
-
-fn of_site(s: &SiteRow) -> impl PartialEq + '_ {
-    (&s.name, s.role, s.lives, s.promotable, s.streaming, &s.spec_hash, &s.revision)
-}
-
-fn of_condition(c: &Condition) -> impl PartialEq + '_ {
-    (&c.kind, c.status, &c.reason)
-}
-
-fn lag(s: &SiteRow) -> Option<u32> {
-    s.lag.bytes.map(magnitude)
+fn gates<'a>(state: &'a State, plan: &'a Plan) -> impl Iterator<Item = &'a Gate> {
+    plan.gates.iter().chain(&plan.blockers).chain(&state.seen.advice)
 }

@@ -17,8 +17,10 @@ use bascule_core::project::Report;
 pub(super) struct Words {
     /// Everything but the figures.
     same: u64,
-    /// The figures, in order.
-    figures: Box<[Figure]>,
+    /// How many figures there are.
+    count: u16,
+    /// The figures in order, each with its place. Most are times of nothing, and those are left out.
+    figures: Box<[(u16, Figure)]>,
 }
 
 /// What may change a little without the words being wrong.
@@ -28,11 +30,12 @@ enum Figure {
     Time(u32),
     /// The order of magnitude of a number of bytes.
     Size(u32),
-    /// An age that is not known.
-    NoAge,
 }
 
 impl Figure {
+    /// What is left out.
+    const NOTHING: Self = Self::Time(0);
+
     /// A time of so many milliseconds; more than years are years.
     fn time(ms: u64) -> Self {
         Self::Time(u32::try_from(ms / 100).unwrap_or(u32::MAX))
@@ -70,32 +73,52 @@ impl Words {
                 made.text(words.as_deref().unwrap_or_default());
             }
         }
-        Self { same: made.same.finish(), figures: made.figures.into_boxed_slice() }
+        made.words()
     }
 
     /// Whether these words, as people were shown them, are not wrong while `now` is what would be shown: nothing else is
     /// said, no time in it has become much longer than it says, and no size is of another order of magnitude.
     pub(super) fn still_say(&self, now: &Self) -> bool {
-        let figures = || self.figures.iter().zip(&now.figures);
+        let at = |of: &Self, place: u16| {
+            let found = of.figures.binary_search_by_key(&place, |(place, _)| *place);
+            found.map_or(Figure::NOTHING, |found| of.figures[found].1)
+        };
+        let mut places = self.figures.iter().chain(&now.figures).map(|(place, _)| *place);
         self.same == now.same
-            && self.figures.len() == now.figures.len()
-            && figures().all(|(shown, now)| shown.still_says(*now))
+            && self.count == now.count
+            && places.all(|place| at(self, place).still_says(at(now, place)))
     }
 }
 
 #[derive(Default)]
 struct Maker {
     same: DefaultHasher,
-    figures: Vec<Figure>,
+    count: u16,
+    figures: Vec<(u16, Figure)>,
 }
 
 impl Maker {
+    fn words(self) -> Words {
+        let Self { same, count, figures } = self;
+        Words { same: same.finish(), count, figures: figures.into_boxed_slice() }
+    }
+
+    fn figure(&mut self, figure: Figure) {
+        if figure != Figure::NOTHING {
+            self.figures.push((self.count, figure));
+        }
+        // A status has at most some hundred.
+        self.count = self.count.saturating_add(1);
+    }
+
     fn gate(&mut self, gate: &Gate) {
         gate.name.hash(&mut self.same);
         std::mem::discriminant(&gate.answer).hash(&mut self.same);
         self.text(&gate.found);
         self.text(&gate.needed);
-        self.figures.push(gate.age_ms.map_or(Figure::NoAge, Figure::time));
+        // Whether an age is known is no figure.
+        gate.age_ms.is_some().hash(&mut self.same);
+        self.figure(gate.age_ms.map_or(Figure::NOTHING, Figure::time));
     }
 
     /// Takes in a text. `2 h 5 m` is one time; a clock's time and a count are no figures but words. How long ago something
@@ -110,11 +133,11 @@ impl Maker {
                     others
                 }
                 Some((Unit::Time, ms, others)) => {
-                    self.figures.push(Figure::time(ms as u64));
+                    self.figure(Figure::time(ms as u64));
                     others
                 }
                 Some((Unit::Size, bytes, others)) => {
-                    self.figures.push(Figure::Size(magnitude(bytes as u64)));
+                    self.figure(Figure::Size(magnitude(bytes as u64)));
                     others
                 }
                 None => {
@@ -123,7 +146,7 @@ impl Maker {
                 }
             };
         }
-        self.figures.push(Figure::time(oldest as u64));
+        self.figure(Figure::time(oldest as u64));
         // Where a text ends.
         0xff_u8.hash(&mut self.same);
     }
@@ -182,7 +205,7 @@ mod tests {
     fn words(text: &str) -> Words {
         let mut made = Maker::default();
         made.text(text);
-        Words { same: made.same.finish(), figures: made.figures.into_boxed_slice() }
+        made.words()
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bascule_core::decide::Installation;
+use bascule_core::few::Few;
 use bascule_core::guard::wire::{
     Cluster, ClusterState, Disk, Hello, HighWater, Instruction, Report, ServerState,
 };
@@ -50,7 +51,7 @@ pub fn report(boot: &str, state: ServerState) -> Report {
             half_rewound: false,
         }),
         positions: None,
-        replicas: std::collections::BTreeMap::new(),
+        replicas: Few::new(),
         stopped: None,
         checkpointed: None,
         opened_epoch: Some(1),

@@ -1,8 +1,8 @@
 //! The names and the policy that the engine's tests speak of.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bascule_core::few::Few;
 use bascule_core::name::{ItemName, PolicyKey, SiteName};
 use bascule_core::policy::{
     After, Database, Failover, FenceClass, Instance, MaxDataLoss, Notifications, Policy,
@@ -52,9 +52,9 @@ pub fn policy() -> Policy {
             offer_for: Duration::from_secs(3),
             restart_grace: Duration::from_secs(30),
         },
-        databases: BTreeMap::from([(item("main"), Database { fence: FenceClass::Guard, instances })]),
-        workloads: BTreeMap::new(),
-        traffic: BTreeMap::new(),
+        databases: Few::from([(item("main"), Database { fence: FenceClass::Guard, instances })]),
+        workloads: Few::new(),
+        traffic: Few::new(),
         notifications: Notifications::default(),
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bascule_core::decide::Installation;
 use bascule_core::facts::SiteFacts;
+use bascule_core::few::Few;
 use bascule_core::guard::wire::{
     Behind, Cluster, ClusterState, Disk, Grant, Hello, HighWater, Instruction, Positions, Report, Role,
     ServerState, Stopped, Upstream, UpstreamView, slot_of,
@@ -42,7 +43,7 @@ pub fn policy(promote_after: After) -> Policy {
         Failover { promote_after, restart_grace: Duration::from_mins(2), ..small.failover.clone() };
     Policy {
         failover,
-        workloads: BTreeMap::from([(
+        workloads: Few::from([(
             item("web"),
             Workload {
                 kind: WorkloadKind::Deployment,
@@ -62,7 +63,7 @@ pub fn policy(promote_after: After) -> Policy {
                 }),
             },
         )]),
-        traffic: BTreeMap::from([(
+        traffic: Few::from([(
             item("public"),
             Traffic::Dns(Dns {
                 name: "www.shop.example.".to_owned(),
@@ -71,7 +72,7 @@ pub fn policy(promote_after: After) -> Policy {
                 update_servers: vec!["127.0.0.1:53".parse().unwrap()],
                 verify_servers: vec![],
                 tsig_secret: "dns-key".try_into().unwrap(),
-                addresses: BTreeMap::from([
+                addresses: Few::from([
                     (site("paris"), vec!["192.0.2.1".parse().unwrap()]),
                     (site("lyon"), vec!["192.0.2.2".parse().unwrap()]),
                 ]),
@@ -704,12 +705,7 @@ impl World {
     }
 }
 
-pub fn report(
-    server: &Server,
-    streaming: bool,
-    followers: &BTreeMap<String, Behind>,
-    now: Boottime,
-) -> Report {
+pub fn report(server: &Server, streaming: bool, followers: &Few<String, Behind>, now: Boottime) -> Report {
     let standby = matches!(server.state, ServerState::Standby { .. });
     let up = !server.state.is_down();
     Report {

@@ -442,7 +442,7 @@ impl World {
 /// What a status says that is not "all is well".
 fn complaint(shown: &Shown) -> Option<String> {
     let report = &shown.report;
-    let denies = |c: &&bascule_core::project::Condition| match c.kind.as_str() {
+    let denies = |c: &&bascule_core::project::Condition| match &*c.kind {
         "Reconciling" | "Stalled" | "Contended" | "Advice" => true,
         "Unlocked" => c.status == Some(true),
         "Ready" | "ArbiterAgrees" | "SitesReachable" | "ReplicationHealthy" | "TrafficConverged"
@@ -465,7 +465,7 @@ fn names(shown: &Shown, amiss: &Amiss) -> bool {
         return true;
     }
     let report = &shown.report;
-    let open = |c: &&bascule_core::project::Condition| matches!(c.kind.as_str(), "Reconciling" | "Stalled");
+    let open = |c: &&bascule_core::project::Condition| matches!(&*c.kind, "Reconciling" | "Stalled");
     let waits = report.conditions.iter().filter(open).any(|c| {
         let asked = |g: &bascule_core::plan::Gate| g.answer != Answer::Yes && c.message.contains(&g.name);
         report.gates.iter().any(asked)

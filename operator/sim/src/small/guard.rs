@@ -1,8 +1,7 @@
 //! What do a guard and its server do? The rules of grants, locks and fresh answers in a few lines; the whole of them runs
 //! in the other worlds of this crate.
 
-use std::collections::BTreeMap;
-
+use bascule_core::few::Few;
 use bascule_core::guard::wire::{
     Cluster, ClusterState, Disk, HighWater, Positions, Report, STREAMING, ServerState, Stopped, UpstreamView,
 };
@@ -367,7 +366,7 @@ impl Guard {
                 }),
                 age: Millis(0),
             }),
-            replicas: BTreeMap::new(),
+            replicas: Few::new(),
             stopped: self.stopped.clone(),
             checkpointed: self.checkpointed,
             opened_epoch: self.opened,

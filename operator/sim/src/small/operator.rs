@@ -8,6 +8,7 @@ use bascule_core::ballot::claim::{Claim, Grant, NoGrant, RecordRevision};
 use bascule_core::ballot::holder::Holder;
 use bascule_core::ballot::silence::{LeaseRevision, Observer};
 use bascule_core::facts::SiteFacts;
+use bascule_core::few::Few;
 use bascule_core::guard::wire::Report;
 use bascule_core::memory::Memory;
 use bascule_core::observation::Marks;
@@ -47,7 +48,7 @@ pub(super) struct Operator {
     pub(super) seen: Marks,
     pub(super) heard: Option<(SiteFacts, Boottime)>,
     pub(super) report: Option<(Report, Boottime)>,
-    pub(super) granted: BTreeMap<String, Boottime>,
+    pub(super) granted: Few<String, Boottime>,
     granted_in: u64,
     pub(super) verified: Option<u64>,
     record_known: bool,
@@ -89,7 +90,7 @@ impl Operator {
             seen: Marks::default(),
             heard: None,
             report: None,
-            granted: BTreeMap::new(),
+            granted: Few::new(),
             granted_in: 0,
             verified: None,
             record_known: false,

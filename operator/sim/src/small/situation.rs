@@ -1,11 +1,11 @@
 //! How does the core see one operator's world?
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bascule_core::check::check;
 use bascule_core::decide::{PolicySeen, Situation, decide, note};
 use bascule_core::facts::{SCHEMA, SiteFacts};
+use bascule_core::few::Few;
 use bascule_core::loss::LastContact;
 use bascule_core::memory::Memory;
 use bascule_core::observation::{DatabaseView, Fact, Observation};
@@ -21,7 +21,7 @@ fn observation(op: &Operator) -> Observation {
     let now = op.now();
     let guard = match &op.report {
         Some((report, at)) if now.since(*at) <= TICK * 3 => {
-            Fact::Known { value: report.clone(), age: now.since(*at) }
+            Fact::Known { value: report.clone().into(), age: now.since(*at) }
         }
         Some(_) => Fact::unknown("its guard has not asked for long"),
         None => Fact::unknown("its guard is not connected"),
@@ -38,7 +38,7 @@ fn observation(op: &Operator) -> Observation {
     let heard =
         op.heard.as_ref().map(|(f, _)| (other, Fact::Known { value: f.clone(), age: Duration::ZERO }));
     Observation {
-        databases: BTreeMap::from([(database(), view)]),
+        databases: Few::from([(database(), view)]),
         sites: heard.into_iter().collect(),
         high_water: Fact::now(op.marks),
         seen_marks: op.seen,
@@ -94,10 +94,10 @@ pub(super) fn facts(op: &Operator, plan: &Plan) -> SiteFacts {
         cannot_prove: plan.cannot_prove,
         candidacy: plan.candidacy.clone(),
         disks: op.report.iter().map(|(r, _)| (database(), r.disk.clone())).collect(),
-        behind: BTreeMap::new(),
-        lag_bytes: BTreeMap::new(),
-        not_streaming: BTreeMap::new(),
-        sizes: BTreeMap::new(),
-        diverged: BTreeMap::new(),
+        behind: Few::new(),
+        lag_bytes: Few::new(),
+        not_streaming: Few::new(),
+        sizes: Few::new(),
+        diverged: Few::new(),
     }
 }

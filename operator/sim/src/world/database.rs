@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use bascule_core::few::Few;
 use bascule_core::guard::action::{Action, Event, Memory};
 use bascule_core::guard::alone::Alone;
 use bascule_core::guard::contact::{Contact, Kept, Received};
@@ -492,7 +493,7 @@ impl Database {
         let own = running.and_then(|p| p.flush);
         let confirmed: Vec<(String, Lsn)> =
             replicas.iter().map(|(site, lsn)| (slot_of(site), Lsn(*lsn))).collect();
-        let replicas: BTreeMap<String, Behind> =
+        let replicas: Few<String, Behind> =
             own.map(|own| self.guard.flushed.take(own, &confirmed, at)).unwrap_or_default();
         let rules = &self.guard.rules;
         let mut notes: Vec<String> = self.guard.trouble.clone().into_iter().collect();

@@ -286,7 +286,7 @@ impl Source {
             tracing::warn!(%policy, what, commit, "a policy from git was changed by hand; git's version is put back");
             let known = PolicyKey::new(policy.namespace.clone(), policy.name.clone())
                 .ok()
-                .and_then(|key| Some(self.shared.objects.lock().policies.get(&key)?.object.object_ref(&())));
+                .and_then(|key| Some(self.shared.objects.lock().policies.get(&key)?.reference(&key)));
             self.shared.teller.tell(Telling {
                 about: known.unwrap_or_else(|| object.object_ref(&())),
                 weight: Weight::Warning,

@@ -1,11 +1,9 @@
 //! The entries of a policy: databases, workloads, traffic.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Display,
-};
+use std::{collections::BTreeSet, fmt::Display};
 
 use bascule_core::{
+    few::Few,
     name::{ItemName, ObjectName, SiteName},
     policy as core,
 };
@@ -27,8 +25,8 @@ impl Convert<'_> {
         list: &[T],
         name: impl Fn(&T) -> &String,
         convert: impl Fn(&mut Self, &str, &T) -> Option<U>,
-    ) -> BTreeMap<ItemName, U> {
-        let mut items = BTreeMap::new();
+    ) -> Few<ItemName, U> {
+        let mut items = Few::new();
         let mut named = Vec::new();
         for (i, entry) in list.iter().enumerate() {
             let at = format!("{at}[{i}]");
@@ -61,8 +59,8 @@ impl Convert<'_> {
         list: &[T],
         site_of: impl Fn(&T) -> &String,
         convert: impl Fn(&mut Self, &str, &T) -> Option<U>,
-    ) -> BTreeMap<SiteName, U> {
-        let mut entries = BTreeMap::new();
+    ) -> Few<SiteName, U> {
+        let mut entries = Few::new();
         let mut named = Vec::new();
         for (i, entry) in list.iter().enumerate() {
             let at = format!("{at}[{i}]");

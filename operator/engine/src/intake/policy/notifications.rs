@@ -1,8 +1,6 @@
 //! Who is told, and in which words.
 
-use std::collections::BTreeMap;
-
-use bascule_core::{name::ItemName, policy as core};
+use bascule_core::{few::Few, name::ItemName, policy as core};
 use bascule_crds::{self as api, text};
 
 use super::super::Findings;
@@ -26,7 +24,7 @@ pub(super) fn convert(found: Option<&api::Notifications>, findings: &mut Finding
         findings
             .add(format!("{AT}.users"), format!("found {} entries, expected at most {USERS}", users.len()));
     }
-    let mut by_language = BTreeMap::new();
+    let mut by_language = Few::new();
     for (i, entry) in users.iter().enumerate() {
         let at = format!("{AT}.users[{i}]");
         let language = findings.check(format!("{at}.language"), text::language::check(&entry.language));
